@@ -1,0 +1,35 @@
+# Every target sets up what it needs: a machine with Python 3.11, pip and make is enough.
+PYTHON ?= python3.11
+RUN := .venv/bin
+
+.PHONY: help setup demo test lint format bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+
+setup: ## Make the environment in .venv (a second call starts at once)
+	@$(PYTHON) -m bootstrap
+
+demo: setup ## Fetch MovieLens 100K, train, evaluate and push a rating model
+	@$(RUN)/recspan data fetch movielens-100k
+	@$(RUN)/recspan pipeline run
+	@echo 'Next: .venv/bin/recspan predict --user 42 --item 50'
+	@echo '      .venv/bin/recspan pipeline run --set model.embedding_dim=64   (only what changed runs again)'
+
+test: lint ## Check style and types, run all tests
+	@$(RUN)/pytest
+
+lint: setup
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/pyright
+
+format: setup ## Format the code
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+bench: setup ## Measure ExampleGen against TFX's CsvExampleGen on a million rows
+	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
+
+clean: ## Remove the environment, runs and downloaded data
+	rm -rf .venv runs data
