@@ -1,0 +1,1 @@
+"""Curated schemas, one per family of datasets; data only."""

@@ -1,0 +1,32 @@
+"""Everything that defines a model: feature specs, preprocessing, embeddings, the training loop, export.
+
+TensorFlow Recommenders 0.7.7 is written for Keras 2, and TensorFlow picks its Keras when it is first imported.
+Every other package of the product imports this one, so the choice is made here, once.
+"""
+
+import os
+import sys
+
+from trainer_module.errors import SetupError
+
+_KERAS_SWITCH = "TF_USE_LEGACY_KERAS"
+
+
+def _require_legacy_keras() -> None:
+    """Selects Keras 2 for this process and the processes that it starts.
+
+    Raises:
+        SetupError: TensorFlow was already imported without the switch, so that Keras 3 may be in use.
+    """
+    value = os.environ.get(_KERAS_SWITCH)
+    if value is None and "tensorflow" not in sys.modules:
+        os.environ[_KERAS_SWITCH] = "1"
+    elif value is None or value.lower() not in ("1", "true"):
+        raise SetupError(
+            f"{_KERAS_SWITCH} is {value!r}, but TensorFlow Recommenders needs Keras 2 from the first import of "
+            f"TensorFlow on. Run `export {_KERAS_SWITCH}=1` and start again, or import trainer_module before "
+            "tensorflow."
+        )
+
+
+_require_legacy_keras()

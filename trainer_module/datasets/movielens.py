@@ -1,0 +1,59 @@
+"""MovieLens 100K and the synthetic dataset, which share one file layout and so one feature spec.
+
+Layout (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Unix time, tab separated; `u.user` and
+`u.item` hold the attributes, separated by `|`.
+"""
+
+from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Vocabulary
+
+FEATURES = FeatureSpec(
+    columns=(
+        Categorical(name="user_id", table="user_id"),
+        Categorical(name="movie_id", table="movie_id"),
+        Categorical(name="gender", table="gender"),
+        Categorical(name="occupation", table="occupation"),
+        Categorical(name="genres", table="genres", multivalent=True),
+        Numeric(name="age", description="years"),
+        Numeric(name="release_year", required=False),
+        Label(name="rating"),
+        Context(name="timestamp", dtype="int64", description="seconds since 1970, UTC; orders interactions"),
+        Context(name="title"),
+        Context(name="age_group", description="decade of the user's age, as in 20-29"),
+        Context(name="user_activity", description="bucket of the user's number of ratings in the training split"),
+        Context(name="release_decade", description="as in 1990s"),
+    ),
+    tables=(
+        Table(name="user_id"),
+        Table(name="movie_id", vocabulary=Vocabulary(min_frequency=2)),
+        Table(name="gender"),
+        Table(name="occupation"),
+        Table(name="genres", combiner="mean"),
+    ),
+)
+
+_SLICES = ("gender", "age_group", "user_activity", "release_decade")
+
+MOVIELENS_100K = DatasetSpec(
+    name="movielens-100k",
+    features=FEATURES,
+    schema_file="movielens.pbtxt",
+    rating_range=(1.0, 5.0),
+    user_key="user_id",
+    item_key="movie_id",
+    slices=_SLICES,
+    license_note=(
+        "MovieLens 100K is GroupLens' data: for research only, not to be redistributed or used commercially without "
+        "permission; publications cite Harper and Konstan, 'The MovieLens Datasets', ACM TiiS 5(4), 2015."
+    ),
+)
+
+SYNTHETIC = DatasetSpec(
+    name="synthetic",
+    features=FEATURES,
+    schema_file="movielens.pbtxt",
+    rating_range=(1.0, 5.0),
+    user_key="user_id",
+    item_key="movie_id",
+    slices=_SLICES,
+)

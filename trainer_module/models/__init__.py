@@ -1,0 +1,1 @@
+"""Models: built from injected parts, called with a dictionary of features, free of strategies and files."""

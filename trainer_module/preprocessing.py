@@ -1,0 +1,75 @@
+"""Raw columns to model inputs: the `preprocessing_fn` of Transform, and the sizes that follow from its graph."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from trainer_module.features import FeatureSpec, Numeric, Table
+
+RawFeatures = Mapping[str, tf.Tensor | tf.SparseTensor]
+
+
+def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict[str, tf.Tensor | tf.SparseTensor]:
+    """Tokens to ids, numbers to z-scores; the label passes through and context columns are dropped.
+
+    Args:
+        inputs: Raw columns; `[batch, 1]` where one value is required, sparse `[batch, ?]` elsewhere.
+        custom_config: Holds the JSON of the dataset's `FeatureSpec` under `features`.
+
+    Returns:
+        Categorical columns as int64 ids of the shape they came in; numeric ones and the label as float32 `[batch, 1]`.
+    """
+    spec = FeatureSpec.model_validate_json(custom_config["features"])
+    outputs = {spec.label.name: inputs[spec.label.name]}
+    for table in spec.tables:
+        outputs |= _ids(table, {c.name: inputs[c.name] for c in spec.categorical if c.table == table.name})
+    return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}
+
+
+def table_rows(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> dict[str, int]:
+    """Number of rows of every embedding table: its vocabulary in the transform graph plus its OOV buckets."""
+    return {
+        table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
+        for table in spec.tables
+    }
+
+
+def fingerprint(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> str:
+    """SHA-256 over all vocabularies, tokens in the order of their ids: equal if and only if the ids mean the same."""
+    digest = hashlib.sha256()
+    for table in spec.tables:
+        digest.update(f"{table.name}\0{table.vocabulary.oov_buckets}\0".encode())
+        for token in transform_output.vocabulary_by_name(table.name):
+            digest.update(len(token).to_bytes(8, "little") + token)
+    return digest.hexdigest()
+
+
+def _ids(table: Table, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:
+    vocabulary = tft.vocabulary(
+        tf.concat([tf.reshape(_values(column), [-1]) for column in columns.values()], axis=0),
+        vocab_filename=table.name,
+        frequency_threshold=table.vocabulary.min_frequency,
+        top_k=table.vocabulary.top_k,
+    )
+    return {
+        name: tft.apply_vocabulary(column, vocabulary, num_oov_buckets=table.vocabulary.oov_buckets)
+        for name, column in columns.items()
+    }
+
+
+def _values(column: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    return column.values if isinstance(column, tf.SparseTensor) else column
+
+
+def _z_score(column: Numeric, value: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    if isinstance(value, tf.SparseTensor):
+        value = tf.SparseTensor(value.indices, tf.cast(value.values, tf.float32), value.dense_shape)
+        scaled = tf.sparse.to_dense(tft.scale_to_z_score(value), default_value=0.0)
+        # Only the first cell of a row exists, but a batch in which every value is missing has no column at all.
+        scaled = tf.ensure_shape(tf.pad(scaled, [[0, 0], [0, 1]])[:, :1], [None, 1])
+    else:
+        scaled = tft.scale_to_z_score(tf.cast(value, tf.float32))
+    return tf.clip_by_value(scaled, -column.clip, column.clip)
