@@ -1,0 +1,70 @@
+"""Regression metrics for TFMA whose inputs are batches."""
+
+from collections.abc import Iterable
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+
+
+def error_sums(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Sum of squared errors, sum of absolute errors and number of examples: float64 `[3]`.
+
+    Args:
+        labels: `[batch]`, or any shape with one value per example.
+        predictions: As many.
+
+    Raises:
+        ValueError: Their numbers differ, or something is not finite.
+    """
+    labels, predictions = (np.asarray(values, np.float64).reshape(-1) for values in (labels, predictions))
+    if labels.shape != predictions.shape:
+        raise ValueError(f"{labels.size} labels but {predictions.size} predictions")
+    error = predictions - labels
+    if not np.all(np.isfinite(error)):
+        raise ValueError("a label or prediction is not finite")
+    return np.array([error @ error, np.abs(error).sum(), error.size])
+
+
+def regression_metrics(sums: np.ndarray) -> dict[str, float]:
+    """`rmse`, `mae` and `example_count` from the sums of `error_sums`."""
+    squared, absolute, count = (float(value) for value in sums)
+    return {"rmse": float(np.sqrt(squared / count)), "mae": absolute / count, "example_count": count}
+
+
+class _ErrorCombiner(beam.CombineFn):
+    """Adds up `error_sums` and reports one of the metrics; TFMA wants a combiner per metric key."""
+
+    def __init__(self, key: metric_types.MetricKey):
+        self._key = key
+
+    def create_accumulator(self) -> np.ndarray:
+        return np.zeros(3)
+
+    def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
+        predictions = element.get_predictions(self._key.model_name, self._key.output_name)
+        labels = element.get_labels(self._key.model_name, self._key.output_name)
+        return accumulator + error_sums(labels, predictions)
+
+    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
+        return np.sum(list(accumulators), axis=0)
+
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
+        return {self._key: regression_metrics(accumulator)[self._key.name]}
+
+
+def _computations(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
+    key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
+    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_ErrorCombiner(key))]
+
+
+class RegressionMetric(tfma.metrics.Metric):
+    """One of `rmse`, `mae`, `example_count`, by its name."""
+
+    def __init__(self, name: str):
+        """Names the metric."""
+        super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
+
+
+metric_types.register_metric(RegressionMetric)

@@ -1,0 +1,1 @@
+"""Brings a schema that people maintain into the pipeline."""

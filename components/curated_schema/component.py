@@ -1,0 +1,29 @@
+"""The curated schema as an artifact.
+
+TFX's `ImportSchemaGen` is cached by the file's path, so an edited schema would go unnoticed. Here the text itself is
+the parameter, and with it the cache key; it also needs no file system that both client and worker can reach.
+"""
+
+import os
+
+import tensorflow as tf
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.types import standard_artifacts
+
+SCHEMA_FILE_NAME = "schema.pbtxt"
+
+
+@tfx.dsl.components.component
+def CuratedSchema(  # noqa: N802 (TFX components are named like classes)
+    schema_text: Parameter[str],  # pyright: ignore[reportInvalidTypeArguments]
+    schema: OutputArtifact[standard_artifacts.Schema],  # pyright: ignore[reportInvalidTypeArguments]
+) -> None:
+    """Writes a schema artifact.
+
+    Args:
+        schema_text: A `tensorflow.metadata.v0.Schema` in text format.
+        schema: Where it goes.
+    """
+    with tf.io.gfile.GFile(os.path.join(schema.uri, SCHEMA_FILE_NAME), "w") as file:
+        file.write(schema_text)

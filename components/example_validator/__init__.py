@@ -1,0 +1,1 @@
+"""Example validation that stops the pipeline."""

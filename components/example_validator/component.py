@@ -1,0 +1,82 @@
+"""TFX's ExampleValidator, with an executor that fails on anomalies instead of only recording them."""
+
+import logging
+import os
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import v1 as tfx
+from tfx.components.example_validator import executor as stock
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import artifact_utils
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.example_validator.anomalies import FailOn, as_table, findings, stopping
+from trainer_module.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+class Executor(stock.Executor):
+    """Validates as TFX does, then raises if the anomalies are grave enough."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]):  # noqa: N802
+        """Validates statistics against the schema.
+
+        Raises:
+            DataError: There are anomalies of the configured severity; the message is a table of them.
+        """
+        output = super().Do(input_dict, output_dict, exec_properties)
+        artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
+        splits = artifact_utils.decode_split_names(artifact.split_names)
+        found = findings({split: _read(artifact_utils.get_split_uri([artifact], split)) for split in splits})
+        if stopping(found, exec_properties["fail_on"]):
+            raise DataError(
+                f"the data does not fit its schema:\n{as_table(found)}\n"
+                "Mend the data, or, if it is right, the schema; validation.fail_on=never goes on regardless."
+            )
+        if found:
+            _log.warning("the data does not quite fit its schema:\n%s", as_table(found))
+        return output
+
+
+class StrictExampleValidatorSpec(ComponentSpec):
+    """As TFX's, with the severity that fails the component."""
+
+    PARAMETERS = {"exclude_splits": ExecutionParameter(type=str), "fail_on": ExecutionParameter(type=str)}
+    INPUTS = {
+        "statistics": ChannelParameter(type=tfx.types.standard_artifacts.ExampleStatistics),
+        "schema": ChannelParameter(type=tfx.types.standard_artifacts.Schema),
+    }
+    OUTPUTS = {"anomalies": ChannelParameter(type=tfx.types.standard_artifacts.ExampleAnomalies)}
+
+
+class StrictExampleValidator(base_component.BaseComponent):
+    """Stops the pipeline when the data does not fit the curated schema."""
+
+    SPEC_CLASS = StrictExampleValidatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, statistics: tfx.types.BaseChannel, schema: tfx.types.BaseChannel, fail_on: FailOn):
+        """Connects the component.
+
+        Args:
+            statistics: Of all splits.
+            schema: The curated schema.
+            fail_on: Least severity of an anomaly that stops the run.
+        """
+        super().__init__(
+            StrictExampleValidatorSpec(
+                statistics=statistics,
+                schema=schema,
+                fail_on=fail_on,
+                exclude_splits="[]",
+                anomalies=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleAnomalies),
+            )
+        )
+
+
+def _read(split_uri: str) -> anomalies_pb2.Anomalies:
+    with tf.io.gfile.GFile(os.path.join(split_uri, stock.DEFAULT_FILE_NAME), "rb") as file:
+        return anomalies_pb2.Anomalies.FromString(file.read())

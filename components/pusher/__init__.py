@@ -1,0 +1,1 @@
+"""Pushes blessed models that were proved to serve."""

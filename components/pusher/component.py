@@ -1,0 +1,157 @@
+"""The Pusher: only blessed models, proved in a fresh process, published atomically, with a summary beside them."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tfx import v1 as tfx
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from components.pusher import verify
+from components.pusher.publish import publish
+from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
+from trainer_module.errors import ModelError
+from trainer_module.export import PARITY_DIRECTORY
+from trainer_module.run_fn import TRAINING_REPORT
+
+_log = logging.getLogger(__name__)
+
+SUMMARY_FILE_NAME = "summary.json"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Decides, verifies, publishes."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+        """Pushes the model if it is blessed and serves.
+
+        Raises:
+            ModelError: A blessed model does not serve as it must; nothing was published.
+        """
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
+        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        config = json.loads(exec_properties["config"])
+        verdict = blessing_summary(
+            blessed=model_utils.is_model_blessed(blessing),
+            has_baseline=blessing.has_custom_property("baseline_model_id"),
+            hold_first_run=config["evaluation"]["first_run"] == "hold",
+        )
+        summary = {
+            "config": config,
+            "blessing": verdict,
+            "evaluation": evaluation_summary(artifact_utils.get_single_uri(input_dict["evaluation"])),
+            "training": json.loads(_read(os.path.join(model.uri, TRAINING_REPORT))),
+            "data_dir": exec_properties["data_dir"],
+            "examples": ingest_summary(examples),
+            "packages": package_versions(),
+        }
+        if verdict["push"]:
+            model_dir = path_utils.serving_model_path(model.uri)
+            summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
+            destination = publish(
+                model_dir,
+                exec_properties["base_directory"],
+                {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)},
+            )
+            summary["pushed_to"] = str(destination)
+            pushed.set_string_custom_property("pushed_destination", str(destination))
+            _log.info("pushed to %s", destination)
+        else:
+            _log.warning("not pushed: %s", verdict["reason"])
+        pushed.set_int_custom_property("pushed", int(verdict["push"]))
+        tf.io.gfile.makedirs(pushed.uri)
+        with tf.io.gfile.GFile(os.path.join(pushed.uri, SUMMARY_FILE_NAME), "w") as file:
+            file.write(json.dumps(summary, indent=2))
+
+
+class VerifyingPusherSpec(ComponentSpec):
+    """What the Pusher reads and where it writes."""
+
+    PARAMETERS = {
+        "base_directory": ExecutionParameter(type=str),
+        "config": ExecutionParameter(type=str),
+        "data_dir": ExecutionParameter(type=str),
+        "source_hash": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=tfx.types.standard_artifacts.Examples),
+        "model": ChannelParameter(type=tfx.types.standard_artifacts.Model),
+        "model_blessing": ChannelParameter(type=tfx.types.standard_artifacts.ModelBlessing),
+        "evaluation": ChannelParameter(type=tfx.types.standard_artifacts.ModelEvaluation),
+    }
+    OUTPUTS = {"pushed_model": ChannelParameter(type=tfx.types.standard_artifacts.PushedModel)}
+
+
+class VerifyingPusher(base_component.BaseComponent):
+    """Publishes a blessed model after a fresh process has served the trainer's own examples with it."""
+
+    SPEC_CLASS = VerifyingPusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: tfx.types.BaseChannel,
+        model: tfx.types.BaseChannel,
+        model_blessing: tfx.types.BaseChannel,
+        evaluation: tfx.types.BaseChannel,
+        base_directory: str,
+        config: str,
+        data_dir: str,
+        source_hash: str,
+    ):
+        """Connects the component.
+
+        Args:
+            examples: For the summary: what was ingested.
+            model: With the trainer's parity sample beside it.
+            model_blessing: The Evaluator's verdict.
+            evaluation: The Evaluator's metrics, for the summary.
+            base_directory: Holds one numbered directory per pushed version.
+            config: JSON of the whole configuration; goes into the summary.
+            data_dir: Where the raw files lie; goes into the summary.
+            source_hash: Of this component's sources, so that a change of them is not answered from the cache.
+        """
+        super().__init__(
+            VerifyingPusherSpec(
+                examples=examples,
+                model=model,
+                model_blessing=model_blessing,
+                evaluation=evaluation,
+                base_directory=base_directory,
+                config=config,
+                data_dir=data_dir,
+                source_hash=source_hash,
+                pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+            )
+        )
+
+
+def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
+    """Runs `verify.py` in a process of its own and returns its report."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.json")
+        # -I keeps the product's packages and the user's site directory out of the process.
+        command = [sys.executable, "-I", verify.__file__, model_dir, parity_dir, str(report)]
+        process = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+        if process.returncode:
+            cause = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+            _log.debug("verification of %s:\n%s", model_dir, process.stderr)
+            raise ModelError(f"the model in {model_dir} does not serve with plain TensorFlow: {cause[0]}")
+        return json.loads(report.read_text())
+
+
+def _read(path: str) -> str:
+    with tf.io.gfile.GFile(path) as file:
+        return file.read()

@@ -1,0 +1,77 @@
+"""The parts of `summary.json` that the Pusher knows."""
+
+from importlib import metadata
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx import types
+from tfx.types import artifact_utils
+
+_PACKAGES = (
+    "recspan",
+    "tfx",
+    "tensorflow",
+    "tensorflow-recommenders",
+    "tensorflow-transform",
+    "tensorflow-model-analysis",
+    "apache-beam",
+)
+
+
+def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:
+    """Whether to push, and why.
+
+    Args:
+        blessed: The Evaluator's verdict.
+        has_baseline: Whether there was an earlier blessed model to compare with.
+        hold_first_run: Whether a model without a baseline waits for a person instead of being pushed.
+    """
+    if not blessed:
+        push, reason = False, "a metric misses its threshold"
+    elif not has_baseline and hold_first_run:
+        push, reason = (
+            False,
+            "first blessed model and evaluation.first_run=hold; the next run is compared with it",
+        )
+    elif not has_baseline:
+        push, reason = True, "all value thresholds hold; no earlier blessed model to compare with"
+    else:
+        push, reason = True, "all thresholds hold, also against the last blessed model"
+    return {"blessed": blessed, "has_baseline": has_baseline, "push": push, "reason": reason}
+
+
+def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
+    """Rows per split and the number of rows set aside as malformed."""
+    splits = artifact_utils.decode_split_names(examples.split_names)
+    rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in splits}
+    return {"rows": rows, "bad_rows": examples.get_int_custom_property("bad_rows")}
+
+
+def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
+    """Metrics of the candidate model and the thresholds that failed.
+
+    Returns:
+        `slices`: list of `{"slice": text, metric: value}`, the overall one first; `failures`: list of texts.
+    """
+    result = tfma.load_eval_results(evaluation_uri).get_results()[0]
+    slices = []
+    for key, outputs in result.slicing_metrics:
+        name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
+        values = {metric: cell.get("doubleValue") for metric, cell in outputs[""][""].items()}
+        slices.append({"slice": name} | values)
+    slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
+    return {"slices": slices, "failures": _failures(tfma.load_validation_result(evaluation_uri))}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a model does."""
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
+def _failures(validation: Any) -> list[str]:
+    return [
+        f"{failure.metric_key.name} is {failure.metric_value.double_value.value:.4f}, which misses "
+        + " ".join(str(failure.metric_threshold).split())
+        for per_slice in validation.metric_validations_per_slice
+        for failure in per_slice.failures
+    ]
