@@ -1,0 +1,35 @@
+"""Which earlier model a candidate is compared with."""
+
+import ml_metadata as mlmd
+from tfx import types
+from tfx import v1 as tfx
+from tfx.components.evaluator import constants
+
+
+class LatestOtherBlessedModel(tfx.dsl.experimental.ResolverStrategy):
+    """The latest blessed model that is not the candidate itself.
+
+    TFX's own strategy would find the candidate when a run is repeated and its Trainer is answered from the cache; the
+    Evaluator's inputs would differ from the first run's, and a model would be compared with itself.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Chooses among all artifacts of the pipeline's earlier runs.
+
+        Args:
+            store: Unused by this strategy; the artifacts carry all that is needed.
+            input_dict: `candidate`, the model of this run; `model` and `model_blessing`, those of all runs.
+
+        Returns:
+            `model` with at most one artifact.
+        """
+        candidates = {artifact.id for artifact in input_dict["candidate"]}
+        blessed = {
+            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
+            for blessing in input_dict["model_blessing"]
+            if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
+        }
+        eligible = [model for model in input_dict["model"] if model.id in blessed - candidates]
+        return {"model": sorted(eligible, key=lambda model: model.id)[-1:]}

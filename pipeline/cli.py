@@ -1,0 +1,140 @@
+"""The `recspan` command: parses, calls, and turns errors into messages and exit codes.
+
+TensorFlow and TFX take seconds to import, so each verb imports what it needs only when it runs.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainer_module.errors import RecspanError
+
+FAILED = 1
+NOT_PUSHED = 3
+
+app = typer.Typer(
+    help="Recommenders with large embedding tables, from raw ratings to a pushed model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
+pipeline_app = typer.Typer(help="Run the pipeline.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(pipeline_app, name="pipeline")
+
+_DATA_HOME = Path("data")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="Experiment file in YAML; without it, MovieLens 100K ratings on fold u1."),
+]
+Root = Annotated[Path, typer.Option(help="Directory for artifacts, logs and pushed models.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the raw files; data/DATASET if not given.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=3."),
+]
+
+
+def main() -> None:
+    """Runs the command line; a failure that the user can mend prints its message and exits with 1."""
+    try:
+        app()
+    except RecspanError as error:
+        from rich.console import Console
+
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print("[bold red]error:[/bold red]", end=" ")
+        console.print(str(error), markup=False)
+        sys.exit(FAILED)
+
+
+@app.command()
+def doctor() -> None:
+    """Check that this machine and environment can run the product; exits with 1 if not."""
+    from rich.console import Console
+
+    from pipeline.doctor import print_report, run_checks
+
+    if not print_report(run_checks(), Console()):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def predict(
+    user: Annotated[str, typer.Option(help="Identifier of the user.")],
+    item: Annotated[str, typer.Option(help="Identifier of the item.")],
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last one if not given.")] = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Predict one rating with a pushed model."""
+    from pipeline.console import chatter_to
+
+    with chatter_to(Path(os.devnull)):
+        from pipeline.predict import last_pushed
+        from pipeline.predict import predict as predict_rating
+
+        answer = predict_rating(model or last_pushed(root), user, item, data_dir)
+    typer.echo(f"user {user}, item {item} ({answer.title}): {answer.rating:.2f}")
+    typer.echo(f"model: {answer.model}")
+
+
+@data_app.command()
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="movielens-100k")],
+    source: Annotated[
+        str | None, typer.Option(help="Directory or URL to take it from, instead of the known ones.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Download a dataset into a checksummed cache, or verify what is there."""
+    from components.example_gen.sources import fetch as fetch_dataset
+
+    fetch_dataset(dataset, data_dir or _DATA_HOME / dataset, source=source, report=typer.echo)
+
+
+@data_app.command()
+def generate(
+    ratings: Annotated[int, typer.Option(min=1000, help="Number of ratings.")] = 100_000,
+    users: Annotated[int, typer.Option(min=10)] = 943,
+    items: Annotated[int, typer.Option(min=10)] = 1682,
+    seed: int = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Generate the synthetic dataset, whose best reachable RMSE is known."""
+    from components.example_gen.synthetic import write_synthetic
+
+    directory = data_dir or _DATA_HOME / "synthetic"
+    truth = write_synthetic(directory, num_ratings=ratings, num_users=users, num_items=items, seed=seed)
+    typer.echo(f"{ratings} ratings in {directory}; no model can beat an RMSE of {truth.noise_floor:.4f}")
+
+
+@pipeline_app.command()
+def run(
+    config: ConfigFile = None,
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=...")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Short for --set data.protocol=...")] = None,
+    max_bad_rows: Annotated[int | None, typer.Option(help="Short for --set data.max_bad_rows=...")] = None,
+    assignments: Assignments = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+    cache: Annotated[bool, typer.Option(help="Answer unchanged steps from earlier runs.")] = True,
+) -> None:
+    """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
+    from pipeline.config import Locations, load_config, parse_assignments
+    from pipeline.run import run_locally
+
+    shortcuts = {"data.dataset": dataset, "data.protocol": protocol, "data.max_bad_rows": max_bad_rows}
+    overrides = {key: value for key, value in shortcuts.items() if value is not None}
+    overrides |= parse_assignments(assignments or [])
+    if not cache:
+        overrides["cache"] = False
+    settings = load_config(config, overrides)
+    outcome = run_locally(settings, Locations.resolve(settings, root, data_dir))
+    if outcome is None or outcome.pushed_to is None:
+        raise typer.Exit(NOT_PUSHED)

@@ -1,0 +1,188 @@
+"""The experiment file: one tree of frozen settings, from YAML and command-line overrides."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from components.example_gen.config import IngestConfig
+from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.movielens import MOVIELENS_100K
+from trainer_module.errors import ConfigError
+from trainer_module.experiment import Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.features import Frozen
+
+
+class ValidationConfig(Frozen):
+    """What data validation does.
+
+    Attributes:
+        fail_on: Least severity of an anomaly that stops the run.
+    """
+
+    fail_on: Literal["warning", "error", "never"] = "error"
+
+
+class EvaluationConfig(Frozen):
+    """When a model is blessed.
+
+    Attributes:
+        max_rmse: Upper bound of the RMSE on the test split.
+        max_regression: How much worse than the last blessed model's the RMSE may be.
+        first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
+            it back and let it be the baseline of the next.
+    """
+
+    max_rmse: float = Field(default=0.93, gt=0)
+    max_regression: float = Field(default=0.005, ge=0)
+    first_run: Literal["push", "hold"] = "push"
+
+
+class PipelineConfig(Frozen):
+    """A whole experiment.
+
+    Attributes:
+        name: Of the pipeline; caching and the comparison with the last blessed model happen among runs of one name.
+            Empty means dataset, protocol and model type.
+        data: What is ingested and how it is split.
+        validation: When bad data stops the run.
+        model: The model.
+        training: The training loop.
+        evaluation: When a model is good enough.
+        cache: Whether unchanged steps are answered from earlier runs.
+    """
+
+    name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
+    data: IngestConfig = IngestConfig()
+    validation: ValidationConfig = ValidationConfig()
+    model: RatingModelConfig = RatingModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cache: bool = True
+
+    @property
+    def pipeline_name(self) -> str:
+        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
+
+    @property
+    def experiment(self) -> Experiment:
+        """The part that the Trainer sees; a change of anything else does not train again."""
+        return Experiment(dataset=self.data.dataset, model=self.model, training=self.training)
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where a pipeline reads and writes.
+
+    Attributes:
+        data: Directory of the raw files.
+        root: Directory for everything that runs leave behind.
+    """
+
+    data: Path
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        return self.root / "metadata.sqlite"
+
+    def artifacts(self, pipeline_name: str) -> Path:
+        return self.root / "artifacts" / pipeline_name
+
+    def serving(self, pipeline_name: str) -> Path:
+        """Holds one numbered directory per pushed version."""
+        return self.root / "serving" / pipeline_name
+
+    @classmethod
+    def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
+        """Absolute locations; the raw files lie in `data/DATASET` unless `data` says otherwise."""
+        return cls((data or Path("data", config.data.dataset)).absolute(), root.absolute())
+
+
+def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
+    """Reads an experiment file and applies overrides.
+
+    Args:
+        file: YAML; None means the preset of the dataset (MovieLens 100K unless overridden).
+        overrides: Values by dotted key, as in `{"training.epochs": 3}`.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
+    """
+    overrides = overrides or {}
+    tree = _read(file or _preset(overrides.get("data.dataset", MOVIELENS_100K.name)))
+    for key, value in overrides.items():
+        _assign(tree, key, value)
+    try:
+        return PipelineConfig.model_validate(tree)
+    except ValidationError as error:
+        where = f"{file}: " if file else ""
+        raise ConfigError("\n".join(f"{where}{_explain(detail)}" for detail in error.errors())) from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """From `key=value` texts to overrides; the values are YAML.
+
+    Raises:
+        ConfigError: A text has no `=` or its value is no YAML.
+    """
+    overrides = {}
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
+        try:
+            overrides[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value ({error})") from None
+    return overrides
+
+
+def _preset(dataset: str) -> Path:
+    """The experiment file that comes with the product for a dataset."""
+    dataset_spec(dataset)
+    return Path(__file__).parent / "presets" / f"{dataset}.yaml"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(tree, dict | None):
+        raise ConfigError(f"{file}: expected keys and values at the top, got {type(tree).__name__}")
+    return tree or {}
+
+
+def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
+    *sections, leaf = dotted_key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{dotted_key}: {section} is a value, not a section")
+    tree[leaf] = value
+
+
+def _explain(detail: Any) -> str:
+    """One line for one pydantic error."""
+    *sections, key = detail["loc"]
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] != "extra_forbidden":
+        return f"{name}: {detail['msg']}, got {detail['input']!r}"
+    known = _keys_of(PipelineConfig, sections)
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+    return f"{name}: unknown key. Did you mean {'.'.join([*map(str, sections), near[0]])}? Known: {', '.join(known)}"
+
+
+def _keys_of(model: type[BaseModel], sections: Iterable[Any]) -> list[str]:
+    for section in sections:
+        annotation = model.model_fields[section].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,107 @@
+"""What a person sees of a run: components as they go, everything else in a log file."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+_PRODUCT_LOGGERS = ("trainer_module", "components", "pipeline")
+
+
+class ComponentProgress:
+    """Shows which component runs, for how long, and what has run; the `Observer` of a local run."""
+
+    def __init__(self, console: Console):
+        self.current: str | None = None
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "ComponentProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._progress.stop()
+
+    def started(self, component: str) -> None:
+        self.current = component
+        self._progress.add_task(component)
+        if not self._console.is_terminal:
+            self._console.print(f"{component} ...")
+
+    def finished(self, component: str, seconds: float, cached: bool) -> None:
+        self.current = None
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        how = "cached" if cached else f"{seconds:.1f} s"
+        self._console.print(f"[green]✓[/green] {component} [dim]{how}[/dim]", highlight=False)
+
+
+class ProductMessages(logging.Handler):
+    """Shows the product's own log messages, indented under the component that they come from."""
+
+    def __init__(self, console: Console):
+        super().__init__(logging.INFO)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        self._console.print(f"    {record.getMessage()}", style=style, markup=False, highlight=False)
+
+
+@contextmanager
+def chatter_to(log_file: Path) -> Iterator[Console]:
+    """Sends all output of this process to a file, but for what is printed on the console that this yields.
+
+    Libraries write to the file descriptors directly (TensorFlow's C++ side does), so those are exchanged, not only
+    `sys.stdout` and `sys.stderr`.
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal, terminal_error = os.dup(1), os.dup(2)
+    stream = os.fdopen(os.dup(terminal), "w", encoding="utf-8")
+    file_handler = logging.FileHandler(log_file, encoding="utf-8")
+    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    console = Console(file=stream)
+    messages = ProductMessages(console)
+    try:
+        with log_file.open("ab") as target:
+            os.dup2(target.fileno(), 1)
+            os.dup2(target.fileno(), 2)
+        root.handlers[:] = [file_handler]
+        root.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        warnings.simplefilter("default")
+        for name in _PRODUCT_LOGGERS:
+            logging.getLogger(name).addHandler(messages)
+        yield console
+    finally:
+        for name in _PRODUCT_LOGGERS:
+            logging.getLogger(name).removeHandler(messages)
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        file_handler.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(terminal, 1)
+        os.dup2(terminal_error, 2)
+        os.close(terminal)
+        os.close(terminal_error)
+        stream.close()

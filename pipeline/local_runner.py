@@ -1,0 +1,33 @@
+"""The local pipeline for the stock `tfx` CLI (`tfx pipeline create --engine=local --pipeline-path=THIS FILE`).
+
+The CLI passes no arguments, so three environment variables stand for them: `RECSPAN_CONFIG` (experiment file),
+`RECSPAN_ROOT` (directory for artifacts and pushed models) and `RECSPAN_DATA` (directory of the raw files).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from pipeline.cli import FAILED, NOT_PUSHED
+from pipeline.config import Locations, load_config
+from pipeline.run import run_locally
+from trainer_module.errors import RecspanError
+
+
+def main() -> int:
+    """Runs the pipeline that the environment variables describe; returns the exit code."""
+    file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")
+    config = load_config(Path(file) if file else None)
+    locations = Locations.resolve(config, Path(os.environ.get("RECSPAN_ROOT", "runs")), Path(data) if data else None)
+    try:
+        outcome = run_locally(config, locations)
+    except RecspanError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    return 0 if outcome is None or outcome.pushed_to else NOT_PUSHED
+
+
+if __name__ == "__main__":
+    code = main()
+    if code:
+        sys.exit(code)

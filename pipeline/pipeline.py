@@ -1,0 +1,115 @@
+"""The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
+
+from importlib import resources
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import v1 as tfx
+
+from components.columnar_evaluation import extractors
+from components.curated_schema.component import CuratedSchema
+from components.example_gen.component import MovieLensExampleGen
+from components.example_validator.component import StrictExampleValidator
+from components.pusher.component import VerifyingPusher
+from pipeline.baseline import LatestOtherBlessedModel
+from pipeline.config import Locations, PipelineConfig
+from pipeline.evaluation import rating_eval_config
+from trainer_module.datasets import dataset_spec
+from trainer_module.schema_check import check_schema
+from trainer_module.source_hash import source_hash
+
+PUSHER = "Pusher"
+
+_BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+
+
+def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pipeline:
+    """Wires the pipeline.
+
+    Raises:
+        ConfigError: The curated schema does not fit the dataset's feature spec.
+    """
+    dataset = dataset_spec(config.data.dataset)
+    schema_text = resources.files("schema").joinpath(dataset.schema_file).read_text()
+    check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
+
+    example_gen = MovieLensExampleGen(input_base=str(locations.data), data=config.data).with_id("ExampleGen")
+    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    schema = CuratedSchema(schema_text=schema_text)
+    validator = StrictExampleValidator(
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        fail_on=config.validation.fail_on,
+    ).with_id("ExampleValidator")
+    transform = tfx.components.Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="trainer_module.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train"]),
+        # The Trainer applies the transform graph itself, as serving does.
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+        custom_config={
+            "features": dataset.features.model_dump_json(),
+            "source_hash": source_hash("trainer_module.preprocessing"),
+        },
+    )
+    transform.add_upstream_node(validator)
+    trainer = tfx.components.Trainer(
+        run_fn="trainer_module.run_fn.run_fn",
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config={
+            "experiment": config.experiment.model_dump_json(),
+            "source_hash": source_hash("trainer_module.run_fn"),
+        },
+    )
+    baseline = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        candidate=trainer.outputs["model"],
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("Baseline")
+    evaluator = tfx.components.Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        schema=schema.outputs["schema"],
+        eval_config=rating_eval_config(config.evaluation, dataset),
+        example_splits=["test"],
+        module_path=extractors.__name__,
+    )
+    pusher = VerifyingPusher(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        base_directory=str(locations.serving(config.pipeline_name)),
+        config=config.model_dump_json(),
+        data_dir=str(locations.data),
+        source_hash=source_hash("components.pusher.component"),
+    ).with_id(PUSHER)
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.pipeline_name,
+        pipeline_root=str(locations.artifacts(config.pipeline_name)),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema,
+            validator,
+            transform,
+            trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=config.cache,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(locations.metadata)
+        ),
+        beam_pipeline_args=list(_BEAM_ARGS),
+    )
