@@ -10,8 +10,8 @@ import tomllib
 import venv
 from pathlib import Path
 
-from bootstrap.host import Host, UnsupportedHost, check, this_host
 from bootstrap.symbol_versions import UnknownFile, adjust_modules
+from pipeline.host import Host, UnsupportedHost, check, this_host
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = PROJECT / ".venv"

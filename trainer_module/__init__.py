@@ -9,7 +9,7 @@ import sys
 
 from trainer_module.errors import SetupError
 
-_KERAS_SWITCH = "TF_USE_LEGACY_KERAS"
+KERAS_SWITCH = "TF_USE_LEGACY_KERAS"
 
 
 def _require_legacy_keras() -> None:
@@ -18,13 +18,12 @@ def _require_legacy_keras() -> None:
     Raises:
         SetupError: TensorFlow was already imported without the switch, so that Keras 3 may be in use.
     """
-    value = os.environ.get(_KERAS_SWITCH)
-    if value is None and "tensorflow" not in sys.modules:
-        os.environ[_KERAS_SWITCH] = "1"
-    elif value is None or value.lower() not in ("1", "true"):
+    if "tensorflow" not in sys.modules:
+        os.environ[KERAS_SWITCH] = "1"
+    elif (value := os.environ.get(KERAS_SWITCH)) not in ("1", "true", "True"):
         raise SetupError(
-            f"{_KERAS_SWITCH} is {value!r}, but TensorFlow Recommenders needs Keras 2 from the first import of "
-            f"TensorFlow on. Run `export {_KERAS_SWITCH}=1` and start again, or import trainer_module before "
+            f"{KERAS_SWITCH} is {value!r}, but TensorFlow Recommenders needs Keras 2 from the first import of "
+            f"TensorFlow on. Run `export {KERAS_SWITCH}=1` and start again, or import trainer_module before "
             "tensorflow."
         )
 

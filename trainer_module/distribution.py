@@ -62,7 +62,8 @@ def _tpu_strategy(name: str) -> tf.distribute.TPUStrategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
         raise SetupError(
-            f"training.strategy=tpu: no TPU answers as {name!r} ({error}); devices: {_device_names()}. "
+            f"training.strategy=tpu: no TPU answers as {name!r} ({str(error).splitlines()[0]}); "
+            f"devices: {_device_names()}. "
             "Set training.tpu to its name, run on a TPU VM, or use training.strategy=auto."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

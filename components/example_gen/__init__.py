@@ -1,0 +1,1 @@
+"""Data comes in: sources, a synthetic dataset, row parsing, splits and the ExampleGen component."""

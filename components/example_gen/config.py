@@ -1,0 +1,71 @@
+"""How data is read and split."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from trainer_module.datasets import dataset_spec
+from trainer_module.errors import ConfigError
+from trainer_module.features import Frozen
+
+Protocol = Literal["random", "user", "time", "leave-last-out", "u1", "u2", "u3", "u4", "u5"]
+
+
+class IngestConfig(Frozen):
+    """Which dataset is read, and how its rows are split into `train`, `eval` and `test`.
+
+    `test` is what the protocol holds out for the final evaluation; `eval` is taken out of the remaining rows and
+    serves model selection.
+
+    Protocols:
+
+    - `random`: a hash of the (user, item) pair decides.
+    - `user`: a hash of the user decides, so every user is in one split only.
+    - `time`: the last rows in time are `test`, the last ones before them `eval`; equal times stay together.
+    - `leave-last-out`: each user's last row is `test`, the one before it `eval`; users with fewer than three rows
+      are wholly in `train`.
+    - `u1` to `u5`: the official folds of MovieLens 100K; fold k tests on lines 20000(k-1)+1 to 20000k of `u.data`.
+
+    Attributes:
+        dataset: Name of a known dataset.
+        protocol: One of the above.
+        eval_fraction: Share of the rows (for `user`: of the users) outside `test` that become `eval`; has no part in
+            `leave-last-out`.
+        test_fraction: Share of the rows (for `user`: of the users) that become `test`; has no part in
+            `leave-last-out` and `u1` to `u5`.
+        seed: Another seed hashes rows into other splits; has no part in `time` and `leave-last-out`.
+        max_bad_rows: So many malformed rows are set aside in a quarantine file; one more fails the run.
+    """
+
+    dataset: str = "movielens-100k"
+    protocol: Protocol = "random"
+    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    max_bad_rows: int = Field(default=0, ge=0)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            dataset_spec(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+
+def source_hash(config: IngestConfig) -> str:
+    """Hash of what decides the examples beside the config and the data: this package's sources and the feature spec.
+
+    TFX's cache knows a component's parameters but not its code; with this hash among the parameters, an edited parser
+    or feature spec runs anew.
+
+    Returns:
+        A hex digest.
+    """
+    digest = hashlib.sha256(dataset_spec(config.dataset).features.model_dump_json().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

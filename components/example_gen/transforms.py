@@ -1,0 +1,261 @@
+"""The Beam side of ingestion: blocks of the ratings file in, one file per block and split out.
+
+    blocks -> parse -> [summary of all rows, for protocols that need it] -> assign -> ratings per user in train
+           -> join, encode, write -> leakage check
+
+Elements are Arrow batches of some hundred thousand rows, so Beam's cost per element does not matter. All decisions
+are made in the pure modules beside this one.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils.shared import Shared
+
+from components.example_gen import leakage, splits
+from components.example_gen.blocks import Block, read_block
+from components.example_gen.catalog import Catalog, parse_catalog, resolve
+from components.example_gen.config import IngestConfig
+from components.example_gen.examples import ExampleBuilder
+from components.example_gen.layout import ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from components.example_gen.outcome import Outcome, combine
+from components.example_gen.payload import ExampleWriter
+from components.example_gen.ratings import parse_ratings
+from components.example_gen.rows import BadRow
+from trainer_module.datasets import dataset_spec
+
+_OUTCOME = "outcome"
+_EVIDENCE = "evidence"
+# Lines whose evidence is checked together; it takes some 40 bytes each.
+_LINES_PER_CHECK = 8_000_000
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """One run: what is read, how, and where it goes.
+
+    Attributes:
+        data_dir: Directory or URI with the files of the layout.
+        config: How rows are split and how many bad ones are tolerated.
+        split_uris: Where the examples of each of `splits.SPLITS` go.
+        outcome_path: Where the `Outcome` goes, as JSON.
+        num_blocks: Blocks in all.
+        num_lines: Lines in all.
+    """
+
+    data_dir: str
+    config: IngestConfig
+    split_uris: tuple[str, ...]
+    outcome_path: str
+    num_blocks: int
+    num_lines: int
+
+
+def open_file(path: str) -> Any:
+    """Opens a local or remote file for binary reading; it is never taken for compressed."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def load_catalog(data_dir: str) -> tuple[Catalog, list[BadRow]]:
+    """Reads and parses the attribute files of `data_dir`."""
+    with (
+        open_file(os.path.join(data_dir, USERS_FILE)) as users,
+        open_file(os.path.join(data_dir, ITEMS_FILE)) as items,
+    ):
+        return parse_catalog(users.read(), items.read())
+
+
+def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> None:
+    """Adds the whole ingestion to a pipeline.
+
+    Args:
+        pipeline: Not yet run.
+        blocks: Of the ratings file.
+        run: Everything else.
+    """
+    # One catalog for each worker process, whichever step asks first.
+    catalog = _SharedCatalog(run.data_dir)
+    parsed = (
+        pipeline
+        | "Blocks" >> beam.Create(list(blocks))
+        | "Spread" >> beam.Reshuffle()
+        | "Parse" >> beam.ParDo(_Parse(run, catalog)).with_outputs(_OUTCOME, main="rows")
+    )
+    plans = []
+    if splits.needs_plan(run.config.protocol):
+        plan = (
+            parsed.rows
+            | "Summarize" >> beam.Map(lambda rows, protocol: splits.summary(protocol, rows.batch), run.config.protocol)
+            | "Merge" >> beam.CombineGlobally(_MergeSummaries()).without_defaults()
+            | "Plan" >> beam.Map(lambda whole, config: splits.plan(config, whole), run.config)
+        )
+        plans = [beam.pvalue.AsIter(plan)]
+    assigned = parsed.rows | "Assign" >> beam.ParDo(_Assign(run, catalog), *plans)
+    train_ratings = (
+        assigned
+        | "CountTrainRatings" >> beam.ParDo(_CountTrainRatings(catalog))
+        | "AddUp" >> beam.CombineGlobally(_AddArrays()).without_defaults()
+    )
+    written = assigned | "Write" >> beam.ParDo(_Write(run, catalog), beam.pvalue.AsIter(train_ratings)).with_outputs(
+        _OUTCOME, _EVIDENCE
+    )
+    checked = (
+        written[_EVIDENCE]
+        | "GroupEvidence" >> beam.GroupByKey()
+        | "FindLeaks" >> beam.Map(_find_leaks, run.config.protocol)
+    )
+    _ = (
+        (parsed[_OUTCOME], written[_OUTCOME], checked)
+        | "Outcomes" >> beam.Flatten()
+        | "CombineOutcomes" >> beam.CombineGlobally(_CombineOutcomes(run.config.max_bad_rows))
+        | "WriteOutcome" >> beam.Map(_write_outcome, run.outcome_path)
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A block's good rows; `split` is None until they are assigned."""
+
+    index: int
+    batch: pa.RecordBatch
+    split: np.ndarray | None = None
+
+
+class _SharedCatalog:
+    """Loads the catalog once in each worker process, by the process's first call."""
+
+    def __init__(self, data_dir: str):
+        self._data_dir = data_dir
+        self._shared = Shared()
+
+    def get(self) -> Catalog:
+        return self._shared.acquire(lambda: load_catalog(self._data_dir)[0])
+
+
+class _Parse(beam.DoFn):
+    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
+        self._run = run
+        self._catalog = catalog
+
+    def process(self, element: Block) -> Iterator[Any]:
+        with open_file(os.path.join(self._run.data_dir, RATINGS_FILE)) as file:
+            data = read_block(file, element)
+        rating_range = dataset_spec(self._run.config.dataset).rating_range
+        batch, malformed = parse_ratings(data, element.first_line, rating_range)
+        rows, unresolved = resolve(batch, self._catalog.get(), data, element.first_line)
+        if bad := malformed + unresolved:
+            # Combining at once bounds what travels on, however bad the block.
+            outcome = combine([Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad))], self._run.config.max_bad_rows)
+            yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
+        yield _Rows(element.index, rows)
+
+
+class _Assign(beam.DoFn):
+    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
+        self._run = run
+        self._catalog = catalog
+
+    def start_bundle(self):
+        self._splitter = splits.Splitter(self._run.config, self._catalog.get())
+
+    def process(self, element: _Rows, plans: Iterable[splits.Plan] = ()) -> Iterator[_Rows]:
+        yield _Rows(element.index, element.batch, self._splitter.assign(element.batch, next(iter(plans), None)))
+
+
+class _CountTrainRatings(beam.DoFn):
+    def __init__(self, catalog: _SharedCatalog):
+        self._catalog = catalog
+
+    def process(self, element: _Rows) -> Iterator[np.ndarray]:
+        user = element.batch.column("user").to_numpy()[element.split == splits.TRAIN]
+        yield np.bincount(user, minlength=self._catalog.get().users.num_rows)
+
+
+class _Write(beam.DoFn):
+    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
+        self._run = run
+        self._catalog = catalog
+
+    def start_bundle(self):
+        self._builder = ExampleBuilder(dataset_spec(self._run.config.dataset), self._catalog.get())
+        self._writer = ExampleWriter()
+
+    def process(self, element: _Rows, train_ratings: Iterable[np.ndarray]) -> Iterator[Any]:
+        (counts,) = train_ratings
+        rows, split, protocol = element.batch, element.split, self._run.config.protocol
+        examples = self._builder.build(rows, counts)
+        self._writer.write(self._run.split_uris, split, element.index, self._run.num_blocks, examples)
+        yield beam.pvalue.TaggedOutput(
+            _OUTCOME, Outcome(split_rows=tuple(np.bincount(split, minlength=len(splits.SPLITS)).tolist()))
+        )
+        evidence = leakage.Evidence(
+            *(rows.column(name).to_numpy() for name in ("user", "item", "timestamp", "line")), split=split
+        )
+        parts = 1 + self._run.num_lines // _LINES_PER_CHECK
+        for part in leakage.partition(protocol, leakage.reduce(protocol, evidence), parts).items():
+            yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
+
+
+class _MergeSummaries(beam.CombineFn):
+    def create_accumulator(self) -> list[splits.Summary]:
+        return []
+
+    def add_input(self, mutable_accumulator: list[splits.Summary], element: splits.Summary) -> list[splits.Summary]:
+        return [splits.merge([*mutable_accumulator, element])]
+
+    def merge_accumulators(self, accumulators: Iterable[list[splits.Summary]]) -> list[splits.Summary]:
+        parts = [part for accumulator in accumulators for part in accumulator]
+        return [splits.merge(parts)] if parts else []
+
+    def extract_output(self, accumulator: list[splits.Summary]) -> splits.Summary:
+        (whole,) = accumulator
+        return whole
+
+
+class _AddArrays(beam.CombineFn):
+    def create_accumulator(self) -> np.ndarray:
+        return np.zeros(1, np.int64)
+
+    def add_input(self, mutable_accumulator: np.ndarray, element: np.ndarray) -> np.ndarray:
+        return mutable_accumulator + element
+
+    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
+        return sum(accumulators, self.create_accumulator())
+
+    def extract_output(self, accumulator: np.ndarray) -> np.ndarray:
+        return accumulator
+
+
+class _CombineOutcomes(beam.CombineFn):
+    def __init__(self, max_bad_rows: int):
+        self._max_bad_rows = max_bad_rows
+
+    def create_accumulator(self) -> Outcome:
+        return Outcome()
+
+    def add_input(self, mutable_accumulator: Outcome, element: Outcome) -> Outcome:
+        return combine([mutable_accumulator, element], self._max_bad_rows)
+
+    def merge_accumulators(self, accumulators: Iterable[Outcome]) -> Outcome:
+        return combine(accumulators, self._max_bad_rows)
+
+    def extract_output(self, accumulator: Outcome) -> Outcome:
+        return accumulator
+
+
+def _find_leaks(part: tuple[int, Iterable[leakage.Evidence]], protocol: str) -> Outcome:
+    evidence = leakage.concatenate(list(part[1]))
+    return Outcome(leaks=tuple(leakage.find_leaks(protocol, evidence)))
+
+
+def _write_outcome(outcome: Outcome, path: str) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(outcome.to_json())

@@ -1,0 +1,219 @@
+"""Checks that a machine and its environment can run the product.
+
+Nothing that could fail to load is imported in this process: packages are looked up by their metadata, and native
+modules are loaded in a process of their own, whose crash is a finding.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import host
+from trainer_module import KERAS_SWITCH
+
+Status = Literal["pass", "fail", "info"]
+
+LOCK_FILE = Path(__file__).resolve().parent.parent / "uv.lock"
+NATIVE_MODULES = (
+    "tensorflow",
+    "tensorflow_recommenders",
+    "tensorflow_data_validation",
+    "ml_metadata",
+    "tfx_bsl",
+    "tfx.v1",
+)
+
+_PACKAGE = "recspan"
+_REINSTALL = "run `make setup` again, or remove .venv first"
+_GIB = 1 << 30
+_MIN_FREE_DISK = 2 * _GIB
+_MIN_MEMORY = 4 * _GIB
+_LOAD_SECONDS = 120
+
+_STYLES = {"pass": "green", "fail": "bold red", "info": "cyan"}
+
+# Loads the modules named as arguments, one after the other, and says what came of each in a line of JSON.
+_LOADER = """
+import importlib, json, sys
+import trainer_module
+def say(**fields):
+    print(json.dumps(fields), flush=True)
+for name in sys.argv[1:]:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        say(module=name, error=f"{type(error).__name__}: {error}")
+        continue
+    say(module=name, error=None)
+    if name == "tensorflow":
+        say(keras=module.keras.Model.__module__, devices=[device.name for device in module.config.list_physical_devices()])
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table.
+
+    Attributes:
+        name: What was looked at.
+        found: What is there.
+        expected: What should be.
+        status: `info` never fails.
+        fix: What to do about a failure.
+    """
+
+    name: str
+    found: str
+    expected: str
+    status: Status
+    fix: str = ""
+
+
+def run_checks() -> list[Check]:
+    """Checks everything; takes as long as importing TensorFlow and TFX."""
+    return [
+        check_host(host.this_host()),
+        *check_packages(expected_versions(LOCK_FILE)),
+        check_absent("scann", "it does not load beside TensorFlow 2.21 and breaks tensorflow-recommenders"),
+        check_keras_switch(os.environ.get(KERAS_SWITCH)),
+        *check_native_modules(NATIVE_MODULES),
+        check_amount("free disk", shutil.disk_usage(Path.cwd()).free, _MIN_FREE_DISK, "runs and models need room"),
+        check_amount(
+            "memory", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _MIN_MEMORY, "use a larger machine"
+        ),
+    ]
+
+
+def print_report(checks: list[Check], console: Console) -> bool:
+    """Prints the table; returns whether nothing failed."""
+    table = Table()
+    for column in ("check", "found", "expected", "", "fix"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        status = f"[{_STYLES[check.status]}]{check.status}[/]"
+        table.add_row(check.name, check.found, check.expected, status, check.fix if check.status == "fail" else "")
+    console.print(table)
+    failures = sum(check.status == "fail" for check in checks)
+    console.print(f"{failures} failure(s)" if failures else "all pass")
+    return not failures
+
+
+def check_host(this: host.Host) -> Check:
+    """Platform, Python and C library, by the same rule as the set-up."""
+    glibc = "no glibc" if this.glibc is None else "glibc " + ".".join(map(str, this.glibc))
+    python = ".".join(map(str, this.python))
+    found = f"{this.system} {this.machine}, {this.implementation} {python}, {glibc}"
+    expected = "linux x86_64, CPython 3.11, glibc >= 2.34"
+    try:
+        host.check(this)
+    except host.UnsupportedHost as error:
+        return Check("host", found, expected, "fail", str(error))
+    return Check("host", found, expected, "pass")
+
+
+def expected_versions(lock_file: Path) -> dict[str, str]:
+    """Version, or version specifier, by direct dependency: from the lock file, else from the package's metadata."""
+    if not lock_file.is_file():
+        requirements = map(Requirement, metadata.requires(_PACKAGE) or [])
+        return {requirement.name: str(requirement.specifier) for requirement in requirements}
+    packages = tomllib.loads(lock_file.read_text())["package"]
+    (own,) = [package for package in packages if package["name"] == _PACKAGE]
+    direct = {dependency["name"] for dependency in own["dependencies"]}
+    return {package["name"]: f"=={package['version']}" for package in packages if package["name"] in direct}
+
+
+def check_packages(expected: dict[str, str]) -> list[Check]:
+    """Whether each package is installed in a version that its specifier allows."""
+    checks = []
+    for name, specifier in sorted(expected.items()):
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            checks.append(Check(name, "not installed", specifier, "fail", _REINSTALL))
+            continue
+        fits = Requirement(f"{name}{specifier}").specifier.contains(version, prereleases=True)
+        checks.append(Check(name, version, specifier, "pass" if fits else "fail", _REINSTALL))
+    return checks
+
+
+def check_absent(package: str, reason: str) -> Check:
+    """Whether a package that does harm is not installed."""
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return Check(package, "not installed", "not installed", "pass")
+    return Check(package, version, "not installed", "fail", f"pip uninstall {package}: {reason}")
+
+
+def check_keras_switch(value: str | None) -> Check:
+    """Whether this process, and with it all that it starts, selects Keras 2."""
+    fits = value in ("1", "true")
+    return Check(KERAS_SWITCH, str(value), "1", "pass" if fits else "fail", f"export {KERAS_SWITCH}=1")
+
+
+def check_native_modules(names: tuple[str, ...]) -> list[Check]:
+    """Whether modules load; if TensorFlow does, also which Keras it has and which devices it sees."""
+    checks = []
+    waiting = list(names)
+    while waiting:
+        report, end = _load(waiting)
+        for line in report:
+            if "module" in line:
+                waiting.remove(line["module"])
+                checks.append(_loaded(line["module"], line["error"]))
+            else:
+                checks += [_keras(line["keras"]), _devices(line["devices"])]
+        if waiting and end:
+            checks.append(_loaded(waiting.pop(0), end))
+    return checks
+
+
+def check_amount(name: str, available: int, minimum: int, fix: str) -> Check:
+    """Whether there is enough of something that is counted in bytes."""
+    status = "pass" if available >= minimum else "fail"
+    return Check(name, f"{available / _GIB:.1f} GiB", f">= {minimum / _GIB:.0f} GiB", status, fix)
+
+
+def _load(names: list[str]) -> tuple[list[dict], str]:
+    """What the loader reported, and how it ended if it did not get through."""
+    try:
+        process = subprocess.run(
+            [sys.executable, "-c", _LOADER, *names], capture_output=True, text=True, timeout=_LOAD_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+        output = output.decode() if isinstance(output, bytes) else output
+        return [json.loads(line) for line in output.splitlines()], f"did not load within {_LOAD_SECONDS} s"
+    end = ""
+    if process.returncode < 0:
+        end = f"killed by signal {-process.returncode}"
+    elif process.returncode:
+        end = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")], end
+
+
+def _loaded(module: str, error: str | None) -> Check:
+    fix = f"{_REINSTALL}; it also adjusts the two modules that want a newer glibc"
+    return Check(f"import {module}", error or "loads", "loads", "fail" if error else "pass", fix)
+
+
+def _keras(module: str) -> Check:
+    package = module.split(".")[0]
+    fits = package == "tf_keras"
+    return Check("tf.keras", package, "tf_keras (Keras 2)", "pass" if fits else "fail", f"export {KERAS_SWITCH}=1")
+
+
+def _devices(names: list[str]) -> Check:
+    kinds = sorted(name.removeprefix("/physical_device:") for name in names)
+    return Check("devices", ", ".join(kinds), "TPU or GPU for large models", "info")

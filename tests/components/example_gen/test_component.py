@@ -1,0 +1,280 @@
+"""The component as TFX runs it: driver, Beam, metadata; artifacts are read back with TensorFlow."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.components.util import examples_utils
+from tfx.orchestration.metadata import Metadata
+from tfx_bsl.coders import example_coder
+
+from components.example_gen import config as ingest_config
+from components.example_gen.catalog import resolve
+from components.example_gen.component import MovieLensExampleGen
+from components.example_gen.config import IngestConfig
+from components.example_gen.examples import ExampleBuilder
+from components.example_gen.payload import ExampleWriter
+from components.example_gen.ratings import parse_ratings
+from components.example_gen.splits import SPLITS
+from components.example_gen.synthetic import write_synthetic
+from components.example_gen.transforms import load_catalog
+from trainer_module.datasets import dataset_spec
+from trainer_module.errors import DataError
+
+NUM_ROWS = 3000
+NUM_USERS = 120
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("component") / "data"
+    write_synthetic(path, NUM_ROWS, NUM_USERS, 150, seed=0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folded_dir(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("folded") / "data"
+    write_synthetic(path, 100_000, 900, 1600, seed=0)
+    return path
+
+
+class Run:
+    """Runs a pipeline of the component in a directory, and reads what it published."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
+
+    def run(self, data_dir: Path, **config) -> None:
+        component = MovieLensExampleGen(str(data_dir), IngestConfig(dataset="synthetic", **config))
+        pipeline = tfx.dsl.Pipeline(
+            "test",
+            str(self.root),
+            components=[component],
+            metadata_connection_config=self.connection,
+            enable_cache=True,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+
+    def artifacts(self) -> list[metadata_store_pb2.Artifact]:
+        with Metadata(self.connection) as handle:
+            published = [a for a in handle.store.get_artifacts() if a.state == metadata_store_pb2.Artifact.LIVE]
+        return [artifact for artifact in published if Path(artifact.uri).exists()]
+
+    def states(self) -> list[int]:
+        with Metadata(self.connection) as handle:
+            return [execution.last_known_state for execution in handle.store.get_executions()]
+
+    def examples(self) -> dict[str, list[dict[str, list]]]:
+        (artifact,) = self.artifacts()
+        return {split: read_split(Path(artifact.uri, f"Split-{split}")) for split in SPLITS}
+
+
+def read_split(folder: Path) -> list[dict[str, list]]:
+    rows = []
+    for record in tf.data.TFRecordDataset([str(path) for path in folder.iterdir()], "GZIP").as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        kinds = {name: value.WhichOneof("kind") for name, value in feature.items()}
+        rows.append({name: list(getattr(feature[name], kind).value) if kind else [] for name, kind in kinds.items()})
+    return rows
+
+
+def key(row: dict[str, list]) -> tuple:
+    return (
+        row["user_id"][0].decode(),
+        row["movie_id"][0].decode(),
+        round(row["rating"][0], 4),
+        row["timestamp"][0],
+    )
+
+
+def file_keys(data_dir: Path) -> list[tuple]:
+    lines = [line.split("\t") for line in (data_dir / "u.data").read_text().splitlines()]
+    return [(user, item, float(rating), int(time)) for user, item, rating, time in lines]
+
+
+@pytest.mark.parametrize("protocol", ["random", "user", "time", "leave-last-out"])
+def test_every_row_arrives_once_in_the_split_of_its_protocol(protocol, data_dir, tmp_path):
+    run = Run(tmp_path)
+    run.run(data_dir, protocol=protocol, eval_fraction=0.1)
+    examples = run.examples()
+    assert sorted(key(row) for rows in examples.values() for row in rows) == sorted(file_keys(data_dir))
+    (artifact,) = run.artifacts()
+    assert json.loads(artifact.properties["split_names"].string_value) == list(SPLITS)
+    custom = artifact.custom_properties
+    assert {split: custom[f"rows_{split}"].int_value for split in SPLITS} == {s: len(r) for s, r in examples.items()}
+    assert custom["bad_rows"].int_value == 0
+    assert custom[examples_utils.example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME].string_value == "FORMAT_TF_EXAMPLE"
+    assert not Path(artifact.uri, "outcome.json").exists()
+    assert_promise(protocol, examples)
+    # Counted here from the examples themselves: a user's activity is that of the training split, in every split.
+    activity = Counter(row["user_id"][0] for row in examples["train"])
+    bounds = {b"0": (0, 0), b"1-19": (1, 19), b"20-49": (20, 49), b"50-99": (50, 99), b"100-199": (100, 199)}
+    for row in (row for rows in examples.values() for row in rows):
+        low, high = bounds.get(row["user_activity"][0], (200, NUM_ROWS))
+        assert low <= activity[row["user_id"][0]] <= high
+
+
+def assert_promise(protocol: str, examples: dict[str, list[dict[str, list]]]) -> None:
+    users = {split: {row["user_id"][0] for row in rows} for split, rows in examples.items()}
+    times = {split: [row["timestamp"][0] for row in rows] for split, rows in examples.items()}
+    if protocol == "user":
+        assert sum(len(found) for found in users.values()) == len(set.union(*users.values())) == NUM_USERS
+    if protocol == "time":
+        assert max(times["train"]) < min(times["eval"]) <= max(times["eval"]) < min(times["test"])
+    if protocol == "leave-last-out":
+        assert len(examples["test"]) == len(examples["eval"]) == NUM_USERS
+        last = {row["user_id"][0]: row["timestamp"][0] for row in examples["test"]}
+        assert all(row["timestamp"][0] <= last[row["user_id"][0]] for rows in examples.values() for row in rows)
+
+
+def test_an_official_fold_is_its_lines(folded_dir, tmp_path):
+    run = Run(tmp_path)
+    run.run(folded_dir, protocol="u2")
+    assert sorted(key(row) for row in read_split(Path(run.artifacts()[0].uri, "Split-test"))) == sorted(
+        file_keys(folded_dir)[20_000:40_000]
+    )
+
+
+def test_several_blocks_give_the_same_examples_as_one(data_dir, tmp_path, monkeypatch):
+    keys = []
+    for name, block_bytes in (("one", 1 << 20), ("many", 9000)):
+        monkeypatch.setattr("components.example_gen.executor.BLOCK_BYTES", block_bytes)
+        run = Run(tmp_path / name)
+        run.run(data_dir, protocol="leave-last-out")
+        keys.append({split: sorted(map(key, rows)) for split, rows in run.examples().items()})
+        files = list(Path(run.artifacts()[0].uri, "Split-train").iterdir())
+        assert len(files) == (1 if name == "one" else 8)
+    assert keys[0] == keys[1]
+
+
+def test_a_second_run_is_cached_until_data_config_or_code_change(data_dir, tmp_path, monkeypatch):
+    changing = tmp_path / "data"
+    shutil.copytree(data_dir, changing)
+    run = Run(tmp_path)
+    executed, cached = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
+    run.run(changing)
+    run.run(changing)
+    assert run.states() == [executed, cached]
+    (changing / "manifest.json").write_text("{}")
+    run.run(changing)
+    assert run.states()[-1] == cached, "the manifest is no input"
+    run.run(changing, seed=1)
+    assert run.states()[-1] == executed
+    monkeypatch.setattr("components.example_gen.component.source_hash", lambda config: "other sources")
+    run.run(changing)
+    assert run.states()[-1] == executed
+    monkeypatch.setattr("components.example_gen.component.source_hash", ingest_config.source_hash)
+    with (changing / "u.data").open("a") as file:
+        file.write("1\t1\t3\t880000000\n")
+    run.run(changing)
+    assert run.states()[-1] == executed
+
+
+@pytest.fixture
+def spoiled(data_dir, tmp_path) -> Path:
+    """Three bad rows: line 7 of u.data, one rating by an unknown user, one malformed item that nobody rated."""
+    path = tmp_path / "spoiled"
+    shutil.copytree(data_dir, path)
+    lines = (path / "u.data").read_text().splitlines(keepends=True)
+    lines[6] = "1\t1\tgood\t880000000\n"
+    lines[99] = "9999\t1\t3\t880000000\n"
+    (path / "u.data").write_text("".join(lines))
+    with (path / "u.item").open("ab") as file:
+        file.write(b"151|Half an item\n")
+    return path
+
+
+@pytest.mark.parametrize("allowed", [0, 2])
+def test_too_many_bad_rows_publish_nothing(allowed, spoiled, tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(DataError) as error:
+        run.run(spoiled, max_bad_rows=allowed)
+    message = str(error.value)
+    assert f"data.max_bad_rows allows {allowed}" in message
+    assert "u.item, line 151: 2 column(s); expected 24" in message
+    if allowed:
+        assert "3 bad row(s)" in message
+        assert "u.data, line 7: rating 'good' is not a plain decimal number; expected 1 to 5" in message
+        assert "u.data, line 100: user '9999' is not in u.user" in message
+    assert run.artifacts() == []
+    assert run.states() == [metadata_store_pb2.Execution.FAILED]
+
+
+def test_tolerated_bad_rows_go_to_quarantine(spoiled, tmp_path):
+    run = Run(tmp_path)
+    run.run(spoiled, max_bad_rows=3)
+    (artifact,) = run.artifacts()
+    assert artifact.custom_properties["bad_rows"].int_value == 3
+    quarantine = Path(artifact.uri, "quarantine", "bad_rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in quarantine]
+    assert [(row["file"], row["line"], row["raw"]) for row in rows] == [
+        ("u.data", 7, "1\t1\tgood\t880000000"),
+        ("u.data", 100, "9999\t1\t3\t880000000"),
+        ("u.item", 151, "151|Half an item"),
+    ]
+    assert sum(len(split) for split in run.examples().values()) == NUM_ROWS - 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "config", "message"),
+    [
+        (lambda path: (path / "u.item").unlink(), {}, r"no u\.item; .*recspan data fetch"),
+        (lambda path: (path / "u.data").write_bytes(b""), {}, r"u\.data is empty"),
+        (
+            lambda path: (path / "u.data").write_text("1,1,3,880000000\n" * 30),
+            {"protocol": "time", "max_bad_rows": 30},
+            r"leaves train and eval and test without a row",
+        ),
+        (
+            lambda path: (path / "u.user").write_bytes(b""),
+            {},
+            r"3,000 bad row\(s\).*\n.*line 1: user .* is not in u\.user",
+        ),
+        (lambda path: None, {"protocol": "u1"}, r"exactly 100,000 lines; this u\.data has 3,000"),
+        (lambda path: None, {"eval_fraction": 1e-9}, "leaves eval without a row"),
+        (
+            # Every pair stands there five times and more, so fold u1 tests on pairs that it trains on.
+            lambda path: (path / "u.data").write_text(
+                "".join(f"{1 + i // 150 % 120}\t{1 + i % 150}\t3\t{i}\n" for i in range(100_000))
+            ),
+            {"protocol": "u1"},
+            r"'u1'.*leak.*\n.*same \(user, item\) pair is in train and in test: u\.data lines",
+        ),
+    ],
+)
+def test_unusable_data_is_refused(spoil, config, message, data_dir, tmp_path):
+    path = tmp_path / "data"
+    shutil.copytree(data_dir, path)
+    spoil(path)
+    run = Run(tmp_path)
+    with pytest.raises(DataError, match=message):
+        run.run(path, **config)
+    assert run.artifacts() == []
+
+
+def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path):
+    dataset = dataset_spec("synthetic")
+    catalog, _ = load_catalog(str(data_dir))
+    data = (data_dir / "u.data").read_bytes()
+    rows, _ = resolve(parse_ratings(data, 1, dataset.rating_range)[0], catalog, data, 1)
+    examples = ExampleBuilder(dataset, catalog).build(rows, np.arange(NUM_USERS))
+    ExampleWriter().write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, 1, examples)
+    files = [str(path) for path in tmp_path.iterdir()]
+    written = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+    expected = example_coder.RecordBatchToExamplesEncoder().encode(examples.to_batch())
+    parse = tf.train.Example.FromString
+    assert [parse(record) for record in written] == [parse(record) for record in expected]
+    assert [len(record) for record in written] == [len(record) for record in expected]
+    # The readers of the pipeline, too, see one well-formed message.
+    decoded = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(written)
+    assert set(decoded.schema.names) == set(dataset.features.arrow_schema().names)
+    parsed = tf.io.parse_example(written, {"rating": tf.io.FixedLenFeature([], tf.float32)})
+    np.testing.assert_allclose(parsed["rating"], rows.column("rating").to_numpy())

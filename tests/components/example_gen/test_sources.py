@@ -1,0 +1,257 @@
+"""Fetching: real servers on this machine, real pip, real archives; only the data is made up."""
+
+import functools
+import hashlib
+import http.server
+import io
+import socket
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.example_gen.layout import FILES, GENRES, read_manifest
+from components.example_gen.sources import (
+    ArchiveSource,
+    PackageSource,
+    fetch,
+    from_atomic_files,
+)
+from trainer_module.errors import ConfigError, DataError
+
+NAME = "movielens-100k"
+CONTENTS = {
+    "u.data": b"1\t1\t3\t881250949\n",
+    "u.user": b"1|24|M|writer|85711\n",
+    "u.item": b"1|\xc9t\xe9|...\n",
+}
+RATINGS = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n"
+USERS = b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n1\t24\tM\twriter\t85711\n"
+ITEMS = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    "1\tToy Story\t1995\tAnimation Children's\n"
+    "2\tunkonwn\tunkonwn\tunknown\n"
+    "3\tLand (1995)\tV\tComedy\n"
+    "4\tMisérables, Les\t1995\tDrama\n"
+).encode()
+
+
+def make_zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+ARCHIVE = make_zip({"ml-100k/": b"", "ml-100k/README": b"x", **{f"ml-100k/{n}": c for n, c in CONTENTS.items()}})
+SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """`/whole.zip` is complete, `/cut.zip` stops half way, anything else is not found."""
+
+    def do_GET(self):
+        if self.path not in ("/whole.zip", "/cut.zip"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ARCHIVE)))
+        self.end_headers()
+        self.wfile.write(ARCHIVE if self.path == "/whole.zip" else ARCHIVE[: len(ARCHIVE) // 2])
+
+    def log_message(self, format, *args):
+        """Keeps the test's output clean."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.fixture
+def closed_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/whole.zip"
+
+
+def package(folder: Path, members: dict[str, bytes], requirement: str = "recbole==1.2.1") -> PackageSource:
+    """A wheel in `folder`, as a source that knows its members' digests."""
+    info = "recbole-1.2.1.dist-info"
+    metadata = {
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": b"",
+    }
+    (folder / "recbole-1.2.1-py3-none-any.whl").write_bytes(make_zip(members | metadata))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    return PackageSource(requirement, digests, ("--no-index", "--find-links", str(folder)))
+
+
+@pytest.fixture
+def wheel(tmp_path) -> PackageSource:
+    (tmp_path / "index").mkdir()
+    return package(tmp_path / "index", {"r/ml.inter": RATINGS, "r/ml.user": USERS, "r/ml.item": ITEMS})
+
+
+def read_all(data_dir: Path) -> dict[str, bytes]:
+    return {name: (data_dir / name).read_bytes() for name in FILES}
+
+
+def test_the_archive_is_fetched_once(server, tmp_path):
+    said: list[str] = []
+    seen: list[tuple[int, int | None]] = []
+    run = functools.partial(
+        fetch,
+        NAME,
+        tmp_path / "data",
+        report=said.append,
+        sources=[ArchiveSource(f"{server}/whole.zip", SHA256)],
+    )
+    manifest = run(progress=lambda received, total: seen.append((received, total)))
+    assert read_all(tmp_path / "data") == CONTENTS
+    assert manifest == read_manifest(tmp_path / "data")
+    assert seen[-1] == (len(ARCHIVE), len(ARCHIVE))
+    assert any("whole.zip" in line for line in said)
+    assert any("research only" in line for line in said)
+    said.clear()
+    before = (tmp_path / "data/u.data").stat().st_mtime_ns
+    assert run() == manifest
+    assert len(said) == 1
+    assert "already in" in said[0]
+    assert (tmp_path / "data/u.data").stat().st_mtime_ns == before
+
+
+def test_sources_are_tried_in_order_and_failures_are_told(server, closed_port, wheel, tmp_path):
+    said: list[str] = []
+    sources = [
+        ArchiveSource(closed_port, SHA256),
+        ArchiveSource(f"{server}/gone.zip", SHA256),
+        ArchiveSource(f"{server}/cut.zip", SHA256),
+        ArchiveSource(f"{server}/whole.zip", "0" * 64),
+        wheel,
+    ]
+    manifest = fetch(NAME, tmp_path / "data", report=said.append, sources=sources)
+    failures = [line for line in said if "failed" in line]
+    for failure, reason in zip(
+        failures, ("refused", "404", f"broke off after {len(ARCHIVE) // 2:,} of", "sha256 is"), strict=True
+    ):
+        assert reason in failure
+    assert manifest.source == wheel.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index"]
+
+
+def test_no_source_is_an_error_that_tells_how_to_go_on(closed_port, tmp_path):
+    missing = PackageSource("recbole==1.2.1", {}, ("--no-index", "--find-links", str(tmp_path)))
+    with pytest.raises(DataError) as error:
+        fetch(NAME, tmp_path / "data", report=[].append, sources=[ArchiveSource(closed_port), missing])
+    message = str(error.value)
+    assert closed_port in message
+    assert "recbole" in message
+    assert "--dataset synthetic" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("archive", "reason"),
+    [
+        (b"no zip at all", "damaged or no zip"),
+        (ARCHIVE[:-40], "damaged or no zip"),
+        (make_zip({"u.data": b""}), "no u.user, u.item"),
+    ],
+)
+def test_a_bad_archive_leaves_nothing(archive, reason, tmp_path):
+    (tmp_path / "ml.zip").write_bytes(archive)
+    with pytest.raises(DataError, match=reason):
+        fetch(NAME, tmp_path / "data", str(tmp_path / "ml.zip"), report=[].append)
+    assert [path.name for path in tmp_path.iterdir()] == ["ml.zip"]
+
+
+def test_a_flipped_byte_in_the_archive_is_found(tmp_path):
+    content = bytes(range(256)) * 20
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in FILES:
+            archive.writestr(name, content)
+    spoiled = bytearray(buffer.getvalue())
+    spoiled[1000] ^= 1
+    (tmp_path / "ml.zip").write_bytes(bytes(spoiled))
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        fetch(NAME, tmp_path / "data", str(tmp_path / "ml.zip"), report=[].append)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_given_directory_is_the_only_source(nested, tmp_path):
+    folder = tmp_path / "mine" / "ml-100k" if nested else tmp_path / "mine"
+    folder.mkdir(parents=True)
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    said: list[str] = []
+    fetch(NAME, tmp_path / "data", str(tmp_path / "mine"), report=said.append, sources=[])
+    assert read_all(tmp_path / "data") == CONTENTS
+    assert any("differ from GroupLens' original" in line for line in said)
+    (folder / "u.item").unlink()
+    with pytest.raises(DataError, match=r"has no u\.item"):
+        fetch(NAME, tmp_path / "other", str(tmp_path / "mine"), report=said.append)
+
+
+def test_files_already_in_place_can_be_taken_over(tmp_path):
+    for name, content in CONTENTS.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="take them over"):
+        fetch(NAME, tmp_path, report=[].append)
+    fetch(NAME, tmp_path, str(tmp_path), report=[].append)
+    assert read_all(tmp_path) == CONTENTS
+    assert read_manifest(tmp_path) is not None
+
+
+@pytest.mark.parametrize(("spoil", "message"), [(True, "changed since"), (False, "is gone")])
+def test_a_spoiled_cache_is_an_error(spoil, message, server, tmp_path):
+    sources = [ArchiveSource(f"{server}/whole.zip", SHA256)]
+    fetch(NAME, tmp_path / "data", report=[].append, sources=sources)
+    if spoil:
+        (tmp_path / "data/u.item").write_bytes(b"")
+    else:
+        (tmp_path / "data/u.item").unlink()
+    with pytest.raises(DataError, match=rf"u\.item {message}.*[Rr]emove .*data"):
+        fetch(NAME, tmp_path / "data", report=[].append, sources=sources)
+
+
+def test_the_package_is_converted(wheel, tmp_path):
+    fetch(NAME, tmp_path / "data", report=[].append, sources=[wheel])
+    converted = read_all(tmp_path / "data")
+    assert converted["u.data"] == b"196\t242\t3\t881250949\n"
+    assert converted["u.user"] == b"1|24|M|writer|85711\n"
+    items = [line.split("|") for line in converted["u.item"].decode("iso-8859-1").splitlines()]
+    assert [(row[1], row[2]) for row in items] == [
+        ("Toy Story (1995)", "01-Jan-1995"),
+        ("unknown", ""),
+        ("Land (1995) (V)", "01-Jan-1995"),
+        ("Misérables, Les (1995)", "01-Jan-1995"),
+    ]
+    genres = [[genre for genre, flag in zip(GENRES, row[5:], strict=True) if flag == "1"] for row in items]
+    assert genres == [["Animation", "Children's"], ["unknown"], ["Comedy"], ["Drama"]]
+
+
+def test_another_file_in_the_package_is_refused(wheel, tmp_path):
+    spoiled = PackageSource(wheel.requirement, wheel.members | {"r/ml.user": "0" * 64}, wheel.pip_args)
+    with pytest.raises(DataError, match="not the file that was expected"):
+        fetch(NAME, tmp_path / "data", report=[].append, sources=[spoiled])
+
+
+def test_unexpected_package_contents_are_named():
+    with pytest.raises(DataError, match="item 9 has genres"):
+        from_atomic_files(RATINGS, USERS, b"header\n9\tA\t1995\tComedy Noir\n")
+
+
+def test_only_movielens_is_fetched(tmp_path):
+    with pytest.raises(ConfigError, match="not fetched but generated"):
+        fetch("synthetic", tmp_path)
+    with pytest.raises(ConfigError, match="Did you mean 'movielens-100k'"):
+        fetch("movielens-10k", tmp_path)

@@ -1,0 +1,97 @@
+"""A small dataset spec with a planted rule, its transform graph and its examples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.inputs import ExampleReader, parse_spec
+from trainer_module.preprocessing import preprocessing_fn
+
+SPEC = FeatureSpec(
+    columns=(
+        Categorical(name="user", table="user"),
+        Categorical(name="item", table="item"),
+        Categorical(name="tags", table="tags", multivalent=True),
+        Categorical(name="main_tag", table="tags"),
+        Numeric(name="year", required=False, clip=1.0),
+        Label(name="rating"),
+    ),
+    tables=(
+        Table(name="user"),
+        Table(name="item", vocabulary=Vocabulary(min_frequency=2, oov_buckets=3)),
+        Table(name="tags", combiner="sum", dim=2),
+    ),
+)
+NUM_USERS, NUM_ITEMS, NUM_EXAMPLES = 20, 10, 1000
+
+
+def rows() -> list[dict]:
+    """Ratings that depend on user and item alone: 2 for even users, plus 1 for even items, plus 1."""
+    random = np.random.default_rng(0)
+    users, items = random.integers(NUM_USERS, size=NUM_EXAMPLES), random.integers(NUM_ITEMS, size=NUM_EXAMPLES)
+    return [
+        {
+            "user": [f"u{user}".encode()],
+            "item": [f"i{item}".encode()],
+            "tags": [b"a", b"b"][: item % 3],
+            "main_tag": [b"c"],
+            "year": [1990.0 + item] if item else [],
+            "rating": [1.0 + 2 * (user % 2 == 0) + (item % 2 == 0)],
+        }
+        for user, item in zip(users, items, strict=True)
+    ]
+
+
+def serialize(row: dict) -> bytes:
+    features = tf.train.Features()
+    for name, values in row.items():
+        kind = "bytes_list" if values and isinstance(values[0], bytes) else "float_list"
+        getattr(features.feature[name], kind).value.extend(values)
+    return tf.train.Example(features=features).SerializeToString()
+
+
+@dataclass(frozen=True)
+class World:
+    """What a trainer is given."""
+
+    spec: FeatureSpec
+    transform_output: tft.TFTransformOutput
+    transform: tf.keras.layers.Layer
+    files: list[str]
+
+    def reader(self) -> ExampleReader:
+        return ExampleReader(self.spec, self.transform, self.files)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    directory = tmp_path_factory.mktemp("world")
+    schema = schema_utils.schema_from_feature_spec(parse_spec(SPEC.columns))
+    metadata = dataset_metadata.DatasetMetadata(schema)
+    with tft_beam.Context(temp_dir=str(directory / "temp")):
+        dense = [
+            {
+                name: values[0] if name in ("user", "item", "main_tag", "rating") else values
+                for name, values in row.items()
+            }
+            for row in rows()
+        ]
+        dense = [row | {key: [row[key]] for key in ("user", "item", "main_tag", "rating")} for row in dense]
+        _, transform_fn = (dense, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            lambda inputs: preprocessing_fn(inputs, {"features": SPEC.model_dump_json()})
+        )
+        transform_fn | tft_beam.WriteTransformFn(str(directory / "transform"))
+    files = []
+    for number, part in enumerate((rows()[:600], rows()[600:])):
+        files.append(str(directory / f"examples-{number}.gz"))
+        with tf.io.TFRecordWriter(files[-1], tf.io.TFRecordOptions("GZIP")) as writer:
+            for row in part:
+                writer.write(serialize(row))
+    transform_output = tft.TFTransformOutput(str(directory / "transform"))
+    return World(SPEC, transform_output, transform_output.transform_features_layer(), files)

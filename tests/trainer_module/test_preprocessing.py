@@ -1,0 +1,58 @@
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.inputs import parse_spec
+from trainer_module.preprocessing import fingerprint, table_rows
+
+from .conftest import NUM_ITEMS, NUM_USERS, serialize
+
+
+def transformed(world, *examples: dict) -> dict:
+    rows = [{"user": [b"u1"], "item": [b"i1"], "tags": [], "main_tag": [b"c"], "year": []} | row for row in examples]
+    raw = tf.io.parse_example([serialize(row) for row in rows], parse_spec(world.spec.inputs))
+    return world.transform(dict(raw))
+
+
+def test_table_sizes_are_vocabulary_plus_oov_buckets(world):
+    # Tags a and b come from one column, c from another: one table, one vocabulary.
+    assert table_rows(world.spec, world.transform_output) == {
+        "user": NUM_USERS + 1,
+        "item": NUM_ITEMS + 3,
+        "tags": 3 + 1,
+    }
+
+
+def test_known_tokens_get_distinct_ids_and_unknown_ones_an_oov_bucket(world):
+    users = [{"user": [f"u{number}".encode()]} for number in range(NUM_USERS)]
+    ids = transformed(world, *users, {"user": [b"nobody"]})["user"].numpy()
+    assert ids.shape == (NUM_USERS + 1, 1)
+    assert sorted(ids[:-1, 0]) == list(range(NUM_USERS))
+    assert ids[-1, 0] == NUM_USERS
+    (unknown,) = transformed(world, {"item": [b"nothing"]})["item"].numpy()[0]
+    assert NUM_ITEMS <= unknown < NUM_ITEMS + 3
+
+
+def test_columns_that_share_a_table_share_its_ids(world):
+    output = transformed(world, {"tags": [b"c"], "main_tag": [b"a"]}, {"tags": [b"a", b"c"], "main_tag": [b"c"]})
+    tags, main = output["tags"].values.numpy(), output["main_tag"].numpy()[:, 0]
+    np.testing.assert_array_equal(tags, [main[1], main[0], main[1]])
+
+
+def test_numbers_are_clipped_z_scores_and_a_missing_one_is_the_mean(world):
+    output = transformed(world, {"year": [1995.0]}, {"year": []}, {"year": [3000.0]})["year"].numpy()
+    assert output.shape == (3, 1)
+    assert abs(output[0, 0]) < 0.1
+    np.testing.assert_array_equal(output[1:, 0], [0.0, 1.0])
+
+
+def test_a_batch_in_which_every_number_is_missing(world):
+    np.testing.assert_array_equal(transformed(world, {"year": []}, {"year": []})["year"], [[0.0], [0.0]])
+
+
+def test_the_fingerprint_depends_on_tokens_and_buckets(world):
+    original = fingerprint(world.spec, world.transform_output)
+    assert original == fingerprint(world.spec, world.transform_output)
+    user = world.spec.tables[0]
+    more = user.model_copy(update={"vocabulary": user.vocabulary.model_copy(update={"oov_buckets": 2})})
+    changed = world.spec.model_copy(update={"tables": (more, *world.spec.tables[1:])})
+    assert fingerprint(changed, world.transform_output) != original

@@ -1,0 +1,201 @@
+"""Model, loop and export on a dataset whose ratings follow an exact rule."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer_module import export
+from trainer_module.distribution import make_strategy
+from trainer_module.errors import ModelError
+from trainer_module.experiment import OptimizerConfig, RatingModelConfig, TrainingConfig
+from trainer_module.loop import TrainingLoop
+from trainer_module.models.rating import build_rating_model
+from trainer_module.optimizers import SplitOptimizer, make_optimizer
+from trainer_module.preprocessing import table_rows
+
+from .conftest import NUM_EXAMPLES, rows, serialize
+
+MODEL = RatingModelConfig(embedding_dim=2, mlp=(16,), dropout=0.0, embedding_l2=0.0, init_stddev=0.3)
+ADAM = OptimizerConfig(name="adam", learning_rate=0.02)
+TRAINING = TrainingConfig(
+    batch_size=100, eval_batch_size=300, epochs=12, patience=12, embedding_optimizer=ADAM, dense_optimizer=ADAM
+)
+
+
+def build(world, optimizer=None, mean_rating=2.5):
+    rows_per_table = table_rows(world.spec, world.transform_output)
+    return build_rating_model(MODEL, world.spec, rows_per_table, (1.0, 4.0), optimizer, mean_rating)
+
+
+def make_loop(world, directory: str, training: TrainingConfig = TRAINING) -> TrainingLoop:
+    tf.keras.utils.set_random_seed(training.seed)
+    strategy = make_strategy(training)
+    with strategy.scope():
+        of_tables = make_optimizer(training.embedding_optimizer)
+        model = build(world, of_tables)
+        optimizer = SplitOptimizer(of_tables, make_optimizer(training.dense_optimizer))
+    return TrainingLoop(strategy, model, optimizer, training, directory)
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    loop = make_loop(world, str(tmp_path_factory.mktemp("training")))
+    return loop, loop.fit(world.reader(), world.reader())
+
+
+@pytest.fixture(scope="module")
+def exported(world, trained, tmp_path_factory):
+    """A loaded SavedModel."""
+    _, result = trained
+    copy = build(world)
+    export.restore_copy(copy, result.checkpoint, world.reader().features(tf.constant([serialize(rows()[0])])))
+    directory = str(tmp_path_factory.mktemp("model"))
+    export.save(copy, world.transform, world.spec, directory)
+    return tf.saved_model.load(directory)
+
+
+def test_the_rule_is_learned(trained):
+    _, result = trained
+    assert result.metrics["rmse"] < 0.1
+    assert result.metrics["mae"] <= result.metrics["rmse"]
+
+
+def test_the_best_weights_are_restored_and_kept(world, trained):
+    loop, result = trained
+    assert loop.evaluate(world.reader()) == pytest.approx(result.metrics)
+    assert Path(f"{result.checkpoint}.index").is_file()
+    assert result.best_step % (NUM_EXAMPLES // TRAINING.batch_size) == 0
+
+
+def test_metrics_are_those_of_numpy(world, trained):
+    loop, result = trained
+    labels = np.array([row["rating"][0] for row in rows()])
+    error = loop.predict(world.reader(), NUM_EXAMPLES) - labels[order(world)]
+    assert result.metrics["rmse"] == pytest.approx(float(np.sqrt(np.mean(error**2))), rel=1e-4)
+    assert result.metrics["mae"] == pytest.approx(float(np.mean(np.abs(error))), rel=1e-4)
+
+
+def order(world) -> list[int]:
+    """Positions, in `rows()`, of the reader's examples."""
+    waiting: dict[bytes, list[int]] = {}
+    for position, row in enumerate(rows()):
+        waiting.setdefault(serialize(row), []).append(position)
+    return [waiting[record].pop(0) for record in world.reader().head(NUM_EXAMPLES)]
+
+
+def test_training_is_repeatable(world, trained, tmp_path):
+    _, result = trained
+    again = make_loop(world, str(tmp_path)).fit(world.reader(), world.reader())
+    assert again.metrics == result.metrics
+
+
+def test_tensorboard_gets_its_scalars(world, trained, tmp_path):
+    make_loop(world, str(tmp_path), TRAINING.model_copy(update={"epochs": 1})).fit(world.reader(), world.reader())
+    (events,) = tmp_path.glob("events.*")
+    tags = {v.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for v in event.summary.value}
+    assert tags == {"loss", "examples_per_second", "eval/rmse", "eval/mae"}
+
+
+def test_training_stops_when_nothing_improves(world, tmp_path):
+    still = TRAINING.model_copy(
+        update={
+            "patience": 2,
+            "embedding_optimizer": OptimizerConfig(name="sgd", learning_rate=1e-30),
+            "dense_optimizer": OptimizerConfig(name="sgd", learning_rate=1e-30),
+        }
+    )
+    result = make_loop(world, str(tmp_path), still).fit(world.reader(), world.reader())
+    assert result.best_step == NUM_EXAMPLES // TRAINING.batch_size
+    assert result.steps == 3 * result.best_step
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_steps(world, tmp_path):
+    wild = TRAINING.model_copy(update={"dense_optimizer": OptimizerConfig(name="sgd", learning_rate=1e30)})
+    with pytest.raises(ModelError, match=r"between steps 0 and 10; lower training\."):
+        make_loop(world, str(tmp_path), wild).fit(world.reader(), world.reader())
+
+
+def test_a_batch_larger_than_the_split_is_refused(world, tmp_path):
+    with pytest.raises(ModelError, match=r"training\.batch_size=2000 exceeds the 1000 examples"):
+        make_loop(world, str(tmp_path), TRAINING.model_copy(update={"batch_size": 2000})).fit(
+            world.reader(), world.reader()
+        )
+
+
+def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(world):
+    model = build(world, mean_rating=9.0)
+    features = world.reader().features(tf.constant([serialize(rows()[0])]))
+    assert float(model(features)[0]) == 4.0
+    assert float(model.per_example_loss(features, tf.constant([4.0]))[0]) > 1.0
+
+
+def test_regularization_adds_the_squared_norm_of_the_rows(world):
+    features = world.reader().features(tf.constant([serialize(row) for row in rows()[:3]]))
+    plain, regularized = build(world), build(world)
+    plain(features), regularized(features)
+    regularized.set_weights(plain.get_weights())
+    regularized._embedding_l2 = 0.5
+    looked_up = plain.embedding({name: ids for name, ids in features.items() if name != "year"})
+    norm = sum(np.sum(np.square(value.numpy().reshape(3, -1)), axis=1) for value in looked_up.values())
+    ratings = tf.constant([1.0, 2.0, 3.0])
+    difference = regularized.per_example_loss(features, ratings) - plain.per_example_loss(features, ratings)
+    np.testing.assert_allclose(difference, 0.5 * norm, rtol=1e-4)
+
+
+def test_the_exported_model_predicts_what_the_trained_one_does(world, trained, exported):
+    loop, _ = trained
+    examples = world.reader().head(50)
+    served = exported.signatures["serving_default"](examples=tf.constant(examples))["rating"]
+    np.testing.assert_allclose(served, loop.predict(world.reader(), 50), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_any_batch_size_is_served(world, exported, count):
+    examples = tf.constant(world.reader().head(count), tf.string, shape=[count])
+    assert exported.signatures["serving_default"](examples=examples)["rating"].shape == (count,)
+
+
+def test_named_tensors_give_the_same_as_examples(world, exported):
+    picked = [row for row in rows() if not row["year"]][:2] + [row for row in rows() if len(row["tags"]) == 2][:2]
+    by_example = exported.signatures["serving_default"](examples=tf.constant([serialize(row) for row in picked]))
+    by_name = exported.signatures["predict"](
+        user=tf.constant([row["user"][0] for row in picked]),
+        item=tf.constant([row["item"][0] for row in picked]),
+        main_tag=tf.constant([row["main_tag"][0] for row in picked]),
+        tags=tf.constant([(row["tags"] + [b"", b""])[:2] for row in picked]),
+        year=tf.constant([row["year"][0] if row["year"] else math.nan for row in picked]),
+    )
+    np.testing.assert_allclose(by_name["rating"], by_example["rating"], atol=1e-6)
+
+
+def test_unknown_tokens_are_served(exported):
+    answer = exported.signatures["predict"](
+        user=tf.constant(["nobody"]),
+        item=tf.constant(["nothing"]),
+        main_tag=tf.constant(["?"]),
+        tags=tf.constant([[""]]),
+        year=tf.constant([math.nan]),
+    )
+    assert 1.0 <= float(answer["rating"][0]) <= 4.0
+
+
+def test_the_exported_model_holds_the_model_and_no_optimizer_slots(world, exported):
+    expected = sum(math.prod(variable.shape) for variable in build_and_call(world).variables)
+    assert sum(math.prod(variable.shape) for variable in exported.model_variables) == expected
+
+
+def build_and_call(world):
+    model = build(world)
+    model(world.reader().features(tf.constant([serialize(rows()[0])])))
+    return model
+
+
+def test_a_checkpoint_that_lacks_a_variable_is_refused(world, tmp_path):
+    model = build_and_call(world)
+    prefix = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=model.embedding)).write(str(tmp_path / "partial"))
+    features = world.reader().features(tf.constant([serialize(rows()[0])]))
+    with pytest.raises(AssertionError):
+        export.restore_copy(build(world), prefix, features)
