@@ -23,13 +23,16 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.ResolverStrategy):
             input_dict: `candidate`, the model of this run; `model` and `model_blessing`, those of all runs.
 
         Returns:
-            `model` with at most one artifact.
+            `model` with at most one artifact, `model_blessing` with its blessing, and `candidate` as it came; TFX asks
+            for every key that it gave.
         """
         candidates = {artifact.id for artifact in input_dict["candidate"]}
         blessed = {
-            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
+            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
             for blessing in input_dict["model_blessing"]
             if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
         }
-        eligible = [model for model in input_dict["model"] if model.id in blessed - candidates]
-        return {"model": sorted(eligible, key=lambda model: model.id)[-1:]}
+        eligible = [model for model in input_dict["model"] if model.id in blessed.keys() - candidates]
+        latest = sorted(eligible, key=lambda model: model.id)[-1:]
+        blessings = [blessed[model.id] for model in latest]
+        return {"model": latest, "model_blessing": blessings, "candidate": input_dict["candidate"]}

@@ -57,7 +57,8 @@ for name in sys.argv[1:]:
         continue
     say(module=name, error=None)
     if name == "tensorflow":
-        say(keras=module.keras.Model.__module__, devices=[device.name for device in module.config.list_physical_devices()])
+        devices = [device.name for device in module.config.list_physical_devices()]
+        say(keras=module.keras.Model.__module__, devices=devices)
 """
 
 

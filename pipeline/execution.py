@@ -14,8 +14,8 @@ from components.example_gen.synthetic import write_synthetic
 from components.pusher.component import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
 from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
-from pipeline.pipeline import PUSHER, create_pipeline
 from pipeline.run import RunOutcome
+from pipeline.wiring import PUSHER, create_pipeline
 from trainer_module.datasets.movielens import SYNTHETIC
 from trainer_module.errors import ModelError
 

@@ -56,6 +56,7 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
         """Runs all nodes.
 
         Raises:
+            RuntimeError: A resolver failed, which TFX records but does not raise.
             ValueError: `run_options` asks for a part of the pipeline, which this runner does not do.
         """
         if run_options is not None:
@@ -80,6 +81,8 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
             seconds = time.monotonic() - started
             with metadata.Metadata(connection) as handle:
                 (record,) = handle.store.get_executions_by_id([execution.execution_id])
+            if record.last_known_state == metadata_store_pb2.Execution.FAILED:
+                raise RuntimeError(f"TFX could not resolve the inputs of {name}")
             cached = record.last_known_state == metadata_store_pb2.Execution.CACHED
             runs.append(ComponentRun(name, seconds, cached, execution.execution_id))
             self._observer.finished(name, seconds, cached)

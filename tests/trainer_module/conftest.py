@@ -51,7 +51,7 @@ def rows() -> list[dict]:
 def serialize(row: dict) -> bytes:
     features = tf.train.Features()
     for name, values in row.items():
-        kind = "bytes_list" if values and isinstance(values[0], bytes) else "float_list"
+        kind = "float_list" if name in ("year", "rating") else "bytes_list"
         getattr(features.feature[name], kind).value.extend(values)
     return tf.train.Example(features=features).SerializeToString()
 
@@ -75,15 +75,7 @@ def world(tmp_path_factory) -> World:
     schema = schema_utils.schema_from_feature_spec(parse_spec(SPEC.columns))
     metadata = dataset_metadata.DatasetMetadata(schema)
     with tft_beam.Context(temp_dir=str(directory / "temp")):
-        dense = [
-            {
-                name: values[0] if name in ("user", "item", "main_tag", "rating") else values
-                for name, values in row.items()
-            }
-            for row in rows()
-        ]
-        dense = [row | {key: [row[key]] for key in ("user", "item", "main_tag", "rating")} for row in dense]
-        _, transform_fn = (dense, metadata) | tft_beam.AnalyzeAndTransformDataset(
+        _, transform_fn = (rows(), metadata) | tft_beam.AnalyzeAndTransformDataset(
             lambda inputs: preprocessing_fn(inputs, {"features": SPEC.model_dump_json()})
         )
         transform_fn | tft_beam.WriteTransformFn(str(directory / "transform"))

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Locations, load_config, parse_assignments
+from trainer_module.datasets import DATASET_NAMES
+from trainer_module.errors import ConfigError
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "experiment.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_the_preset_of_the_dataset_is_taken():
+    assert load_config().data.protocol == "u1"
+    assert load_config().pipeline_name == "movielens-100k-u1-rating"
+    assert load_config(overrides={"data.dataset": "synthetic"}).data.protocol == "random"
+
+
+@pytest.mark.parametrize("name", DATASET_NAMES)
+def test_every_dataset_has_a_preset(name):
+    assert load_config(overrides={"data.dataset": name}).data.dataset == name
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    file = write(tmp_path, "training: {epochs: 3, batch_size: 64}\nname: mine")
+    config = load_config(
+        file,
+        {"training.epochs": 5, "training.dense_optimizer.learning_rate": 0.5, "training.dense_optimizer.name": "sgd"},
+    )
+    assert (config.training.epochs, config.training.batch_size) == (5, 64)
+    assert config.training.dense_optimizer.name == "sgd"
+    assert config.pipeline_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainig: {}", r"experiment\.yaml: trainig: unknown key\. Did you mean training\? Known: name, data"),
+        ("training: {epoch: 1}", r"training\.epoch: unknown key\. Did you mean training\.epochs\?"),
+        ("training: {epochs: many}", r"training\.epochs: .*valid integer.*got 'many'"),
+        ("training: {epochs: 0}", r"training\.epochs: .*greater than or equal to 1, got 0"),
+        ("data: {protocol: u6}", r"data\.protocol: .*'u1'.*got 'u6'"),
+        ("data: {dataset: movies}", r"no dataset is called 'movies'; known: movielens-100k, synthetic"),
+        ("- a list", "expected keys and values at the top, got list"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_what_would_be_right(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_an_empty_file_means_the_defaults(tmp_path):
+    assert load_config(write(tmp_path, "")).data.dataset == "movielens-100k"
+
+
+def test_assignments_are_yaml():
+    assert parse_assignments(["training.epochs=3", "model.mlp=[8, 4]", "name=x=y"]) == {
+        "training.epochs": 3,
+        "model.mlp": [8, 4],
+        "name": "x=y",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training.epochs",
+        "=3",
+        "a=[",
+    ],
+)
+def test_an_assignment_without_key_or_value_is_refused(text):
+    with pytest.raises(ConfigError, match="--set"):
+        parse_assignments([text])
+
+
+def test_a_value_is_no_section():
+    with pytest.raises(ConfigError, match=r"name\.first: name is a value, not a section"):
+        load_config(overrides={"name": "mine", "name.first": 1})
+
+
+def test_locations_are_absolute_and_named_after_the_dataset(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    locations = Locations.resolve(load_config(), Path("runs"))
+    assert locations.data == tmp_path / "data" / "movielens-100k"
+    assert locations.serving("a") == tmp_path / "runs" / "serving" / "a"
+
+
+def test_the_trainer_does_not_see_what_does_not_concern_it():
+    one, other = load_config(), load_config(overrides={"evaluation.max_rmse": 2, "data.protocol": "time"})
+    assert one.experiment == other.experiment

@@ -1,0 +1,290 @@
+"""The pipeline through its own entry points, on a small synthetic dataset whose best reachable error is known.
+
+One run is made and looked at from all sides; later runs repeat it, change it and break it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+import tensorflow_transform as tft
+
+from components.example_gen.synthetic import NOISE_SCALE
+
+PROJECT = Path(__file__).parent.parent
+BINARIES = Path(sys.executable).parent
+NOISE_FLOOR = NOISE_SCALE / 3**0.5
+NOT_PUSHED = 3
+
+EXPERIMENT = """
+name: small
+data: {dataset: synthetic, protocol: random}
+model: {embedding_dim: 8, mlp: [16], dropout: 0.1, embedding_l2: 0.02}
+training:
+  batch_size: 256
+  epochs: 6
+  dense_optimizer: {name: adam, learning_rate: 0.01}
+  embedding_optimizer: {name: adam, learning_rate: 0.01}
+evaluation: {max_rmse: 0.55}
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A directory as a user has one, with a copy of the product's sources that may be edited."""
+
+    directory: Path
+
+    @property
+    def sources(self) -> Path:
+        return self.directory / "sources"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "PYTHONPATH": str(self.sources),
+            "RECSPAN_CONFIG": str(self.directory / "small.yaml"),
+            "HOME": str(self.directory),
+        }
+
+    def recspan(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.call(str(BINARIES / "recspan"), *arguments)
+
+    def run(self, *arguments: str) -> tuple[subprocess.CompletedProcess, dict]:
+        """Runs the pipeline; returns the process and the run's summary."""
+        process = self.recspan("pipeline", "run", "--config", "small.yaml", *arguments)
+        last = max((self.directory / "runs" / "runs").iterdir())
+        summary = last / "summary.json"
+        return process, json.loads(summary.read_text()) if summary.is_file() else {}
+
+    def call(self, *command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=600
+        )
+
+    def artifact(self, component: str, output: str) -> Path:
+        """Where the newest output of a component lies."""
+        versions = (self.directory / "runs" / "artifacts" / "small" / component / output).iterdir()
+        return max(versions, key=lambda path: int(path.name))
+
+    def pushed(self) -> list[str]:
+        return sorted(path.name for path in (self.directory / "runs" / "serving" / "small").iterdir())
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    for room in ("trainer_module", "components", "pipeline", "schema"):
+        shutil.copytree(PROJECT / room, workspace.sources / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (workspace.directory / "small.yaml").write_text(EXPERIMENT)
+    generated = workspace.recspan("data", "generate", "--ratings", "20000", "--users", "200", "--items", "150")
+    assert generated.returncode == 0, generated.stderr
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
+    process, summary = workspace.run()
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process, summary
+
+
+def executed(summary: dict) -> list[str]:
+    return [row["component"] for row in summary["components"] if not row["cached"]]
+
+
+class TestFirstRun:
+    def test_every_component_ran_and_the_report_says_so(self, first):
+        process, summary = first
+        assert executed(summary) == [
+            "CuratedSchema",
+            "ExampleGen",
+            "StatisticsGen",
+            "ExampleValidator",
+            "Transform",
+            "Trainer",
+            "Baseline",
+            "Evaluator",
+            "Pusher",
+        ]
+        for text in ("✓ Trainer", "epoch 1: loss", "user_activity=", "pushed: all value thresholds hold"):
+            assert text in process.stdout
+        assert "WARNING" not in process.stdout
+        assert not process.stderr
+
+    def test_the_error_lies_between_the_noise_floor_and_the_threshold(self, first):
+        _, summary = first
+        overall = summary["evaluation"]["slices"][0]
+        assert overall["slice"] == "overall"
+        assert NOISE_FLOOR < overall["rmse"] < 0.55
+        assert overall["mae"] < overall["rmse"]
+
+    def test_slices_cover_the_test_split(self, first):
+        _, summary = first
+        rows = summary["examples"]["rows"]
+        assert sum(rows.values()) == 20_000
+        for column in ("gender", "age_group", "user_activity", "release_decade"):
+            counts = [s["example_count"] for s in summary["evaluation"]["slices"] if s["slice"].startswith(column)]
+            assert sum(counts) == rows["test"], column
+
+    def test_the_summary_lies_beside_the_pushed_model(self, workspace, first):
+        _, summary = first
+        pushed = Path(summary["pushed_to"])
+        assert pushed == workspace.directory / "runs" / "serving" / "small" / "1"
+        assert json.loads((pushed / "summary.json").read_text()) == summary
+        assert summary["verification"]["largest_difference"] <= summary["verification"]["tolerance"]
+        assert summary["packages"]["tfx"] == "1.21.0"
+        assert Path(summary["log"]).read_text()
+        assert summary["training"]["table_rows"]["user_id"] == 200 + 1
+
+    def test_statistics_are_of_all_splits(self, workspace, first):
+        directory = workspace.artifact("StatisticsGen", "statistics")
+        for split in ("train", "eval", "test"):
+            statistics = tfdv.load_stats_binary(str(directory / f"Split-{split}" / "FeatureStats.pb"))
+            assert statistics.datasets[0].num_examples == first[1]["examples"]["rows"][split]
+
+    def test_the_transform_graph_holds_the_vocabularies(self, workspace, first):
+        output = tft.TFTransformOutput(str(workspace.artifact("Transform", "transform_graph")))
+        assert output.vocabulary_size_by_name("user_id") == 200
+        assert set(output.vocabulary_by_name("gender")) == {b"F", b"M"}
+
+    def test_tensorboard_logs_and_the_best_checkpoint_are_kept(self, workspace, first):
+        directory = workspace.artifact("Trainer", "model_run")
+        assert list(directory.glob("events.*"))
+        assert (directory / "best" / "checkpoint.index").is_file()
+
+    def test_the_pushed_model_serves_named_tensors(self, first):
+        model = tf.saved_model.load(first[1]["pushed_to"])
+        request = {
+            "user_id": ["1", "nobody"],
+            "movie_id": ["1", "2"],
+            "gender": ["F", "M"],
+            "occupation": ["student", "writer"],
+            "genres": [["Drama", "War"], ["Comedy", ""]],
+            "age": [20.0, 30.0],
+            "release_year": [1990.0, float("nan")],
+        }
+        specs = model.signatures["predict"].structured_input_signature[1]
+        tensors = {name: tf.constant(values, specs[name].dtype) for name, values in request.items()}
+        ratings = model.signatures["predict"](**tensors)["rating"].numpy()
+        assert ratings.shape == (2,)
+        assert np.all((ratings >= 1) & (ratings <= 5))
+
+    def test_predict_answers_from_the_pushed_model(self, workspace, first):
+        process = workspace.recspan("predict", "--user", "42", "--item", "7")
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.startswith("user 42, item 7 (")
+        assert "serving/small/1" in process.stdout
+        unknown = workspace.recspan("predict", "--user", "42", "--item", "nothing")
+        assert unknown.returncode == 1
+        assert "has no item 'nothing'" in unknown.stderr
+
+
+def test_an_identical_run_executes_nothing(workspace, first):
+    process, summary = workspace.run()
+    assert process.returncode == 0
+    assert executed(summary) in ([], ["Baseline"])  # a resolver is not a component: it only looks
+    assert workspace.pushed() == ["1"]
+    assert summary["pushed_to"] == first[1]["pushed_to"]
+
+
+def test_the_stock_command_line_runs_the_same_pipeline(workspace, first):
+    runner = str(workspace.sources / "pipeline" / "local_runner.py")
+    environment = {"TF_USE_LEGACY_KERAS": "1"}
+    tfx = [str(BINARIES / "tfx")]
+    created = subprocess.run(
+        [*tfx, "pipeline", "create", "--engine=local", f"--pipeline-path={runner}"],
+        **(options := {"cwd": workspace.directory, "env": workspace.environment | environment}),
+        capture_output=True,
+        text=True,
+    )
+    assert created.returncode == 0, created.stderr
+    assert 'Pipeline "small" created successfully.' in created.stdout
+    ran = subprocess.run(
+        [*tfx, "run", "create", "--engine=local", "--pipeline-name=small"], **options, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "✓ Pusher cached" in ran.stdout
+
+
+def test_an_edited_trainer_trains_again_but_transforms_nothing(workspace, first):
+    loop = workspace.sources / "trainer_module" / "loop.py"
+    loop.write_text(loop.read_text() + "\n# An edit.\n")
+    process, summary = workspace.run()
+    assert process.returncode == 0, process.stdout
+    assert executed(summary) == ["Trainer", "Baseline", "Evaluator", "Pusher"]
+    assert workspace.pushed() == ["1", "2"]
+    assert summary["blessing"]["has_baseline"]
+
+
+def test_an_edited_preprocessing_transforms_again(workspace, first):
+    preprocessing = workspace.sources / "trainer_module" / "preprocessing.py"
+    preprocessing.write_text(preprocessing.read_text() + "\n# An edit.\n")
+    process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation.max_rmse=0.1")
+    assert executed(summary)[:2] == ["Transform", "Trainer"]
+    # One epoch does not reach an error below the noise floor.
+    assert process.returncode == NOT_PUSHED
+    assert workspace.pushed() == ["1", "2"]
+    assert "not pushed: a metric misses its threshold" in process.stdout
+    assert "rmse is" in process.stdout
+    assert "pushed_to" not in summary
+
+
+def test_a_model_that_is_worse_than_the_last_blessed_one_is_not_pushed(workspace, first):
+    process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation.max_rmse=5")
+    assert process.returncode == NOT_PUSHED
+    assert summary["blessing"]["has_baseline"]
+    assert "change_threshold" in summary["evaluation"]["failures"][0]
+
+
+def test_an_anomaly_stops_the_run_before_transform(workspace, first):
+    schema = workspace.sources / "schema" / "movielens.pbtxt"
+    before = schema.read_text()
+    schema.write_text(before.replace('value: "student"', 'value: "pupil"'))
+    transformed = workspace.artifact("Transform", "transform_graph")
+    try:
+        process, summary = workspace.run()
+    finally:
+        schema.write_text(before)
+    assert process.returncode == 1
+    assert not summary
+    assert "ExampleValidator failed: the data does not fit its schema" in process.stderr
+    assert "occupation" in process.stderr and "student" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert workspace.artifact("Transform", "transform_graph") == transformed
+
+
+def test_a_bad_row_is_named_and_may_be_set_aside(workspace, first):
+    ratings = workspace.directory / "bad" / "u.data"
+    shutil.copytree(workspace.directory / "data" / "synthetic", ratings.parent)
+    lines = ratings.read_text().splitlines()
+    lines[6] = "1\t2\tfive\t874724710"
+    ratings.write_text("\n".join(lines) + "\n")
+    process, _ = workspace.run("--data-dir", str(ratings.parent))
+    assert process.returncode == 1
+    assert "u.data" in process.stderr and "line 7" in process.stderr and "five" in process.stderr
+    assert "Traceback" not in process.stderr
+    fast = ("--set", "training.epochs=1", "--set", "evaluation.max_rmse=0.1")
+    process, summary = workspace.run("--data-dir", str(ratings.parent), "--max-bad-rows", "1", *fast)
+    assert process.returncode == NOT_PUSHED, process.stderr
+    assert summary["examples"]["bad_rows"] == 1
+    assert sum(summary["examples"]["rows"].values()) == 19_999
+
+
+def test_a_pushed_model_that_was_removed_is_missed(workspace, first):
+    # Back to the sources of the first run, all answers come from the cache.
+    for name in ("loop.py", "preprocessing.py"):
+        shutil.copy(PROJECT / "trainer_module" / name, workspace.sources / "trainer_module" / name)
+    shutil.rmtree(workspace.directory / "runs" / "serving" / "small")
+    process, _ = workspace.run("--set", "evaluation.max_regression=100")
+    assert process.returncode in (0, 1)
+    again, _ = workspace.run("--set", "evaluation.max_regression=100")
+    assert again.returncode == 0
