@@ -28,7 +28,7 @@ def main() -> int:
     try:
         host = this_host()
         check(host)
-        wanted = _fingerprint()
+        wanted = _fingerprint(host)
         if STAMP.is_file() and STAMP.read_text() == wanted:
             return 0
         started = time.monotonic()
@@ -43,12 +43,13 @@ def main() -> int:
     return 0
 
 
-def _fingerprint() -> str:
-    """Changes when the environment must be made anew."""
-    digest = hashlib.sha256(sys.version.encode())
+def _fingerprint(host: Host) -> str:
+    """Changes when the environment must be made anew; its scripts hold its path, its modules suit one glibc."""
+    digest = hashlib.sha256(f"{sys.version} {host.glibc} {ENVIRONMENT}".encode())
     for path in [
         PROJECT / "uv.lock",
         PROJECT / "pyproject.toml",
+        PROJECT / "pipeline" / "host.py",
         *sorted(Path(__file__).parent.glob("*.py")),
     ]:
         digest.update(path.read_bytes())
@@ -56,19 +57,25 @@ def _fingerprint() -> str:
 
 
 def _make_environment() -> None:
+    python = ENVIRONMENT / "bin" / "python"
+    is_new = not _has_pip(python)
     free = shutil.disk_usage(PROJECT).free
-    if free < _NEEDED_BYTES:
+    if is_new and free < _NEEDED_BYTES:
         raise SetupFailed(
             f"the packages need about {_NEEDED_BYTES >> 30} GB and {PROJECT} has {free / (1 << 30):.1f} GB free"
         )
     print("making the project's environment in .venv: about 3 GB, half a minute to some minutes", flush=True)
-    if not (ENVIRONMENT / "pyvenv.cfg").is_file():
+    if is_new:
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    python = ENVIRONMENT / "bin" / "python"
     _run("installing uv", [python, "-m", "pip", "install", "--quiet", f"uv=={_locked_version('uv')}"])
     # The platform is named because two wheels claim a newer glibc than they need.
     sync = ["sync", "--frozen", "--python-platform", "x86_64-manylinux_2_39", "--compile-bytecode"]
     _run("installing the locked packages", [ENVIRONMENT / "bin" / "uv", *sync, "--python", python])
+
+
+def _has_pip(python: Path) -> bool:
+    """False too for what an interrupted call left, and when the interpreter that it was made with is gone."""
+    return python.is_file() and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
 
 
 def _adjust(host: Host) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import host
@@ -35,7 +36,7 @@ NATIVE_MODULES = (
 )
 
 _PACKAGE = "recspan"
-_REINSTALL = "run `make setup` again, or remove .venv first"
+_REINSTALL = "remove .venv, then run `make setup`"
 _GIB = 1 << 30
 _MIN_FREE_DISK = 2 * _GIB
 _MIN_MEMORY = 4 * _GIB
@@ -43,22 +44,26 @@ _LOAD_SECONDS = 120
 
 _STYLES = {"pass": "green", "fail": "bold red", "info": "cyan"}
 
+# Modules print too while they load; the mark tells the loader's lines from theirs.
+_MARK = "recspan-doctor "
+
 # Loads the modules named as arguments, one after the other, and says what came of each in a line of JSON.
-_LOADER = """
+# TensorFlow loads its Keras on first use, so that use belongs to loading it.
+_LOADER = f"""
 import importlib, json, sys
 import trainer_module
 def say(**fields):
-    print(json.dumps(fields), flush=True)
+    print("\\n{_MARK}" + json.dumps(fields), flush=True)
+def tensorflow_facts(tf):
+    return dict(keras=tf.keras.Model.__module__, devices=[device.name for device in tf.config.list_physical_devices()])
 for name in sys.argv[1:]:
     try:
         module = importlib.import_module(name)
-    except Exception as error:
-        say(module=name, error=f"{type(error).__name__}: {error}")
-        continue
-    say(module=name, error=None)
-    if name == "tensorflow":
-        devices = [device.name for device in module.config.list_physical_devices()]
-        say(keras=module.keras.Model.__module__, devices=devices)
+        facts = tensorflow_facts(module) if name == "tensorflow" else {{}}
+    except (Exception, SystemExit) as error:
+        say(module=name, error=f"{{type(error).__name__}}: {{error}}")
+    else:
+        say(module=name, error=None, **facts)
 """
 
 
@@ -87,7 +92,6 @@ def run_checks() -> list[Check]:
         check_host(host.this_host()),
         *check_packages(expected_versions(LOCK_FILE)),
         check_absent("scann", "it does not load beside TensorFlow 2.21 and breaks tensorflow-recommenders"),
-        check_keras_switch(os.environ.get(KERAS_SWITCH)),
         *check_native_modules(NATIVE_MODULES),
         check_amount("free disk", shutil.disk_usage(Path.cwd()).free, _MIN_FREE_DISK, "runs and models need room"),
         check_amount(
@@ -103,7 +107,8 @@ def print_report(checks: list[Check], console: Console) -> bool:
         table.add_column(column, overflow="fold")
     for check in checks:
         status = f"[{_STYLES[check.status]}]{check.status}[/]"
-        table.add_row(check.name, check.found, check.expected, status, check.fix if check.status == "fail" else "")
+        fix = check.fix if check.status == "fail" else ""
+        table.add_row(escape(check.name), escape(check.found), escape(check.expected), status, escape(fix))
     console.print(table)
     failures = sum(check.status == "fail" for check in checks)
     console.print(f"{failures} failure(s)" if failures else "all pass")
@@ -157,12 +162,6 @@ def check_absent(package: str, reason: str) -> Check:
     return Check(package, version, "not installed", "fail", f"pip uninstall {package}: {reason}")
 
 
-def check_keras_switch(value: str | None) -> Check:
-    """Whether this process, and with it all that it starts, selects Keras 2."""
-    fits = value in ("1", "true")
-    return Check(KERAS_SWITCH, str(value), "1", "pass" if fits else "fail", f"export {KERAS_SWITCH}=1")
-
-
 def check_native_modules(names: tuple[str, ...]) -> list[Check]:
     """Whether modules load; if TensorFlow does, also which Keras it has and which devices it sees."""
     checks = []
@@ -170,12 +169,12 @@ def check_native_modules(names: tuple[str, ...]) -> list[Check]:
     while waiting:
         report, end = _load(waiting)
         for line in report:
-            if "module" in line:
-                waiting.remove(line["module"])
-                checks.append(_loaded(line["module"], line["error"]))
-            else:
+            waiting.remove(line["module"])
+            checks.append(_loaded(line["module"], line["error"]))
+            if "keras" in line:
                 checks += [_keras(line["keras"]), _devices(line["devices"])]
-        if waiting and end:
+        # The module that ended the loader is never tried again, so this comes to an end.
+        if waiting:
             checks.append(_loaded(waiting.pop(0), end))
     return checks
 
@@ -187,7 +186,7 @@ def check_amount(name: str, available: int, minimum: int, fix: str) -> Check:
 
 
 def _load(names: list[str]) -> tuple[list[dict], str]:
-    """What the loader reported, and how it ended if it did not get through."""
+    """What the loader reported, and how it ended."""
     try:
         process = subprocess.run(
             [sys.executable, "-c", _LOADER, *names], capture_output=True, text=True, timeout=_LOAD_SECONDS
@@ -195,13 +194,17 @@ def _load(names: list[str]) -> tuple[list[dict], str]:
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
         output = output.decode() if isinstance(output, bytes) else output
-        return [json.loads(line) for line in output.splitlines()], f"did not load within {_LOAD_SECONDS} s"
-    end = ""
+        return _reported(output), f"did not load within {_LOAD_SECONDS} s"
+    end = f"ended the process with exit code {process.returncode}"
     if process.returncode < 0:
         end = f"killed by signal {-process.returncode}"
-    elif process.returncode:
-        end = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")], end
+    elif process.returncode and process.stderr.strip():
+        end = process.stderr.strip().splitlines()[-1]
+    return _reported(process.stdout), end
+
+
+def _reported(output: str) -> list[dict]:
+    return [json.loads(line.removeprefix(_MARK)) for line in output.splitlines() if line.startswith(_MARK)]
 
 
 def _loaded(module: str, error: str | None) -> Check:

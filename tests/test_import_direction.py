@@ -62,3 +62,16 @@ def test_tensorflow_recommenders_is_imported_in_one_place():
         if "import tensorflow_recommenders" in file.read_text() or "from tensorflow_recommenders" in file.read_text()
     ]
     assert importing == ["trainer_module/embeddings.py"]
+
+
+def test_no_text_file_names_a_home_directory():
+    # Spelt in parts, or this file would be a finding.
+    homes = ["/" + "root/", "/" + "home/", "/" + "Users/"]
+    files = [
+        file
+        for pattern in ("*/**/*.py", "*/**/*.yaml", "*/**/*.md", "*.toml", "*.md", "*.py", "Makefile", ".ci/run")
+        for file in PROJECT.glob(pattern)
+        if file.relative_to(PROJECT).parts[0] not in (".venv", "runs", "data", "build", "dist")
+    ]
+    assert len(files) > 50
+    assert not [f"{file.relative_to(PROJECT)}: {home}" for file in files for home in homes if home in file.read_text()]

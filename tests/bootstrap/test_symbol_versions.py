@@ -77,6 +77,11 @@ def test_too_new_versions_become_older_ones_of_the_same_library():
     # The hashes of the System V ABI: `objdump -p libc.so.6` shows 0x069691b4 for GLIBC_2.34.
     assert struct.pack("<I", 0x069691B4) in after
     assert after.count(struct.pack("<I", 0xBAD)) == 2
+    # Each too new entry now has the name offset of the older one beside it.
+    entries = after.index(struct.pack("<IHH", 0xBAD, 0, 2))
+    for library in range(2):
+        older, newer = entries + library * 48, entries + library * 48 + 16
+        assert after[newer + 8 : newer + 12] == after[older + 8 : older + 12]
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", b"\x7fELF\x01\x01" + bytes(100)])
@@ -104,6 +109,13 @@ def test_a_new_file_takes_the_place_of_the_linked_one(environment):
     assert cached.read_bytes() == elf_file()
     assert path.stat().st_mode & 0o777 == 0o755
     assert sorted(p.name for p in site_packages.iterdir()) == ["module.so"]
+
+
+def test_an_unexpected_result_is_not_written(environment):
+    site_packages, _, module = environment
+    with pytest.raises(UnknownFile, match="unexpected SHA-256"):
+        adjust_modules(site_packages, OLD_HOST, (Module(module.path, module.original, "0" * 64),))
+    assert (site_packages / "module.so").read_bytes() == elf_file()
 
 
 def test_a_second_time_changes_nothing(environment):

@@ -58,6 +58,40 @@ def test_a_module_that_crashes_or_fails_is_reported_and_the_rest_still_checked(t
     assert [found[f"import {name}"].status for name in ("crashing", "failing", "json")] == ["fail", "fail", "pass"]
 
 
+def test_a_module_that_ends_the_process_is_reported_once(tmp_path, monkeypatch):
+    (tmp_path / "leaving.py").write_text("import os; os._exit(0)")
+    (tmp_path / "exiting.py").write_text("import sys; sys.exit(0)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = {check.name: check for check in doctor.check_native_modules(("leaving", "exiting", "json"))}
+    assert found["import leaving"].found == "ended the process with exit code 0"
+    assert found["import exiting"].found == "SystemExit: 0"
+    assert found["import json"].status == "pass"
+
+
+def test_a_module_that_prints_and_hangs_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text("print('{loading}', flush=True)\nimport time\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "_LOAD_SECONDS", 2)
+    hanging, json = doctor.check_native_modules(("hanging", "json"))
+    assert hanging.found == "did not load within 2 s"
+    assert json.status == "pass"
+
+
+def test_a_tensorflow_without_its_keras_does_not_load(tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text("def __getattr__(name): raise ImportError('no ' + name)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    tensorflow, json = doctor.check_native_modules(("tensorflow", "json"))
+    assert tensorflow.found == "ImportError: no keras"
+    assert json.status == "pass"
+
+
+def test_an_error_message_with_brackets_is_shown_as_it_is():
+    message = "ImportError: [/usr/lib/libfoo.so] undefined symbol"
+    _, text = report([doctor.Check("import foo", message, "loads", "fail", "[fix]")])
+    assert message in text
+    assert "[fix]" in text
+
+
 def test_legacy_keras_is_checked_in_the_loading_process():
     found = {check.name: check for check in doctor.check_native_modules(("tensorflow",))}
     assert found["tf.keras"].status == "pass"
