@@ -32,11 +32,16 @@ def make_strategy(config: TrainingConfig) -> tf.distribute.Strategy:
 def distribute(
     strategy: tf.distribute.Strategy,
     make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-) -> tf.distribute.DistributedDataset:
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Spreads per-host datasets over the replicas.
 
-    Embedding ids are looked up by the host's half of the TPU program, so the batches must stay on the host.
+    Embedding ids are looked up by the host's half of the TPU program, so the batches must stay on the host. For a
+    single device there is nothing to spread, and TensorFlow's distributed iterator would only cost time: when it is
+    dropped, it waits for the next turn of a tuner that sleeps for ever longer periods, ten to twenty seconds after
+    a training of half a minute.
     """
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return make_dataset(tf.distribute.InputContext())
     options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
     return strategy.distribute_datasets_from_function(make_dataset, options)
 

@@ -4,6 +4,7 @@ Training, evaluation and serving turn raw columns into model inputs by the same 
 exported model, so the two cannot drift apart.
 """
 
+import os
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -17,6 +18,10 @@ Transform = Callable[[dict[str, tf.Tensor | tf.SparseTensor]], dict[str, tf.Tens
 # Files are read in large gulps; the default buffer of 256 KiB costs a quarter of the reading time.
 _READ_BUFFER_BYTES = 8 << 20
 
+# Enough to keep a step from waiting.
+_PREFETCHED_BATCHES = 8
+_PARALLEL_CALLS = os.cpu_count() or 1
+
 
 def parse_spec(columns: Sequence[Column]) -> dict[str, tf.io.FixedLenFeature | tf.io.VarLenFeature]:
     """How `tf.io.parse_example` reads columns: `[batch, 1]` where one value is required, sparse elsewhere."""
@@ -26,6 +31,17 @@ def parse_spec(columns: Sequence[Column]) -> dict[str, tf.io.FixedLenFeature | t
         else tf.io.FixedLenFeature([1], tf.as_dtype(column.dtype))
         for column in columns
     }
+
+
+def _without_autotuning() -> tf.data.Options:
+    """Fixed parallelism and buffers.
+
+    Dropping an iterator sometimes waits for tf.data's tuner to wake up (two seconds were seen), and the tuned input
+    was no faster.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 class ExampleReader:
@@ -58,8 +74,9 @@ class ExampleReader:
             .shuffle(config.shuffle_rows, seed=config.seed)
             .repeat()
             .batch(context.get_per_replica_batch_size(config.batch_size), drop_remainder=True)
-            .map(self._features_and_label, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
+            .map(self._features_and_label, num_parallel_calls=_PARALLEL_CALLS)
+            .prefetch(_PREFETCHED_BATCHES)
+            .with_options(_without_autotuning())
         )
 
     def evaluation_batches(self, config: TrainingConfig, context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -71,8 +88,9 @@ class ExampleReader:
         return (
             self._share_of(context, config)
             .batch(size)
-            .map(lambda records: self._padded(records, size), num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
+            .map(lambda records: self._padded(records, size), num_parallel_calls=_PARALLEL_CALLS)
+            .prefetch(_PREFETCHED_BATCHES)
+            .with_options(_without_autotuning())
         )
 
     def mean_label(self, num_examples: int = 100_000) -> float:
@@ -100,7 +118,7 @@ class ExampleReader:
         return tf.data.Dataset.from_tensor_slices(self._files).interleave(
             lambda file: tf.data.TFRecordDataset(file, "GZIP", _READ_BUFFER_BYTES),
             cycle_length=4,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=_PARALLEL_CALLS,
             deterministic=True,
         )
 
