@@ -93,9 +93,21 @@ def fetch(
     data_dir: DataDir = None,
 ) -> None:
     """Download a dataset into a checksummed cache, or verify what is there."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
     from components.example_gen.sources import fetch as fetch_dataset
 
-    fetch_dataset(dataset, data_dir or _DATA_HOME / dataset, source=source, report=typer.echo)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), transient=True, disable=not sys.stdout.isatty()
+    ) as bar:
+        task = bar.add_task("downloading", total=None)
+        fetch_dataset(
+            dataset,
+            data_dir or _DATA_HOME / dataset,
+            source=source,
+            report=lambda line: bar.console.print(line, highlight=False, markup=False, soft_wrap=True),
+            progress=lambda received, total: bar.update(task, completed=received, total=total),
+        )
 
 
 @data_app.command()

@@ -33,7 +33,7 @@ def _components(rows: list[dict[str, Any]]) -> Table:
 
 
 def _metrics(rows: list[dict[str, Any]]) -> Table:
-    names = [name for name in rows[0] if name != "slice"]
+    names = [name for name in rows[0] if name != "slice"]  # with a baseline, differences from it too
     table = Table(title="test split", title_justify="left")
     table.add_column("slice")
     for name in names:

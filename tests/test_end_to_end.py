@@ -242,7 +242,10 @@ def test_a_model_that_is_worse_than_the_last_blessed_one_is_not_pushed(workspace
     process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation.max_rmse=5")
     assert process.returncode == NOT_PUSHED
     assert summary["blessing"]["has_baseline"]
-    assert "change_threshold" in summary["evaluation"]["failures"][0]
+    overall, before = (s["evaluation"]["slices"][0] for s in (summary, first[1]))
+    assert overall["rmse"] > before["rmse"]
+    (failure,) = summary["evaluation"]["failures"]
+    assert failure.startswith(f"rmse changed by {overall['rmse_diff']:+.4f} against the last blessed model")
 
 
 def test_an_anomaly_stops_the_run_before_transform(workspace, first):
@@ -280,11 +283,10 @@ def test_a_bad_row_is_named_and_may_be_set_aside(workspace, first):
 
 
 def test_a_pushed_model_that_was_removed_is_missed(workspace, first):
-    # Back to the sources of the first run, all answers come from the cache.
-    for name in ("loop.py", "preprocessing.py"):
-        shutil.copy(PROJECT / "trainer_module" / name, workspace.sources / "trainer_module" / name)
-    shutil.rmtree(workspace.directory / "runs" / "serving" / "small")
-    process, _ = workspace.run("--set", "evaluation.max_regression=100")
-    assert process.returncode in (0, 1)
-    again, _ = workspace.run("--set", "evaluation.max_regression=100")
-    assert again.returncode == 0
+    anything_goes = ("--set", "evaluation.max_regression=100", "--set", "evaluation.max_rmse=5")
+    process, summary = workspace.run(*anything_goes)
+    assert process.returncode == 0
+    shutil.rmtree(summary["pushed_to"])
+    process, _ = workspace.run(*anything_goes)
+    assert process.returncode == 1
+    assert "answered from the cache" in process.stderr and "--no-cache" in process.stderr

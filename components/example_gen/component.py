@@ -8,9 +8,10 @@ from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
-from components.example_gen.config import IngestConfig, source_hash
+from components.example_gen.config import IngestConfig
 from components.example_gen.executor import CONFIG_KEY, Executor
 from components.example_gen.layout import FILES
+from trainer_module.source_hash import source_hash
 
 
 class MovieLensExampleGen(FileBasedExampleGen):
@@ -35,7 +36,7 @@ class MovieLensExampleGen(FileBasedExampleGen):
         config = data if isinstance(data, IngestConfig) else IngestConfig.model_validate(data)
         # A Struct turns every number into a float64, which a seed need not fit; so the config travels as one string.
         fields = struct_pb2.Struct()
-        fields.update({CONFIG_KEY: config.model_dump_json(), "source_hash": source_hash(config)})
+        fields.update({CONFIG_KEY: config.model_dump_json(), "source_hash": source_hash(Executor.__module__)})
         packed = any_pb2.Any()
         packed.Pack(fields)
         super().__init__(

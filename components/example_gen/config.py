@@ -1,7 +1,5 @@
 """How data is read and split."""
 
-import hashlib
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -54,18 +52,3 @@ class IngestConfig(Frozen):
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return name
-
-
-def source_hash(config: IngestConfig) -> str:
-    """Hash of what decides the examples beside the config and the data: this package's sources and the feature spec.
-
-    TFX's cache knows a component's parameters but not its code; with this hash among the parameters, an edited parser
-    or feature spec runs anew.
-
-    Returns:
-        A hex digest.
-    """
-    digest = hashlib.sha256(dataset_spec(config.dataset).features.model_dump_json().encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -4,6 +4,7 @@ from importlib import metadata
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import validation_result_pb2
 from tfx import types
 from tfx.types import artifact_utils
 
@@ -51,16 +52,21 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     """Metrics of the candidate model and the thresholds that failed.
 
     Returns:
-        `slices`: list of `{"slice": text, metric: value}`, the overall one first; `failures`: list of texts.
+        `slices`: list of `{"slice": text, metric: value}`, the overall one first; with a baseline also the differences
+            from it, as `rmse_diff`. `failures`: list of texts.
     """
-    result = tfma.load_eval_results(evaluation_uri).get_results()[0]
+    # Without a model's name, TFMA gives the candidate's metrics.
+    result = tfma.load_eval_result(evaluation_uri)
     slices = []
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
-        values = {metric: cell.get("doubleValue") for metric, cell in outputs[""][""].items()}
+        values = {metric: cell["doubleValue"] for metric, cell in outputs[""][""].items()}
+        values.pop("example_count_diff", None)  # both models see the same examples
         slices.append({"slice": name} | values)
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
-    return {"slices": slices, "failures": _failures(tfma.load_validation_result(evaluation_uri))}
+    validation = tfma.load_validation_result(evaluation_uri)
+    failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
+    return {"slices": slices, "failures": [_as_text(failure) for failure in failures]}
 
 
 def package_versions() -> dict[str, str]:
@@ -68,10 +74,10 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
-def _failures(validation: Any) -> list[str]:
-    return [
-        f"{failure.metric_key.name} is {failure.metric_value.double_value.value:.4f}, which misses "
-        + " ".join(str(failure.metric_threshold).split())
-        for per_slice in validation.metric_validations_per_slice
-        for failure in per_slice.failures
-    ]
+def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
+    name, value = failure.metric_key.name, failure.metric_value.double_value.value
+    threshold = failure.metric_threshold
+    if threshold.HasField("change_threshold"):
+        allowed = threshold.change_threshold.absolute.value
+        return f"{name} changed by {value:+.4f} against the last blessed model; at most {allowed:+.4f} is allowed"
+    return f"{name} is {value:.4f}; at most {threshold.value_threshold.upper_bound.value:.4f} is allowed"

@@ -14,7 +14,6 @@ from tfx.components.util import examples_utils
 from tfx.orchestration.metadata import Metadata
 from tfx_bsl.coders import example_coder
 
-from components.example_gen import config as ingest_config
 from components.example_gen.catalog import resolve
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
@@ -168,10 +167,10 @@ def test_a_second_run_is_cached_until_data_config_or_code_change(data_dir, tmp_p
     assert run.states()[-1] == cached, "the manifest is no input"
     run.run(changing, seed=1)
     assert run.states()[-1] == executed
-    monkeypatch.setattr("components.example_gen.component.source_hash", lambda config: "other sources")
-    run.run(changing)
+    with monkeypatch.context() as patch:
+        patch.setattr("components.example_gen.component.source_hash", lambda module: "other sources")
+        run.run(changing)
     assert run.states()[-1] == executed
-    monkeypatch.setattr("components.example_gen.component.source_hash", ingest_config.source_hash)
     with (changing / "u.data").open("a") as file:
         file.write("1\t1\t3\t880000000\n")
     run.run(changing)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from components.example_gen.config import IngestConfig, source_hash
+from components.example_gen.config import IngestConfig
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,3 @@ def test_a_wrong_field_is_named(field, value):
 def test_an_unknown_dataset_lists_the_known_ones():
     with pytest.raises(ValidationError, match="movielens-100k, synthetic"):
         IngestConfig(dataset="nothing")
-
-
-def test_the_source_hash_is_stable():
-    assert source_hash(IngestConfig()) == source_hash(IngestConfig())
