@@ -22,7 +22,7 @@ def test_chatter_of_all_kinds_goes_to_the_file(tmp_path, terminal):
         print("from Python", file=sys.__stdout__, flush=True)  # what sys.stdout is outside a test
         os.write(2, b"from C\n")
         subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
-        logging.getLogger("absl").info("from a library")
+        logging.getLogger("some_library").info("from a library")
         warnings.warn("from a warning", stacklevel=1)
         console.print("for the person")
     shown, logged = terminal(), log.read_text()

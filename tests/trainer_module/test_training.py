@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer_module import export
 from trainer_module.distribution import make_strategy
-from trainer_module.errors import ModelError
+from trainer_module.errors import ConfigError, ModelError
 from trainer_module.experiment import OptimizerConfig, RatingModelConfig, TrainingConfig
 from trainer_module.loop import TrainingLoop
 from trainer_module.models.rating import build_rating_model
@@ -130,6 +130,12 @@ def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(worl
     features = world.reader().features(tf.constant([serialize(rows()[0])]))
     assert float(model(features)[0]) == 4.0
     assert float(model.per_example_loss(features, tf.constant([4.0]))[0]) > 1.0
+
+
+def test_tables_of_different_widths_are_refused_by_name(world):
+    rows_per_table = table_rows(world.spec, world.transform_output)
+    with pytest.raises(ConfigError, match=r"'user': 4.*'tags': 2.*model\.embedding_dim"):
+        build_rating_model(RatingModelConfig(embedding_dim=4), world.spec, rows_per_table, (1.0, 4.0), None, 2.5)
 
 
 def test_regularization_adds_the_squared_norm_of_the_rows(world):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.errors import ConfigError
 from trainer_module.experiment import RatingModelConfig
 from trainer_module.features import FeatureSpec
 from trainer_module.layers import MLP, DotInteraction
@@ -91,9 +92,19 @@ def build_rating_model(
         rating_range: Of predictions.
         embedding_optimizer: None for a serving copy, which then holds no optimizer slots.
         mean_rating: Where predictions start before training.
+
+    Raises:
+        ConfigError: The tables differ in width, so that their rows cannot be multiplied pairwise.
     """
+    configs = feature_configs(spec, rows, config)
+    widths = {feature.table.name: feature.table.dim for feature in configs.values()}
+    if len(set(widths.values())) > 1:
+        raise ConfigError(
+            f"the rating model takes dot products of all pairs of rows, so its tables need one width; got {widths}. "
+            "Set model.embedding_dim and leave the tables' own dim out."
+        )
     return RatingModel(  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
-        embedding=embedding_layer(feature_configs(spec, rows, config), embedding_optimizer),
+        embedding=embedding_layer(configs, embedding_optimizer),
         numeric=[column.name for column in spec.numeric],
         top=MLP(config.mlp, 1, config.dropout, output_bias=mean_rating),
         rating_range=rating_range,
