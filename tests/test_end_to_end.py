@@ -115,7 +115,7 @@ class TestFirstRun:
             "Evaluator",
             "Pusher",
         ]
-        for text in ("✓ Trainer", "epoch 1: loss", "user_activity=", "pushed: all value thresholds hold"):
+        for text in ("✓ Trainer", "epoch 1 of at most 6: loss", "user_activity=", "pushed: all value thresholds hold"):
             assert text in process.stdout
         assert "WARNING" not in process.stdout
         assert not process.stderr

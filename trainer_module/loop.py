@@ -105,9 +105,13 @@ class TrainingLoop:
                     tf.summary.scalar(f"eval/{name}", value)
             improved = best is None or metrics["rmse"] < best.metrics["rmse"]
             _log.info(
-                "epoch %d: loss %.4f, selection RMSE %.4f%s, %.0f examples/s",
-                *(epoch, loss, metrics["rmse"], " (best)" if improved else "", examples_per_second),
-                extra={"progress": (epoch, config.epochs)},
+                "epoch %d of at most %d: loss %.4f, selection RMSE %.4f%s, %.0f examples/s",
+                epoch,
+                config.epochs,
+                loss,
+                metrics["rmse"],
+                " (best)" if improved else "",
+                examples_per_second,
             )
             if improved:
                 checkpoint.write(prefix)

@@ -4,6 +4,8 @@ Layout (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Uni
 `u.item` hold the attributes, separated by `|`.
 """
 
+from dataclasses import replace
+
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Vocabulary
 
@@ -32,8 +34,6 @@ FEATURES = FeatureSpec(
     ),
 )
 
-_SLICES = ("gender", "age_group", "user_activity", "release_decade")
-
 MOVIELENS_100K = DatasetSpec(
     name="movielens-100k",
     features=FEATURES,
@@ -41,19 +41,11 @@ MOVIELENS_100K = DatasetSpec(
     rating_range=(1.0, 5.0),
     user_key="user_id",
     item_key="movie_id",
-    slices=_SLICES,
+    slices=("gender", "age_group", "user_activity", "release_decade"),
     license_note=(
         "MovieLens 100K is GroupLens' data: for research only, not to be redistributed or used commercially without "
         "permission; publications cite Harper and Konstan, 'The MovieLens Datasets', ACM TiiS 5(4), 2015."
     ),
 )
 
-SYNTHETIC = DatasetSpec(
-    name="synthetic",
-    features=FEATURES,
-    schema_file="movielens.pbtxt",
-    rating_range=(1.0, 5.0),
-    user_key="user_id",
-    item_key="movie_id",
-    slices=_SLICES,
-)
+SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", license_note="")
