@@ -38,16 +38,20 @@ class ComponentProgress:
 
     def started(self, component: str) -> None:
         self.current = component
+        self._clear()
         self._progress.add_task(component)
         if not self._console.is_terminal:
             self._console.print(f"{component} ...")
 
     def finished(self, component: str, seconds: float, cached: bool) -> None:
         self.current = None
-        for task in self._progress.task_ids:
-            self._progress.remove_task(task)
+        self._clear()
         how = "cached" if cached else f"{seconds:.1f} s"
         self._console.print(f"[green]✓[/green] {component} [dim]{how}[/dim]", highlight=False)
+
+    def _clear(self) -> None:
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
 
 
 class ProductMessages(logging.Handler):
