@@ -91,6 +91,7 @@ def run_checks() -> list[Check]:
     return [
         check_host(host.this_host()),
         *check_packages(expected_versions(LOCK_FILE)),
+        check_other_packages(locked_versions(LOCK_FILE)),
         check_absent("scann", "it does not load beside TensorFlow 2.21 and breaks tensorflow-recommenders"),
         *check_native_modules(NATIVE_MODULES),
         check_amount("free disk", shutil.disk_usage(Path.cwd()).free, _MIN_FREE_DISK, "runs and models need room"),
@@ -139,13 +140,31 @@ def expected_versions(lock_file: Path) -> dict[str, str]:
     return {package["name"]: f"=={package['version']}" for package in packages if package["name"] in direct}
 
 
+def locked_versions(lock_file: Path) -> dict[str, str]:
+    """Version by package, of all packages in the lock file; none without one."""
+    if not lock_file.is_file():
+        return {}
+    packages = tomllib.loads(lock_file.read_text())["package"]
+    return {package["name"]: package["version"] for package in packages if package["name"] != _PACKAGE}
+
+
+def check_other_packages(locked: dict[str, str]) -> Check:
+    """Whether all that is installed of a lock file has the locked version.
+
+    What is not installed does not count: it may belong to the development tools.
+    """
+    found = {name: version for name in locked if (version := _installed_version(name))}
+    wrong = [f"{name} {version}" for name, version in found.items() if version != locked[name]]
+    status = "fail" if wrong else "pass"
+    return Check("all locked packages", ", ".join(wrong) or f"{len(found)} as locked", "as locked", status, _REINSTALL)
+
+
 def check_packages(expected: dict[str, str]) -> list[Check]:
     """Whether each package is installed in a version that its specifier allows."""
     checks = []
     for name, specifier in sorted(expected.items()):
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
+        version = _installed_version(name)
+        if version is None:
             checks.append(Check(name, "not installed", specifier, "fail", _REINSTALL))
             continue
         fits = Requirement(f"{name}{specifier}").specifier.contains(version, prereleases=True)
@@ -155,9 +174,8 @@ def check_packages(expected: dict[str, str]) -> list[Check]:
 
 def check_absent(package: str, reason: str) -> Check:
     """Whether a package that does harm is not installed."""
-    try:
-        version = metadata.version(package)
-    except metadata.PackageNotFoundError:
+    version = _installed_version(package)
+    if version is None:
         return Check(package, "not installed", "not installed", "pass")
     return Check(package, version, "not installed", "fail", f"pip uninstall {package}: {reason}")
 
@@ -183,6 +201,13 @@ def check_amount(name: str, available: int, minimum: int, fix: str) -> Check:
     """Whether there is enough of something that is counted in bytes."""
     status = "pass" if available >= minimum else "fail"
     return Check(name, f"{available / _GIB:.1f} GiB", f">= {minimum / _GIB:.0f} GiB", status, fix)
+
+
+def _installed_version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _load(names: list[str]) -> tuple[list[dict], str]:

@@ -36,6 +36,14 @@ def test_a_wrong_version_and_a_missing_package_fail():
     assert "2 failure(s)" in text
 
 
+def test_every_installed_package_is_held_against_the_lock():
+    check = doctor.check_other_packages(doctor.locked_versions(doctor.LOCK_FILE))
+    assert check.status == "pass", check.found
+    assert int(check.found.split()[0]) > 200
+    wrong = doctor.check_other_packages({"numpy": "0.1", "surely-not-installed": "1"})
+    assert (wrong.status, wrong.found) == ("fail", f"numpy {importlib.metadata.version('numpy')}")
+
+
 def test_a_harmful_package_fails():
     assert doctor.check_absent("surely-not-installed", "reason").status == "pass"
     found = doctor.check_absent("numpy", "it bites")
