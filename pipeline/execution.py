@@ -60,10 +60,9 @@ def _finish(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> Ru
         {"component": run.component, "seconds": round(run.seconds, 2), "cached": run.cached} for run in components
     ]
     summary["log"] = str(run_dir / "log.txt")
-    summary_file = run_dir / SUMMARY_FILE_NAME
-    _write_atomically(summary_file, summary)
+    _write_atomically(run_dir / SUMMARY_FILE_NAME, summary)
     if "pushed_to" not in summary:
-        return RunOutcome(summary, summary_file, None)
+        return RunOutcome(summary, None)
     pushed_to = Path(summary["pushed_to"])
     if not pushed_to.is_dir():
         raise ModelError(
@@ -72,7 +71,7 @@ def _finish(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> Ru
         )
     if not pusher.cached:
         _write_atomically(pushed_to / SUMMARY_FILE_NAME, summary)
-    return RunOutcome(summary, summary_file, pushed_to)
+    return RunOutcome(summary, pushed_to)
 
 
 def _output_uri(metadata: Path, execution_id: int) -> str:

@@ -17,10 +17,10 @@ from trainer_module.errors import RecspanError
 def main() -> int:
     """Runs the pipeline that the environment variables describe; returns the exit code."""
     file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")
-    config = load_config(Path(file) if file else None)
-    locations = Locations.resolve(config, Path(os.environ.get("RECSPAN_ROOT", "runs")), Path(data) if data else None)
+    root = Path(os.environ.get("RECSPAN_ROOT", "runs"))
     try:
-        outcome = run_locally(config, locations)
+        config = load_config(Path(file) if file else None)
+        outcome = run_locally(config, Locations.resolve(config, root, Path(data) if data else None))
     except RecspanError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

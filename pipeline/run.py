@@ -20,12 +20,10 @@ class RunOutcome:
 
     Attributes:
         summary: The content of its `summary.json`.
-        summary_file: Where that lies.
         pushed_to: Directory of the pushed version; None if the model was not pushed.
     """
 
     summary: dict[str, Any]
-    summary_file: Path
     pushed_to: Path | None
 
 

@@ -57,7 +57,6 @@ class _Column(Frozen):
     dtype: DType = "string"
     multivalent: bool = False
     required: bool = True
-    description: str = ""
 
 
 class Categorical(_Column):

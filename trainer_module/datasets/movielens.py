@@ -16,14 +16,14 @@ FEATURES = FeatureSpec(
         Categorical(name="gender", table="gender"),
         Categorical(name="occupation", table="occupation"),
         Categorical(name="genres", table="genres", multivalent=True),
-        Numeric(name="age", description="years"),
+        Numeric(name="age"),
         Numeric(name="release_year", required=False),
         Label(name="rating"),
-        Context(name="timestamp", dtype="int64", description="seconds since 1970, UTC; orders interactions"),
+        Context(name="timestamp", dtype="int64"),  # seconds since 1970, UTC; orders interactions
         Context(name="title"),
-        Context(name="age_group", description="decade of the user's age, as in 20-29"),
-        Context(name="user_activity", description="bucket of the user's number of ratings in the training split"),
-        Context(name="release_decade", description="as in 1990s"),
+        Context(name="age_group"),  # decade of the user's age, as in 20-29
+        Context(name="user_activity"),  # bucket of the user's number of ratings in the training split
+        Context(name="release_decade"),  # as in 1990s
     ),
     tables=(
         Table(name="user_id"),
