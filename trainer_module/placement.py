@@ -4,9 +4,8 @@ The layers that hold them are TensorFlow Recommenders'; this module decides whic
 on the replicas fit a TPU program.
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
@@ -14,8 +13,8 @@ from tensorflow_recommenders.layers.embedding import TPUEmbedding
 from trainer_module.errors import ModelError
 from trainer_module.tpu_optimizers import KerasOptimizer, tpu_optimizer
 
-FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
-TableConfig = tf.tpu.experimental.embedding.TableConfig
+FeatureConfig: TypeAlias = tf.tpu.experimental.embedding.FeatureConfig
+TableConfig: TypeAlias = tf.tpu.experimental.embedding.TableConfig
 Placement = Literal["tpu_embedding", "partial", "replicated"]
 Ids = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
@@ -69,6 +68,8 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         """
         super().__init__()
         self._features = tuple(feature_config)
+        if _engine_of_strategy() == _NO_ENGINE:
+            placement = "replicated"
         replicated = {
             name: feature
             for name, feature in feature_config.items()
@@ -112,7 +113,8 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         """
         super().build(input_shape)
         for half in self._halves:
-            half.build({name: input_shape[name] for name in half.features})
+            # A call for serving may bring some of the features; only a TPU's engine looks at the shapes.
+            half.build({name: input_shape[name] for name in half.features if name in input_shape})
         for half in self._halves[1:]:
             for table, variable in half.embedding_tables.items():
                 self._tpu_embedding._track_trackable(variable, table.name)
@@ -135,10 +137,11 @@ class PlacedEmbedding(tf.keras.layers.Layer):
             their shape and `dim`; on TPUs, where a feature names an `output_shape`, that and `dim`.
 
         Raises:
-            ModelError: The features are not those of the layer, or a bag of unknown width meets a replicated table on
-                a TPU.
+            ModelError: The features or tables are not those of the layer, or a bag of unknown width meets a replicated
+                table on a TPU.
         """
         if serving_config is not None:
+            self._check_tables(serving_config)
             return tf.tpu.experimental.embedding.serving_embedding_lookup(
                 features, weights, self.embedding_tables, serving_config
             )
@@ -156,6 +159,11 @@ class PlacedEmbedding(tf.keras.layers.Layer):
     def _halves(self) -> list["_Tables"]:
         return [half for half in (self._sharded, self._replicated) if half is not None]
 
+    def _check_tables(self, serving_config: Mapping[str, FeatureConfig]) -> None:
+        tables = self.embedding_tables
+        if strange := sorted({str(f.table.name) for f in serving_config.values() if f.table not in tables}):
+            raise ModelError(f"serving_config must name TableConfig objects of this layer; {strange} are others")
+
     def _check_names(self, what: str, given: Iterable[str]) -> None:
         if set(given) != set(self._features):
             raise ModelError(
@@ -164,12 +172,20 @@ class PlacedEmbedding(tf.keras.layers.Layer):
             )
 
 
+def _engine_of_strategy() -> Any | None:
+    """Which embedding engine the TPUs of the current strategy have; None off TPUs."""
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        return None
+    return strategy.extended.tpu_hardware_feature.embedding_feature
+
+
 class _Tables(TPUEmbedding):
     """TensorFlow Recommenders' layer with one more optimizer.
 
     The layer takes only the optimizers that it translates itself. This one gives it tables without any and sets
-    the translated ones just before the tables are laid out. Tables of one Keras optimizer get the very same translation:
-    only then are they stacked on a SparseCore and do they share the input for the learning rate elsewhere.
+    the translated ones just before the tables are laid out. Tables of one Keras optimizer get one and the same
+    translation: only then are they stacked on a SparseCore and do they share the input for the learning rate elsewhere.
     """
 
     def __init__(
@@ -225,7 +241,7 @@ class _ReplicatedTables(_Tables):
 
     def __init__(self, feature_config: Mapping[str, FeatureConfig], bag_widths: Mapping[str, int]):
         self._bag_widths = bag_widths
-        self._on_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+        self._on_tpu = _engine_of_strategy() is not None
         self._given = tuple(feature_config.items())
         if self._on_tpu:
             feature_config = {name: _without_output_shape(feature) for name, feature in feature_config.items()}
@@ -253,9 +269,9 @@ def _with_static_shape(
     width = feature.max_sequence_length or bag_width or (ids.shape[1] if isinstance(ids, tf.SparseTensor) else None)
     if batch_size is None or width is None:
         raise ModelError(
-            f"feature {name} is looked up in table {feature.table.name}, of which every replica of the TPU holds a copy, "
-            f"and a TPU program needs its shape: it is {[batch_size, width]}. Drop the remainder of batches; for the "
-            "width give bag_widths or max_sequence_length, or lower size_threshold so that the table is sharded"
+            f"feature {name} is looked up in table {feature.table.name}, a copy of which is on every replica; a TPU's "
+            f"program needs fixed shapes, but the shape of the ids is {[batch_size, width]}. Drop the remainder of "
+            "batches; for the width give bag_widths or max_sequence_length, or lower size_threshold to shard the table"
         )
 
     def on_host() -> tuple[tf.SparseTensor, tf.SparseTensor | None]:
@@ -287,7 +303,8 @@ def _cut_and_clean(
         ids, weights = tf.sparse.retain(ids, valid), None if weights is None else tf.sparse.retain(weights, valid)
     if feature.max_sequence_length:
         ids = tf.sparse.slice(ids, [0, 0], shape)
-    return tuple(part and tf.SparseTensor(part.indices, part.values, shape) for part in (ids, weights))
+    reshaped = tf.SparseTensor(ids.indices, ids.values, shape)
+    return reshaped, None if weights is None else tf.SparseTensor(weights.indices, weights.values, shape)
 
 
 def _shaped(activation: tf.Tensor, feature: FeatureConfig) -> tf.Tensor:

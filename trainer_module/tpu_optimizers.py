@@ -38,17 +38,16 @@ def tpu_optimizer(optimizer: KerasOptimizer) -> Any:
     facts = _FACTS.get(type(optimizer).__name__)
     if facts is None or not isinstance(optimizer, KerasOptimizer):
         raise ConfigError(
-            f"TPUs have no embedding optimizer like {type(optimizer).__module__}.{type(optimizer).__name__}; choose one "
-            f"of {', '.join(EMBEDDING_OPTIMIZERS)}"
+            f"TPUs have no embedding optimizer like {type(optimizer).__module__}.{type(optimizer).__name__}; "
+            f"choose one of {', '.join(EMBEDDING_OPTIMIZERS)}"
         )
     names = [name for name in facts.model_fields if name not in ("name", "learning_rate")]
     config = optimizer.get_config()
     _refuse_what_tpus_lack(optimizer, names, config)
-    return getattr(tf.tpu.experimental.embedding, facts.tpu)(
-        learning_rate=_learning_rate(optimizer),
-        slot_variable_creation_fn=_slot_creator(optimizer),
-        **{name: config[name] for name in names},
-    )
+    arguments = {name: config[name] for name in names}
+    if facts.slots:
+        arguments["slot_variable_creation_fn"] = _slot_creator(optimizer)
+    return getattr(tf.tpu.experimental.embedding, facts.tpu)(learning_rate=_learning_rate(optimizer), **arguments)
 
 
 def _refuse_what_tpus_lack(optimizer: KerasOptimizer, names: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -65,7 +64,7 @@ def _refuse_what_tpus_lack(optimizer: KerasOptimizer, names: Sequence[str], conf
         )
 
 
-def _learning_rate(optimizer: KerasOptimizer) -> float | Callable[[], tf.Tensor]:
+def _learning_rate(optimizer: KerasOptimizer) -> float | Callable[[], Any]:
     rate = optimizer._hyper["learning_rate"]
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         return lambda: rate(optimizer.iterations)
