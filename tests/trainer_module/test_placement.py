@@ -405,7 +405,7 @@ def test_a_tpu_program_shards_what_is_above_the_threshold_and_has_fixed_shapes()
     assert replicated == ["at", "below"]
     assert sharded == ["above"]
     assert "tf_device.cluster" in program
-    assert "tf.RecvTPUEmbeddingActivations" in program
+    assert "tf.XlaRecvTPUEmbeddingActivations" in program
     # Ids of replicated tables become dense on the host, of the length of a sequence or the width of a bag.
     dense = re.findall(r"tf\.SparseToDense.*-> tensor<(.*)xi64>", program)
     assert sorted(dense) == ["4x2", "4x3"]
