@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from trainer_module.errors import RecspanError
+from trainer_module.errors import Preempted, RecspanError
 
 FAILED = 1
 NOT_PUSHED = 3
+# EX_TEMPFAIL of sysexits.h: try again.
+PREEMPTED = 75
 
 app = typer.Typer(
     help="Recommenders with large embedding tables, from raw ratings to a pushed model.",
@@ -41,7 +43,8 @@ Assignments = Annotated[
 
 
 def main() -> None:
-    """Runs the command line; a failure that the user can mend prints its message and exits with 1."""
+    """Runs the command line; a failure that the user can mend prints its message and exits with 1, or 75 if the same
+    command will go on from where it was asked to stop."""
     try:
         app()
     except RecspanError as error:
@@ -50,7 +53,7 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print("[bold red]error:[/bold red]", end=" ")
         console.print(str(error), markup=False)
-        sys.exit(FAILED)
+        sys.exit(PREEMPTED if isinstance(error, Preempted) else FAILED)
 
 
 @app.command()

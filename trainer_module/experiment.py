@@ -132,7 +132,7 @@ class TrainingConfig(Frozen):
     batch_size: int = Field(default=1024, ge=1)
     eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
-    patience: int = Field(default=3, ge=1)
+    patience: int = Field(default=6, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)
     steps_per_loop: int = Field(default=500, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)
