@@ -14,7 +14,7 @@ demo: setup ## Fetch MovieLens 100K, train, evaluate and push a rating model
 	@$(RUN)/recspan data fetch movielens-100k
 	@$(RUN)/recspan pipeline run
 	@echo 'Next: .venv/bin/recspan predict --user 42 --item 50'
-	@echo '      .venv/bin/recspan pipeline run --set model.embedding_dim=64   (only what changed runs again)'
+	@echo '      .venv/bin/recspan pipeline run --set embeddings.dim=64   (only what changed runs again)'
 
 test: lint ## Check style and types, run all tests
 	@$(RUN)/pytest

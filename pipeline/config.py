@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -13,8 +13,8 @@ from components.example_gen.config import IngestConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import Experiment, RatingModelConfig, TrainingConfig
-from trainer_module.features import Frozen
+from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.frozen import Frozen
 
 
 class ValidationConfig(Frozen):
@@ -51,6 +51,7 @@ class PipelineConfig(Frozen):
         data: What is ingested and how it is split.
         validation: When bad data stops the run.
         model: The model.
+        embeddings: The embedding tables and where they live.
         training: The training loop.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
@@ -60,6 +61,7 @@ class PipelineConfig(Frozen):
     data: IngestConfig = IngestConfig()
     validation: ValidationConfig = ValidationConfig()
     model: RatingModelConfig = RatingModelConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
@@ -71,7 +73,9 @@ class PipelineConfig(Frozen):
     @property
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
-        return Experiment(dataset=self.data.dataset, model=self.model, training=self.training)
+        return Experiment(
+            dataset=self.data.dataset, model=self.model, embeddings=self.embeddings, training=self.training
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class Locations:
 
     def artifacts(self, pipeline_name: str) -> Path:
         return self.root / "artifacts" / pipeline_name
+
+    def checkpoints(self, pipeline_name: str) -> Path:
+        """Holds the states of trainings that are under way or were interrupted."""
+        return self.root / "checkpoints" / pipeline_name
 
     def serving(self, pipeline_name: str) -> Path:
         """Holds one numbered directory per pushed version."""
@@ -171,18 +179,57 @@ def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
 
 def _explain(detail: Any) -> str:
     """One line for one pydantic error."""
-    *sections, key = detail["loc"]
-    name = ".".join(map(str, detail["loc"]))
+    *sections, key = _known_path(PipelineConfig, detail["loc"])
+    name = ".".join([*sections, key])
     if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg']}, got {detail['input']!r}"
+        return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
     known = _keys_of(PipelineConfig, sections)
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-    return f"{name}: unknown key. Did you mean {'.'.join([*map(str, sections), near[0]])}? Known: {', '.join(known)}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"{name}: unknown key. Did you mean {'.'.join([*sections, near[0]])}? Known: {', '.join(known)}"
 
 
-def _keys_of(model: type[BaseModel], sections: Iterable[Any]) -> list[str]:
+def _known_path(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
+    """Where in the experiment file an error lies: pydantic's location without the names of a union's members."""
+    path: list[str] = []
+    *sections, key = location
+    for section in map(str, sections):
+        if not _is_dict(model, path) and section not in _keys_of(model, path):
+            continue
+        path.append(section)
+    return [*path, str(key)]
+
+
+def _keys_of(model: type[BaseModel], sections: Iterable[str]) -> list[str]:
+    """Keys that may stand at this place of the experiment file."""
+    return list(dict.fromkeys(name for place in _models_at(model, sections) for name in place.model_fields))
+
+
+def _is_dict(model: type[BaseModel], sections: list[str]) -> bool:
+    """Whether the place takes any key, as a section keyed by table or feature names does."""
+    if not sections:
+        return False
+    *outer, last = sections
+    return any(
+        get_origin(place.model_fields[last].annotation) is dict
+        for place in _models_at(model, outer)
+        if last in place.model_fields
+    )
+
+
+def _models_at(model: type[BaseModel], sections: Iterable[str]) -> list[type[BaseModel]]:
+    models = [model]
     for section in sections:
-        annotation = model.model_fields[section].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        model = annotation
-    return list(model.model_fields)
+        inner: list[type[BaseModel]] = []
+        for place in models:
+            # A name that the file chose, of a table or feature, leads to the same models as its section.
+            known = section in place.model_fields
+            inner += _within(place.model_fields[section].annotation) if known else [place]
+        models = inner
+    return models
+
+
+def _within(annotation: Any) -> list[type[BaseModel]]:
+    """All models that a type holds: itself, members of a union, values of a dictionary."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _within(argument)]

@@ -27,9 +27,11 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     """Wires the pipeline.
 
     Raises:
-        ConfigError: The curated schema does not fit the dataset's feature spec.
+        ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
+            `embeddings` does not.
     """
     dataset = dataset_spec(config.data.dataset)
+    features = config.embeddings.applied_to(dataset.features)
     schema_text = resources.files("schema").joinpath(dataset.schema_file).read_text()
     check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
 
@@ -51,7 +53,7 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         disable_statistics=True,
         disable_analyzer_cache=True,
         custom_config={
-            "features": dataset.features.model_dump_json(),
+            "features": features.for_preprocessing().model_dump_json(),
             "source_hash": source_hash("trainer_module.preprocessing"),
         },
     )
@@ -65,6 +67,7 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
             "experiment": config.experiment.model_dump_json(),
+            "checkpoints": str(locations.checkpoints(config.pipeline_name)),
             "source_hash": source_hash("trainer_module.run_fn"),
         },
     )

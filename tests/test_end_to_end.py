@@ -27,7 +27,8 @@ NOT_PUSHED = 3
 EXPERIMENT = """
 name: small
 data: {dataset: synthetic, protocol: random}
-model: {embedding_dim: 8, mlp: [16], dropout: 0.1, embedding_l2: 0.02}
+embeddings: {dim: 8}
+model: {mlp: [16], dropout: 0.1, embedding_l2: 0.02}
 training:
   batch_size: 256
   epochs: 6

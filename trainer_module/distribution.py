@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer_module.errors import SetupError
+from trainer_module.errors import ConfigError, SetupError
 from trainer_module.experiment import TrainingConfig
+from trainer_module.layers import DenseOptions
 
 _log = logging.getLogger(__name__)
+
+# Where any size will do: large, since evaluation keeps nothing for a backward pass.
+_EVAL_BATCH_SIZE = 8192
 
 
 def make_strategy(config: TrainingConfig) -> tf.distribute.Strategy:
@@ -21,6 +25,8 @@ def make_strategy(config: TrainingConfig) -> tf.distribute.Strategy:
     kind = _detect(config) if config.strategy == "auto" else config.strategy
     if kind == "tpu":
         strategy = _tpu_strategy(config.tpu or os.environ.get("TPU_NAME", "local"))
+    elif kind == "multi_worker":
+        strategy = _multi_worker_strategy()
     elif kind == "mirrored":
         strategy = tf.distribute.MirroredStrategy(_gpus())
     else:
@@ -46,9 +52,47 @@ def distribute(
     return strategy.distribute_datasets_from_function(make_dataset, options)
 
 
+def evaluation_batch_size(config: TrainingConfig, strategy: tf.distribute.Strategy) -> int:
+    """Examples per evaluation step over all replicas.
+
+    Raises:
+        ConfigError: On a TPU it differs from the training batch; the embedding engine is configured for one size.
+    """
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        return config.eval_batch_size or _EVAL_BATCH_SIZE
+    if config.eval_batch_size not in (None, config.batch_size):
+        raise ConfigError(
+            f"training.eval_batch_size={config.eval_batch_size}, but a TPU's embedding engine takes one batch size; "
+            f"leave it out, or set it to training.batch_size={config.batch_size}"
+        )
+    return config.batch_size
+
+
+def dense_options(config: TrainingConfig, strategy: tf.distribute.Strategy) -> DenseOptions:
+    """How the dense part computes under a strategy; a TPU compiles the whole step anyway."""
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    precision = config.precision if config.precision != "auto" else "bfloat16" if on_tpu else "float32"
+    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    return DenseOptions(dtype=dtype, jit_compile=config.jit_compile and not on_tpu)
+
+
+def replica_batch_size(config: TrainingConfig, strategy: tf.distribute.Strategy) -> int | None:
+    """Examples per replica that a TPU's embedding engine is laid out for; None off TPUs."""
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        return None
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"training.batch_size={config.batch_size} must be divisible by the {strategy.num_replicas_in_sync} "
+            "replicas of the TPU"
+        )
+    return config.batch_size // strategy.num_replicas_in_sync
+
+
 def _detect(config: TrainingConfig) -> str:
     if config.tpu or "TPU_NAME" in os.environ or tf.config.list_physical_devices("TPU"):
         return "tpu"
+    if "TF_CONFIG" in os.environ:
+        return "multi_worker"
     return "mirrored" if tf.config.list_physical_devices("GPU") else "cpu"
 
 
@@ -60,6 +104,22 @@ def _gpus() -> list[str]:
             f"(devices: {_device_names()}). Use training.strategy=cpu or auto."
         )
     return gpus
+
+
+def _multi_worker_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
+    if "TF_CONFIG" not in os.environ:
+        raise SetupError(
+            "training.strategy=multi_worker needs the environment variable TF_CONFIG (JSON: cluster.worker lists "
+            "host:port of all workers, task.index is this one's place in it), and it is not set. Use "
+            "training.strategy=auto on a single machine."
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, tf.errors.OpError, RuntimeError) as error:
+        raise SetupError(
+            f"training.strategy=multi_worker: TF_CONFIG={os.environ['TF_CONFIG']} describes no cluster that works "
+            f"({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _tpu_strategy(name: str) -> tf.distribute.TPUStrategy:

@@ -3,24 +3,37 @@
 The only module that imports TensorFlow Recommenders.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
-from trainer_module.experiment import RatingModelConfig
-from trainer_module.features import FeatureSpec
+from trainer_module.experiment import EmbeddingsConfig
+from trainer_module.features import Categorical, FeatureSpec
+from trainer_module.initialization import Constant, Initializer, TruncatedNormal, Uniform
+from trainer_module.optimizers import KerasOptimizer
 
-FeatureConfigs = dict[str, tf.tpu.experimental.embedding.FeatureConfig]
+FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
+FeatureConfigs = dict[str, FeatureConfig]
+Features = Mapping[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
 
-def feature_configs(spec: FeatureSpec, rows: Mapping[str, int], config: RatingModelConfig) -> FeatureConfigs:
+def feature_configs(
+    spec: FeatureSpec,
+    rows: Mapping[str, int],
+    config: EmbeddingsConfig,
+    optimizers: Mapping[str, KerasOptimizer] | None = None,
+    replica_batch_size: int | None = None,
+) -> FeatureConfigs:
     """One `FeatureConfig` per categorical column; columns of one table hold the very same `TableConfig`.
 
     Args:
-        spec: Columns and tables.
+        spec: Columns and tables, with the experiment's changes applied.
         rows: Number of rows per table.
-        config: Gives the default width and the initial spread.
+        config: Gives the default width and initial values.
+        optimizers: Per table; None for serving.
+        replica_batch_size: Examples per replica and step on a TPU, whose embedding engine is laid out for one batch
+            size; None elsewhere, where any batch is taken.
 
     Returns:
         Keyed by column name.
@@ -28,24 +41,68 @@ def feature_configs(spec: FeatureSpec, rows: Mapping[str, int], config: RatingMo
     tables = {
         table.name: tf.tpu.experimental.embedding.TableConfig(
             vocabulary_size=rows[table.name],
-            dim=table.dim or config.embedding_dim,
-            initializer=tf.initializers.TruncatedNormal(stddev=config.init_stddev),
+            dim=table.dim or config.dim,
+            initializer=make_initializer(table.initializer or config.initializer, rows[table.name]),
+            optimizer=optimizers[table.name] if optimizers else None,
             combiner=table.combiner,
             name=table.name,
         )
         for table in spec.tables
     }
     return {
-        column.name: tf.tpu.experimental.embedding.FeatureConfig(table=tables[column.table], name=column.name)
+        column.name: FeatureConfig(
+            table=tables[column.table],
+            max_sequence_length=column.max_sequence_length,
+            validate_weights_and_indices=column.validate_weights_and_indices,
+            output_shape=replica_batch_size and [replica_batch_size, *_inner_shape(column)],
+            name=column.name,
+        )
         for column in spec.categorical
     }
 
 
-def embedding_layer(configs: FeatureConfigs, optimizer: tf.keras.optimizers.legacy.Optimizer | None) -> TPUEmbedding:
+def embedding_layer(configs: FeatureConfigs, pipelining: bool = False) -> TPUEmbedding:
     """The layer that looks up all columns at once; it must be called once per step.
 
     Args:
-        configs: Keyed by column name, as the ids will be.
-        optimizer: Of the tables; None, for serving, creates no optimizer slots.
+        configs: Keyed by column name, as the ids will be; their tables name their optimizers.
+        pipelining: On TPUs, look up step n + 1 while the dense part of step n runs.
     """
-    return TPUEmbedding(feature_config=configs, optimizer=optimizer)
+    return TPUEmbedding(feature_config=configs, optimizer=None, pipeline_execution_with_tensor_core=pipelining)
+
+
+def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features) -> dict[str, tf.Tensor]:
+    """Calls an embedding layer with the ids and weights among `features`.
+
+    Returns:
+        Per categorical column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
+    """
+    ids = {column.name: features[column.name] for column in spec.categorical}
+    if not spec.weights:
+        return layer(ids)
+    return layer(ids, {column.name: column.weights and features[column.weights] for column in spec.categorical})
+
+
+def trainable_tables(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
+    """Tables, by name, that are ordinary trainable variables where the layer runs; on TPUs with an embedding engine
+    there are none."""
+    trainable = {variable.ref() for variable in layer.trainable_variables}
+    tables = {config.name: variable for config, variable in layer.embedding_tables.items()}
+    return {name: variable for name, variable in tables.items() if variable.ref() in trainable}
+
+
+def make_initializer(initializer: Initializer, rows: int) -> Callable[..., tf.Tensor]:
+    """The TensorFlow initializer for a table of `rows` rows."""
+    if isinstance(initializer, TruncatedNormal):
+        return tf.initializers.TruncatedNormal(stddev=initializer.stddev)
+    if isinstance(initializer, Constant):
+        return tf.initializers.Constant(initializer.value)
+    limit = initializer.limit if isinstance(initializer, Uniform) else rows**-0.5
+    return tf.initializers.RandomUniform(-limit, limit)
+
+
+def _inner_shape(column: Categorical) -> tuple[int, ...]:
+    """Shape of an activation between batch and width."""
+    if column.output_shape is not None:
+        return column.output_shape
+    return (column.max_sequence_length,) if column.max_sequence_length else ()

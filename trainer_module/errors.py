@@ -19,3 +19,7 @@ class DataError(RecspanError):
 
 class ModelError(RecspanError):
     """A trained or exported model does not do what it must."""
+
+
+class Preempted(RecspanError):
+    """Training was asked to stop; its state is saved, and the same command goes on from there."""

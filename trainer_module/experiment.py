@@ -1,70 +1,151 @@
 """What an experiment decides about the model and its training; the YAML file's other sections are the pipeline's."""
 
-from typing import Literal
+import difflib
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from trainer_module.features import Frozen
-
-
-class OptimizerConfig(Frozen):
-    """An optimizer by name.
-
-    Attributes:
-        name: One that exists both in Keras 2 and among the TPU embedding optimizers.
-        learning_rate: At every step.
-    """
-
-    name: Literal["sgd", "adagrad", "adam"]
-    learning_rate: float = Field(gt=0)
+from trainer_module.errors import ConfigError
+from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
+from trainer_module.frozen import Frozen, reasons
+from trainer_module.initialization import Initializer, TruncatedNormal
+from trainer_module.optimization import Adam, OptimizerConfig
 
 
 class RatingModelConfig(Frozen):
     """A model of ratings: factorization of pairwise interactions plus a small MLP.
 
     Attributes:
-        embedding_dim: Width of every table that names no width of its own.
         mlp: Widths of the hidden layers.
         dropout: Fraction of embedding and hidden units dropped in training.
         embedding_l2: Weight of the mean squared norm of the looked-up rows in the loss.
-        init_stddev: Standard deviation of a table's initial values.
     """
 
     type: Literal["rating"] = "rating"
-    embedding_dim: int = Field(default=32, ge=1)
     mlp: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
-    init_stddev: float = Field(default=0.05, gt=0)
+
+
+class TableOverride(Frozen):
+    """What an experiment says differently of a table; see `features.Table`."""
+
+    dim: int | None = Field(default=None, ge=1)
+    combiner: Literal["mean", "sum", "sqrtn"] | None = None
+    initializer: Initializer | None = None
+    optimizer: OptimizerConfig | None = None
+    vocabulary: Vocabulary | None = None
+
+
+class FeatureOverride(Frozen):
+    """What an experiment says differently of a categorical column; see `features.Categorical`."""
+
+    table: str | None = None
+    layout: Literal["dense", "sparse", "ragged"] | None = None
+    max_sequence_length: int | None = Field(default=None, ge=0)
+    output_shape: tuple[int, ...] | None = None
+    validate_weights_and_indices: bool | None = None
+
+
+class EmbeddingsConfig(Frozen):
+    """The embedding tables and where they live.
+
+    Attributes:
+        dim: Width of every table that names no width of its own.
+        initializer: Of every table that names none of its own.
+        placement: `tpu_embedding` gives all tables to the TPU's embedding engine, sharded over all cores; `replicated`
+            keeps a copy of all on every replica; `partial` replicates the small ones and shards the rest.
+        size_threshold: Under `partial`, tables of at most this many rows are replicated.
+        pipelining: Look the rows of step n + 1 up while the dense part of step n runs. Faster on TPUs, but the lookups
+            do not yet see the updates of the step before.
+        tables: Changes to the dataset's tables, by name; a name that a feature below takes makes a new table.
+        features: Changes to the dataset's categorical columns, by name. Columns that name one table share its rows.
+    """
+
+    dim: int = Field(default=32, ge=1)
+    initializer: Initializer = TruncatedNormal(stddev=0.05)
+    placement: Literal["tpu_embedding", "partial", "replicated"] = "tpu_embedding"
+    size_threshold: int = Field(default=10_000, ge=0)
+    pipelining: bool = False
+    tables: dict[str, TableOverride] = {}
+    features: dict[str, FeatureOverride] = {}
+
+    def applied_to(self, spec: FeatureSpec) -> FeatureSpec:
+        """The feature spec with this section's changes.
+
+        Raises:
+            ConfigError: A name is unknown (names the nearest known one), or the changed spec contradicts itself.
+        """
+        _check_names("embeddings.features", self.features, [column.name for column in spec.categorical])
+        columns = tuple(
+            _changed(column, self.features[column.name]) if column.name in self.features else column
+            for column in spec.columns
+        )
+        used = {column.table for column in columns if isinstance(column, Categorical)}
+        known = [table.name for table in spec.tables]
+        _check_names("embeddings.tables", self.tables, [*known, *used])
+        new = [Table(name=name) for name in sorted(used.intersection(self.tables) - set(known))]
+        tables = tuple(
+            _changed(table, self.tables[table.name]) if table.name in self.tables else table
+            for table in (*spec.tables, *new)
+            if table.name in used
+        )
+        try:
+            return FeatureSpec(columns=columns, tables=tables)
+        except ValidationError as error:
+            raise ConfigError(f"embeddings: {reasons(error)}") from None
 
 
 class TrainingConfig(Frozen):
     """The training loop.
 
     Attributes:
-        strategy: `auto` takes a TPU where there is one, then GPUs, then the CPU.
+        strategy: `auto` takes a TPU where there is one, then the workers of `TF_CONFIG`, then GPUs, then the CPU.
         tpu: Name or address of the TPU; empty means the one of this machine.
         batch_size: Examples per step over all replicas.
-        eval_batch_size: The same for evaluation.
+        eval_batch_size: The same for evaluation; None is 8192, or `batch_size` on a TPU, whose embedding engine is
+            configured for one size.
         epochs: Passes over the training split at most.
         patience: Evaluations without improvement after which training stops.
+        evaluate_every: Steps between evaluations; None is an epoch.
+        steps_per_loop: Steps in one call to the devices, at most; evaluations end a call early. Logs, signals and
+            checkpoints are looked after between calls.
+        checkpoint_every: Steps between checkpoints, rounded up to whole calls; None is at each evaluation.
+        keep_checkpoints: How many of the latest checkpoints stay.
+        async_checkpoints: Write checkpoints while training goes on.
         dense_optimizer: For everything but the embedding tables.
-        embedding_optimizer: For the embedding tables.
-        shuffle_rows: Size of the shuffle buffer, in examples.
-        cache: Keep the serialized examples in memory after the first pass.
+        embedding_optimizer: For the embedding tables that name none of their own.
+        clip_norm: Largest global norm of the dense part's gradient; None does not clip.
+        precision: Of the dense part's arithmetic; `auto` is bfloat16 on TPUs and float32 elsewhere. Embedding rows,
+            weights and the loss stay float32.
+        jit_compile: Compile the dense part with XLA on CPUs and GPUs (a TPU always does).
+        cache: `features` keeps the transformed split in memory and shuffles all of it; `records` keeps the serialized
+            examples in memory; `none` reads the files in every epoch.
+        shuffle_rows: Size of the shuffle buffer unless `cache` is `features`, in examples; 0 does not shuffle.
+        profile_steps: First and last step of a TensorBoard profile, rounded to whole calls.
         seed: Of initial weights, shuffling and dropout.
     """
 
-    strategy: Literal["auto", "tpu", "mirrored", "cpu"] = "auto"
+    strategy: Literal["auto", "tpu", "multi_worker", "mirrored", "cpu"] = "auto"
     tpu: str = ""
     batch_size: int = Field(default=1024, ge=1)
-    eval_batch_size: int = Field(default=8192, ge=1)
+    eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
     patience: int = Field(default=3, ge=1)
-    dense_optimizer: OptimizerConfig = OptimizerConfig(name="adam", learning_rate=0.001)
-    embedding_optimizer: OptimizerConfig = OptimizerConfig(name="adam", learning_rate=0.002)
-    shuffle_rows: int = Field(default=100_000, ge=1)
-    cache: bool = True
+    evaluate_every: int | None = Field(default=None, ge=1)
+    steps_per_loop: int = Field(default=500, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    async_checkpoints: bool = False
+    dense_optimizer: OptimizerConfig = Adam(learning_rate=0.001)
+    embedding_optimizer: OptimizerConfig = Adam(learning_rate=0.002)
+    clip_norm: float | None = Field(default=None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    jit_compile: bool = False
+    cache: Literal["features", "records", "none"] = "features"
+    shuffle_rows: int = Field(default=100_000, ge=0)
+    profile_steps: tuple[int, int] | None = None
     seed: int = 42
 
 
@@ -74,9 +155,27 @@ class Experiment(Frozen):
     Attributes:
         dataset: Name of a dataset spec.
         model: The model.
+        embeddings: The embedding tables.
         training: The loop.
     """
 
     dataset: str
     model: RatingModelConfig = RatingModelConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
+
+
+def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise ConfigError(f"{section}: unknown name {name!r}. Did you mean {near[0]!r}? Known: {', '.join(known)}")
+
+
+def _changed(declared: Any, override: Frozen) -> Any:
+    """A column or table with the override's values, validated anew."""
+    changes = override.model_dump(exclude_unset=True)
+    try:
+        return type(declared).model_validate(declared.model_dump() | changes)
+    except ValidationError as error:
+        raise ConfigError(f"embeddings: {reasons(error)}") from None

@@ -7,8 +7,8 @@ from pathlib import PurePath
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.features import Categorical, FeatureSpec, Numeric
-from trainer_module.inputs import parse_spec
+from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
+from trainer_module.inputs import ModelInputs, parse_spec
 
 OUTPUT_NAME = "rating"
 
@@ -35,7 +35,7 @@ def restore_copy(copy: tf.keras.Model, checkpoint: str, features: dict[str, tf.T
     status.assert_existing_objects_matched().expect_partial()
 
 
-def save(model: tf.keras.Model, transform: tf.keras.layers.Layer, spec: FeatureSpec, directory: str) -> None:
+def save(model: tf.keras.Model, model_inputs: ModelInputs, spec: FeatureSpec, directory: str) -> None:
     """Writes a SavedModel that plain TensorFlow loads and serves.
 
     Signatures, both returning `{"rating": float32 [batch]}`:
@@ -45,24 +45,24 @@ def save(model: tf.keras.Model, transform: tf.keras.layers.Layer, spec: FeatureS
 
     Args:
         model: A serving copy.
-        transform: Raw columns to model inputs.
+        model_inputs: Raw columns to model inputs.
         spec: Gives the input columns.
         directory: Where to write.
     """
     module = tf.Module()
     # Only variables and lookup tables are tracked: a tracked Keras model would drag its own traced functions along.
     module.model_variables = model.variables
-    module.transform = transform
+    module.model_inputs = model_inputs
 
     # Nothing here is Python control flow on tensors; without autograph, tracing takes a third of the time.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve_examples(examples):
-        return {OUTPUT_NAME: model(transform(dict(tf.io.parse_example(examples, parse_spec(spec.inputs)))))}
+        return {OUTPUT_NAME: model(model_inputs(dict(tf.io.parse_example(examples, parse_spec(spec.inputs)))))}
 
     @tf.function(input_signature=[_request_spec(column) for column in spec.inputs], autograph=False)
     def serve_columns(*values):
         raw = {column.name: _raw(column, value) for column, value in zip(spec.inputs, values, strict=True)}
-        return {OUTPUT_NAME: model(transform(raw))}
+        return {OUTPUT_NAME: model(model_inputs(raw))}
 
     signatures = {"serving_default": serve_examples, "predict": serve_columns}
     tf.saved_model.save(module, directory, signatures=signatures)
@@ -78,17 +78,17 @@ def save_parity_sample(directory: str, examples: Sequence[bytes], predictions: n
         np.save(file, predictions)
 
 
-def _request_spec(column: Categorical | Numeric) -> tf.TensorSpec:
+def _request_spec(column: Categorical | Weights | Numeric) -> tf.TensorSpec:
     dtype = tf.float32 if column.kind == "numeric" else tf.as_dtype(column.dtype)
     return tf.TensorSpec([None, None] if column.multivalent else [None], dtype, name=column.name)
 
 
-def _raw(column: Categorical | Numeric, value: tf.Tensor) -> tf.Tensor | tf.SparseTensor:
+def _raw(column: Categorical | Weights | Numeric, value: tf.Tensor) -> tf.Tensor | tf.SparseTensor:
     """A request's tensor in the form that parsing an example would give."""
     value = value if column.multivalent else value[:, tf.newaxis]
     if column.required and not column.multivalent:
         return tf.cast(value, tf.as_dtype(column.dtype))
-    if column.kind == "numeric":
+    if column.dtype == "float32":
         present = tf.logical_not(tf.math.is_nan(value))
     else:
         present = tf.not_equal(value, "" if column.dtype == "string" else -1)

@@ -9,17 +9,15 @@ from collections import Counter
 from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from trainer_module.frozen import Frozen
+from trainer_module.initialization import Initializer
+from trainer_module.optimization import OptimizerConfig
 
 DType = Literal["string", "int64", "float32"]
 
 _ARROW_VALUE_TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
-
-
-class Frozen(BaseModel):
-    """An immutable model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Vocabulary(Frozen):
@@ -41,14 +39,19 @@ class Table(Frozen):
 
     Attributes:
         name: Also the name of the vocabulary file in the transform graph.
-        dim: Width of a row; None takes the model's default.
-        combiner: How the rows of a multivalent feature become one.
+        dim: Width of a row; None takes the experiment's default.
+        combiner: How the rows of a bag (a multivalent feature that is no sequence) become one.
+        initializer: Initial values; None takes the experiment's default.
+        optimizer: Of this table alone; None takes the experiment's embedding optimizer. The fewer distinct ones, the
+            faster a TPU.
         vocabulary: Which tokens get a row.
     """
 
     name: str
     dim: int | None = Field(default=None, ge=1)
     combiner: Literal["mean", "sum", "sqrtn"] = "mean"
+    initializer: Initializer | None = None
+    optimizer: OptimizerConfig | None = None
     vocabulary: Vocabulary = Vocabulary()
 
 
@@ -60,11 +63,64 @@ class _Column(Frozen):
 
 
 class Categorical(_Column):
-    """Tokens that are looked up in an embedding table. Features that name one table share its rows."""
+    """Tokens that are looked up in an embedding table. Features that name one table share its rows.
+
+    Attributes:
+        table: Where the tokens are looked up.
+        layout: How ids reach the embedding layer. None is `dense` where exactly one value is required and `sparse`
+            elsewhere. One experiment cannot mix `sparse` and `ragged`: the embedding layer takes one of them per call.
+        max_sequence_length: 0 combines the rows of an example; above, they stay a sequence `[batch, length, dim]`,
+            cut or filled up with zeros.
+        output_shape: Of the activation between batch and width: `()` gives `[batch, dim]`; `(1,)`, for a dense
+            feature, `[batch, 1, dim]`; a sequence is `(max_sequence_length,)`. None is what the layer infers.
+        validate_weights_and_indices: On CPUs and GPUs, drop negative ids and weights and give empty bags a zero
+            vector, at some cost; without it the data must hold neither.
+        weights: Name of the weights column whose values scale the rows before they are combined.
+    """
 
     kind: Literal["categorical"] = "categorical"
     dtype: Literal["string", "int64"] = "string"
     table: str
+    layout: Literal["dense", "sparse", "ragged"] | None = None
+    max_sequence_length: int = Field(default=0, ge=0)
+    output_shape: tuple[int, ...] | None = None
+    validate_weights_and_indices: bool = True
+    weights: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Categorical":
+        one_value = self.required and not self.multivalent
+        if self.layout == "dense" and not one_value:
+            raise ValueError(f"{self.name}: layout dense needs exactly one value per example; take sparse or ragged")
+        if self.max_sequence_length and self.ids_layout == "dense":
+            raise ValueError(f"{self.name}: a sequence must be sparse or ragged; set its layout")
+        if self.weights and (self.max_sequence_length or self.ids_layout == "dense"):
+            raise ValueError(f"{self.name}: weights scale the rows of a bag; a {self._form} has none to combine")
+        allowed = {"dense": ((), (1,)), "bag": ((),), "sequence": ((self.max_sequence_length,),)}[self._form]
+        if self.output_shape is not None and self.output_shape not in allowed:
+            raise ValueError(
+                f"{self.name}: output_shape {list(self.output_shape)} does not fit a {self._form} feature; "
+                f"possible: {', '.join(str(list(shape)) for shape in allowed)}"
+            )
+        return self
+
+    @property
+    def ids_layout(self) -> Literal["dense", "sparse", "ragged"]:
+        return self.layout or ("dense" if self.required and not self.multivalent else "sparse")
+
+    @property
+    def _form(self) -> Literal["dense", "bag", "sequence"]:
+        if self.max_sequence_length:
+            return "sequence"
+        return "dense" if self.ids_layout == "dense" else "bag"
+
+
+class Weights(_Column):
+    """One number per token of the categorical columns that name it; 1 for all would change nothing."""
+
+    kind: Literal["weights"] = "weights"
+    dtype: Literal["float32"] = "float32"
+    multivalent: Literal[True] = True
 
 
 class Numeric(_Column):
@@ -94,15 +150,15 @@ class Context(_Column):
     kind: Literal["context"] = "context"
 
 
-Column = Annotated[Categorical | Numeric | Label | Context, Field(discriminator="kind")]
+Column = Annotated[Categorical | Weights | Numeric | Label | Context, Field(discriminator="kind")]
 
 
 class FeatureSpec(Frozen):
     """All columns and embedding tables of a dataset.
 
     Raises:
-        ValueError: (as pydantic's `ValidationError`) duplicate names, a categorical column without its table, a table
-            that no column uses, or not exactly one label.
+        ValueError: (as pydantic's `ValidationError`) duplicate names, a categorical column without its table or its
+            weights, a table or weights that no column uses, sparse beside ragged ids, or not exactly one label.
     """
 
     columns: tuple[Column, ...]
@@ -121,6 +177,16 @@ class FeatureSpec(Frozen):
             raise ValueError(f"columns look up in undeclared table(s) {sorted(missing)}; declared: {sorted(known)}")
         if idle := known - used:
             raise ValueError(f"no column looks up in table(s) {sorted(idle)}; remove them or name them in a column")
+        if (named := {c.weights for c in self.categorical if c.weights}) != (known := {c.name for c in self.weights}):
+            raise ValueError(
+                f"categorical columns name the weights {sorted(named)}, but the weights columns are {sorted(known)}"
+            )
+        layouts = {c.ids_layout for c in self.categorical}
+        if {"sparse", "ragged"} <= layouts:
+            by_layout = {x: [c.name for c in self.categorical if c.ids_layout == x] for x in ("sparse", "ragged")}
+            raise ValueError(
+                f"one embedding layer takes sparse or ragged ids, not both: {by_layout}; choose one layout"
+            )
         if len(labels := [c for c in self.columns if c.kind == "label"]) != 1:
             raise ValueError(f"exactly one label column is needed, got {[c.name for c in labels]}")
         return self
@@ -134,13 +200,26 @@ class FeatureSpec(Frozen):
         return tuple(c for c in self.columns if c.kind == "numeric")
 
     @property
-    def inputs(self) -> tuple[Categorical | Numeric, ...]:
+    def weights(self) -> tuple[Weights, ...]:
+        return tuple(c for c in self.columns if c.kind == "weights")
+
+    @property
+    def inputs(self) -> tuple[Categorical | Weights | Numeric, ...]:
         """The columns of a serving request, in declaration order."""
-        return tuple(c for c in self.columns if isinstance(c, Categorical | Numeric))
+        return tuple(c for c in self.columns if isinstance(c, Categorical | Weights | Numeric))
 
     @property
     def label(self) -> Label:
         return next(c for c in self.columns if c.kind == "label")
+
+    def for_preprocessing(self) -> "FeatureSpec":
+        """The same without what only training looks at, so that a new optimizer does not transform the data again."""
+        tables = [Table(name=t.name, vocabulary=t.vocabulary) for t in self.tables]
+        lookups = {"layout", "max_sequence_length", "output_shape", "validate_weights_and_indices"}
+        columns = [
+            Categorical(**c.model_dump(exclude=lookups)) if isinstance(c, Categorical) else c for c in self.columns
+        ]
+        return FeatureSpec(columns=tuple(columns), tables=tuple(tables))
 
     def arrow_schema(self) -> pa.Schema:
         """Arrow types of ingested columns: `large_list` of the value type, one list per example (empty = missing)."""

@@ -20,10 +20,11 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
         custom_config: Holds the JSON of the dataset's `FeatureSpec` under `features`.
 
     Returns:
-        Categorical columns as int64 ids of the shape they came in; numeric ones and the label as float32 `[batch, 1]`.
+        Categorical columns as int64 ids of the shape they came in; weights as they came; numeric columns and the label
+        as float32 `[batch, 1]`.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
-    outputs = {spec.label.name: inputs[spec.label.name]}
+    outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
     for table in spec.tables:
         outputs |= _ids(table, {c.name: inputs[c.name] for c in spec.categorical if c.table == table.name})
     return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}

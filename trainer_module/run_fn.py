@@ -1,6 +1,7 @@
 """What the Trainer calls."""
 
 import dataclasses
+import hashlib
 import json
 import os
 
@@ -9,13 +10,12 @@ import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module import export
+from trainer_module.blueprint import Blueprint
 from trainer_module.datasets import dataset_spec
 from trainer_module.distribution import make_strategy
 from trainer_module.experiment import Experiment
-from trainer_module.inputs import ExampleReader
+from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.models.rating import build_rating_model
-from trainer_module.optimizers import SplitOptimizer, make_optimizer
 from trainer_module.preprocessing import fingerprint, table_rows
 
 # Facts about the training that go into the run's summary; lies beside the SavedModel.
@@ -27,40 +27,42 @@ _PARITY_SAMPLE_SIZE = 256
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, restores the best weights into a serving copy and saves it.
 
-    `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`.
+    `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`, `"checkpoints"` the directory below which
+    an interrupted training finds its state.
     """
     experiment = Experiment.model_validate_json(fn_args.custom_config["experiment"])
     dataset, training = dataset_spec(experiment.dataset), experiment.training
+    spec = experiment.embeddings.applied_to(dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    transform = transform_output.transform_features_layer()
-    rows = table_rows(dataset.features, transform_output)
-    train = ExampleReader(dataset.features, transform, fn_args.train_files)
-    selection = ExampleReader(dataset.features, transform, fn_args.eval_files)
-
-    def build(embedding_optimizer, mean_rating):
-        return build_rating_model(
-            experiment.model, dataset.features, rows, dataset.rating_range, embedding_optimizer, mean_rating
-        )
+    model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
+    blueprint = Blueprint(experiment, spec, table_rows(spec, transform_output), dataset.rating_range)
+    vocabularies = fingerprint(spec, transform_output)
+    train = ExampleReader(spec, model_inputs, fn_args.train_files)
+    selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
 
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
-    with strategy.scope():
-        embedding_optimizer = make_optimizer(training.embedding_optimizer)
-        model = build(embedding_optimizer, train.mean_label())
-        optimizer = SplitOptimizer(embedding_optimizer, make_optimizer(training.dense_optimizer))
-    loop = TrainingLoop(strategy, model, optimizer, training, fn_args.model_run_dir)
+    model, optimizer = blueprint.for_training(strategy, train.mean_label())
+    checkpoints = _checkpoint_dir(fn_args, vocabularies, train)
+    loop = TrainingLoop(strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir)
     result = loop.fit(train, selection)
 
     sample = selection.head(_PARITY_SAMPLE_SIZE)
-    serving_model = build(None, 0.0)
+    serving_model = blueprint.for_serving()
     export.restore_copy(serving_model, result.checkpoint, selection.features(tf.constant(sample)))
-    export.save(serving_model, transform, dataset.features, fn_args.serving_model_dir)
+    export.save(serving_model, model_inputs, spec, fn_args.serving_model_dir)
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     predictions = loop.predict(selection, len(sample))
     export.save_parity_sample(os.path.join(artifact_dir, export.PARITY_DIRECTORY), sample, predictions)
-    report = dataclasses.asdict(result) | {
-        "table_rows": rows,
-        "vocabularies": fingerprint(dataset.features, transform_output),
-    }
+    report = dataclasses.asdict(result) | {"table_rows": dict(blueprint.rows), "vocabularies": vocabularies}
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
+    tf.io.gfile.rmtree(checkpoints)
+
+
+def _checkpoint_dir(fn_args: FnArgs, vocabularies: str, train: ExampleReader) -> str:
+    """Where this training's checkpoints lie: one directory per experiment, code and data."""
+    config = fn_args.custom_config
+    identity = [config["experiment"], config["source_hash"], vocabularies, *train.files, str(train.num_examples)]
+    digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
+    return os.path.join(config["checkpoints"], digest[:16])

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from trainer_module.datasets import dataset_spec
 from trainer_module.errors import ConfigError
-from trainer_module.features import Frozen
+from trainer_module.frozen import Frozen
 
 Protocol = Literal["random", "user", "time", "leave-last-out", "u1", "u2", "u3", "u4", "u5"]
 

@@ -9,9 +9,11 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from trainer_module.blueprint import Blueprint
+from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
-from trainer_module.inputs import ExampleReader, parse_spec
-from trainer_module.preprocessing import preprocessing_fn
+from trainer_module.inputs import ExampleReader, ModelInputs, parse_spec
+from trainer_module.preprocessing import preprocessing_fn, table_rows
 
 SPEC = FeatureSpec(
     columns=(
@@ -62,11 +64,20 @@ class World:
 
     spec: FeatureSpec
     transform_output: tft.TFTransformOutput
-    transform: tf.keras.layers.Layer
+    model_inputs: ModelInputs
     files: list[str]
 
     def reader(self) -> ExampleReader:
-        return ExampleReader(self.spec, self.transform, self.files)
+        return ExampleReader(self.spec, self.model_inputs, self.files)
+
+    def blueprint(
+        self, model: RatingModelConfig, training: TrainingConfig, embeddings: EmbeddingsConfig | None = None
+    ) -> Blueprint:
+        experiment = Experiment(
+            dataset="", model=model, embeddings=embeddings or EmbeddingsConfig(dim=2), training=training
+        )
+        spec = experiment.embeddings.applied_to(self.spec)
+        return Blueprint(experiment, spec, table_rows(spec, self.transform_output), (1.0, 4.0))
 
 
 @pytest.fixture(scope="session")
@@ -86,4 +97,5 @@ def world(tmp_path_factory) -> World:
             for row in part:
                 writer.write(serialize(row))
     transform_output = tft.TFTransformOutput(str(directory / "transform"))
-    return World(SPEC, transform_output, transform_output.transform_features_layer(), files)
+    model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
+    return World(SPEC, transform_output, model_inputs, files)

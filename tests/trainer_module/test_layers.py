@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.layers import MLP, DotInteraction
+from trainer_module.layers import MLP, DotInteraction, dropout
 
 
 def test_dot_interaction_by_hand():
@@ -21,8 +21,22 @@ def test_mlp_starts_at_its_output_bias():
     np.testing.assert_array_equal(output, [[3.5], [3.5]])
 
 
-def test_mlp_drops_units_in_training_only():
+def test_mlp_drops_units_in_training_only_and_by_its_seed():
     mlp = MLP((64,), 1, dropout=0.5)
     inputs = tf.ones([1, 8])
     assert mlp(inputs) == mlp(inputs)
-    assert len({mlp(inputs, training=True).numpy().item() for _ in range(5)}) > 1
+    by_seed = [mlp(inputs, seed=tf.constant([0, seed])).numpy().item() for seed in (1, 1, 2, 3)]
+    assert by_seed[0] == by_seed[1]
+    assert len(set(by_seed)) == 3
+
+
+def test_dropout_keeps_the_mean():
+    dropped = dropout(tf.ones([10_000]), 0.25, tf.constant([1, 2])).numpy()
+    assert set(dropped) == {0.0, np.float32(1 / 0.75)}
+    assert abs(dropped.mean() - 1) < 0.02
+
+
+def test_bfloat16_computes_in_half_and_keeps_weights_in_float32():
+    mlp = MLP((4,), 1, dtype="mixed_bfloat16")
+    assert mlp(tf.ones([2, 3])).dtype == tf.bfloat16
+    assert {variable.dtype for variable in mlp.variables} == {tf.float32}

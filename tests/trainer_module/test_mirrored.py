@@ -15,35 +15,37 @@ import json, sys
 import trainer_module
 import tensorflow as tf
 import tensorflow_transform as tft
-from trainer_module.experiment import OptimizerConfig, RatingModelConfig, TrainingConfig
+from trainer_module.blueprint import Blueprint
+from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
 from trainer_module.features import FeatureSpec
-from trainer_module.inputs import ExampleReader
+from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.models.rating import build_rating_model
-from trainer_module.optimizers import SplitOptimizer, make_optimizer
+from trainer_module.optimization import Sgd
 from trainer_module.preprocessing import table_rows
 
 spec, transform_dir, files, directory, replicas = json.loads(sys.argv[1])
 spec = FeatureSpec.model_validate_json(spec)
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 if replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
 else:
     # The default reduction does not take the sparse gradients of CPUs.
-    strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"], tf.distribute.ReductionToOneDevice())
-sgd = OptimizerConfig(name="sgd", learning_rate=0.05)
-config = TrainingConfig(batch_size=1000, eval_batch_size=500, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd)
+    devices = [f"/CPU:{number}" for number in range(replicas)]
+    strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+sgd = Sgd(learning_rate=0.05)
+training = TrainingConfig(
+    batch_size=1000, eval_batch_size=500, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd, clip_norm=0.5
+)
+experiment = Experiment(
+    dataset="", model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
+)
 output = tft.TFTransformOutput(transform_dir)
-transform = output.transform_features_layer()
-reader = ExampleReader(spec, transform, files)
+reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), files)
 tf.keras.utils.set_random_seed(1)
-with strategy.scope():
-    of_tables = make_optimizer(sgd)
-    model_config = RatingModelConfig(embedding_dim=2, dropout=0.0)
-    model = build_rating_model(model_config, spec, table_rows(spec, output), (1.0, 4.0), of_tables, 2.5)
-    optimizer = SplitOptimizer(of_tables, make_optimizer(sgd))
-loop = TrainingLoop(strategy, model, optimizer, config, directory)
+blueprint = Blueprint(experiment, spec, table_rows(spec, output), (1.0, 4.0))
+model, optimizer = blueprint.for_training(strategy, 2.5)
+loop = TrainingLoop(strategy, model, optimizer, training, directory, directory)
 result = loop.fit(reader, reader)
 predictions = loop.predict(reader, 1000)
 print(json.dumps({"rmse": result.metrics["rmse"], "predictions": sorted(predictions.tolist())}))

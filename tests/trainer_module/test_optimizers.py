@@ -1,29 +1,129 @@
+import math
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.experiment import OptimizerConfig
-from trainer_module.optimizers import SplitOptimizer, make_optimizer
+from trainer_module.embeddings import embedding_layer, feature_configs, trainable_tables
+from trainer_module.errors import ConfigError
+from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.optimization import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
+from trainer_module.optimizers import SplitOptimizer, make_optimizer, make_rate, scheduled
+
+ROWS = {"user": 4, "item": 4, "tags": 4}
+
+
+def step_variable(value: int = 0) -> tf.Variable:
+    return tf.Variable(value, dtype=tf.int64)
+
+
+def split(rates: dict[str, float], dense_rate: float, clip_norm: float | None = None) -> SplitOptimizer:
+    step = step_variable()
+    of_table = {name: make_optimizer(Sgd(learning_rate=rate), step) for name, rate in rates.items()}
+    return SplitOptimizer(step, of_table, make_optimizer(Sgd(learning_rate=dense_rate), step), clip_norm)
 
 
 def test_each_optimizer_updates_its_own_variables():
-    table, kernel = tf.Variable([1.0]), tf.Variable([1.0])
-    sgd = [make_optimizer(OptimizerConfig(name="sgd", learning_rate=rate)) for rate in (0.5, 0.25)]
-    SplitOptimizer(*sgd).apply([tf.constant([1.0])] * 2, [kernel, table], [table])
-    assert table.numpy().tolist() == [0.5]
-    assert kernel.numpy().tolist() == [0.75]
+    user, item, kernel = (tf.Variable([1.0]) for _ in range(3))
+    optimizer = split({"user": 0.5, "item": 0.125}, dense_rate=0.25)
+    gradients = [tf.constant([1.0])] * 3
+    optimizer.apply(gradients, [kernel, user, item], {"user": user, "item": item})
+    assert [v.numpy().item() for v in (user, item, kernel)] == [0.5, 0.875, 0.75]
+    assert optimizer.step.numpy() == 1
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
-def test_every_optimizer_is_one_that_tpus_know(name):
-    from trainer_module.embeddings import embedding_layer
+def test_only_the_dense_gradient_is_clipped():
+    table, kernel = tf.Variable([1.0, 1.0]), tf.Variable([1.0, 1.0])
+    gradient = tf.constant([3.0, 4.0])  # of norm 5
+    split({"user": 1.0}, 1.0, clip_norm=2.5).apply([gradient, gradient], [kernel, table], {"user": table})
+    np.testing.assert_allclose(kernel, [1 - 1.5, 1 - 2.0])
+    np.testing.assert_allclose(table, [1 - 3.0, 1 - 4.0])
 
-    table = tf.tpu.experimental.embedding.TableConfig(10, 4, name="table")
-    configs = {"column": tf.tpu.experimental.embedding.FeatureConfig(table=table)}
-    layer = embedding_layer(configs, make_optimizer(OptimizerConfig(name=name, learning_rate=0.1)))
-    assert layer({"column": tf.constant([[1]])})["column"].shape == (1, 1, 4)
+
+def test_tables_with_one_description_share_an_optimizer(world):
+    config = EmbeddingsConfig(tables={"item": {"optimizer": {"name": "ftrl", "learning_rate": 0.3}}})
+    of_table = SplitOptimizer.create(config.applied_to(world.spec), TrainingConfig()).of_table
+    assert of_table["user"] is of_table["tags"]
+    assert of_table["item"] is not of_table["user"]
+
+
+@pytest.mark.parametrize("name", EMBEDDING_OPTIMIZERS)
+def test_every_optimizer_trains_a_table_and_has_the_slots_it_declares(world, name):
+    facts = EMBEDDING_OPTIMIZERS[name]
+    optimizer = SplitOptimizer.create(world.spec, TrainingConfig(embedding_optimizer=facts(learning_rate=0.1)))
+    layer = embedding_layer(feature_configs(world.spec, ROWS, EmbeddingsConfig(dim=2), optimizer.of_table))
+    ids = {name: tf.constant([[1], [2]]) for name in ("user", "item", "main_tag")}
+    ids["tags"] = tf.sparse.from_dense([[1, 2], [0, 3]])
+    with tf.GradientTape() as tape:
+        loss = tf.add_n([tf.reduce_sum(rows) for rows in layer(ids).values()])
+    before = {name: table.numpy() for name, table in trainable_tables(layer).items()}
+    variables = layer.trainable_variables
+    optimizer.apply(tape.gradient(loss, variables), variables, trainable_tables(layer))
+    user = trainable_tables(layer)["user"]
+    np.testing.assert_array_equal(user[0], before["user"][0])
+    assert np.all(user[1] < before["user"][1])
+    keras = optimizer.of_table["user"]
+    assert len(keras.get_slot_names()) == len(facts.slots)
 
 
 def test_gradients_and_variables_must_be_as_many():
-    sgd = make_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1))
     with pytest.raises(ValueError, match="argument 2 is longer"):
-        SplitOptimizer(sgd, sgd).apply([tf.constant(1.0)], [tf.Variable(1.0), tf.Variable(2.0)], [])
+        split({}, 0.1).apply([tf.constant(1.0)], [tf.Variable(1.0), tf.Variable(2.0)], {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "at_half", "at_end"),
+    [
+        ("constant", 8, 8),
+        ("linear", 5, 2),
+        ("cosine", 5, 2),
+        ("inverse_sqrt", 8 / math.sqrt(1.5), 8 / math.sqrt(2)),
+    ],
+)
+def test_schedules_by_hand(shape, at_half, at_end):
+    rate = WarmupDecay(peak=8, warmup_steps=4, shape=shape, decay_steps=10, floor=2)
+    values = [float(scheduled(rate, tf.constant(step, tf.int64))) for step in (0, 1, 3, 4, 9, 14)]
+    assert values == pytest.approx([2, 4, 8, 8, at_half, at_end])
+
+
+def test_a_schedule_follows_the_step():
+    step = step_variable()
+    optimizer = make_optimizer(Sgd(learning_rate=WarmupDecay(peak=1, warmup_steps=2)), step)
+    variable = tf.Variable(0.0)
+    for expected in (-0.5, -1.5, -2.5):
+        optimizer.apply_gradients([(tf.constant(1.0), variable)])
+        step.assign_add(1)
+        assert float(variable) == expected
+
+
+def hundredth(step: tf.Tensor) -> tf.Tensor:
+    return tf.cast(step, tf.float64) / 100
+
+
+def test_a_function_of_ones_own_gives_the_rate():
+    rate = make_rate(RateFunction(function=f"{__name__}.hundredth"), step_variable(7))
+    assert float(rate()) == pytest.approx(0.07)
+
+
+def test_a_function_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r"learning_rate\.function: trainer_module\.loop\.none cannot be imported"):
+        make_rate(RateFunction(function="trainer_module.loop.none"), step_variable())
+
+
+def test_learning_rates_are_reported_by_table():
+    rates = split({"user": 0.5}, 0.25).learning_rates()
+    assert {name: float(rate) for name, rate in rates.items()} == {"user": 0.5, "dense": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "argument", "message"),
+    [(Sgd, "momentum", "adagrad_momentum"), (Adagrad, "epsilon", "initial_accumulator"), (Adam, "amsgrad", "variant")],
+)
+def test_what_a_tpu_cannot_do_is_refused_with_the_reason(optimizer, argument, message):
+    with pytest.raises(ValueError, match=f"{argument} is not supported: .*{message}"):
+        optimizer(learning_rate=0.1, **{argument: 0.5})
+
+
+def test_an_unknown_optimizer_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"'rmsprop'.*'sgd', 'adagrad', 'adagrad_momentum', 'adam', 'ftrl'"):
+        TrainingConfig(embedding_optimizer={"name": "rmsprop", "learning_rate": 0.1})

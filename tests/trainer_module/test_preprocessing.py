@@ -10,7 +10,7 @@ from .conftest import NUM_ITEMS, NUM_USERS, serialize
 def transformed(world, *examples: dict) -> dict:
     rows = [{"user": [b"u1"], "item": [b"i1"], "tags": [], "main_tag": [b"c"], "year": []} | row for row in examples]
     raw = tf.io.parse_example([serialize(row) for row in rows], parse_spec(world.spec.inputs))
-    return world.transform(dict(raw))
+    return world.model_inputs(dict(raw))
 
 
 def test_table_sizes_are_vocabulary_plus_oov_buckets(world):

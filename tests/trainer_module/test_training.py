@@ -10,34 +10,30 @@ import tensorflow as tf
 from trainer_module import export
 from trainer_module.distribution import make_strategy
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import OptimizerConfig, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, RatingModelConfig, TrainingConfig
 from trainer_module.loop import TrainingLoop
-from trainer_module.models.rating import build_rating_model
-from trainer_module.optimizers import SplitOptimizer, make_optimizer
-from trainer_module.preprocessing import table_rows
+from trainer_module.optimization import Adam, Sgd
 
 from .conftest import NUM_EXAMPLES, rows, serialize
 
-MODEL = RatingModelConfig(embedding_dim=2, mlp=(16,), dropout=0.0, embedding_l2=0.0, init_stddev=0.3)
-ADAM = OptimizerConfig(name="adam", learning_rate=0.02)
+MODEL = RatingModelConfig(mlp=(16,), dropout=0.0, embedding_l2=0.0)
+EMBEDDINGS = EmbeddingsConfig(dim=2, initializer={"name": "truncated_normal", "stddev": 0.3})
+ADAM = Adam(learning_rate=0.02)
 TRAINING = TrainingConfig(
     batch_size=100, eval_batch_size=300, epochs=12, patience=12, embedding_optimizer=ADAM, dense_optimizer=ADAM
 )
+SEED = tf.constant([1, 2])
 
 
-def build(world, optimizer=None, mean_rating=2.5):
-    rows_per_table = table_rows(world.spec, world.transform_output)
-    return build_rating_model(MODEL, world.spec, rows_per_table, (1.0, 4.0), optimizer, mean_rating)
+def build(world, model: RatingModelConfig = MODEL):
+    return world.blueprint(model, TRAINING, EMBEDDINGS).for_serving()
 
 
 def make_loop(world, directory: str, training: TrainingConfig = TRAINING) -> TrainingLoop:
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
-    with strategy.scope():
-        of_tables = make_optimizer(training.embedding_optimizer)
-        model = build(world, of_tables)
-        optimizer = SplitOptimizer(of_tables, make_optimizer(training.dense_optimizer))
-    return TrainingLoop(strategy, model, optimizer, training, directory)
+    model, optimizer = world.blueprint(MODEL, training, EMBEDDINGS).for_training(strategy, 2.5)
+    return TrainingLoop(strategy, model, optimizer, training, f"{directory}/checkpoints", directory)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +49,7 @@ def exported(world, trained, tmp_path_factory):
     copy = build(world)
     export.restore_copy(copy, result.checkpoint, world.reader().features(tf.constant([serialize(rows()[0])])))
     directory = str(tmp_path_factory.mktemp("model"))
-    export.save(copy, world.transform, world.spec, directory)
+    export.save(copy, world.model_inputs, world.spec, directory)
     return tf.saved_model.load(directory)
 
 
@@ -96,15 +92,18 @@ def test_tensorboard_gets_its_scalars(world, trained, tmp_path):
     make_loop(world, str(tmp_path), TRAINING.model_copy(update={"epochs": 1})).fit(world.reader(), world.reader())
     (events,) = tmp_path.glob("events.*")
     tags = {v.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for v in event.summary.value}
-    assert tags == {"loss", "examples_per_second", "eval/rmse", "eval/mae"}
+    tables = ("user", "item", "tags")
+    expected = {"loss", "examples_per_second", "input_bound_percent", "eval/rmse", "eval/mae", "learning_rate/dense"}
+    expected |= {f"learning_rate/{table}" for table in tables} | {f"row_norm/{table}" for table in tables}
+    assert tags == expected
 
 
 def test_training_stops_when_nothing_improves(world, tmp_path):
     still = TRAINING.model_copy(
         update={
             "patience": 2,
-            "embedding_optimizer": OptimizerConfig(name="sgd", learning_rate=1e-30),
-            "dense_optimizer": OptimizerConfig(name="sgd", learning_rate=1e-30),
+            "embedding_optimizer": Sgd(learning_rate=1e-30),
+            "dense_optimizer": Sgd(learning_rate=1e-30),
         }
     )
     result = make_loop(world, str(tmp_path), still).fit(world.reader(), world.reader())
@@ -113,8 +112,8 @@ def test_training_stops_when_nothing_improves(world, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_steps(world, tmp_path):
-    wild = TRAINING.model_copy(update={"dense_optimizer": OptimizerConfig(name="sgd", learning_rate=1e30)})
-    with pytest.raises(ModelError, match=r"between steps 0 and 10; lower training\."):
+    wild = TRAINING.model_copy(update={"dense_optimizer": Sgd(learning_rate=1e30)})
+    with pytest.raises(ModelError, match=r"not finite at step 2; there was no checkpoint yet\. Lower training\."):
         make_loop(world, str(tmp_path), wild).fit(world.reader(), world.reader())
 
 
@@ -126,28 +125,26 @@ def test_a_batch_larger_than_the_split_is_refused(world, tmp_path):
 
 
 def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(world):
-    model = build(world, mean_rating=9.0)
+    model, _ = world.blueprint(MODEL, TRAINING, EMBEDDINGS).for_training(tf.distribute.get_strategy(), 9.0)
     features = world.reader().features(tf.constant([serialize(rows()[0])]))
     assert float(model(features)[0]) == 4.0
-    assert float(model.per_example_loss(features, tf.constant([4.0]))[0]) > 1.0
+    assert float(model.per_example_loss(features, tf.constant([4.0]), SEED)[0]) > 1.0
 
 
 def test_tables_of_different_widths_are_refused_by_name(world):
-    rows_per_table = table_rows(world.spec, world.transform_output)
-    with pytest.raises(ConfigError, match=r"'user': 4.*'tags': 2.*model\.embedding_dim"):
-        build_rating_model(RatingModelConfig(embedding_dim=4), world.spec, rows_per_table, (1.0, 4.0), None, 2.5)
+    with pytest.raises(ConfigError, match=r"'user': 4.*'tags': 2.*embeddings\.dim"):
+        world.blueprint(MODEL, TRAINING, EmbeddingsConfig(dim=4)).for_serving()
 
 
 def test_regularization_adds_the_squared_norm_of_the_rows(world):
     features = world.reader().features(tf.constant([serialize(row) for row in rows()[:3]]))
-    plain, regularized = build(world), build(world)
+    plain, regularized = build(world), build(world, MODEL.model_copy(update={"embedding_l2": 0.5}))
     plain(features), regularized(features)
     regularized.set_weights(plain.get_weights())
-    regularized._embedding_l2 = 0.5
     looked_up = plain.embedding({name: ids for name, ids in features.items() if name != "year"})
     norm = sum(np.sum(np.square(value.numpy().reshape(3, -1)), axis=1) for value in looked_up.values())
     ratings = tf.constant([1.0, 2.0, 3.0])
-    difference = regularized.per_example_loss(features, ratings) - plain.per_example_loss(features, ratings)
+    difference = regularized.per_example_loss(features, ratings, SEED) - plain.per_example_loss(features, ratings, SEED)
     np.testing.assert_allclose(difference, 0.5 * norm, rtol=1e-4)
 
 

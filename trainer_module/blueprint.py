@@ -1,0 +1,61 @@
+"""From an experiment and the sizes of its tables to models: one to train, one to serve."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from trainer_module.distribution import dense_options, replica_batch_size
+from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.experiment import Experiment
+from trainer_module.features import FeatureSpec
+from trainer_module.models.rating import build_rating_model
+from trainer_module.optimizers import SplitOptimizer
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Everything that decides what a model looks like.
+
+    Attributes:
+        experiment: The model, its tables and its training.
+        spec: Columns and tables, with the experiment's changes applied.
+        rows: Number of rows per table.
+        rating_range: Of predictions.
+    """
+
+    experiment: Experiment
+    spec: FeatureSpec
+    rows: Mapping[str, int]
+    rating_range: tuple[float, float]
+
+    def for_training(
+        self, strategy: tf.distribute.Strategy, mean_label: float
+    ) -> tuple[tf.keras.Model, SplitOptimizer]:
+        """A model and its optimizers, made under `strategy`; predictions start at `mean_label`.
+
+        Raises:
+            ConfigError: The experiment does not fit the strategy or itself.
+        """
+        training, embeddings = self.experiment.training, self.experiment.embeddings
+        with strategy.scope():
+            optimizer = SplitOptimizer.create(self.spec, training)
+            batch_size = replica_batch_size(training, strategy)
+            configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size)
+            model = build_rating_model(
+                self.experiment.model,
+                self.spec,
+                configs,
+                embedding_layer(configs, embeddings.pipelining),
+                self.rating_range,
+                mean_label,
+                dense_options(training, strategy),
+            )
+        return model, optimizer
+
+    def for_serving(self) -> tf.keras.Model:
+        """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
+        configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
+        return build_rating_model(
+            self.experiment.model, self.spec, configs, embedding_layer(configs), self.rating_range
+        )

@@ -1,0 +1,101 @@
+"""What a training leaves behind while it runs: its latest states, to go on from, and the best weights."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from trainer_module.experiment import TrainingConfig
+from trainer_module.optimizers import SplitOptimizer
+
+_BEST = "best"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come, apart from its variables.
+
+    Attributes:
+        step: Steps taken.
+        best_step: Step of the best weights; 0 before the first evaluation.
+        best_metrics: Of the best weights, on the selection split.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    best_metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class _ProgressState(tf.train.experimental.PythonState):
+    """Carries `Progress` inside a checkpoint, so that the two cannot be separated."""
+
+    def __init__(self):
+        self.value = Progress()
+
+    def serialize(self) -> str:
+        return json.dumps(dataclasses.asdict(self.value))
+
+    def deserialize(self, string_value: bytes) -> None:
+        self.value = Progress(**json.loads(string_value))
+
+
+class Checkpoints:
+    """The latest checkpoints and the best weights, in one directory.
+
+    TensorFlow writes a checkpoint under temporary names and renames it when it is complete, so a process may be killed
+    at any time. The best weights are written before the checkpoint that mentions them and their predecessor is deleted
+    after it, so that every checkpoint finds its best weights.
+    """
+
+    def __init__(self, directory: str, model: tf.keras.Model, optimizer: SplitOptimizer, config: TrainingConfig):
+        """Prepares the directory.
+
+        Args:
+            directory: Of this one training; a later process that trains the same goes on from there.
+            model: Its variables, and those of `optimizer`, must exist before `resume`.
+            optimizer: With its slots and its step.
+            config: How many to keep, and whether to write in the background.
+        """
+        self._state = _ProgressState()
+        self._weights = tf.train.Checkpoint(model=model)
+        self._latest = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=self._state)
+        self._manager = tf.train.CheckpointManager(self._latest, directory, max_to_keep=config.keep_checkpoints)
+        self._options = tf.train.CheckpointOptions(experimental_enable_async_checkpoint=config.async_checkpoints)
+        self._directory = directory
+
+    def resume(self) -> Progress:
+        """Restores the latest state, if there is one, and says how far it had come.
+
+        Raises:
+            AssertionError: The checkpoint lacks a variable.
+        """
+        if self._manager.latest_checkpoint:
+            self._latest.read(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        return self._state.value
+
+    def save(self, progress: Progress) -> None:
+        """Writes the current state."""
+        self._state.value = progress
+        self._manager.save(checkpoint_number=progress.step, options=self._options)
+        for step in self._best_steps() - {progress.best_step}:
+            for file in tf.io.gfile.glob(f"{self.best_prefix(step)}.*"):
+                tf.io.gfile.remove(file)
+
+    def save_best(self, step: int) -> None:
+        """Writes the current weights as the best so far."""
+        self._weights.write(self.best_prefix(step))
+
+    def restore_best(self, step: int) -> None:
+        """Puts the best weights back into the model, once all writing in the background has ended."""
+        self._latest.sync()
+        self._weights.read(self.best_prefix(step)).assert_existing_objects_matched()
+
+    def best_prefix(self, step: int) -> str:
+        """Path prefix of the best weights."""
+        return f"{self._directory}/{_BEST}-{step}"
+
+    def _best_steps(self) -> set[int]:
+        files = tf.io.gfile.glob(f"{self._directory}/{_BEST}-*.index")
+        return {int(file.removesuffix(".index").rpartition("-")[2]) for file in files}

@@ -1,0 +1,168 @@
+"""Optimizers and learning rates as data: what exists both in Keras 2 and inside the TPU's embedding engine.
+
+One class per optimizer; its fields are the arguments that both sides take. Whatever only one side knows is refused
+with the reason, since a model must train by the same rule wherever it runs. Free of TensorFlow.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from trainer_module.frozen import Frozen
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class WarmupDecay(Frozen):
+    """Rises linearly to `peak`, stays or falls after.
+
+    With s = `step - warmup_steps` and u = `min(1, s / decay_steps)`, the rate after the warm-up is, for each shape:
+        constant: `peak`.
+        linear: `floor + (peak - floor) * (1 - u)`.
+        cosine: `floor + (peak - floor) * (1 + cos(pi * u)) / 2` (Loshchilov and Hutter, "SGDR", 2017).
+        inverse_sqrt: `max(floor, peak / sqrt(1 + s / decay_steps))`.
+
+    Attributes:
+        peak: The highest rate.
+        warmup_steps: The rate at step t below it is `peak * (t + 1) / warmup_steps`.
+        shape: How it falls.
+        decay_steps: Length of the fall, in steps.
+        floor: Where the fall ends.
+    """
+
+    peak: Positive
+    warmup_steps: int = Field(default=0, ge=0)
+    shape: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "constant"
+    decay_steps: int = Field(default=1, ge=1)
+    floor: NotNegative = 0.0
+
+
+class RateFunction(Frozen):
+    """A learning rate computed by a function of one's own.
+
+    Attributes:
+        function: As in `my_package.my_module.my_function`; it gets the step, an int64 scalar tensor, and returns a
+            float32 scalar tensor. It is traced once, so that the rate must be computed by TensorFlow operations.
+    """
+
+    function: str = Field(pattern=r"^\w+(\.\w+)+$")
+
+
+LearningRate = Positive | WarmupDecay | RateFunction
+
+
+class _Optimizer(Frozen):
+    """What all optimizers have in common.
+
+    Attributes:
+        learning_rate: Constant, a schedule, or a function of the step.
+    """
+
+    keras: ClassVar[str]
+    tpu: ClassVar[str]
+    slots: ClassVar[tuple[str, ...]] = ()
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    learning_rate: LearningRate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain_refused(cls, values: Any) -> Any:
+        for argument, reason in cls.refused.items():
+            if isinstance(values, dict) and argument in values:
+                raise ValueError(f"{argument} is not supported: {reason}")
+        return values
+
+    @property
+    def arguments(self) -> dict[str, float | bool]:
+        """All but name and learning rate, as both sides call them."""
+        return self.model_dump(exclude={"name", "learning_rate"})
+
+
+class Sgd(_Optimizer):
+    """Stochastic gradient descent."""
+
+    keras: ClassVar[str] = "SGD"
+    tpu: ClassVar[str] = "SGD"
+    refused: ClassVar[Mapping[str, str]] = {
+        "momentum": "the TPU's SGD has none; adagrad_momentum does",
+        "nesterov": "the TPU's SGD has no momentum; adagrad_momentum has use_nesterov",
+        "decay": "give learning_rate a schedule",
+    }
+
+    name: Literal["sgd"] = "sgd"
+
+
+class Adagrad(_Optimizer):
+    """Adagrad (Duchi et al., 2011)."""
+
+    keras: ClassVar[str] = "Adagrad"
+    tpu: ClassVar[str] = "Adagrad"
+    slots: ClassVar[tuple[str, ...]] = ("accumulators",)
+    refused: ClassVar[Mapping[str, str]] = {
+        "epsilon": "the TPU's Adagrad has none; a larger initial_accumulator_value damps the first steps",
+        "decay": "give learning_rate a schedule",
+    }
+
+    name: Literal["adagrad"] = "adagrad"
+    initial_accumulator_value: Positive = 0.1
+
+
+class AdagradMomentum(_Optimizer):
+    """Adagrad, or RMSProp with `beta2` below 1, with momentum; Keras has no counterpart, so the product brings one."""
+
+    keras: ClassVar[str] = "AdagradMomentum"
+    tpu: ClassVar[str] = "AdagradMomentum"
+    slots: ClassVar[tuple[str, ...]] = ("accumulators", "momenta")
+
+    name: Literal["adagrad_momentum"] = "adagrad_momentum"
+    momentum: Fraction = 0.0
+    use_nesterov: bool = False
+    exponent: Positive = 2.0
+    beta2: float = Field(default=1.0, gt=0, le=1)
+    epsilon: Positive = 1e-10
+
+
+class Adam(_Optimizer):
+    """Adam (Kingma and Ba, 2015)."""
+
+    keras: ClassVar[str] = "Adam"
+    tpu: ClassVar[str] = "Adam"
+    slots: ClassVar[tuple[str, ...]] = ("momenta", "velocities")
+    refused: ClassVar[Mapping[str, str]] = {
+        "amsgrad": "the TPU's Adam has no such variant",
+        "decay": "give learning_rate a schedule",
+    }
+
+    name: Literal["adam"] = "adam"
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: Positive = 1e-7
+
+
+class Ftrl(_Optimizer):
+    """Follow the regularized leader (McMahan et al., 2013)."""
+
+    keras: ClassVar[str] = "Ftrl"
+    tpu: ClassVar[str] = "FTRL"
+    slots: ClassVar[tuple[str, ...]] = ("accumulators", "linears")
+    refused: ClassVar[Mapping[str, str]] = {
+        "l2_shrinkage_regularization_strength": "the TPU's FTRL has none; l2_regularization_strength is its penalty",
+    }
+
+    name: Literal["ftrl"] = "ftrl"
+    learning_rate_power: float = Field(default=-0.5, le=0)
+    initial_accumulator_value: NotNegative = 0.1
+    l1_regularization_strength: NotNegative = 0.0
+    l2_regularization_strength: NotNegative = 0.0
+    beta: NotNegative = 0.0
+
+
+OptimizerConfig = Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl, Field(discriminator="name")]
+
+EMBEDDING_OPTIMIZERS: Mapping[str, type[_Optimizer]] = {
+    optimizer.model_fields["name"].default: optimizer for optimizer in (Sgd, Adagrad, AdagradMomentum, Adam, Ftrl)
+}
