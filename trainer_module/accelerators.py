@@ -156,7 +156,7 @@ GENERATIONS: tuple[Generation, ...] = (
         chips_of_one_host=_FOUR_CHIPS,
         host_memory_per_chip=Fact(None, _NOT_FOUND, confirmed=False),
         remarks=(
-            f"{_EMBEDDING_BLOG} speaks of about 200 GB of embeddings on a v4-8. Its four chips have 137 GB of HBM by "
+            f"{_EMBEDDING_BLOG} speaks of about 200 GB of embeddings on a v4-8. Its four chips have 128 GiB of HBM by "
             f"{_V4_DOC}, and this plan counts on no more.",
         ),
     ),
