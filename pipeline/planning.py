@@ -183,8 +183,9 @@ def print_plans(plan_input: PlanInput, slices: Sequence[Slice], subset: Sequence
         console,
         [
             f"[bold]{escape(plan_input.title)}[/bold]",
-            f"{len(workload.tables)} tables, {sum(table.rows for table in workload.tables):,} rows; "
-            f"{len(workload.features)} features; batch size {workload.batch_size:,}; placement {workload.placement}",
+            f"{_count(len(workload.tables), 'table')}, {sum(table.rows for table in workload.tables):,} rows; "
+            f"{_count(len(workload.features), 'feature')}; batch size {workload.batch_size:,}; placement "
+            f"{workload.placement}",
             f"export (tables without slots): {_size(workload.parameter_bytes)}; checkpoint (with slots, without the "
             f"dense part): {_size(workload.training_bytes)}",
             *(f"assumed: {escape(text)}" for text in plan_input.assumptions),
@@ -300,7 +301,7 @@ def _check_known(where: str, names: Iterable[str], known: Iterable[str]) -> None
 def _print_plan(plan: Plan, subset: Sequence[str], console: Console) -> None:
     _print_lines(console, [_machine(plan)])
     console.print(_placement(plan))
-    if len(plan.stacks) > 0:
+    if plan.stacks:
         console.print(_stacking(plan))
     _print_lines(console, [*_verdict(plan), *_alternatives(plan), "", *_limits(plan), ""])
     console.print(_exports(plan, subset))
@@ -314,12 +315,12 @@ def _print_lines(console: Console, lines: Iterable[str]) -> None:
 
 def _machine(plan: Plan) -> str:
     slice_ = plan.slice
-    sparse_cores = f", {slice_.sparse_cores:,} SparseCores" if plan.feature == "V2" else ""
-    return (
-        f"[bold]{slice_.name}[/bold]: {_FEATURE_NAMES[plan.feature]}; {slice_.chips:,} chips, {slice_.cores:,} "
-        f"TensorCores{sparse_cores}, {slice_.replicas:,} replicas of {_size(slice_.hbm_per_replica)} HBM, "
-        f"{slice_.hosts:,} hosts"
-    )
+    parts = [_count(slice_.chips, "chip"), _count(slice_.cores, "TensorCore")]
+    if plan.feature == "V2":
+        parts.append(_count(slice_.sparse_cores, "SparseCore"))
+    parts.append(f"{_count(slice_.replicas, 'replica')} of {_size(slice_.hbm_per_replica)} HBM")
+    parts.append(_count(slice_.hosts, "host"))
+    return f"[bold]{slice_.name}[/bold]: {_FEATURE_NAMES[plan.feature]}; {', '.join(parts)}"
 
 
 def _placement(plan: Plan) -> Table:
@@ -410,6 +411,10 @@ def _caveats(plan: Plan) -> list[str]:
         *(f"[yellow]not confirmed[/yellow]: {escape(fact)}" for fact in facts),
         *(f"[yellow]note[/yellow]: {escape(remark)}" for remark in generation.remarks),
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _size(size: int) -> str:

@@ -316,7 +316,7 @@ def export_forecasts(plan: Plan, subset: Sequence[str]) -> tuple[ExportForecast,
         ExportForecast(
             "direct",
             _forecast(plan.host_table_bytes),
-            f"{FORECAST_FACTOR} x the host's share of tables and slots ({plan.slice.hosts} host(s)); rows are streamed",
+            f"{FORECAST_FACTOR} x one host's share of tables and slots; rows are streamed",
         ),
     )
 
@@ -453,7 +453,7 @@ def _sparse_core_checks(plan: Plan, batch_per_replica: int) -> list[Check]:
     checks.append(
         Check(
             ids <= MAX_IDS_PER_EXAMPLE,
-            f"{ids:,.6g} ids per example on SparseCores, buffers hold {MAX_IDS_PER_EXAMPLE} on average"
+            f"{ids:,.6g} ids per example are looked up on SparseCores, buffers hold {MAX_IDS_PER_EXAMPLE}"
             + ("" if ids <= MAX_IDS_PER_EXAMPLE else "; raise SparseCoreEmbeddingConfig.max_ids_per_chip_per_sample"),
         )
     )
@@ -463,7 +463,7 @@ def _sparse_core_checks(plan: Plan, batch_per_replica: int) -> list[Check]:
     checks.append(
         Check(
             load <= MAX_IDS_PER_PARTITION,
-            f"{load:,.6g} ids from one SparseCore to another at the busiest stack ({short}) if ids are spread evenly, "
+            f"at least {load:,.6g} ids go from one SparseCore to another for the busiest stack ({short}), "
             f"buffers hold {MAX_IDS_PER_PARTITION}"
             + ("" if load <= MAX_IDS_PER_PARTITION else "; raise SparseCoreEmbeddingConfig.max_ids_per_table"),
         )
@@ -472,6 +472,8 @@ def _sparse_core_checks(plan: Plan, batch_per_replica: int) -> list[Check]:
 
 
 def _ids_per_partition(plan: Plan, stack: Stack, batch_per_sparse_core: int) -> float:
+    """Ids that the examples of one SparseCore look up on another, if all are looked up equally often: the least that
+    the busiest pair can have."""
     names = {table.name for table in stack.tables}
     ids = sum(feature.valency for feature in plan.workload.features if feature.table in names)
     return ids * batch_per_sparse_core / plan.slice.sparse_cores
