@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,6 +32,8 @@ from trainer_module.plan import (
 )
 
 _TABLE_SETS = Path(__file__).parent / "table_sets"
+
+_TABLE_WIDTH = 80
 
 _FACT_NAMES = {
     "features": "embedding accelerator",
@@ -196,6 +199,13 @@ def print_plans(plan_input: PlanInput, slices: Sequence[Slice], subset: Sequence
         _print_plan(make_plan(workload, slice_), subset, console)
 
 
+def plan_console() -> Console:
+    """A console that is never narrower than the numbers of a plan need."""
+    console = Console()
+    console.width = max(console.width, _TABLE_WIDTH)
+    return console
+
+
 def parse_slices(names: Iterable[str]) -> list[Slice]:
     """Reads the names of slices.
 
@@ -303,7 +313,7 @@ def _print_plan(plan: Plan, subset: Sequence[str], console: Console) -> None:
     console.print(_placement(plan))
     if plan.stacks:
         console.print(_stacking(plan))
-    _print_lines(console, [*_verdict(plan), *_alternatives(plan), "", *_limits(plan), ""])
+    _print_lines(console, [*_verdict(plan), *_alternatives(plan), *_limits(plan)])
     console.print(_exports(plan, subset))
     _print_lines(console, _caveats(plan))
 
@@ -326,30 +336,37 @@ def _machine(plan: Plan) -> str:
 def _placement(plan: Plan) -> Table:
     shard = _SHARD_NAMES[plan.feature]
     stack_numbers = {stack.name: str(number) for number, stack in enumerate(plan.stacks, 1)}
-    table = Table()
-    table.add_column("table")
-    table.add_column("place")
-    for heading in ("rows", "dim", "slots", f"rows per {shard}", "width", f"bytes per {shard}"):
-        table.add_column(heading, justify="right")
+    table = _table()
+    table.add_column("table", overflow="fold", min_width=8)
+    table.add_column("place", no_wrap=True)
+    _add_numeric(table, "rows", "dim", "slots", f"rows per\n{shard}", f"bytes per\n{shard}")
     if plan.stacks:
-        table.add_column("stack", justify="right")
+        _add_numeric(table, "stack")
     for placed in plan.placed:
         size = placed.table
-        cells = [f"{size.rows:,}", str(size.dim), str(size.slots), f"{placed.rows:,}", str(placed.width)]
-        cells.append(_size(placed.shard_bytes))
+        dim = str(size.dim) if placed.width == size.dim else f"{size.dim} → {placed.width}"
+        cells = [f"{size.rows:,}", dim, str(size.slots), f"{placed.rows:,}", _size(placed.shard_bytes)]
         stack = [stack_numbers.get(placed.stack, "")] if plan.stacks else []
         table.add_row(escape(size.name), placed.place, *cells, *stack)
     return table
 
 
 def _stacking(plan: Plan) -> Table:
-    table = Table(title="stacks", title_justify="left")
-    for heading in ("stack", "tables", "rows per SparseCore", "width", "bytes per SparseCore"):
-        table.add_column(heading, justify="right")
+    table = _table()
+    _add_numeric(table, "stack", "tables", "width", "rows per\nSparseCore", "bytes per\nSparseCore")
     for number, stack in enumerate(plan.stacks, 1):
         held = sum(placed.shard_bytes for placed in plan.placed if placed.stack == stack.name)
-        table.add_row(str(number), str(len(stack.tables)), f"{stack.rows:,}", str(stack.width), _size(held))
+        table.add_row(str(number), str(len(stack.tables)), str(stack.width), f"{stack.rows:,}", _size(held))
     return table
+
+
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _add_numeric(table: Table, *headings: str) -> None:
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
 
 
 def _verdict(plan: Plan) -> list[str]:
@@ -393,13 +410,14 @@ def _limits(plan: Plan) -> list[str]:
 
 def _exports(plan: Plan, subset: Sequence[str]) -> Table:
     host = plan.slice.host_memory
-    there = _size(host) if host else "not documented"
-    table = Table(title=f"host memory for each route of export (one host has: {there})", title_justify="left")
-    table.add_column("route")
-    table.add_column("memory", justify="right")
-    table.add_column("how it is reckoned")
+    table = _table()
+    table.add_column("export route", no_wrap=True)
+    _add_numeric(table, "host memory")
+    table.add_column(
+        f"of {_size(host)} that a host has" if host else "(what a host has is not documented)", overflow="fold"
+    )
     for forecast in export_forecasts(plan, subset):
-        over = " [red]too much for a host of this slice[/red]" if host and forecast.host_bytes > host else ""
+        over = " [bold red](too much)[/bold red]" if host and forecast.host_bytes > host else ""
         table.add_row(forecast.route, _size(forecast.host_bytes), escape(forecast.formula) + over)
     return table
 

@@ -15,7 +15,7 @@ from typing import Literal
 from trainer_module.accelerators import HBM_RESERVE_FRACTION, EmbeddingFeature, Slice, slices_of
 
 Placement = Literal["tpu_embedding", "partial", "replicated"]
-Place = Literal["replicated", "sharded (V1)", "SparseCore (V2)", "no accelerator (V0)"]
+Place = Literal["replicated", "V1 sharded", "V2 SparseCore", "V0 replicated"]
 
 FLOAT_BYTES = 4
 """Tables and slots are float32 on every accelerator."""
@@ -279,13 +279,13 @@ def make_plan(workload: Workload, slice_: Slice, feature: EmbeddingFeature | Non
     def place(table: PlannedTable) -> PlacedTable:
         if table.name not in names:
             wanted = any(table.name == other.name for other in workload.accelerated)
-            how: Place = "no accelerator (V0)" if wanted else "replicated"
+            how: Place = "V0 replicated" if wanted else "replicated"
             return PlacedTable(table, how, slice_.replicas, table.rows, table.dim)
         if feature == "V1":
-            return PlacedTable(table, "sharded (V1)", slice_.cores, rows_per_core(table.rows, slice_), table.dim)
+            return PlacedTable(table, "V1 sharded", slice_.cores, rows_per_core(table.rows, slice_), table.dim)
         stack = stack_of[table.name]
         rows = rows_per_sparse_core(table.rows, slice_.sparse_cores)
-        return PlacedTable(table, "SparseCore (V2)", slice_.sparse_cores, rows, stack.width, stack.name)
+        return PlacedTable(table, "V2 SparseCore", slice_.sparse_cores, rows, stack.width, stack.name)
 
     return Plan(workload, slice_, feature, tuple(place(table) for table in workload.tables), stacks)
 
@@ -414,7 +414,7 @@ def _stacks(workload: Workload, tables: Sequence[PlannedTable], slice_: Slice) -
 
 
 def _is_sharded(placed: PlacedTable) -> bool:
-    return placed.place in ("sharded (V1)", "SparseCore (V2)")
+    return placed.place in ("V1 sharded", "V2 SparseCore")
 
 
 def _forecast(table_bytes: int) -> int:
@@ -428,11 +428,11 @@ def _batch_checks(plan: Plan) -> list[Check]:
     checks = [
         Check(
             not rest,
-            f"batch size {batch:,} over {replicas} replicas: {per_replica:,} examples each"
-            + (f", {rest} left over; take a multiple of {replicas}, such as {good:,}" if rest else ""),
+            f"batch size {batch:,} over {replicas:,} replicas: {per_replica:,} examples each"
+            + (f", {rest:,} left over; take a multiple of {replicas:,}, such as {good:,}" if rest else ""),
         )
     ]
-    if plan.feature == "V2" and plan.stacks:
+    if plan.stacks and per_replica:
         checks += _sparse_core_checks(plan, per_replica)
     return checks
 
@@ -443,9 +443,9 @@ def _sparse_core_checks(plan: Plan, batch_per_replica: int) -> list[Check]:
     step = plan.slice.sparse_cores
     checks = [
         Check(
-            not rest and per_core > 0,
+            not rest,
             f"{batch_per_replica:,} examples of a replica over {per_replica} SparseCores: {per_core:,} each"
-            + (f", {rest} left over; take a batch size that is a multiple of {step}" if rest or not per_core else ""),
+            + (f", {rest} left over; take a batch size that is a multiple of {step:,}" if rest else ""),
         )
     ]
     stacked = {table.name for stack in plan.stacks for table in stack.tables}

@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-from pipeline.planning import from_experiment, from_table_set, parse_slices, print_plans
+from pipeline.planning import from_experiment, from_table_set, parse_slices, plan_console, print_plans
 from trainer_module.errors import ConfigError
 
 TABLE_SET = """
@@ -30,8 +30,8 @@ def write(directory: Path, text: str) -> Path:
     return path
 
 
-def printed(plan_input, *names: str, subset=()) -> str:
-    console = Console(width=120)
+def printed(plan_input, *names: str, subset=(), console: Console | None = None) -> str:
+    console = console or Console(width=100)
     with console.capture() as capture:
         print_plans(plan_input, parse_slices(names), subset, console)
     return capture.get()
@@ -163,9 +163,16 @@ def test_what_is_printed_of_criteo():
     assert "does not fit" in v4 and "smallest v4 slice that fits: v4-16" in v4
     assert "with embedding accelerator V1 instead: does not fit, 44.8 GiB per replica" in v4
     assert "not confirmed: embedding accelerator of a v4" in v4
-    assert "no v5e slice fits, v5e-256 included" in v5e and "no accelerator (V0)" in v5e
+    assert "no v5e slice fits, v5e-256 included" in v5e and "V0 replicated" in v5e
     assert "\nfits: tables and slots take 11.2 GiB of a replica's HBM, 24.0 GiB are there" in v6e
     assert "1.3 x the chosen tables without slots: cat_09, cat_11" in v6e
+
+
+def test_numbers_are_never_cut_off(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = printed(from_table_set(Path("criteo-1tb"), {}), "v6e-16", console=plan_console())
+    assert "cat_00    V2 SparseCore  39,884,406  128      1   1,246,392     1.2 GiB      1" in text
+    assert "…" not in text
 
 
 def test_a_subset_must_be_tables(tmp_path):

@@ -203,9 +203,9 @@ def test_the_threshold_itself_is_replicated():
     work = workload(table("at", 10_000, 8), table("above", 10_001, 8), placement="partial")
     at, above = make_plan(work, parse_slice("v2-8")).placed
     assert (at.place, at.rows, at.shards) == ("replicated", 10_000, 8)
-    assert (above.place, above.rows) == ("sharded (V1)", 1251)
+    assert (above.place, above.rows) == ("V1 sharded", 1251)
     everything = make_plan(replace(work, placement="tpu_embedding"), parse_slice("v2-8"))
-    assert {placed.place for placed in everything.placed} == {"sharded (V1)"}
+    assert {placed.place for placed in everything.placed} == {"V1 sharded"}
     nothing = make_plan(replace(work, placement="replicated"), parse_slice("v4-8"))
     assert {placed.place for placed in nothing.placed} == {"replicated"}
     assert not nothing.stacks
@@ -214,7 +214,7 @@ def test_the_threshold_itself_is_replicated():
 def test_without_an_accelerator_every_replica_holds_everything():
     work = workload(table("small", 100, 8), table("large", 20_000, 8), placement="partial")
     plan = make_plan(work, parse_slice("v5e-8"))
-    assert [placed.place for placed in plan.placed] == ["replicated", "no accelerator (V0)"]
+    assert [placed.place for placed in plan.placed] == ["replicated", "V0 replicated"]
     assert plan.table_bytes == work.training_bytes == 20_100 * 8 * 4 * 2
 
 
