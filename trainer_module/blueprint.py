@@ -41,7 +41,7 @@ class Blueprint:
         with strategy.scope():
             optimizer = SplitOptimizer.create(self.spec, training)
             batch_size = replica_batch_size(training, strategy)
-            configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size)
+            configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
             model = build_rating_model(
                 self.experiment.model,
                 self.spec,

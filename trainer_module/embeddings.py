@@ -3,6 +3,7 @@
 The only module that imports TensorFlow Recommenders.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tensorflow_recommenders.layers.embedding import TPUEmbedding
 from trainer_module.experiment import EmbeddingsConfig
 from trainer_module.features import Categorical, FeatureSpec
 from trainer_module.initialization import Constant, Initializer, TruncatedNormal, Uniform
+from trainer_module.layers import fold_in
 from trainer_module.optimizers import KerasOptimizer
 
 FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
@@ -24,6 +26,7 @@ def feature_configs(
     config: EmbeddingsConfig,
     optimizers: Mapping[str, KerasOptimizer] | None = None,
     replica_batch_size: int | None = None,
+    seed: int = 0,
 ) -> FeatureConfigs:
     """One `FeatureConfig` per categorical column; columns of one table hold the very same `TableConfig`.
 
@@ -34,6 +37,7 @@ def feature_configs(
         optimizers: Per table; None for serving.
         replica_batch_size: Examples per replica and step on a TPU, whose embedding engine is laid out for one batch
             size; None elsewhere, where any batch is taken.
+        seed: Of the initial values.
 
     Returns:
         Keyed by column name.
@@ -42,7 +46,11 @@ def feature_configs(
         table.name: tf.tpu.experimental.embedding.TableConfig(
             vocabulary_size=rows[table.name],
             dim=table.dim or config.dim,
-            initializer=make_initializer(table.initializer or config.initializer, rows[table.name]),
+            initializer=make_initializer(
+                table.initializer or config.initializer,
+                rows[table.name],
+                (seed, zlib.crc32(table.name.encode()) & 0x7FFFFFFF),
+            ),
             optimizer=optimizers[table.name] if optimizers else None,
             combiner=table.combiner,
             name=table.name,
@@ -91,14 +99,27 @@ def trainable_tables(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
     return {name: variable for name, variable in tables.items() if variable.ref() in trainable}
 
 
-def make_initializer(initializer: Initializer, rows: int) -> Callable[..., tf.Tensor]:
-    """The TensorFlow initializer for a table of `rows` rows."""
-    if isinstance(initializer, TruncatedNormal):
-        return tf.initializers.TruncatedNormal(stddev=initializer.stddev)
-    if isinstance(initializer, Constant):
-        return tf.initializers.Constant(initializer.value)
+def make_initializer(initializer: Initializer, rows: int, seed: tuple[int, int]) -> Callable[..., tf.Tensor]:
+    """The TensorFlow initializer for a table of `rows` rows.
+
+    Its values follow from the seed alone, not from what else was drawn before, so that a table starts the same on every
+    strategy that does not shard it. It knows of shards: each draws its own values, rather than all the same.
+    """
     limit = initializer.limit if isinstance(initializer, Uniform) else rows**-0.5
-    return tf.initializers.RandomUniform(-limit, limit)
+
+    def draw(shape, dtype: tf.DType, shard_seed: tf.Tensor) -> tf.Tensor:
+        if isinstance(initializer, TruncatedNormal):
+            return tf.random.stateless_truncated_normal(shape, shard_seed, stddev=initializer.stddev, dtype=dtype)
+        if isinstance(initializer, Constant):
+            return tf.fill(shape, tf.constant(initializer.value, dtype))
+        return tf.random.stateless_uniform(shape, shard_seed, -limit, limit, dtype)
+
+    def initial_values(shape, dtype: tf.DType = tf.float32, shard_info=None) -> tf.Tensor:
+        if shard_info is None:
+            return draw(shape, dtype, tf.constant(seed))
+        return draw(shard_info.shape, dtype, fold_in(tf.constant(seed), shard_info.offset[0]))
+
+    return initial_values
 
 
 def _inner_shape(column: Categorical) -> tuple[int, ...]:

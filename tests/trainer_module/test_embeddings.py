@@ -1,3 +1,5 @@
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,6 +8,7 @@ from trainer_module.embeddings import embedding_layer, feature_configs, make_ini
 from trainer_module.experiment import EmbeddingsConfig
 from trainer_module.initialization import Constant, TruncatedNormal, Uniform, UniformByRows
 
+ShardInfo = namedtuple("ShardInfo", ["shape", "offset"])
 ROWS = {"user": 21, "item": 13, "tags": 4}
 
 
@@ -55,9 +58,17 @@ def test_shapes_are_fixed_for_a_tpu_only(world):
     ],
 )
 def test_initial_values(initializer, largest, stddev):
-    values = make_initializer(initializer, rows=10_000)([10_000, 4]).numpy()
+    values = make_initializer(initializer, 10_000, (1, 2))([10_000, 4]).numpy()
     assert abs(values).max() <= largest
     assert values.std() == pytest.approx(stddev, rel=0.03)
+
+
+def test_shards_draw_their_own_values():
+    draw = make_initializer(Uniform(limit=1), 8, (1, 2))
+    first, second = (draw([8, 2], shard_info=ShardInfo((4, 2), (offset, 0))).numpy() for offset in (0, 4))
+    assert first.shape == second.shape == (4, 2)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(draw([8, 2]), draw([8, 2]))
 
 
 def test_a_layer_looks_up_what_its_tables_hold(world):
