@@ -189,8 +189,8 @@ def print_plans(plan_input: PlanInput, slices: Sequence[Slice], subset: Sequence
             f"{_count(len(workload.tables), 'table')}, {sum(table.rows for table in workload.tables):,} rows; "
             f"{_count(len(workload.features), 'feature')}; batch size {workload.batch_size:,}; placement "
             f"{workload.placement}",
-            f"export (tables without slots): {_size(workload.parameter_bytes)}; checkpoint (with slots, without the "
-            f"dense part): {_size(workload.training_bytes)}",
+            f"export (tables without slots): {_size(workload.parameter_bytes)}; with slots: "
+            f"{_size(workload.training_bytes)}",
             *(f"assumed: {escape(text)}" for text in plan_input.assumptions),
         ],
     )
@@ -313,7 +313,7 @@ def _print_plan(plan: Plan, subset: Sequence[str], console: Console) -> None:
     console.print(_placement(plan))
     if plan.stacks:
         console.print(_stacking(plan))
-    _print_lines(console, [*_verdict(plan), *_alternatives(plan), *_limits(plan)])
+    _print_lines(console, [*_verdict(plan), *_alternatives(plan), _checkpoint(plan), *_limits(plan)])
     console.print(_exports(plan, subset))
     _print_lines(console, _caveats(plan))
 
@@ -400,6 +400,11 @@ def _alternatives(plan: Plan) -> list[str]:
             f"{_smallest(other)}"
         )
     return lines
+
+
+def _checkpoint(plan: Plan) -> str:
+    padding = ", stacked and padded" if plan.stacks else ""
+    return f"checkpoint: {_size(plan.checkpoint_bytes)} of tables and slots{padding}, and the dense part"
 
 
 def _limits(plan: Plan) -> list[str]:

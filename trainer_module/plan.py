@@ -62,7 +62,7 @@ class PlannedTable:
 
     @property
     def training_bytes(self) -> int:
-        """With slots, without padding: what a checkpoint holds."""
+        """With slots, without padding."""
         return self.parameter_bytes * (1 + self.slots)
 
 
@@ -116,7 +116,7 @@ class Workload:
 
     @property
     def training_bytes(self) -> int:
-        """Of all tables with slots: what a checkpoint holds."""
+        """Of all tables with slots."""
         return sum(table.training_bytes for table in self.tables)
 
     @property
@@ -153,6 +153,15 @@ class PlacedTable:
     def shard_bytes(self) -> int:
         """Of one shard with slots and padding."""
         return self.rows * self.width * FLOAT_BYTES * (1 + self.table.slots)
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.place in ("V1 sharded", "V2 SparseCore")
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the table and its slots in a checkpoint: as stacked and padded for SparseCores, one plain copy elsewhere."""
+        return self.shard_bytes * self.shards if self.place == "V2 SparseCore" else self.table.training_bytes
 
 
 @dataclass(frozen=True)
@@ -232,14 +241,17 @@ class Plan:
         return self.table_bytes <= self.budget and self.activation_bytes <= self.reserve
 
     @property
+    def checkpoint_bytes(self) -> int:
+        """A checkpoint's tables and slots."""
+        return sum(placed.stored_bytes for placed in self.placed)
+
+    @property
     def host_table_bytes(self) -> int:
         """Tables and slots in one host's memory when they are saved, loaded or exported from there.
 
         Sharded tables lie in equal parts on all hosts, a replicated one as one copy on each.
         """
-        return sum(
-            placed.table.training_bytes // (self.slice.hosts if _is_sharded(placed) else 1) for placed in self.placed
-        )
+        return sum(placed.stored_bytes // (self.slice.hosts if placed.is_sharded else 1) for placed in self.placed)
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
@@ -413,10 +425,6 @@ def _stacks(workload: Workload, tables: Sequence[PlannedTable], slice_: Slice) -
     return stack_tables(tables, samples, slice_.replicas, per_replica, workload.stacking)
 
 
-def _is_sharded(placed: PlacedTable) -> bool:
-    return placed.place in ("V1 sharded", "V2 SparseCore")
-
-
 def _forecast(table_bytes: int) -> int:
     return math.ceil(FORECAST_FACTOR * table_bytes)
 
@@ -487,5 +495,5 @@ def _table_checks(plan: Plan) -> list[Check]:
             f"32-bit integers, so at most {STACK_ROWS:,} are possible. Limit its vocabulary (vocabulary.top_k)",
         )
         for placed in plan.placed
-        if _is_sharded(placed) and placed.table.rows > STACK_ROWS
+        if placed.is_sharded and placed.table.rows > STACK_ROWS
     ]

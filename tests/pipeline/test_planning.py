@@ -158,13 +158,15 @@ def test_a_graph_must_be_one_and_know_the_tables(tmp_path):
 
 def test_what_is_printed_of_criteo():
     text = printed(from_table_set(Path("criteo-1tb"), {}), "v4-8", "v5e-8", "v6e-16", subset=["cat_09", "cat_11"])
-    assert "export (tables without slots): 89.5 GiB; checkpoint (with slots" in text
+    assert "export (tables without slots): 89.5 GiB; with slots: 179.1 GiB" in text
     _, v4, v5e, v6e = text.split("\n\nv")
     assert "does not fit" in v4 and "smallest v4 slice that fits: v4-16" in v4
     assert "with embedding accelerator V1 instead: does not fit, 44.8 GiB per replica" in v4
     assert "not confirmed: embedding accelerator of a v4" in v4
     assert "no v5e slice fits, v5e-256 included" in v5e and "V0 replicated" in v5e
     assert "\nfits: tables and slots take 11.2 GiB of a replica's HBM, 24.0 GiB are there" in v6e
+    assert "checkpoint: 179.1 GiB of tables and slots, stacked and padded, and the dense part" in v6e
+    assert "checkpoint: 179.1 GiB of tables and slots, and the dense part" in v5e
     assert "1.3 x the chosen tables without slots: cat_09, cat_11" in v6e
 
 

@@ -68,9 +68,7 @@ def described_strategy(slice_: Slice, feature: str) -> tf.distribute.TPUStrategy
 
 
 def feature_configs(work: Workload, slice_: Slice) -> dict[str, E.FeatureConfig]:
-    tables = {
-        t.name: E.TableConfig(t.rows, t.dim, optimizer=OPTIMIZERS[t.optimizer], name=t.name) for t in work.tables
-    }
+    tables = {t.name: E.TableConfig(t.rows, t.dim, optimizer=OPTIMIZERS[t.optimizer], name=t.name) for t in work.tables}
     batch = work.batch_size // slice_.replicas
     return {
         f.name: E.FeatureConfig(tables[f.table], output_shape=[batch * f.rows_per_example], name=f.name)
@@ -114,6 +112,8 @@ def test_sparse_core_rows_and_bytes_by_hand():
     assert (items.rows, items.width, items.shard_bytes) == (40, 16, 40 * 16 * 4 * 2)  # 320 rows
     assert (big.rows, big.width, big.shard_bytes) == (632, 64, 632 * 64 * 4 * 3)  # 5056 rows
     assert [stack.name for stack in plan.stacks] == ["big", "items_users"]
+    assert plan.checkpoint_bytes == 8 * sum(placed.shard_bytes for placed in plan.placed)
+    assert make_plan(work, parse_slice("v2-8")).checkpoint_bytes == work.training_bytes
     assert plan.table_bytes == 2 * (users.shard_bytes + items.shard_bytes + big.shard_bytes)
 
 
@@ -269,4 +269,5 @@ def test_export_forecasts_by_hand():
     forecasts = {f.route: f.host_bytes for f in export_forecasts(make_plan(work, parse_slice("v3-32")), ["a"])}
     assert forecasts == {"checkpoint": 390_000, "subset": 130_000, "direct": 162_500}  # (300 + 200) kB over 4 hosts
     whole = make_plan(replace(work, placement="replicated"), parse_slice("v3-32"))
+    assert whole.checkpoint_bytes == 500_000
     assert whole.host_table_bytes == work.training_bytes == 500_000
