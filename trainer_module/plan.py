@@ -160,7 +160,7 @@ class PlacedTable:
 
     @property
     def stored_bytes(self) -> int:
-        """Of the table and its slots in a checkpoint: as stacked and padded for SparseCores, one plain copy elsewhere."""
+        """Of table and slots in a checkpoint: padded as they lie on SparseCores, one plain copy elsewhere."""
         return self.shard_bytes * self.shards if self.place == "V2 SparseCore" else self.table.training_bytes
 
 
