@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from trainer_module.errors import Preempted, RecspanError
+from trainer_module.errors import ConfigError, Preempted, RecspanError
 
 FAILED = 1
 NOT_PUSHED = 3
@@ -85,6 +85,34 @@ def predict(
         answer = predict_rating(model or last_pushed(root), user, item, data_dir)
     typer.echo(f"user {user}, item {item} ({answer.title}): {answer.rating:.2f}")
     typer.echo(f"model: {answer.model}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile = None,
+    tpu: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Slice, as in v4-8; may be repeated.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Tables that have no data yet: a YAML file, or the name criteo-1tb.")
+    ] = None,
+    subset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="Held by the export route `subset`; the largest table if not given."),
+    ] = None,
+    assignments: Assignments = None,
+    root: Root = Path("runs"),
+    transform_graph: Annotated[
+        Path | None, typer.Option(help="Where the rows are counted; the newest one below --root if not given.")
+    ] = None,
+) -> None:
+    """Show where embedding tables go on TPU slices, what they need and whether they fit."""
+    from pipeline.config import parse_assignments
+    from pipeline.planning import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+
+    if tables and (config or transform_graph):
+        raise ConfigError("--tables has rows of its own; give it without --config and --transform-graph")
+    slices, overrides = parse_slices(tpu or []), parse_assignments(assignments or [])
+    planned = from_table_set(tables, overrides) if tables else from_experiment(config, overrides, root, transform_graph)
+    print_plans(planned, slices, subset or [], plan_console())
 
 
 @data_app.command()
