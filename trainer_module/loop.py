@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.checkpoints import Checkpoints, Progress
-from trainer_module.distribution import distribute, evaluation_batch_size
+from trainer_module.distribution import distribute, evaluation_batch_size, worker_index
 from trainer_module.errors import ModelError, Preempted
 from trainer_module.experiment import TrainingConfig
 from trainer_module.inputs import ExampleReader
@@ -77,7 +77,7 @@ class TrainingLoop:
         self._optimizer = optimizer
         self._config = config
         self._eval_batch_size = evaluation_batch_size(config, strategy)
-        self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config)
+        self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config, worker_index(strategy))
         self._directory = directory
         self.train_steps = tf.function(self._train_steps_eagerly)
         self._evaluate_steps = tf.function(self._evaluate_steps_eagerly)
@@ -149,7 +149,8 @@ class TrainingLoop:
         logs.flush()
         self._checkpoints.restore_best(progress.best_step)
         best = os.path.join(self._directory, "best", "checkpoint")
-        self._checkpoints.export_best(progress.best_step, best)
+        if not worker_index(self._strategy):
+            self._checkpoints.export_best(progress.best_step, best)
         return TrainingResult(
             best_step=progress.best_step,
             steps=progress.step,
