@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer_module.experiment import TrainingConfig
 from trainer_module.optimizers import SplitOptimizer
+from trainer_module.vocabularies import VocabularyState
 
 _BEST = "best"
 
@@ -56,6 +57,7 @@ class Checkpoints:
         model: tf.keras.Model,
         optimizer: SplitOptimizer,
         config: TrainingConfig,
+        fingerprints: Mapping[str, str],
         worker: int = 0,
     ):
         """Prepares the directory.
@@ -65,14 +67,18 @@ class Checkpoints:
             model: Its variables, and those of `optimizer`, must exist before `resume`.
             optimizer: With its slots and its step.
             config: How many to keep, and whether to write in the background.
+            fingerprints: Of the vocabularies, by table; a checkpoint made with others is refused.
             worker: Index of this process among those that train together. All take part in every save, and those
                 above 0 write to a place of their own, which nobody reads.
         """
         self._state = _ProgressState()
         self._weights = tf.train.Checkpoint(model=model)
         # With the slots, so that a later training can start from it.
-        self._best = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self._latest = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=self._state)
+        vocabularies = VocabularyState(fingerprints)
+        self._best = tf.train.Checkpoint(model=model, optimizer=optimizer, vocabularies=vocabularies)
+        self._latest = tf.train.Checkpoint(
+            model=model, optimizer=optimizer, vocabularies=vocabularies, progress=self._state
+        )
         self._shared = directory
         self._directory = f"{directory}/worker-{worker}" if worker else directory
         self._manager = tf.train.CheckpointManager(self._latest, self._directory, config.keep_checkpoints)
@@ -83,6 +89,7 @@ class Checkpoints:
 
         Raises:
             AssertionError: The checkpoint lacks a variable.
+            ModelError: It was trained with other vocabularies; names the tables.
         """
         if latest := tf.train.latest_checkpoint(self._shared):
             self._latest.read(latest).assert_existing_objects_matched()
