@@ -88,7 +88,7 @@ def lookups(draw) -> Lookup:
     ids = tf.RaggedTensor.from_row_lengths(tf.constant(values, tf.int64), sizes)
     weights = None
     if layout != "dense" and not length and draw(st.booleans()):
-        numbers = [draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])) for _ in values]
+        numbers = [draw(st.sampled_from([-1.0, 0.0, 0.5, 2.0])) for _ in values]
         weights = tf.RaggedTensor.from_row_lengths(tf.constant(numbers, tf.float32), sizes)
     if layout == "sparse":
         ids, weights = ids.to_sparse(), None if weights is None else weights.to_sparse()
@@ -106,6 +106,20 @@ def test_every_placement_looks_up_what_the_layer_of_tensorflow_recommenders_does
         with one_core_tpu(feature).scope():
             on_tpu = PlacedEmbedding(config, "replicated", bag_widths={"f": max(1, lookup.width)})
             np.testing.assert_allclose(on_tpu(ids, weights)["f"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("validate", "expected"), [(True, [3, 4]), (False, [-1, 0])])
+def test_on_a_tpu_what_is_not_valid_is_dropped_as_elsewhere(validate, expected):
+    table = TableConfig(SMALL_ROWS, 2, counted_up, combiner="mean", name="t")
+    config = {"bag": FeatureConfig(table, validate_weights_and_indices=validate)}
+    # Of the ids -1 (only where it is dropped), 1 and 2, whose weight is negative, one is valid.
+    ids, weights = ([-1, 1, 2], [2.0, 1.0, -0.5]) if validate else ([1, 2], [1.0, -2.0 / 3])
+    bag = tf.SparseTensor([[0, place] for place in range(len(ids))], tf.constant(ids, tf.int64), [1, len(ids)])
+    with one_core_tpu("V1").scope():
+        layer = PlacedEmbedding(config, "replicated")
+        rows = layer({"bag": bag}, {"bag": bag.with_values(tf.constant(weights))})["bag"]
+    # Without validation: ((3, 4) - 2/3 (5, 6)) / (1 - 2/3).
+    np.testing.assert_allclose(rows, [expected], atol=1e-5)
 
 
 def test_on_a_tpu_activations_have_the_output_shape_that_the_feature_names():
