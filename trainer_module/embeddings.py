@@ -17,6 +17,7 @@ from trainer_module.optimizers import KerasOptimizer
 
 FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
 FeatureConfigs = dict[str, FeatureConfig]
+_ENGINES = (tf.tpu.experimental.embedding.TPUEmbedding, tf.tpu.experimental.embedding.TPUEmbeddingV2)
 Features = Mapping[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
 
@@ -94,6 +95,9 @@ def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features)
 def trainable_tables(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
     """Tables, by name, that are ordinary trainable variables where the layer runs; on TPUs with an embedding engine
     there are none."""
+    # An engine neither shows its tables (V1 raises) nor knows them one by one (V2 gives stacks).
+    if isinstance(layer._tpu_embedding, _ENGINES):
+        return {}
     trainable = {variable.ref() for variable in layer.trainable_variables}
     tables = {config.name: variable for config, variable in layer.embedding_tables.items()}
     return {name: variable for name, variable in tables.items() if variable.ref() in trainable}
