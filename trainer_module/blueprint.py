@@ -46,7 +46,7 @@ class Blueprint:
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, embeddings.pipelining),
+                embedding_layer(configs, embeddings),
                 self.rating_range,
                 mean_label,
                 dense_options(training, strategy),
@@ -57,5 +57,9 @@ class Blueprint:
         """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
         configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
         return build_rating_model(
-            self.experiment.model, self.spec, configs, embedding_layer(configs), self.rating_range
+            self.experiment.model,
+            self.spec,
+            configs,
+            embedding_layer(configs, self.experiment.embeddings),
+            self.rating_range,
         )
