@@ -93,9 +93,11 @@ def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features)
         Per categorical column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
     """
     ids = {column.name: features[column.name] for column in spec.categorical}
-    if not spec.weights:
-        return layer(ids)
-    return layer(ids, {column.name: column.weights and features[column.weights] for column in spec.categorical})
+    weights = {column.name: column.weights and features[column.weights] for column in spec.categorical}
+    looked_up = layer(ids, weights) if spec.weights else layer(ids)
+    # Where there is no embedding engine, TPUs get bags from the host, which forgets how many there are.
+    batch_size = next((value.shape[0] for value in features.values() if isinstance(value, tf.Tensor)), None)
+    return {name: tf.ensure_shape(rows, [batch_size, *rows.shape[1:]]) for name, rows in looked_up.items()}
 
 
 def trainable_tables(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
