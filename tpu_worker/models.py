@@ -67,9 +67,10 @@ class SmallModel:
         features = {}
         for column in self.spec.categorical:
             shape = [batch_size, BAG_LENGTH if column.multivalent else 1]
-            ids = tf.constant(random.integers(ROWS[column.table], size=shape))
-            # Were they made from the dense ids, bags would lose every id 0.
-            features[column.name] = tf.RaggedTensor.from_tensor(ids).to_sparse() if column.multivalent else ids
+            ids = random.integers(ROWS[column.table], size=shape)
+            features[column.name] = (
+                tf.SparseTensor(list(np.ndindex(*shape)), ids.ravel(), shape) if column.multivalent else tf.constant(ids)
+            )
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
         return features, tf.constant(random.uniform(1, 5, size=[batch_size]), tf.float32)

@@ -137,14 +137,16 @@ class _Anatomy:
         self._graph = graph
         operations = graph.get_operations()
         replicated = any(_is_marked(op, _ON_DEVICE) for op in operations)
-        self._program = [op for op in operations if not replicated or _is_marked(op, _ON_DEVICE)]
-        self._program = [op for op in self._program if not _is_marked(op, (_ON_HOST,)) and op.type not in _MARKERS]
-        self.device_ops = [
-            op
-            for op in self._program
-            if not op.type.startswith(_ENGINE) and not (op.type == "Identity" and op.inputs[0].dtype == tf.resource)
-        ]
-        self._of_device = {tensor.name for op in self.device_ops for tensor in op.outputs}
+        program = [op for op in operations if not replicated or _is_marked(op, _ON_DEVICE)]
+        program = [op for op in program if not _is_marked(op, (_ON_HOST,)) and op.type not in _MARKERS]
+        self.device_ops: list[tf.Operation] = []
+        self._of_device: set[str] = set()
+        for op in program:
+            # A copy of what comes from outside only names it once more.
+            named_again = op.type == "Identity" and self.origin(op.inputs[0]).name not in self._of_device
+            if not op.type.startswith(_ENGINE) and not named_again:
+                self.device_ops.append(op)
+                self._of_device |= {tensor.name for tensor in op.outputs}
 
     def origin(self, tensor: tf.Tensor) -> tf.Tensor:
         """The tensor itself, or what it is a copy of outside the device's program."""
