@@ -56,8 +56,8 @@ class StepFunction:
     Attributes:
         function: From one tensor per argument to outputs and new values of variables, two lists. Outputs are
             what the step returns and what it hands to the host and to the embedding engine.
-        arguments: What `function` takes: first the values that come from the host or the engine, then the values of
-            variables.
+        arguments: What `function` takes: first the values that come from the host or the engine, named by the
+            operation of the step that gives them, then the values of variables.
         num_variables: How many of the arguments are variables, the last ones.
     """
 
@@ -103,7 +103,7 @@ def step_as_function(
     values = tuple(make_handledata_tensor_specs(captured))
     names = [tensor.name for tensor in handles.values()]
     fed = anatomy.entering()
-    specs = tuple(tf.TensorSpec(_static_shape(tensor, bags), tensor.dtype) for tensor in fed)
+    specs = tuple(tf.TensorSpec(_static_shape(tensor, bags), tensor.dtype, tensor.op.name) for tensor in fed)
 
     def function(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         known = {tensor.name: value for tensor, value in zip(fed, arguments[: len(fed)], strict=True)}
