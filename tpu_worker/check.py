@@ -126,7 +126,9 @@ def report(models: Mapping[str, SmallModel], console: Console) -> bool:
             cells = []
             for engine in ENGINES:
                 with console.status(f"{name}, {optimizer.name}, {engine.feature}"):
-                    cells.append(_cell(f"{name}, {optimizer.name}, {engine.feature}", model, engine, optimizer, failures))
+                    cells.append(
+                        _cell(f"{name}, {optimizer.name}, {engine.feature}", model, engine, optimizer, failures)
+                    )
             table.add_row(f"{name}, {optimizer.name}", *cells)
     console.print(table)
     for failure in failures:

@@ -69,7 +69,9 @@ class SmallModel:
             shape = [batch_size, BAG_LENGTH if column.multivalent else 1]
             ids = random.integers(ROWS[column.table], size=shape)
             features[column.name] = (
-                tf.SparseTensor(list(np.ndindex(*shape)), ids.ravel(), shape) if column.multivalent else tf.constant(ids)
+                tf.SparseTensor(list(np.ndindex(*shape)), ids.ravel(), shape)
+                if column.multivalent
+                else tf.constant(ids)
             )
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)

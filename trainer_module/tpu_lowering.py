@@ -80,9 +80,7 @@ def without_kernel(step: tf.types.experimental.ConcreteFunction, device: str) ->
     }
 
 
-def step_as_function(
-    step: tf.types.experimental.ConcreteFunction, bags: tuple[int, int] | None = None
-) -> StepFunction:
+def step_as_function(step: tf.types.experimental.ConcreteFunction, bags: tuple[int, int] | None = None) -> StepFunction:
     """Lifts the variables of a traced step to arguments, and cuts the host and the embedding engine off.
 
     Reads and writes of variables become plain arithmetic, fused optimizer updates by the formulas of their
@@ -181,7 +179,9 @@ def _static_shape(tensor: tf.Tensor, bags: tuple[int, int] | None) -> tuple[int,
     if tensor.shape.is_fully_defined():
         return tuple(tensor.shape)
     if bags is None or not tensor.shape.is_compatible_with(bags):
-        raise ModelError(f"{tensor.name} comes from the host with the unknown shape {tensor.shape}, and is no bag of ids")
+        raise ModelError(
+            f"{tensor.name} comes from the host with the unknown shape {tensor.shape}, and is no bag of ids"
+        )
     return bags
 
 
@@ -198,9 +198,7 @@ def _copied(op: tf.Operation, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
     return list(copy.outputs)
 
 
-def _apply_rule(
-    op: tf.Operation, inputs: list[str], known: dict[str, tf.Tensor], state: dict[str, tf.Tensor]
-) -> None:
+def _apply_rule(op: tf.Operation, inputs: list[str], known: dict[str, tf.Tensor], state: dict[str, tf.Tensor]) -> None:
     """What an operation on variables reads and writes, told in `known` and `state`, both by tensor name."""
     handles = [name for name in inputs if name in state]
     values = [known[name] for name in inputs if name not in state]

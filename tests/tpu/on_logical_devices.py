@@ -4,7 +4,6 @@ Logical devices must be made before TensorFlow starts, hence a process of its ow
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +137,9 @@ def main() -> None:
             for source in {source: None for source, _ in PAIRS}:
                 trained = Trained(small, STRATEGIES[source](), seed=1).build()
                 prefix = tf.train.Checkpoint(model=trained.model).write(f"{directory}/{name}-{source}")
-                for target, before_build in ((pair[1], when) for pair in PAIRS if pair[0] == source for when in (True, False)):
+                for target, before_build in (
+                    (pair[1], when) for pair in PAIRS if pair[0] == source for when in (True, False)
+                ):
                     fresh = Trained(small, STRATEGIES[target](), seed=2)
                     found = outcome(fresh, prefix, trained.values(), initial[target], before_build)
                     results["restored"].append([name, source, target, before_build, found])

@@ -5,7 +5,12 @@ import tensorflow as tf
 
 from tests.tpu.conftest import BATCH_SIZE, CORES, HOSTS, REPLICAS
 from tpu_worker.models import DIM, ROWS
-from trainer_module.described_tpu import described_tpu_strategy, embedding_configuration, sparse_core_layouts
+from trainer_module.described_tpu import (
+    cpu_backed_tpu_strategy,
+    described_tpu_strategy,
+    embedding_configuration,
+    sparse_core_layouts,
+)
 from trainer_module.optimization import Adagrad, Adam, Ftrl, Sgd, WarmupDecay
 
 
@@ -64,8 +69,10 @@ def test_the_engine_is_told_optimizer_and_learning_rate(model, optimizer, parame
 
 
 def test_a_schedule_reaches_the_engine_as_a_rate_of_its_own(model):
-    schedule = WarmupDecay(peak=0.25, warmup_steps=10)
-    config = configuration(model, Adagrad(learning_rate=schedule))
+    optimizer = Adagrad(learning_rate=WarmupDecay(peak=0.25, warmup_steps=10))
+    # Keras evaluates the rate once, which takes a step that really exists.
+    trained, _ = model.blueprint(BATCH_SIZE, optimizer).for_training(cpu_backed_tpu_strategy(1, "V1"), 3.0)
+    config = embedding_configuration(trained.embedding, BATCH_SIZE)
     rates = [table.optimization_parameters.learning_rate for table in config.table_descriptor]
     assert {rate.WhichOneof("learning_rate") for rate in rates} == {"dynamic"}
 

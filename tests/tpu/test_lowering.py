@@ -102,7 +102,9 @@ def test_the_function_of_a_training_step_does_what_the_step_does(model, tmp_path
     specs = function.arguments[-function.num_variables :]
 
     def values():
-        return [raw.ReadVariableOp(resource=handle, dtype=spec.dtype) for handle, spec in zip(handles, specs, strict=True)]
+        return [
+            raw.ReadVariableOp(resource=handle, dtype=spec.dtype) for handle, spec in zip(handles, specs, strict=True)
+        ]
 
     leaves = tf.nest.flatten(batch, expand_composites=True)
     fed = {placeholder.op.name: leaf for placeholder, leaf in zip(step.inputs, leaves, strict=False)}
@@ -127,15 +129,20 @@ def test_the_device_half_of_a_step_is_free_of_variables_and_has_kernels(model, e
     assert set(without_kernel(step, XLA_CPU).values()) <= {"CrossReplicaSum"}
 
 
-def test_a_bag_of_unknown_shape_needs_to_be_told_its_shape(model):
-    (no_engine,) = [engine for engine in ENGINES if engine.feature == "UNSUPPORTED"]
-    step = traced_step(model, no_engine, Sgd(learning_rate=0.1))
-    with pytest.raises(ModelError, match="comes from the host with the unknown shape"):
+def test_an_unknown_shape_is_that_of_bags_or_refused():
+    step = tf.function(lambda ids: 2 * ids).get_concrete_function(tf.TensorSpec([None, None]))
+    assert step_as_function(step, bags=(4, 3)).arguments[0].shape == (4, 3)
+    with pytest.raises(ModelError, match=r"comes from the host with the unknown shape \(None, None\)"):
         step_as_function(step)
+    step = tf.function(lambda ids: 2 * ids).get_concrete_function(tf.TensorSpec([None]))
+    with pytest.raises(ModelError, match="is no bag of ids"):
+        step_as_function(step, bags=(4, 3))
 
 
 def test_a_host_only_operation_is_refused_by_name():
-    step = tf.function(lambda x: tf.strings.to_number(tf.strings.as_string(2 * x))).get_concrete_function(tf.constant(1.0))
+    step = tf.function(lambda x: tf.strings.to_number(tf.strings.as_string(2 * x))).get_concrete_function(
+        tf.constant(1.0)
+    )
     with pytest.raises(ModelError, match=r"a TPU cannot run: AsString \(AsString\), StringToNumber"):
         refuse_host_only_operations(step, XLA_CPU)
 
