@@ -62,7 +62,7 @@ def test_tensorflow_recommenders_is_imported_in_one_place():
         for file in (PROJECT / room).rglob("*.py")
         if "import tensorflow_recommenders" in file.read_text() or "from tensorflow_recommenders" in file.read_text()
     }
-    assert importing == {"trainer_module/embeddings.py", "trainer_module/placement.py"}
+    assert importing == {"trainer_module/placement.py"}
 
 
 def test_private_parts_of_tensorflow_are_touched_in_two_places():

@@ -46,7 +46,7 @@ class Blueprint:
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, embeddings),
+                embedding_layer(configs, self.spec, embeddings),
                 self.rating_range,
                 mean_label,
                 dense_options(training, strategy),
@@ -57,5 +57,5 @@ class Blueprint:
         """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
         embeddings = self.experiment.embeddings
         configs = feature_configs(self.spec, self.rows, embeddings)
-        layer = embedding_layer(configs, embeddings)
+        layer = embedding_layer(configs, self.spec, embeddings)
         return build_rating_model(self.experiment.model, self.spec, configs, layer, self.rating_range)
