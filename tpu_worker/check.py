@@ -23,11 +23,11 @@ from tpu_worker.models import BAG_LENGTH, MODELS, SmallModel
 from trainer_module.described_tpu import EmbeddingFeature, cpu_backed_tpu_strategy, uninitialized_embedding_engine
 from trainer_module.errors import ModelError
 from trainer_module.loop import TrainingLoop
-from trainer_module.optimization import Adagrad, Adam, Ftrl, OptimizerConfig, Sgd
+from trainer_module.optimization import EMBEDDING_OPTIMIZERS, OptimizerConfig
 from trainer_module.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
 
 BATCH_SIZE = 32
-OPTIMIZERS: tuple[OptimizerConfig, ...] = tuple(each(learning_rate=0.1) for each in (Sgd, Adagrad, Adam, Ftrl))
+OPTIMIZERS: tuple[OptimizerConfig, ...] = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,9 @@ def report(models: Mapping[str, SmallModel], console: Console) -> bool:
         for optimizer in OPTIMIZERS:
             cells = []
             for engine in ENGINES:
-                with console.status(f"{name}, {optimizer.name}, {engine.feature}"):
-                    cells.append(
-                        _cell(f"{name}, {optimizer.name}, {engine.feature}", model, engine, optimizer, failures)
-                    )
+                title = f"{name}, {optimizer.name}, {engine.feature}"
+                with console.status(title):
+                    cells.append(_cell(title, model, engine, optimizer, failures))
             table.add_row(f"{name}, {optimizer.name}", *cells)
     console.print(table)
     for failure in failures:

@@ -3,6 +3,7 @@
 Logical devices must be made before TensorFlow starts, hence a process of its own for all of it.
 """
 
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -18,10 +19,12 @@ import tensorflow as tf
 from tpu_worker.models import MODELS, SmallModel
 from trainer_module.checkpoints import Checkpoints, Progress
 from trainer_module.described_tpu import cpu_backed_tpu_strategy, table_values, uninitialized_embedding_engine
-from trainer_module.embeddings import look_up, trainable_tables
+from trainer_module.embeddings import look_up
 from trainer_module.optimization import Adagrad, OptimizerConfig, Sgd
 
 BATCH_SIZE = 32
+# Its tables have no slots.
+SGD = Sgd(learning_rate=0.1)
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
     "default": lambda: tf.distribute.OneDeviceStrategy("/CPU:0"),
     "mirrored": lambda: tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"], tf.distribute.ReductionToOneDevice()),
@@ -53,7 +56,7 @@ class Trained:
     small: SmallModel
     strategy: tf.distribute.Strategy
     seed: int
-    optimizer_config: OptimizerConfig = Sgd(learning_rate=0.1)
+    optimizer_config: OptimizerConfig = SGD
 
     def __post_init__(self):
         self.blueprint = self.small.blueprint(BATCH_SIZE, self.optimizer_config)
@@ -75,7 +78,7 @@ class Trained:
 
         tf.function(step, autograph=False).get_concrete_function(features)
         with self.strategy.scope():
-            self.optimizer.make_slots(self.model.trainable_variables, trainable_tables(self.model.embedding))
+            self.optimizer.make_slots(self.model.trainable_variables, self.model.embedding.trainable_tables)
         return self
 
     def values(self) -> dict[str, np.ndarray]:
@@ -127,7 +130,7 @@ def resumed(small: SmallModel, strategy: str, directory: str) -> bool:
 
 
 def main() -> None:
-    """Prints `{"restored": [[model, source, target, before build, outcome], ...], "resumed": [[model, strategy, ok]]}`."""
+    """Prints `restored`, of [model, source, target, before build, outcome], and `resumed`, of [model, strategy, ok]."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
     results = {"restored": [], "resumed": []}
@@ -137,9 +140,8 @@ def main() -> None:
             for source in {source: None for source, _ in PAIRS}:
                 trained = Trained(small, STRATEGIES[source](), seed=1).build()
                 prefix = tf.train.Checkpoint(model=trained.model).write(f"{directory}/{name}-{source}")
-                for target, before_build in (
-                    (pair[1], when) for pair in PAIRS if pair[0] == source for when in (True, False)
-                ):
+                targets = [target for from_source, target in PAIRS if from_source == source]
+                for target, before_build in itertools.product(targets, (True, False)):
                     fresh = Trained(small, STRATEGIES[target](), seed=2)
                     found = outcome(fresh, prefix, trained.values(), initial[target], before_build)
                     results["restored"].append([name, source, target, before_build, found])
