@@ -27,7 +27,7 @@ from trainer_module.optimization import EMBEDDING_OPTIMIZERS, OptimizerConfig
 from trainer_module.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
 
 BATCH_SIZE = 32
-OPTIMIZERS: tuple[OptimizerConfig, ...] = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
+OPTIMIZERS = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
 
 
 @dataclass(frozen=True)

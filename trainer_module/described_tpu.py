@@ -198,14 +198,18 @@ def _unstacked(engine: tf.tpu.experimental.embedding.TPUEmbeddingV2) -> dict[str
             key=lambda layout: layout.sparse_core_shard_row_offset,
         )
         parts = tpu_embedding_v3_checkpoint_adapter._unshard_from_sc_to_cpu(whole, layouts)
-        tables |= {layout.table_name: part.numpy() for layout, part in zip(layouts, parts, strict=True)}
+        tables |= {layout.table_name: part for layout, part in zip(layouts, map(_as_array, parts), strict=True)}
     return tables
 
 
 def _joined(shards) -> np.ndarray:
-    return np.concatenate([shard.numpy() for shard in shards])
+    return np.concatenate([_as_array(shard) for shard in shards])
 
 
 def _replica_value(variable: tf.Variable) -> np.ndarray:
     """Of a variable that each replica has a copy of, the first copy's value."""
-    return variable.values[0].numpy() if hasattr(variable, "values") else variable.numpy()
+    return _as_array(variable.values[0] if hasattr(variable, "values") else variable)
+
+
+def _as_array(value: tf.Tensor | tf.Variable) -> np.ndarray:
+    return np.asarray(value.numpy())  # pyright: ignore[reportOptionalCall] (set when TensorFlow is imported)

@@ -176,8 +176,9 @@ class _Anatomy:
 
 
 def _static_shape(tensor: tf.Tensor, bags: tuple[int, int] | None) -> tuple[int, ...]:
-    if tensor.shape.is_fully_defined():
-        return tuple(tensor.shape)
+    sizes = tuple(size for size in tensor.shape if size is not None)
+    if len(sizes) == tensor.shape.rank:
+        return sizes
     if bags is None or not tensor.shape.is_compatible_with(bags):
         raise ModelError(
             f"{tensor.name} comes from the host with the unknown shape {tensor.shape}, and is no bag of ids"
