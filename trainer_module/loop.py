@@ -88,7 +88,12 @@ class TrainingLoop:
         # model's code with it would take longer than training an epoch of MovieLens 100K.
         self.train_step = tf.autograph.experimental.do_not_convert(self._train_step_eagerly)
         self._evaluate_step = tf.autograph.experimental.do_not_convert(self._evaluate_step_eagerly)
-        self._predict_step = tf.function(lambda features: strategy.run(model, args=(features,)), autograph=False)
+
+        # A TPU's program takes the name of the function that is traced, and "<lambda>" is refused.
+        def predict_step(features):
+            return strategy.run(model, args=(features,))
+
+        self._predict_step = tf.function(predict_step, autograph=False)
 
     def fit(
         self, train: ExampleReader, selection: ExampleReader, start: Callable[[], None] | None = None

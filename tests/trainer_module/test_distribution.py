@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
-from trainer_module.described_tpu import described_tpu_strategy
 
+from trainer_module.described_tpu import described_tpu_strategy
 from trainer_module.distribution import (
     dense_options,
     distribute,
