@@ -1,6 +1,6 @@
 """From an experiment and the sizes of its tables to models: one to train, one to serve."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -8,6 +8,7 @@ import tensorflow as tf
 from trainer_module.distribution import dense_options, replica_batch_size
 from trainer_module.embeddings import embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
+from trainer_module.export.restore import await_values
 from trainer_module.features import FeatureSpec
 from trainer_module.models.rating import build_rating_model
 from trainer_module.optimizers import SplitOptimizer
@@ -54,8 +55,13 @@ class Blueprint:
         return model, optimizer
 
     def for_serving(self) -> tf.keras.Model:
-        """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
-        configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
+        """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
+        configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         return build_rating_model(
             self.experiment.model, self.spec, configs, embedding_layer(configs), self.rating_range
         )
+
+    def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
+        """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
+        configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
+        return embedding_layer(await_values({name: configs[name] for name in features}))

@@ -1,0 +1,219 @@
+"""The three ways from a trained model to a SavedModel, and the choice between them."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.blueprint import Blueprint
+from trainer_module.embeddings import Features
+from trainer_module.export.config import ExportConfig, Route
+from trainer_module.export.forecast import Forecast, slot_bytes, subset_tables, table_bytes
+from trainer_module.export.memory import PeakMemory, available_bytes, resident_bytes
+from trainer_module.export.restore import restore_copy, restore_tables
+from trainer_module.export.serving import (
+    BY_COLUMN,
+    EMBED,
+    OUTPUT_NAME,
+    columns_of,
+    look_up_on_cpu,
+    save,
+    tables_of,
+)
+from trainer_module.inputs import ExampleReader, ModelInputs
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+        model: The training model, restored from `checkpoint` just before, so that the host's copies of tables in an
+            embedding engine are current. Its `embedding` is the layer with the tables; its `predict_from` answers
+            from their rows.
+        strategy: Under which it was made.
+        checkpoint: Path prefix of its weights.
+    """
+
+    model: tf.keras.Model
+    strategy: tf.distribute.Strategy
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export took.
+
+    Attributes:
+        route: Taken.
+        table_bytes: Of the exported tables.
+        resident_bytes: Of the process before.
+        forecast_bytes: Largest resident memory that was forecast.
+        peak_bytes: Largest resident memory that was measured; None where the kernel does not tell.
+        seconds: Wall clock.
+    """
+
+    route: Route
+    table_bytes: int
+    resident_bytes: int
+    forecast_bytes: int
+    peak_bytes: int | None
+    seconds: float
+
+
+def export(
+    config: ExportConfig,
+    blueprint: Blueprint,
+    trained: Trained,
+    model_inputs: ModelInputs,
+    features: Features,
+    directory: str,
+) -> ExportReport:
+    """Writes a SavedModel by the configured route.
+
+    Args:
+        config: Route, and the features of a subset.
+        blueprint: Builds the copy.
+        trained: What is exported.
+        model_inputs: Raw columns to model inputs.
+        features: One batch of model inputs.
+        directory: Where to write.
+
+    Raises:
+        ModelError: The copy could not be proved restored, or the training layer's tables cannot be read on a CPU.
+        ConfigError: A feature of the subset is unknown.
+    """
+    forecast = make_forecast(config, blueprint)
+    route = forecast.choose(config)
+    _log.info(forecast.describe(route))
+    started = time.monotonic()
+    with PeakMemory() as memory:
+        if route == "checkpoint":
+            from_checkpoint(blueprint, trained.checkpoint, model_inputs, features, directory)
+        elif route == "direct":
+            from_training(blueprint, trained, model_inputs, directory)
+        else:
+            subset(config.features, blueprint, trained.checkpoint, model_inputs, directory)
+    seconds = time.monotonic() - started
+    measured = "not measured" if memory.peak_bytes is None else f"{memory.peak_bytes / 1e9:.2f} GB"
+    _log.info("exported to %s in %.1f s; peak memory %s", directory, seconds, measured)
+    return ExportReport(
+        route=route,
+        table_bytes=forecast.table_bytes,
+        resident_bytes=forecast.resident_bytes,
+        forecast_bytes=forecast.peak_bytes(route),
+        peak_bytes=memory.peak_bytes,
+        seconds=seconds,
+    )
+
+
+def make_forecast(config: ExportConfig, blueprint: Blueprint) -> Forecast:
+    """What an export would take in this process, now."""
+    spec, experiment = blueprint.spec, blueprint.experiment
+    tables = table_bytes(spec, blueprint.rows, experiment.embeddings)
+    exported = subset_tables(spec, config.features) if config.route == "subset" else set(tables)
+    return Forecast(
+        table_bytes=sum(tables[name] for name in exported),
+        slot_bytes=slot_bytes(spec, tables, experiment.training),
+        resident_bytes=resident_bytes(),
+        available_bytes=available_bytes(),
+    )
+
+
+def from_checkpoint(
+    blueprint: Blueprint, checkpoint: str, model_inputs: ModelInputs, features: Features, directory: str
+) -> None:
+    """Route `checkpoint`: a copy in the default scope, without optimizer slots, restored and proved."""
+    copy = blueprint.for_serving()
+    restore_copy(copy, checkpoint, features)
+    columns = blueprint.spec.inputs
+    tables = tables_of(copy.embedding, columns)
+    save(lambda inputs: {OUTPUT_NAME: copy(inputs)}, tables, _other_variables(copy), model_inputs, columns, directory)
+
+
+def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInputs, directory: str) -> None:
+    """Route `direct`: the training model's own variables, under its strategy; lookups by `serving_config`."""
+    model, spec = trained.model, blueprint.spec
+    layer = model.embedding
+
+    def answer(inputs: Features) -> dict[str, tf.Tensor]:
+        return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(layer, spec.categorical, inputs), inputs)}
+
+    with trained.strategy.scope():
+        tables = tables_of(layer, spec.inputs)
+        save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory)
+
+
+def subset(
+    features: tuple[str, ...], blueprint: Blueprint, checkpoint: str, model_inputs: ModelInputs, directory: str
+) -> None:
+    """Route `subset`: embeddings of some columns, by name, from their tables alone.
+
+    The second signature is called `embed`; outputs are `[batch, dim]`, or `[batch, length, dim]` for sequences.
+    """
+    columns = columns_of(blueprint.spec, features)
+    layer = blueprint.embedding_for_serving(features)
+    restore_tables(layer, checkpoint)
+    tables = tables_of(layer, columns)
+    save(
+        lambda inputs: embeddings(layer, blueprint, features, inputs),
+        tables,
+        [],
+        model_inputs,
+        columns,
+        directory,
+        EMBED,
+    )
+
+
+def expected_answers(
+    config: ExportConfig,
+    blueprint: Blueprint,
+    trained: Trained,
+    predict: Callable[[ExampleReader, int], np.ndarray],
+    sample: ExampleReader,
+) -> dict[str, np.ndarray]:
+    """What the training model answers to the parity sample, by output name.
+
+    Args:
+        config: A subset is answered from the tables of the training model, all else by `predict`.
+        blueprint: Gives the columns.
+        trained: The training model.
+        predict: Its predictions, under its strategy, for the first so many examples.
+        sample: The examples.
+    """
+    if config.route != "subset":
+        return {OUTPUT_NAME: predict(sample, sample.num_examples)}
+    inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
+    answers = embeddings(trained.model.embedding, blueprint, config.features, inputs)
+    return {name: answer.numpy() for name, answer in answers.items()}
+
+
+def signature(config: ExportConfig) -> str:
+    """Name of the exported signature that takes one tensor per column."""
+    return EMBED if config.route == "subset" else BY_COLUMN
+
+
+def embeddings(
+    layer: tf.keras.layers.Layer, blueprint: Blueprint, features: tuple[str, ...], inputs: Features
+) -> dict[str, tf.Tensor]:
+    """What the `subset` route serves: per column `[batch, dim]`, or `[batch, length, dim]` for sequences."""
+    columns = [column for column in blueprint.spec.categorical if column.name in features]
+    looked_up = look_up_on_cpu(layer, columns, inputs)
+    return {
+        column.name: looked_up[column.name]
+        if column.max_sequence_length
+        else tf.reshape(looked_up[column.name], [-1, looked_up[column.name].shape[-1]])
+        for column in columns
+    }
+
+
+def _other_variables(model: tf.keras.Model) -> list[tf.Variable]:
+    """All variables of a model that do not belong to its embedding layer."""
+    embedding = {id(variable) for variable in model.embedding.variables}
+    return [variable for variable in model.variables if id(variable) not in embedding]
