@@ -109,7 +109,7 @@ def test_the_tolerance_is_the_trainers(tmp_path):
 
 def test_the_files_are_those_that_the_trainer_writes():
     theirs = parity.EXAMPLES_FILE, parity.EXPECTED_FILE, parity.FACTS_FILE
-    assert (script.EXAMPLES_FILE, script.EXPECTED_FILE, script.FACTS_FILE) == theirs
+    assert theirs == (script.EXAMPLES_FILE, script.EXPECTED_FILE, script.FACTS_FILE)
 
 
 def test_an_operation_of_a_tpu_is_refused_wherever_it_stands(tmp_path):
@@ -121,7 +121,7 @@ def test_an_operation_of_a_tpu_is_refused_wherever_it_stands(tmp_path):
 
     module.lookup = tf.function(lookup, input_signature=[tf.TensorSpec([2])])
     model_dir, _ = save(tmp_path, module)
-    with pytest.raises(VerificationError, match="of function __inference_lookup.* TPU operation TPUReplicatedInput"):
+    with pytest.raises(VerificationError, match=r"of function __inference_lookup.* TPU operation TPUReplicatedInput"):
         check_contents(model_dir)
 
 
@@ -146,7 +146,7 @@ def test_an_optimizer_in_the_model_is_refused(tmp_path):
     module.table = tf.Variable(tf.zeros([2, 3]), name="user")
     module.optimizer = tf.keras.optimizers.legacy.Adam()
     module.optimizer.apply_gradients([(tf.ones([2, 3]), module.table)])
-    with pytest.raises(VerificationError, match="optimizer slots, which serving does not need: .*user/m"):
+    with pytest.raises(VerificationError, match=r"optimizer slots, which serving does not need: .*user/m"):
         check_contents(save(tmp_path, module)[0])
 
 

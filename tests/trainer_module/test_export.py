@@ -44,7 +44,7 @@ def trained(request, blueprint, one_batch, tmp_path_factory) -> Trained:
         optimizer.make_slots(model.trainable_variables, trainable_tables(model.embedding))
     directory = tmp_path_factory.mktemp("checkpoint")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(directory / "trained"))
-    return Trained(model, strategy, checkpoint)
+    return Trained(checkpoint, model, strategy)
 
 
 def tables(layer) -> dict[str, np.ndarray]:
@@ -69,7 +69,7 @@ def test_every_route_answers_as_the_training_model(config, world, blueprint, tra
         features = reader.features(tf.constant(reader.head(count)))
         return trained.strategy.run(tf.function(trained.model), args=(features,)).numpy()
 
-    answers = routes.expected_answers(config, blueprint, trained, predict, sample)
+    answers = routes.expected_answers(config, blueprint, trained.model, predict, sample)
     parity.save_expected(sample_dir, answers, "float32", routes.signature(config))
     report = export(config, blueprint, trained, world.model_inputs, one_batch, model_dir)
     for name in ("tensorflow_recommenders", "tfx"):
@@ -152,7 +152,7 @@ def test_a_subset_whose_table_is_missing_is_refused_by_name(blueprint, trained, 
     checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=blueprint.embedding_for_serving(["user"])))
     checkpoint.model.embedding.embedding_tables  # noqa: B018 (makes the table)
     prefix = checkpoint.write(str(tmp_path / "users"))
-    with pytest.raises(ModelError, match="embedding table 'item'.*it holds model/embedding/_tpu_embedding/user"):
+    with pytest.raises(ModelError, match=r"embedding table 'item'.*it holds model/embedding/_tpu_embedding/user"):
         restore.restore_tables(blueprint.embedding_for_serving(["item"]), prefix)
 
 
@@ -172,6 +172,11 @@ def test_sequences_are_cut_and_filled_up_in_a_subset(world, tmp_path):
     expected = [[table[ids[tag]] for tag in "abc"], [table[ids["c"]], zero, zero]]
     np.testing.assert_array_equal(answer, expected)
     assert embed(tags=tf.constant([], tf.string, shape=[0, 1]))["tags"].shape == (0, 3, 2)
+
+
+def test_without_a_training_model_nothing_is_exported_directly(world, blueprint, trained, one_batch, tmp_path):
+    with pytest.raises(ModelError, match="does not live in this process; take checkpoint"):
+        export(ExportConfig(route="direct"), blueprint, Trained(trained.checkpoint), world.model_inputs, one_batch, "")
 
 
 def test_stacked_tables_are_refused_by_name(blueprint):

@@ -34,9 +34,10 @@ def test_the_copy_is_chosen_if_it_fits():
     need = WORKING_BYTES + 5_000
     fits, too_large = (Forecast(5_000, 10_000, 700, available) for available in (need, need - 1))
     auto = ExportConfig()
-    assert fits.choose(auto) == "checkpoint"
-    assert too_large.choose(auto) == "direct"
-    assert too_large.choose(ExportConfig(route="checkpoint")) == "checkpoint"
+    assert fits.choose(auto, model_lives_here=True) == "checkpoint"
+    assert too_large.choose(auto, model_lives_here=True) == "direct"
+    assert too_large.choose(auto, model_lives_here=False) == "checkpoint"
+    assert too_large.choose(ExportConfig(route="checkpoint"), model_lives_here=True) == "checkpoint"
     assert fits.peak_bytes("checkpoint") - fits.peak_bytes("direct") == 5_000
     assert fits.peak_bytes("direct") == 700 + WORKING_BYTES
 

@@ -58,11 +58,18 @@ class Forecast:
         """Largest resident memory on a route: a copy adds its tables, one after the other; `direct` adds none."""
         return self.resident_bytes + self._growth(route)
 
-    def choose(self, config: ExportConfig) -> Route:
-        """The configured route; for `auto` the copy if it fits, since it needs neither strategy nor accelerator."""
+    def choose(self, config: ExportConfig, model_lives_here: bool) -> Route:
+        """The configured route; for `auto` the copy if it fits or nothing else is possible.
+
+        The copy is preferred since it needs neither strategy nor accelerator and computes in float32.
+
+        Args:
+            config: Says which.
+            model_lives_here: Whether this process holds the training model, which alone can be exported directly.
+        """
         if config.route != "auto":
             return config.route
-        return "checkpoint" if self._growth("checkpoint") <= self.available_bytes else "direct"
+        return "direct" if model_lives_here and self._growth("checkpoint") > self.available_bytes else "checkpoint"
 
     def describe(self, route: Route) -> str:
         """One line for the log."""

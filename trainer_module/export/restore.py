@@ -70,7 +70,9 @@ def prove_tables(layer: tf.keras.layers.Layer, checkpoint: str) -> None:
     """Reads all tables, a slice at a time, and raises a `ModelError` if one holds a number that is not finite."""
     for config, table in layer.embedding_tables.items():
         for start in range(0, table.shape[0], _ROWS_AT_ONCE):
-            finite = tf.reduce_all(tf.math.is_finite(table[start : start + _ROWS_AT_ONCE]), axis=1)
+            # A sparse read: once a variable has been looked up in, TensorFlow copies the whole of it for a dense one.
+            rows = table.sparse_read(tf.range(start, min(start + _ROWS_AT_ONCE, table.shape[0])))
+            finite = tf.reduce_all(tf.math.is_finite(rows), axis=1)
             if not tf.reduce_all(finite):
                 row = start + int(tf.where(~finite)[0, 0])
                 raise ModelError(

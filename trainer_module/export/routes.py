@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.embeddings import Features
+from trainer_module.errors import ModelError
 from trainer_module.export.config import ExportConfig, Route
 from trainer_module.export.forecast import Forecast, slot_bytes, subset_tables, table_bytes
 from trainer_module.export.memory import PeakMemory, available_bytes, resident_bytes
@@ -33,16 +34,16 @@ class Trained:
     """What training leaves.
 
     Attributes:
-        model: The training model, restored from `checkpoint` just before, so that the host's copies of tables in an
-            embedding engine are current. Its `embedding` is the layer with the tables; its `predict_from` answers
-            from their rows.
+        checkpoint: Path prefix of the weights.
+        model: The training model, if it lives in this process, restored from `checkpoint` just before, so that the
+            host's copies of tables in an embedding engine are current. Its `embedding` is the layer with the tables;
+            its `predict_from` answers from their rows.
         strategy: Under which it was made.
-        checkpoint: Path prefix of its weights.
     """
 
-    model: tf.keras.Model
-    strategy: tf.distribute.Strategy
     checkpoint: str
+    model: tf.keras.Model | None = None
+    strategy: tf.distribute.Strategy | None = None
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,12 @@ def export(
         directory: Where to write.
 
     Raises:
-        ModelError: The copy could not be proved restored, or the training layer's tables cannot be read on a CPU.
+        ModelError: The copy could not be proved restored, or there is no training model to be exported directly, or
+            its tables cannot be read on a CPU.
         ConfigError: A feature of the subset is unknown.
     """
     forecast = make_forecast(config, blueprint)
-    route = forecast.choose(config)
+    route = forecast.choose(config, model_lives_here=trained.model is not None)
     _log.info(forecast.describe(route))
     started = time.monotonic()
     with PeakMemory() as memory:
@@ -138,13 +140,17 @@ def from_checkpoint(
 
 def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInputs, directory: str) -> None:
     """Route `direct`: the training model's own variables, under its strategy; lookups by `serving_config`."""
-    model, spec = trained.model, blueprint.spec
+    model, strategy, spec = trained.model, trained.strategy, blueprint.spec
+    if model is None or strategy is None:
+        raise ModelError(
+            "export.route direct saves the training model itself, which does not live in this process; take checkpoint"
+        )
     layer = model.embedding
 
     def answer(inputs: Features) -> dict[str, tf.Tensor]:
         return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(layer, spec.categorical, inputs), inputs)}
 
-    with trained.strategy.scope():
+    with strategy.scope():
         tables = tables_of(layer, spec.inputs)
         save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory)
 
@@ -174,7 +180,7 @@ def subset(
 def expected_answers(
     config: ExportConfig,
     blueprint: Blueprint,
-    trained: Trained,
+    model: tf.keras.Model,
     predict: Callable[[ExampleReader, int], np.ndarray],
     sample: ExampleReader,
 ) -> dict[str, np.ndarray]:
@@ -183,14 +189,14 @@ def expected_answers(
     Args:
         config: A subset is answered from the tables of the training model, all else by `predict`.
         blueprint: Gives the columns.
-        trained: The training model.
+        model: The training model.
         predict: Its predictions, under its strategy, for the first so many examples.
         sample: The examples.
     """
     if config.route != "subset":
         return {OUTPUT_NAME: predict(sample, sample.num_examples)}
     inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
-    answers = embeddings(trained.model.embedding, blueprint, config.features, inputs)
+    answers = embeddings(model.embedding, blueprint, config.features, inputs)
     return {name: answer.numpy() for name, answer in answers.items()}
 
 
