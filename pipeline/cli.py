@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from trainer_module.errors import RecspanError
+from trainer_module.errors import ConfigError, Preempted, RecspanError
 
 FAILED = 1
 NOT_PUSHED = 3
+# EX_TEMPFAIL of sysexits.h: try again.
+PREEMPTED = 75
 
 app = typer.Typer(
     help="Recommenders with large embedding tables, from raw ratings to a pushed model.",
@@ -41,7 +43,8 @@ Assignments = Annotated[
 
 
 def main() -> None:
-    """Runs the command line; a failure that the user can mend prints its message and exits with 1."""
+    """Runs the command line; a failure that the user can mend prints its message and exits with 1, or 75 if the same
+    command will go on from where it was asked to stop."""
     try:
         app()
     except RecspanError as error:
@@ -50,7 +53,7 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print("[bold red]error:[/bold red]", end=" ")
         console.print(str(error), markup=False)
-        sys.exit(FAILED)
+        sys.exit(PREEMPTED if isinstance(error, Preempted) else FAILED)
 
 
 @app.command()
@@ -82,6 +85,34 @@ def predict(
         answer = predict_rating(model or last_pushed(root), user, item, data_dir)
     typer.echo(f"user {user}, item {item} ({answer.title}): {answer.rating:.2f}")
     typer.echo(f"model: {answer.model}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile = None,
+    tpu: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Slice, as in v4-8; may be repeated.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Tables that have no data yet: a YAML file, or the name criteo-1tb.")
+    ] = None,
+    subset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="Held by the export route `subset`; the largest table if not given."),
+    ] = None,
+    assignments: Assignments = None,
+    root: Root = Path("runs"),
+    transform_graph: Annotated[
+        Path | None, typer.Option(help="Where the rows are counted; the newest one below --root if not given.")
+    ] = None,
+) -> None:
+    """Show where embedding tables go on TPU slices, what they need and whether they fit."""
+    from pipeline.config import parse_assignments
+    from pipeline.planning import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+
+    if tables and (config or transform_graph):
+        raise ConfigError("--tables has rows of its own; give it without --config and --transform-graph")
+    slices, overrides = parse_slices(tpu or []), parse_assignments(assignments or [])
+    planned = from_table_set(tables, overrides) if tables else from_experiment(config, overrides, root, transform_graph)
+    print_plans(planned, slices, subset or [], plan_console())
 
 
 @data_app.command()

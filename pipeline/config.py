@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -15,6 +15,8 @@ from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
 from trainer_module.frozen import Frozen
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ValidationConfig(Frozen):
@@ -122,14 +124,29 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
     overrides = overrides or {}
-    tree = _read(file or _preset(overrides.get("data.dataset", MOVIELENS_100K.name)))
+    source = file or _preset(overrides.get("data.dataset", MOVIELENS_100K.name))
+    return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
+
+
+def read_settings(model: type[Settings], file: Path, overrides: Mapping[str, Any], where: str) -> Settings:
+    """Reads settings of any kind from YAML and applies overrides.
+
+    Args:
+        model: What the file describes.
+        file: YAML.
+        overrides: Values by dotted key.
+        where: Begins every line of an error.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
+    """
+    tree = _read(file)
     for key, value in overrides.items():
         _assign(tree, key, value)
     try:
-        return PipelineConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        where = f"{file}: " if file else ""
-        raise ConfigError("\n".join(f"{where}{_explain(detail)}" for detail in error.errors())) from None
+        raise ConfigError("\n".join(f"{where}{_explain(model, detail)}" for detail in error.errors())) from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -177,13 +194,13 @@ def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def _explain(detail: Any) -> str:
+def _explain(model: type[BaseModel], detail: Any) -> str:
     """One line for one pydantic error."""
-    *sections, key = _known_path(PipelineConfig, detail["loc"])
+    *sections, key = _known_path(model, detail["loc"])
     name = ".".join([*sections, key])
     if detail["type"] != "extra_forbidden":
         return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
-    known = _keys_of(PipelineConfig, sections)
+    known = _keys_of(model, sections)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"{name}: unknown key. Did you mean {'.'.join([*sections, near[0]])}? Known: {', '.join(known)}"
 

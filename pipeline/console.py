@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 _PRODUCT_LOGGERS = ("trainer_module", "components", "pipeline")
+# Says the same thing again and again, with other numbers.
+_PROGRESS_LOGGER = "trainer_module.progress"
 
 
 class ComponentProgress:
@@ -20,6 +22,7 @@ class ComponentProgress:
     def __init__(self, console: Console):
         self.current: str | None = None
         self._console = console
+        self._messages = ProgressMessages(self)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -30,10 +33,12 @@ class ComponentProgress:
         )
 
     def __enter__(self) -> "ComponentProgress":
+        logging.getLogger(_PROGRESS_LOGGER).addHandler(self._messages)
         self._progress.start()
         return self
 
     def __exit__(self, *_) -> None:
+        logging.getLogger(_PROGRESS_LOGGER).removeHandler(self._messages)
         self._progress.stop()
 
     def started(self, component: str) -> None:
@@ -49,6 +54,11 @@ class ComponentProgress:
         how = "cached" if cached else f"{seconds:.1f} s"
         self._console.print(f"[green]✓[/green] {component} [dim]{how}[/dim]", highlight=False)
 
+    def progressed(self, message: str) -> None:
+        """Shows how far the current component is, in the place of what it showed before."""
+        for task in self._progress.task_ids:
+            self._progress.update(task, description=f"{self.current}: {message}")
+
     def _clear(self) -> None:
         for task in self._progress.task_ids:
             self._progress.remove_task(task)
@@ -61,9 +71,23 @@ class ProductMessages(logging.Handler):
         super().__init__(logging.INFO)
         self._console = console
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name != _PROGRESS_LOGGER
+
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
         self._console.print(f"    {record.getMessage()}", style=style, markup=False, highlight=False)
+
+
+class ProgressMessages(logging.Handler):
+    """Hands lines of progress to whoever shows the last one only."""
+
+    def __init__(self, progress: ComponentProgress):
+        super().__init__(logging.INFO)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.progressed(record.getMessage())
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Blueprint:
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, embeddings.pipelining),
+                embedding_layer(configs, embeddings),
                 self.rating_range,
                 mean_label,
                 dense_options(training, strategy),
@@ -58,7 +58,11 @@ class Blueprint:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         return build_rating_model(
-            self.experiment.model, self.spec, configs, embedding_layer(configs), self.rating_range
+            self.experiment.model,
+            self.spec,
+            configs,
+            embedding_layer(configs, self.experiment.embeddings),
+            self.rating_range,
         )
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:

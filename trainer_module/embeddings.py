@@ -69,14 +69,20 @@ def feature_configs(
     }
 
 
-def embedding_layer(configs: FeatureConfigs, pipelining: bool = False) -> TPUEmbedding:
+def embedding_layer(configs: FeatureConfigs, config: EmbeddingsConfig) -> TPUEmbedding:
     """The layer that looks up all columns at once; it must be called once per step.
 
     Args:
         configs: Keyed by column name, as the ids will be; their tables name their optimizers.
-        pipelining: On TPUs, look up step n + 1 while the dense part of step n runs.
+        config: Gives pipelining and the buffers of SparseCores.
     """
-    return TPUEmbedding(feature_config=configs, optimizer=None, pipeline_execution_with_tensor_core=pipelining)
+    sparse_core = tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig(**config.sparse_core.model_dump())
+    return TPUEmbedding(
+        feature_config=configs,
+        optimizer=None,
+        pipeline_execution_with_tensor_core=config.pipelining,
+        sparse_core_embedding_config=sparse_core,
+    )
 
 
 def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features) -> dict[str, tf.Tensor]:

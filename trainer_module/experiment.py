@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -48,6 +48,26 @@ class FeatureOverride(Frozen):
     validate_weights_and_indices: bool | None = None
 
 
+class SparseCoreConfig(Frozen):
+    """What only SparseCores (TPU v5p, v6e) ask; passed to `tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig`.
+
+    Buffers are laid out per stacked table; `recspan plan` prints how tables stack, and TensorFlow names a stack by its
+    tables in alphabetical order, joined by `_`.
+
+    Attributes:
+        max_ids_per_table: Ids that one SparseCore may ask another for in a step, by stack; 256 where a stack is not
+            named. More in a batch is an error, unless `allow_id_dropping`.
+        max_unique_ids_per_table: The same for distinct ids.
+        allow_id_dropping: Drop ids that do not fit instead of failing.
+        disable_table_stacking: Keep every table by itself.
+    """
+
+    max_ids_per_table: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    max_unique_ids_per_table: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    allow_id_dropping: bool = False
+    disable_table_stacking: bool = False
+
+
 class EmbeddingsConfig(Frozen):
     """The embedding tables and where they live.
 
@@ -59,6 +79,7 @@ class EmbeddingsConfig(Frozen):
         size_threshold: Under `partial`, tables of at most this many rows are replicated.
         pipelining: Look the rows of step n + 1 up while the dense part of step n runs. Faster on TPUs, but the lookups
             do not yet see the updates of the step before.
+        sparse_core: Buffers of SparseCores.
         tables: Changes to the dataset's tables, by name; a name that a feature below takes makes a new table.
         features: Changes to the dataset's categorical columns, by name. Columns that name one table share its rows.
     """
@@ -68,6 +89,7 @@ class EmbeddingsConfig(Frozen):
     placement: Literal["tpu_embedding", "partial", "replicated"] = "tpu_embedding"
     size_threshold: int = Field(default=10_000, ge=0)
     pipelining: bool = False
+    sparse_core: SparseCoreConfig = SparseCoreConfig()
     tables: dict[str, TableOverride] = {}
     features: dict[str, FeatureOverride] = {}
 
@@ -132,7 +154,7 @@ class TrainingConfig(Frozen):
     batch_size: int = Field(default=1024, ge=1)
     eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
-    patience: int = Field(default=3, ge=1)
+    patience: int = Field(default=6, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)
     steps_per_loop: int = Field(default=500, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)

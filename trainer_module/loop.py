@@ -105,7 +105,7 @@ class TrainingLoop:
                 "split; choose a smaller batch"
             )
         last_step = config.epochs * steps_per_epoch
-        evaluate_every = config.evaluate_every or steps_per_epoch
+        evaluate_every, every = config.evaluate_every or steps_per_epoch, config.checkpoint_every
         selection_batches = self._evaluation_batches(selection)
         self._make_variables(selection_batches)
         progress = self._checkpoints.resume()
@@ -136,11 +136,7 @@ class TrainingLoop:
                 evaluated = progress.step % evaluate_every == 0 or progress.step == last_step
                 if evaluated:
                     progress = self._evaluated(progress, loss, selection_batches, selection.num_examples, logs)
-                due = (
-                    evaluated
-                    if config.checkpoint_every is None
-                    else (progress.step - saved_step >= config.checkpoint_every)
-                )
+                due = evaluated if every is None else progress.step // every > saved_step // every
                 if due or preemption.requested:
                     self._checkpoints.save(progress)
                     saved_step = progress.step

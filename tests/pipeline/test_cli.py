@@ -6,6 +6,7 @@ import pytest
 VERBS = [
     [],
     ["doctor"],
+    ["plan"],
     ["predict"],
     ["data"],
     ["data", "fetch"],

@@ -51,7 +51,8 @@ def test_tables_with_one_description_share_an_optimizer(world):
 def test_every_optimizer_trains_a_table_and_has_the_slots_it_declares(world, name):
     facts = EMBEDDING_OPTIMIZERS[name]
     optimizer = SplitOptimizer.create(world.spec, TrainingConfig(embedding_optimizer=facts(learning_rate=0.1)))
-    layer = embedding_layer(feature_configs(world.spec, ROWS, EmbeddingsConfig(dim=2), optimizer.of_table))
+    config = EmbeddingsConfig(dim=2)
+    layer = embedding_layer(feature_configs(world.spec, ROWS, config, optimizer.of_table), config)
     ids = {name: tf.constant([[1], [2]]) for name in ("user", "item", "main_tag")}
     ids["tags"] = tf.sparse.from_dense([[1, 2], [0, 3]])
     with tf.GradientTape() as tape:

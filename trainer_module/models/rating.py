@@ -90,7 +90,8 @@ class RatingModel(tf.keras.Model):
         return tf.clip_by_value(head(_rows(looked_up), self._numbers(features), None), *self._rating_range)
 
     def _numbers(self, features: Features) -> list[tf.Tensor]:
-        return [features[column.name] for column in self._spec.numeric]
+        numbers = [features[column.name] for column in self._spec.numeric]
+        return numbers  # pyright: ignore[reportReturnType] (numbers are dense, only ids may be sparse)
 
 
 def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
