@@ -68,4 +68,4 @@ class Blueprint:
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
         configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
-        return embedding_layer(await_values({name: configs[name] for name in features}))
+        return embedding_layer(await_values({name: configs[name] for name in features}), self.experiment.embeddings)

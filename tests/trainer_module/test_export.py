@@ -160,7 +160,7 @@ def test_sequences_are_cut_and_filled_up_in_a_subset(world, tmp_path):
     features = {"tags": FeatureOverride(max_sequence_length=3)}
     embeddings = EMBEDDINGS.model_copy(update={"features": features})
     blueprint = world.blueprint(MODEL, TRAINING, embeddings)
-    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings))
+    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings), embeddings)
     root = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=layer))
     table = tables(layer)["tags"]
     prefix = root.write(str(tmp_path / "checkpoint"))
