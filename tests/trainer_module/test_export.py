@@ -14,7 +14,7 @@ from trainer_module.experiment import EmbeddingsConfig, FeatureOverride, RatingM
 from trainer_module.export import parity, restore, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
-from trainer_module.export.serving import look_up_on_cpu
+from trainer_module.export.serving import tables_of
 from trainer_module.inputs import ExampleReader
 
 from .conftest import rows, serialize
@@ -180,11 +180,11 @@ def test_without_a_training_model_nothing_is_exported_directly(world, blueprint,
 
 
 def test_stacked_tables_are_refused_by_name(blueprint):
-    class Stacked(tf.Module):
-        embedding_tables = {"user_item_tags": None}
-
+    layer = tf.Module()
+    layer._tpu_embedding = tf.Module()
+    layer._tpu_embedding.user_item_tags = tf.Variable(0.0)
     with pytest.raises(ModelError, match=r"\['item', 'tags', 'user'\].*\['user_item_tags'\].*export\.route to check"):
-        look_up_on_cpu(Stacked(), blueprint.spec.categorical, {})
+        tables_of(layer, blueprint.spec.inputs)
 
 
 def test_an_unknown_feature_of_a_subset_is_refused(blueprint):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,13 +145,12 @@ def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInp
         raise ModelError(
             "export.route direct saves the training model itself, which does not live in this process; take checkpoint"
         )
-    layer = model.embedding
+    tables = tables_of(model.embedding, spec.inputs)
 
     def answer(inputs: Features) -> dict[str, tf.Tensor]:
-        return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(layer, spec.categorical, inputs), inputs)}
+        return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(tables, spec, spec.categorical, inputs), inputs)}
 
     with strategy.scope():
-        tables = tables_of(layer, spec.inputs)
         save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory)
 
 
@@ -167,7 +166,7 @@ def subset(
     restore_tables(layer, checkpoint)
     tables = tables_of(layer, columns)
     save(
-        lambda inputs: embeddings(layer, blueprint, features, inputs),
+        lambda inputs: embeddings(tables, blueprint, features, inputs),
         tables,
         [],
         model_inputs,
@@ -196,7 +195,8 @@ def expected_answers(
     if config.route != "subset":
         return {OUTPUT_NAME: predict(sample, sample.num_examples)}
     inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
-    answers = embeddings(model.embedding, blueprint, config.features, inputs)
+    tables = tables_of(model.embedding, columns_of(blueprint.spec, config.features))
+    answers = embeddings(tables, blueprint, config.features, inputs)
     return {name: answer.numpy() for name, answer in answers.items()}
 
 
@@ -206,11 +206,11 @@ def signature(config: ExportConfig) -> str:
 
 
 def embeddings(
-    layer: tf.keras.layers.Layer, blueprint: Blueprint, features: tuple[str, ...], inputs: Features
+    tables: Mapping[str, tf.Variable], blueprint: Blueprint, features: tuple[str, ...], inputs: Features
 ) -> dict[str, tf.Tensor]:
     """What the `subset` route serves: per column `[batch, dim]`, or `[batch, length, dim]` for sequences."""
     columns = [column for column in blueprint.spec.categorical if column.name in features]
-    looked_up = look_up_on_cpu(layer, columns, inputs)
+    looked_up = look_up_on_cpu(tables, blueprint.spec, columns, inputs)
     return {
         column.name: looked_up[column.name]
         if column.max_sequence_length

@@ -1,6 +1,7 @@
 """The SavedModel: lookups and answers as plain TensorFlow operations on a CPU, with its signatures."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,35 +13,36 @@ from trainer_module.inputs import ModelInputs, parse_spec
 OUTPUT_NAME = "rating"
 BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
 
+TableConfig = tf.tpu.experimental.embedding.TableConfig
 RequestColumn = Categorical | Weights | Numeric
 Answer = Callable[[Features], Mapping[str, tf.Tensor]]
 
 
 def look_up_on_cpu(
-    layer: tf.keras.layers.Layer, columns: Sequence[Categorical], features: Features
+    tables: Mapping[str, tf.Variable], spec: FeatureSpec, columns: Sequence[Categorical], features: Features
 ) -> dict[str, tf.Tensor]:
-    """Embeddings of some columns from the tables of any embedding layer, also of one that trains on accelerators.
+    """Embeddings of some columns, from tables of any embedding layer, also of one that trains on accelerators.
+
+    What TensorFlow Recommenders' layer does with a `serving_config`, without the layer: under a TPU's embedding engine
+    that would read variables which a SavedModel cannot hold.
 
     Args:
-        layer: Called with a `serving_config`, it looks up on the CPU.
+        tables: By name, from `tables_of`.
+        spec: Gives the tables' combiners.
         columns: Those wanted, all or some.
         features: Ids and weights, at least of `columns`.
 
     Returns:
         Per column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
-
-    Raises:
-        ModelError: The layer keeps several tables stacked in one variable, as SparseCore does.
     """
-    tables = {getattr(table, "name", table): table for table in layer.embedding_tables}
-    if stacked := sorted({column.table for column in columns} - set(tables)):
-        raise ModelError(
-            f"embedding tables {stacked} cannot be looked up outside the accelerator: the layer stacks its tables as "
-            f"{sorted(tables)}. Set export.route to checkpoint, which takes them apart"
-        )
     configs = {
+        table.name: TableConfig(*tables[table.name].shape, combiner=table.combiner, name=table.name)
+        for table in spec.tables
+        if table.name in tables
+    }
+    serving_config = {
         column.name: FeatureConfig(
-            table=tables[column.table],
+            table=configs[column.table],
             max_sequence_length=column.max_sequence_length,
             validate_weights_and_indices=column.validate_weights_and_indices,
             name=column.name,
@@ -48,10 +50,11 @@ def look_up_on_cpu(
         for column in columns
     }
     ids = {column.name: features[column.name] for column in columns}
-    if not any(column.weights for column in columns):
-        return layer(ids, serving_config=configs)
-    weights = {column.name: column.weights and features[column.weights] for column in columns}
-    return layer(ids, weights, serving_config=configs)
+    weights = None
+    if any(column.weights for column in columns):
+        weights = {column.name: column.weights and features[column.weights] for column in columns}
+    variables = {config: tables[name] for name, config in configs.items()}
+    return tf.tpu.experimental.embedding.serving_embedding_lookup(ids, weights, variables, serving_config)
 
 
 def columns_of(spec: FeatureSpec, features: Sequence[str]) -> tuple[RequestColumn, ...]:
@@ -61,9 +64,33 @@ def columns_of(spec: FeatureSpec, features: Sequence[str]) -> tuple[RequestColum
 
 
 def tables_of(layer: tf.keras.layers.Layer, columns: Sequence[RequestColumn]) -> dict[str, tf.Variable]:
-    """The tables, by name, in which `columns` look up."""
-    wanted = {column.table for column in columns if isinstance(column, Categorical)}
-    return {config.name: table for config, table in layer.embedding_tables.items() if config.name in wanted}
+    """The tables, by name, in which `columns` look up; of an embedding engine, the copies that the host keeps.
+
+    Raises:
+        ModelError: The layer keeps several tables stacked in one variable, as SparseCore does, or one table in several
+            variables, as the engine of a TPU with several hosts does.
+    """
+    wanted = sorted({column.table for column in columns if isinstance(column, Categorical)})
+    children = tf.train.TrackableView(layer).children(layer._tpu_embedding)
+    if stacked := [name for name in wanted if name not in children]:
+        raise ModelError(
+            f"embedding tables {stacked} cannot be looked up outside the accelerator: the layer stacks its tables as "
+            f"{sorted(children)}. Set export.route to checkpoint, which takes them apart"
+        )
+    return {name: _whole(name, children[name]) for name in wanted}
+
+
+def _whole(name: str, table: Any) -> tf.Variable:
+    """A table as one variable; an embedding engine divides it by hosts."""
+    if isinstance(table, tf.Variable):
+        return table
+    # A SavedModel with TensorFlow's divided variable cannot be loaded, one with its only part can.
+    if len(table.variables) > 1:
+        raise ModelError(
+            f"embedding table {name} lies on {len(table.variables)} hosts and cannot be saved from here as one; set "
+            "export.route to checkpoint"
+        )
+    return table.variables[0]
 
 
 def save(
