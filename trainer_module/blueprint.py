@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from trainer_module.distribution import dense_options, replica_batch_size
-from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.embeddings import FeatureConfigs, embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
 from trainer_module.export.restore import await_values
 from trainer_module.features import FeatureSpec
@@ -57,15 +57,14 @@ class Blueprint:
     def for_serving(self) -> tf.keras.Model:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
-        return build_rating_model(
-            self.experiment.model,
-            self.spec,
-            configs,
-            embedding_layer(configs, self.experiment.embeddings),
-            self.rating_range,
-        )
+        layer = self._layer_for_serving(configs)
+        return build_rating_model(self.experiment.model, self.spec, configs, layer, self.rating_range)
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
         configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
-        return embedding_layer(await_values({name: configs[name] for name in features}), self.experiment.embeddings)
+        return self._layer_for_serving(await_values({name: configs[name] for name in features}))
+
+    def _layer_for_serving(self, configs: FeatureConfigs) -> tf.keras.layers.Layer:
+        # On a CPU all tables are alike; undivided, each is made from its value in the checkpoint as soon as it is made.
+        return embedding_layer(configs, self.experiment.embeddings.model_copy(update={"placement": "tpu_embedding"}))
