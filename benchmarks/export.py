@@ -19,7 +19,6 @@ import tensorflow as tf
 import typer
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.embeddings import trainable_tables
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export, make_forecast
@@ -100,14 +99,14 @@ def _train(blueprint: Blueprint, features: dict[str, tf.Tensor], checkpoint: str
     model, optimizer = blueprint.for_training(strategy, 3.0)
     strategy.run(tf.function(model), args=(features,))
     with strategy.scope():
-        optimizer.make_slots(model.trainable_variables, trainable_tables(model.embedding))
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
 
     @tf.function
     def step() -> None:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(model.per_example_loss(features, tf.constant([1.0, 5.0]), tf.constant([0, 0])))
         variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables, trainable_tables(model.embedding))
+        optimizer.apply(tape.gradient(loss, variables), variables, model.embedding.trainable_tables)
 
     # A sparse update makes TensorFlow copy a table for every later dense read, which is part of what is measured.
     strategy.run(step)

@@ -61,7 +61,7 @@ def test_tensorflow_recommenders_is_imported_in_one_place():
         for file in (PROJECT / room).rglob("*.py")
         if "import tensorflow_recommenders" in file.read_text() or "from tensorflow_recommenders" in file.read_text()
     }
-    assert importing == {"trainer_module/embeddings.py", "trainer_module/placement.py"}
+    assert importing == {"trainer_module/placement.py"}
 
 
 def test_no_text_file_names_a_home_directory():

@@ -47,7 +47,7 @@ class Blueprint:
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, embeddings),
+                embedding_layer(configs, self.spec, embeddings),
                 self.rating_range,
                 mean_label,
                 dense_options(training, strategy),
@@ -67,4 +67,5 @@ class Blueprint:
 
     def _layer_for_serving(self, configs: FeatureConfigs) -> tf.keras.layers.Layer:
         # On a CPU all tables are alike; undivided, each is made from its value in the checkpoint as soon as it is made.
-        return embedding_layer(configs, self.experiment.embeddings.model_copy(update={"placement": "tpu_embedding"}))
+        undivided = self.experiment.embeddings.model_copy(update={"placement": "tpu_embedding"})
+        return embedding_layer(configs, self.spec, undivided)

@@ -46,6 +46,7 @@ class FeatureOverride(Frozen):
     max_sequence_length: int | None = Field(default=None, ge=0)
     output_shape: tuple[int, ...] | None = None
     validate_weights_and_indices: bool | None = None
+    bag_width: int | None = Field(default=None, ge=1)
 
 
 class SparseCoreConfig(Frozen):

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from trainer_module.checkpoints import Checkpoints, Progress
 from trainer_module.distribution import distribute, evaluation_batch_size
-from trainer_module.embeddings import trainable_tables
 from trainer_module.errors import ModelError, Preempted
 from trainer_module.experiment import TrainingConfig
 from trainer_module.inputs import ExampleReader
@@ -180,7 +179,7 @@ class TrainingLoop:
         features, _, _ = next(iter(batches))
         self._predict_step(features)
         with self._strategy.scope():
-            self._optimizer.make_slots(self._model.trainable_variables, trainable_tables(self._model.embedding))
+            self._optimizer.make_slots(self._model.trainable_variables, self._model.embedding.trainable_tables)
 
     def _timed_steps(self, batches, num_steps: int, saved_step: int, clock: "_Clock") -> tuple[float, float]:
         """Takes `num_steps` steps; returns their mean loss and the percentage of time spent waiting for batches."""
@@ -199,7 +198,7 @@ class TrainingLoop:
     def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
         """Evaluates, and keeps the weights if they are the best so far."""
         metrics = self._evaluate(batches, num_examples)
-        logs.evaluation(progress.step, metrics, trainable_tables(self._model.embedding))
+        logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
         improved = not progress.best_step or metrics["rmse"] < progress.best_metrics["rmse"]
         _log.info(
             "step %d: loss %.4f, selection RMSE %.4f%s",
@@ -253,7 +252,7 @@ class TrainingLoop:
             loss = tf.reduce_sum(losses) / self._config.batch_size
         variables = self._model.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self._optimizer.apply(gradients, variables, trainable_tables(self._model.embedding))
+        self._optimizer.apply(gradients, variables, self._model.embedding.trainable_tables)
         return loss
 
     def _step_seed(self) -> tf.Tensor:

@@ -15,6 +15,7 @@ from trainer_module.tpu_optimizers import KerasOptimizer, tpu_optimizer
 
 FeatureConfig: TypeAlias = tf.tpu.experimental.embedding.FeatureConfig
 TableConfig: TypeAlias = tf.tpu.experimental.embedding.TableConfig
+SparseCoreEmbeddingConfig: TypeAlias = tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig
 Placement = Literal["tpu_embedding", "partial", "replicated"]
 Ids = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
@@ -38,7 +39,9 @@ class PlacedEmbedding(tf.keras.layers.Layer):
 
     Off TPUs every table is an ordinary variable and placement changes nothing. Under a `TPUStrategy` the sharded tables
     live in the TPU's embedding engine, which updates them while the gradient is computed, and the replicated ones are
-    variables of every replica, which the caller's optimizer updates like dense weights (`trainable_tables`).
+    variables of every replica, which the caller's optimizer updates like dense weights (`trainable_tables`). Their
+    gradients are dense there: what an optimizer does to rows without a gradient, such as letting momentum run on, it
+    does to all. TPUs without an engine hold no shards: every table is replicated.
 
     Checkpoints: a table is saved as `_tpu_embedding/<table name>` below this layer, whatever the placement, which is
     also where TensorFlow Recommenders' own `TPUEmbedding` keeps it, and slots belong to the Keras optimizer. Off TPUs
@@ -53,6 +56,7 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         size_threshold: int = 10_000,
         pipelining: bool = False,
         bag_widths: Mapping[str, int] | None = None,
+        sparse_core: SparseCoreEmbeddingConfig | None = None,
     ):
         """Sorts the tables by placement; variables are made in the first call.
 
@@ -65,6 +69,7 @@ class PlacedEmbedding(tf.keras.layers.Layer):
             bag_widths: Largest number of ids per example, by feature. Only bags that are looked up in a replicated
                 table on a TPU need it, since a TPU program has fixed shapes, and only if the ids come without a static
                 width. An example with more ids stops the program.
+            sparse_core: Buffers of SparseCores; None takes TensorFlow's.
         """
         super().__init__()
         self._features = tuple(feature_config)
@@ -78,7 +83,7 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         sharded = {name: feature for name, feature in feature_config.items() if name not in replicated}
         # Checkpoints see one object that holds the tables, as they would without placement. It is a half's own, since
         # the engine hangs its callbacks there.
-        self._sharded = self._no_dependency(_Tables(sharded, pipelining) if sharded else None)
+        self._sharded = self._no_dependency(_Tables(sharded, pipelining, sparse_core) if sharded else None)
         self._replicated = self._no_dependency(
             _ReplicatedTables(replicated, dict(bag_widths or {})) if replicated else None
         )
@@ -88,10 +93,10 @@ class PlacedEmbedding(tf.keras.layers.Layer):
     def embedding_tables(self) -> dict[TableConfig | str, tf.Variable]:
         """All tables, by the `TableConfig` that the caller gave.
 
-        On a SparseCore (TPU v5 and later) the sharded ones are stacked, and keyed by the names of the stacks.
+        On SparseCores the sharded ones are stacked, and keyed by the names of the stacks.
 
         Raises:
-            RuntimeError: Some are in the embedding engine of a TPU before v5, whose variables are stale.
+            RuntimeError: Some are in the engine of older TPUs, beside which the variables are stale.
         """
         return {table: variable for half in self._halves for table, variable in half.embedding_tables.items()}
 
@@ -192,6 +197,7 @@ class _Tables(TPUEmbedding):
         self,
         feature_config: Mapping[str, FeatureConfig],
         pipelining: bool = False,
+        sparse_core: SparseCoreEmbeddingConfig | None = None,
         embedding_feature: tf.tpu.experimental.HardwareFeature.EmbeddingFeature | None = None,
     ):
         bare = {feature.table: _without_optimizer(feature.table) for feature in feature_config.values()}
@@ -201,6 +207,7 @@ class _Tables(TPUEmbedding):
             optimizer=None,
             pipeline_execution_with_tensor_core=pipelining,
             embedding_feature=embedding_feature,
+            sparse_core_embedding_config=sparse_core,
         )
         self.features = tuple(feature_config)
 

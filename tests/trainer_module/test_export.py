@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from components.pusher.verify import verify
-from trainer_module.embeddings import embedding_layer, feature_configs, trainable_tables
+from trainer_module.embeddings import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.experiment import EmbeddingsConfig, FeatureOverride, RatingModelConfig, TrainingConfig
 from trainer_module.export import parity, restore, routes
@@ -20,7 +20,10 @@ from trainer_module.inputs import ExampleReader
 from .conftest import rows, serialize
 
 MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
-EMBEDDINGS = EmbeddingsConfig(dim=2, initializer={"name": "uniform", "limit": 1.0})
+# The user table has more rows than the threshold, the others have fewer.
+EMBEDDINGS = EmbeddingsConfig(
+    dim=2, initializer={"name": "uniform", "limit": 1.0}, placement="partial", size_threshold=15
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def trained(request, blueprint, one_batch, tmp_path_factory) -> Trained:
     model, optimizer = blueprint.for_training(strategy, 2.5)
     strategy.run(tf.function(model), args=(one_batch,))
     with strategy.scope():
-        optimizer.make_slots(model.trainable_variables, trainable_tables(model.embedding))
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
     directory = tmp_path_factory.mktemp("checkpoint")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(directory / "trained"))
     return Trained(checkpoint, model, strategy)
@@ -160,7 +163,7 @@ def test_sequences_are_cut_and_filled_up_in_a_subset(world, tmp_path):
     features = {"tags": FeatureOverride(max_sequence_length=3)}
     embeddings = EMBEDDINGS.model_copy(update={"features": features})
     blueprint = world.blueprint(MODEL, TRAINING, embeddings)
-    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings), embeddings)
+    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings), blueprint.spec, embeddings)
     root = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=layer))
     table = tables(layer)["tags"]
     prefix = root.write(str(tmp_path / "checkpoint"))

@@ -34,13 +34,17 @@ def edge_cases(spec: FeatureSpec, examples: Sequence[bytes]) -> dict[str, list[b
 
     unknown_tokens: no token has an id of its own.
     empty: every bag is empty and every value that may be missing is.
-    over_long: every multivalent column has more values than any sequence keeps, and than most bags hold.
+    over_long: every multivalent column has more values than any sequence keeps, and than most bags hold; where the
+        spec limits the width of a bag, that many.
     """
     longest = max((column.max_sequence_length for column in spec.categorical), default=0)
+    widths = {name: c.bag_width for c in spec.categorical for name in (c.name, c.weights) if c.bag_width}
     changes = {
         "unknown_tokens": _unknown,
         "empty": _emptied,
-        "over_long": lambda column, values: _lengthened(column, values, max(_LONG, longest + 1)),
+        "over_long": lambda column, values: _lengthened(column, values, max(_LONG, longest + 1))[
+            : widths.get(column.name)
+        ],
     }
     return {name: [_changed(spec, example, change) for example in examples] for name, change in changes.items()}
 
