@@ -117,7 +117,9 @@ def write(workload: Workload) -> None:
     count = workload.num_examples
     ids = np.stack([random.integers(rows, size=count) for rows in workload.rows], axis=1)
     numbers = random.standard_normal((count, workload.num_numbers), np.float32)
-    effects = sum(random.standard_normal(rows)[column] for rows, column in zip(workload.rows[-4:], ids.T[-4:], strict=True))
+    effects = sum(
+        random.standard_normal(rows)[column] for rows, column in zip(workload.rows[-4:], ids.T[-4:], strict=True)
+    )
     logits = numbers @ random.standard_normal(workload.num_numbers) / 2 + effects
     labels = (random.random(count) < 1 / (1 + np.exp(-logits))).astype(np.float32)
     _write_examples(workload, ids, numbers, labels)

@@ -9,7 +9,7 @@ import json
 import sys
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports] (of another environment)
 
 from benchmarks.workload import Workload, peak_memory, throughput
 

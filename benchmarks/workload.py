@@ -4,6 +4,7 @@ Free of TensorFlow and PyTorch, since contenders of both read it.
 """
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Workload:
         num_vectors = len(self.rows) + 1
         bottom = [self.num_numbers, *self.bottom, self.dim]
         top = [self.dim + num_vectors * (num_vectors - 1) // 2, *self.top, 1]
-        return [pair for widths in (bottom, top) for pair in zip(widths, widths[1:], strict=False)]
+        return [pair for widths in (bottom, top) for pair in itertools.pairwise(widths)]
 
     def file(self, name: str) -> Path:
         """`table-N.f32` (raw `[rows, dim]`), `dense.npz` (`kernel-N`, `bias-N`), `ids.npy`, `numbers.npy`, `labels.npy`
@@ -76,7 +77,9 @@ class Workload:
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
-def criteo_rows(scale: float = 1.0, largest: int = 2_000_000, smallest: int = 1000, tables: int = 26) -> tuple[int, ...]:
+def criteo_rows(
+    scale: float = 1.0, largest: int = 2_000_000, smallest: int = 1000, tables: int = 26
+) -> tuple[int, ...]:
     """Rows of tables whose sizes fall geometrically, times `scale`."""
     ratio = (smallest / largest) ** (1 / (tables - 1))
     return tuple(max(2, round(scale * largest * ratio**number)) for number in range(tables))
