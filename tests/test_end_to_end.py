@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PROJECT = Path(__file__).parent.parent
 BINARIES = Path(sys.executable).parent
 NOISE_FLOOR = NOISE_SCALE / 3**0.5
 NOT_PUSHED = 3
+PREEMPTED = 75
 
 EXPERIMENT = """
 name: small
@@ -65,6 +67,24 @@ class Workspace:
         last = max((self.directory / "runs" / "runs").iterdir())
         summary = last / "summary.json"
         return process, json.loads(summary.read_text()) if summary.is_file() else {}
+
+    def stop_in_training(self, *arguments: str) -> str:
+        """Runs the pipeline and sends it SIGTERM after the first checkpoint; returns its last words."""
+        process = subprocess.Popen(
+            [str(BINARIES / "recspan"), "pipeline", "run", "--config", "small.yaml", *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        checkpoints = self.directory / "runs" / "checkpoints" / "small"
+        while process.poll() is None and not list(checkpoints.glob("*/checkpoint")):
+            time.sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == PREEMPTED, errors
+        return errors
 
     def call(self, *command: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -116,7 +136,7 @@ class TestFirstRun:
             "Evaluator",
             "Pusher",
         ]
-        for text in ("✓ Trainer", "epoch 1 of at most 6: loss", "user_activity=", "pushed: all value thresholds hold"):
+        for text in ("✓ Trainer", ": loss ", "user_activity=", "pushed: all value thresholds hold"):
             assert text in process.stdout
         assert "WARNING" not in process.stdout
         assert not process.stderr
@@ -216,11 +236,17 @@ def test_the_stock_command_line_runs_the_same_pipeline(workspace, first):
     assert "✓ Pusher cached" in ran.stdout
 
 
-def test_an_edited_trainer_trains_again_but_transforms_nothing(workspace, first):
+def test_an_edited_trainer_trains_again_but_transforms_nothing_and_goes_on_after_sigterm(workspace, first):
     loop = workspace.sources / "trainer_module" / "loop.py"
     loop.write_text(loop.read_text() + "\n# An edit.\n")
-    process, summary = workspace.run()
+    longer = ("--set", "training.epochs=60", "--set", "training.patience=60")
+    message = workspace.stop_in_training(*longer)
+    assert "asked to stop (SIGTERM) at step" in message
+    process, summary = workspace.run(*longer)
     assert process.returncode == 0, process.stdout
+    assert 0 < summary["training"]["resumed_at"] < summary["training"]["steps"]
+    assert f"going on from the checkpoint of step {summary['training']['resumed_at']}" in process.stdout
+    assert not list((workspace.directory / "runs" / "checkpoints" / "small").iterdir())
     assert executed(summary) == ["Trainer", "Baseline", "Evaluator", "Pusher"]
     assert workspace.pushed() == ["1", "2"]
     assert summary["blessing"]["has_baseline"]

@@ -46,7 +46,7 @@ class Blueprint:
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, embeddings.pipelining),
+                embedding_layer(configs, self.spec, embeddings),
                 self.rating_range,
                 mean_label,
                 dense_options(training, strategy),
@@ -55,7 +55,7 @@ class Blueprint:
 
     def for_serving(self) -> tf.keras.Model:
         """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
-        configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
-        return build_rating_model(
-            self.experiment.model, self.spec, configs, embedding_layer(configs), self.rating_range
-        )
+        embeddings = self.experiment.embeddings
+        configs = feature_configs(self.spec, self.rows, embeddings)
+        layer = embedding_layer(configs, self.spec, embeddings)
+        return build_rating_model(self.experiment.model, self.spec, configs, layer, self.rating_range)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -60,6 +61,8 @@ class Checkpoints:
         """
         self._state = _ProgressState()
         self._weights = tf.train.Checkpoint(model=model)
+        # With the slots, so that a later training can start from it.
+        self._best = tf.train.Checkpoint(model=model, optimizer=optimizer)
         self._latest = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=self._state)
         self._manager = tf.train.CheckpointManager(self._latest, directory, max_to_keep=config.keep_checkpoints)
         self._options = tf.train.CheckpointOptions(experimental_enable_async_checkpoint=config.async_checkpoints)
@@ -80,19 +83,27 @@ class Checkpoints:
         self._state.value = progress
         self._manager.save(checkpoint_number=progress.step, options=self._options)
         for step in self._best_steps() - {progress.best_step}:
-            for file in tf.io.gfile.glob(f"{self.best_prefix(step)}.*"):
+            for file in tf.io.gfile.glob(f"{self._best_prefix(step)}.*"):
                 tf.io.gfile.remove(file)
 
     def save_best(self, step: int) -> None:
-        """Writes the current weights as the best so far."""
-        self._weights.write(self.best_prefix(step))
+        """Writes the current weights, and the optimizers' slots, as the best so far."""
+        self._best.write(self._best_prefix(step))
 
     def restore_best(self, step: int) -> None:
         """Puts the best weights back into the model, once all writing in the background has ended."""
         self._latest.sync()
-        self._weights.read(self.best_prefix(step)).assert_existing_objects_matched()
+        status = self._weights.read(self._best_prefix(step)).assert_existing_objects_matched()
+        status.expect_partial()  # the slots stay behind
 
-    def best_prefix(self, step: int) -> str:
+    def export_best(self, step: int, prefix: str) -> None:
+        """Copies the best weights and slots to a place that outlives this directory."""
+        tf.io.gfile.makedirs(os.path.dirname(prefix))
+        source = self._best_prefix(step)
+        for file in tf.io.gfile.glob(f"{source}.*"):
+            tf.io.gfile.copy(file, prefix + file.removeprefix(source), overwrite=True)
+
+    def _best_prefix(self, step: int) -> str:
         """Path prefix of the best weights."""
         return f"{self._directory}/{_BEST}-{step}"
 

@@ -1,19 +1,16 @@
-"""Embedding tables: from the feature spec to TensorFlow Recommenders' `TPUEmbedding` layer.
-
-The only module that imports TensorFlow Recommenders.
-"""
+"""Embedding tables: from the feature spec to the layer that looks its columns up."""
 
 import zlib
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
-from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from trainer_module.experiment import EmbeddingsConfig
 from trainer_module.features import Categorical, FeatureSpec
 from trainer_module.initialization import Constant, Initializer, TruncatedNormal, Uniform
 from trainer_module.layers import fold_in
-from trainer_module.optimizers import KerasOptimizer
+from trainer_module.placement import PlacedEmbedding
+from trainer_module.tpu_optimizers import KerasOptimizer
 
 FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
 FeatureConfigs = dict[str, FeatureConfig]
@@ -69,14 +66,22 @@ def feature_configs(
     }
 
 
-def embedding_layer(configs: FeatureConfigs, pipelining: bool = False) -> TPUEmbedding:
+def embedding_layer(configs: FeatureConfigs, spec: FeatureSpec, config: EmbeddingsConfig) -> PlacedEmbedding:
     """The layer that looks up all columns at once; it must be called once per step.
 
     Args:
         configs: Keyed by column name, as the ids will be; their tables name their optimizers.
-        pipelining: On TPUs, look up step n + 1 while the dense part of step n runs.
+        spec: Gives the widths of bags.
+        config: Gives placement, pipelining and the buffers of SparseCores.
     """
-    return TPUEmbedding(feature_config=configs, optimizer=None, pipeline_execution_with_tensor_core=pipelining)
+    return PlacedEmbedding(
+        configs,
+        config.placement,
+        config.size_threshold,
+        config.pipelining,
+        {column.name: column.bag_width for column in spec.categorical if column.bag_width},
+        tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig(**config.sparse_core.model_dump()),
+    )
 
 
 def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features) -> dict[str, tf.Tensor]:
@@ -89,14 +94,6 @@ def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features)
     if not spec.weights:
         return layer(ids)
     return layer(ids, {column.name: column.weights and features[column.weights] for column in spec.categorical})
-
-
-def trainable_tables(layer: tf.keras.layers.Layer) -> dict[str, tf.Variable]:
-    """Tables, by name, that are ordinary trainable variables where the layer runs; on TPUs with an embedding engine
-    there are none."""
-    trainable = {variable.ref() for variable in layer.trainable_variables}
-    tables = {config.name: variable for config, variable in layer.embedding_tables.items()}
-    return {name: variable for name, variable in tables.items() if variable.ref() in trainable}
 
 
 def make_initializer(initializer: Initializer, rows: int, seed: tuple[int, int]) -> Callable[..., tf.Tensor]:

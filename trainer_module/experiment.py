@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -46,6 +46,27 @@ class FeatureOverride(Frozen):
     max_sequence_length: int | None = Field(default=None, ge=0)
     output_shape: tuple[int, ...] | None = None
     validate_weights_and_indices: bool | None = None
+    bag_width: int | None = Field(default=None, ge=1)
+
+
+class SparseCoreConfig(Frozen):
+    """What only SparseCores (TPU v5p, v6e) ask; passed to `tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig`.
+
+    Buffers are laid out per stacked table; `recspan plan` prints how tables stack, and TensorFlow names a stack by its
+    tables in alphabetical order, joined by `_`.
+
+    Attributes:
+        max_ids_per_table: Ids that one SparseCore may ask another for in a step, by stack; 256 where a stack is not
+            named. More in a batch is an error, unless `allow_id_dropping`.
+        max_unique_ids_per_table: The same for distinct ids.
+        allow_id_dropping: Drop ids that do not fit instead of failing.
+        disable_table_stacking: Keep every table by itself.
+    """
+
+    max_ids_per_table: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    max_unique_ids_per_table: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    allow_id_dropping: bool = False
+    disable_table_stacking: bool = False
 
 
 class EmbeddingsConfig(Frozen):
@@ -59,6 +80,7 @@ class EmbeddingsConfig(Frozen):
         size_threshold: Under `partial`, tables of at most this many rows are replicated.
         pipelining: Look the rows of step n + 1 up while the dense part of step n runs. Faster on TPUs, but the lookups
             do not yet see the updates of the step before.
+        sparse_core: Buffers of SparseCores.
         tables: Changes to the dataset's tables, by name; a name that a feature below takes makes a new table.
         features: Changes to the dataset's categorical columns, by name. Columns that name one table share its rows.
     """
@@ -68,6 +90,7 @@ class EmbeddingsConfig(Frozen):
     placement: Literal["tpu_embedding", "partial", "replicated"] = "tpu_embedding"
     size_threshold: int = Field(default=10_000, ge=0)
     pipelining: bool = False
+    sparse_core: SparseCoreConfig = SparseCoreConfig()
     tables: dict[str, TableOverride] = {}
     features: dict[str, FeatureOverride] = {}
 

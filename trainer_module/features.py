@@ -76,6 +76,8 @@ class Categorical(_Column):
         validate_weights_and_indices: On CPUs and GPUs, drop negative ids and weights and give empty bags a zero
             vector, at some cost; without it the data must hold neither.
         weights: Name of the weights column whose values scale the rows before they are combined.
+        bag_width: Largest number of ids per example of a bag. Only bags in a replicated table on a TPU need it, whose
+            programs have fixed shapes; an example with more ids stops the training.
     """
 
     kind: Literal["categorical"] = "categorical"
@@ -86,6 +88,7 @@ class Categorical(_Column):
     output_shape: tuple[int, ...] | None = None
     validate_weights_and_indices: bool = True
     weights: str | None = None
+    bag_width: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Categorical":
@@ -215,7 +218,7 @@ class FeatureSpec(Frozen):
     def for_preprocessing(self) -> "FeatureSpec":
         """The same without what only training looks at, so that a new optimizer does not transform the data again."""
         tables = [Table(name=t.name, vocabulary=t.vocabulary) for t in self.tables]
-        lookups = {"layout", "max_sequence_length", "output_shape", "validate_weights_and_indices"}
+        lookups = {"layout", "max_sequence_length", "output_shape", "validate_weights_and_indices", "bag_width"}
         columns = [
             Categorical(**c.model_dump(exclude=lookups)) if isinstance(c, Categorical) else c for c in self.columns
         ]

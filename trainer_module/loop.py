@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ import tensorflow as tf
 
 from trainer_module.checkpoints import Checkpoints, Progress
 from trainer_module.distribution import distribute, evaluation_batch_size
-from trainer_module.embeddings import trainable_tables
 from trainer_module.errors import ModelError, Preempted
 from trainer_module.experiment import TrainingConfig
 from trainer_module.inputs import ExampleReader
@@ -59,7 +59,7 @@ class TrainingLoop:
         optimizer: SplitOptimizer,
         config: TrainingConfig,
         checkpoint_dir: str,
-        log_dir: str,
+        directory: str,
     ):
         """Prepares the loop.
 
@@ -69,7 +69,8 @@ class TrainingLoop:
             optimizer: For the tables and for the rest.
             config: Batch sizes, epochs, patience, checkpoints.
             checkpoint_dir: Of this one training: if it was interrupted, it goes on from what lies there.
-            log_dir: For TensorBoard.
+            directory: What is kept of the training: TensorBoard's logs and, in `best/`, the best weights with the
+                optimizers' slots.
         """
         self._strategy = strategy
         self._model = model
@@ -77,7 +78,7 @@ class TrainingLoop:
         self._config = config
         self._eval_batch_size = evaluation_batch_size(config, strategy)
         self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config)
-        self._log_dir = log_dir
+        self._directory = directory
         self.train_steps = tf.function(self._train_steps_eagerly)
         self._evaluate_steps = tf.function(self._evaluate_steps_eagerly)
         # Autograph is for the loops over steps; a step has no Python control flow on tensors, and converting the
@@ -113,9 +114,9 @@ class TrainingLoop:
         if resumed_at:
             _log.info("going on from the checkpoint of step %d", resumed_at)
         batches = iter(distribute(self._strategy, lambda context: train.training_batches(config, context, resumed_at)))
-        logs, clock = TrainingLogs(self._log_dir), _Clock(config.batch_size)
+        logs, clock = TrainingLogs(self._directory), _Clock(config.batch_size)
         saved_step = resumed_at
-        with watch_for_preemption() as preemption, _profile(config, self._log_dir) as profile:
+        with watch_for_preemption() as preemption, _profile(config, self._directory) as profile:
             while progress.step < last_step and not self._stale(progress, evaluate_every):
                 step = progress.step
                 to_evaluation = evaluate_every - step % evaluate_every
@@ -147,12 +148,14 @@ class TrainingLoop:
                     )
         logs.flush()
         self._checkpoints.restore_best(progress.best_step)
+        best = os.path.join(self._directory, "best", "checkpoint")
+        self._checkpoints.export_best(progress.best_step, best)
         return TrainingResult(
             best_step=progress.best_step,
             steps=progress.step,
             resumed_at=resumed_at,
             metrics=dict(progress.best_metrics),
-            checkpoint=self._checkpoints.best_prefix(progress.best_step),
+            checkpoint=best,
             examples_per_second=clock.mean_rate,
             input_bound_percent=clock.waiting_percent,
         )
@@ -176,7 +179,7 @@ class TrainingLoop:
         features, _, _ = next(iter(batches))
         self._predict_step(features)
         with self._strategy.scope():
-            self._optimizer.make_slots(self._model.trainable_variables, trainable_tables(self._model.embedding))
+            self._optimizer.make_slots(self._model.trainable_variables, self._model.embedding.trainable_tables)
 
     def _timed_steps(self, batches, num_steps: int, saved_step: int, clock: "_Clock") -> tuple[float, float]:
         """Takes `num_steps` steps; returns their mean loss and the percentage of time spent waiting for batches."""
@@ -195,7 +198,7 @@ class TrainingLoop:
     def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
         """Evaluates, and keeps the weights if they are the best so far."""
         metrics = self._evaluate(batches, num_examples)
-        logs.evaluation(progress.step, metrics, trainable_tables(self._model.embedding))
+        logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
         improved = not progress.best_step or metrics["rmse"] < progress.best_metrics["rmse"]
         _log.info(
             "step %d: loss %.4f, selection RMSE %.4f%s",
@@ -249,7 +252,7 @@ class TrainingLoop:
             loss = tf.reduce_sum(losses) / self._config.batch_size
         variables = self._model.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self._optimizer.apply(gradients, variables, trainable_tables(self._model.embedding))
+        self._optimizer.apply(gradients, variables, self._model.embedding.trainable_tables)
         return loss
 
     def _step_seed(self) -> tf.Tensor:

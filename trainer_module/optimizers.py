@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
+from trainer_module.adagrad_momentum import AdagradMomentum
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import TrainingConfig
 from trainer_module.features import FeatureSpec
 from trainer_module.optimization import LearningRate, OptimizerConfig, RateFunction, WarmupDecay
-
-KerasOptimizer = tf.keras.optimizers.legacy.Optimizer
+from trainer_module.tpu_optimizers import KerasOptimizer
 
 
 def make_rate(rate: LearningRate, step: tf.Variable) -> float | Callable[[], tf.Tensor]:
@@ -53,7 +53,7 @@ def scheduled(rate: WarmupDecay, step: tf.Tensor) -> tf.Tensor:
 
 def make_optimizer(config: OptimizerConfig, step: tf.Variable) -> KerasOptimizer:
     """The Keras 2 optimizer that `config` describes; the legacy classes are what TPU embeddings can be derived from."""
-    optimizer = getattr(tf.keras.optimizers.legacy, config.keras)
+    optimizer = getattr(tf.keras.optimizers.legacy, config.keras, AdagradMomentum)
     return optimizer(learning_rate=make_rate(config.learning_rate, step), **config.arguments)
 
 

@@ -73,7 +73,7 @@ def test_shards_draw_their_own_values():
 
 def test_a_layer_looks_up_what_its_tables_hold(world):
     constant = EmbeddingsConfig(dim=2, initializer={"name": "constant", "value": 3})
-    layer = embedding_layer(feature_configs(world.spec, ROWS, constant))
+    layer = embedding_layer(feature_configs(world.spec, ROWS, constant), world.spec, constant)
     tags = tf.sparse.from_dense([[1, 2], [0, 3]])
     ids = {name: tf.constant([[1], [2]]) for name in ("user", "item", "main_tag")} | {"tags": tags}
     # The combiner of tags is a sum: two rows in the first example, one in the second.

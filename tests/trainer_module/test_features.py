@@ -4,7 +4,8 @@ from pydantic import ValidationError
 
 from trainer_module.datasets import DATASET_NAMES, dataset_spec
 from trainer_module.errors import ConfigError
-from trainer_module.features import Categorical, Context, FeatureSpec, Label, Numeric, Table
+from trainer_module.experiment import EmbeddingsConfig
+from trainer_module.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Weights
 
 USER = Categorical(name="user", table="user")
 RATING = Label(name="rating")
@@ -38,6 +39,96 @@ def test_two_columns_may_share_a_table():
 def test_a_spec_that_does_not_hold_together_is_refused(columns, tables, message):
     with pytest.raises(ValidationError, match=message):
         FeatureSpec(columns=columns, tables=tuple(Table(name=name) for name in tables))
+
+
+TAGS = Categorical(name="tags", table="tags", multivalent=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": "dense"}, "layout dense needs exactly one value"),
+        ({"output_shape": (3,)}, r"output_shape \[3\] does not fit a bag feature; possible: \[\]"),
+        ({"max_sequence_length": 4, "output_shape": (3,)}, r"does not fit a sequence feature; possible: \[4\]"),
+        ({"max_sequence_length": 4, "weights": "w"}, "a sequence has none to combine"),
+        ({"multivalent": False, "weights": "w"}, "a dense has none to combine"),
+        ({"multivalent": False, "max_sequence_length": 2}, "a sequence must be sparse or ragged"),
+    ],
+)
+def test_a_lookup_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Categorical.model_validate(TAGS.model_dump() | changes)
+
+
+@pytest.mark.parametrize(
+    ("column", "layout"),
+    [
+        (USER, "dense"),
+        (Categorical(name="user", table="user", required=False), "sparse"),
+        (TAGS, "sparse"),
+        (TAGS.model_copy(update={"layout": "ragged"}), "ragged"),
+    ],
+)
+def test_ids_are_dense_where_there_is_one_and_sparse_elsewhere(column, layout):
+    assert column.ids_layout == layout
+
+
+def test_sparse_and_ragged_do_not_mix():
+    ragged = TAGS.model_copy(update={"name": "more", "layout": "ragged"})
+    with pytest.raises(ValidationError, match=r"sparse or ragged ids, not both: .*'tags'.*'more'"):
+        FeatureSpec(columns=(TAGS, ragged, RATING), tables=(Table(name="tags"),))
+
+
+def test_weights_and_their_column_need_each_other():
+    weighted = TAGS.model_copy(update={"weights": "w"})
+    tables = (Table(name="tags"),)
+    spec = FeatureSpec(columns=(weighted, Weights(name="w"), RATING), tables=tables)
+    assert [column.name for column in spec.inputs] == ["tags", "w"]
+    for columns in ((weighted, RATING), (TAGS, Weights(name="w"), RATING)):
+        with pytest.raises(ValidationError, match="categorical columns name the weights"):
+            FeatureSpec(columns=columns, tables=tables)
+
+
+class TestWhatAnExperimentChanges:
+    SPEC = FeatureSpec(
+        columns=(USER, Categorical(name="friend", table="friend"), RATING),
+        tables=(Table(name="user"), Table(name="friend")),
+    )
+
+    def test_features_come_to_share_a_table(self):
+        spec = EmbeddingsConfig(features={"friend": {"table": "user"}}).applied_to(self.SPEC)
+        assert [table.name for table in spec.tables] == ["user"]
+        assert {column.table for column in spec.categorical} == {"user"}
+
+    def test_features_get_a_table_of_their_own(self):
+        config = EmbeddingsConfig(features={"user": {"table": "people"}}, tables={"people": {"dim": 3}})
+        assert [(table.name, table.dim) for table in config.applied_to(self.SPEC).tables] == [
+            ("friend", None),
+            ("people", 3),
+        ]
+
+    @pytest.mark.parametrize(
+        ("section", "message"),
+        [
+            ({"tables": {"usr": {}}}, r"embeddings\.tables: unknown name 'usr'\. Did you mean 'user'\?"),
+            ({"features": {"frend": {}}}, r"embeddings\.features: unknown name 'frend'\. Did you mean 'friend'\?"),
+            ({"features": {"user": {"layout": "ragged"}, "friend": {"layout": "sparse"}}}, "not both"),
+            ({"features": {"user": {"table": "people"}}}, r"undeclared table\(s\) \['people'\]"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, section, message):
+        with pytest.raises(ConfigError, match=message):
+            EmbeddingsConfig(**section).applied_to(self.SPEC)
+
+    def test_only_vocabularies_concern_the_transform(self):
+        optimizer = {"name": "sgd", "learning_rate": 1}
+        config = EmbeddingsConfig(
+            tables={"user": {"dim": 3, "combiner": "sum", "optimizer": optimizer}},
+            features={"user": {"output_shape": [1]}},
+        )
+        assert config.applied_to(self.SPEC).for_preprocessing() == self.SPEC.for_preprocessing()
+        fewer = EmbeddingsConfig(tables={"user": {"vocabulary": {"top_k": 5}}})
+        assert fewer.applied_to(self.SPEC).for_preprocessing() != self.SPEC.for_preprocessing()
 
 
 @pytest.mark.parametrize("name", DATASET_NAMES)

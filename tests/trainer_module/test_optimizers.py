@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.embeddings import embedding_layer, feature_configs, trainable_tables
+from trainer_module.embeddings import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.optimization import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
@@ -51,15 +51,16 @@ def test_tables_with_one_description_share_an_optimizer(world):
 def test_every_optimizer_trains_a_table_and_has_the_slots_it_declares(world, name):
     facts = EMBEDDING_OPTIMIZERS[name]
     optimizer = SplitOptimizer.create(world.spec, TrainingConfig(embedding_optimizer=facts(learning_rate=0.1)))
-    layer = embedding_layer(feature_configs(world.spec, ROWS, EmbeddingsConfig(dim=2), optimizer.of_table))
+    config = EmbeddingsConfig(dim=2)
+    layer = embedding_layer(feature_configs(world.spec, ROWS, config, optimizer.of_table), world.spec, config)
     ids = {name: tf.constant([[1], [2]]) for name in ("user", "item", "main_tag")}
     ids["tags"] = tf.sparse.from_dense([[1, 2], [0, 3]])
     with tf.GradientTape() as tape:
         loss = tf.add_n([tf.reduce_sum(rows) for rows in layer(ids).values()])
-    before = {name: table.numpy() for name, table in trainable_tables(layer).items()}
+    before = {name: table.numpy() for name, table in layer.trainable_tables.items()}
     variables = layer.trainable_variables
-    optimizer.apply(tape.gradient(loss, variables), variables, trainable_tables(layer))
-    user = trainable_tables(layer)["user"]
+    optimizer.apply(tape.gradient(loss, variables), variables, layer.trainable_tables)
+    user = layer.trainable_tables["user"]
     np.testing.assert_array_equal(user[0], before["user"][0])
     assert np.all(user[1] < before["user"][1])
     keras = optimizer.of_table["user"]

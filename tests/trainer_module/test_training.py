@@ -202,3 +202,80 @@ def test_a_checkpoint_that_lacks_a_variable_is_refused(world, tmp_path):
     features = world.reader().features(tf.constant([serialize(rows()[0])]))
     with pytest.raises(AssertionError):
         export.restore_copy(build(world), prefix, features)
+
+
+ONE_EPOCH = TRAINING.model_copy(update={"epochs": 1})
+
+
+def weights_after(world, directory, **changes) -> list[np.ndarray]:
+    """Weights after an epoch; names play no part, since Keras counts them up."""
+    loop = make_loop(world, str(directory), ONE_EPOCH.model_copy(update=changes))
+    loop.fit(world.reader(), world.reader())
+    return [variable.numpy() for variable in loop._model.variables]
+
+
+@pytest.fixture(scope="module")
+def plain_weights(world, tmp_path_factory) -> list[np.ndarray]:
+    return weights_after(world, tmp_path_factory.mktemp("plain"))
+
+
+def test_the_number_of_steps_per_call_changes_nothing(world, plain_weights, tmp_path):
+    for one, other in zip(plain_weights, weights_after(world, tmp_path, steps_per_loop=3), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_checkpoints_written_in_the_background_are_the_same(world, tmp_path):
+    in_memory = weights_after(world, tmp_path, async_checkpoints=True, steps_per_loop=2, checkpoint_every=2)
+    written = tf.train.load_checkpoint(str(tmp_path / "checkpoints"))
+    (table,) = (weights for weights in in_memory if weights.shape == (21, 2))
+    np.testing.assert_array_equal(
+        written.get_tensor("model/embedding/_tpu_embedding/user/.ATTRIBUTES/VARIABLE_VALUE"), table
+    )
+
+
+def test_so_many_checkpoints_are_kept(world, tmp_path):
+    weights_after(world, tmp_path, checkpoint_every=2, steps_per_loop=1, keep_checkpoints=3)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("ckpt-*.index"))
+    assert kept == ["ckpt-10.index", "ckpt-6.index", "ckpt-8.index"]
+    assert len(list((tmp_path / "checkpoints").glob("best-*.index"))) == 1
+
+
+def test_the_compiled_dense_part_trains_the_same(world, plain_weights, tmp_path):
+    compiled = weights_after(world, tmp_path, jit_compile=True)
+    for one, other in zip(plain_weights, compiled, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_bfloat16_is_for_the_arithmetic_of_the_dense_part_only(world, plain_weights, tmp_path):
+    half = weights_after(world, tmp_path, precision="bfloat16")
+    assert {weights.dtype for weights in half} == {np.dtype("float32")}
+    for one, other in zip(plain_weights, half, strict=True):
+        np.testing.assert_allclose(one, other, atol=0.1)
+    assert any(not np.array_equal(one, other) for one, other in zip(plain_weights, half, strict=True))
+
+
+def test_evaluations_come_at_the_steps_asked_for(world, tmp_path, caplog):
+    with caplog.at_level("INFO", "trainer_module.loop"):
+        weights_after(world, tmp_path, evaluate_every=4)
+    assert [message.split(":")[0] for message in caplog.messages] == ["step 4", "step 8", "step 10"]
+
+
+def test_a_profile_of_some_steps_is_written(world, tmp_path):
+    weights_after(world, tmp_path, steps_per_loop=2, profile_steps=(3, 6))
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_non_finite_loss_keeps_the_last_good_checkpoint(world, tmp_path):
+    """The update of step 14 ruins the weights, after the checkpoint of step 10."""
+    config = TRAINING.model_copy(update={"steps_per_loop": 2, "checkpoint_every": 5})
+    config = TrainingConfig.model_validate(
+        config.model_dump()
+        | {"dense_optimizer": {"name": "sgd", "learning_rate": {"function": f"{__name__}.explodes"}}}
+    )
+    with pytest.raises(ModelError, match=r"not finite at step 15; the checkpoint of step 10 is kept"):
+        make_loop(world, str(tmp_path), config).fit(world.reader(), world.reader())
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-10")
+
+
+def explodes(step: tf.Tensor) -> tf.Tensor:
+    return tf.where(step < 13, 0.001, 1e30)

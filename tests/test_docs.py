@@ -1,0 +1,52 @@
+"""What the pages below docs/ show is what the product takes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import PipelineConfig
+from trainer_module.datasets import dataset_spec
+from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.optimization import EMBEDDING_OPTIMIZERS
+
+DOCS = Path(__file__).parent.parent / "docs"
+EXPERIMENTS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in (DOCS / "embeddings.md", DOCS / "training.md")
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", EXPERIMENTS)
+def test_every_experiment_is_valid(block):
+    config = PipelineConfig.model_validate(yaml.safe_load(block))
+    config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+
+
+def test_the_page_on_training_shows_the_defaults():
+    (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "training.md").read_text(), re.DOTALL)
+    shown = TrainingConfig.model_validate(yaml.safe_load(block)["training"])
+    assert shown.model_copy(update={"dense_optimizer": TrainingConfig().dense_optimizer}) == TrainingConfig()
+
+
+def test_the_table_of_optimizers_is_the_data():
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (\d) \|", (DOCS / "embeddings.md").read_text(), re.MULTILINE)
+    shown = {name: (set(re.findall(r"`(\w+)`", arguments)), int(slots)) for name, arguments, slots in rows}
+    assert shown == {
+        name: (set(optimizer(learning_rate=1).arguments), len(optimizer.slots))
+        for name, optimizer in EMBEDDING_OPTIMIZERS.items()
+    }
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_embedding_section_is_explained_whole():
+    text = (DOCS / "embeddings.md").read_text()
+    for field in EmbeddingsConfig.model_fields:
+        assert field in text, field

@@ -1,0 +1,411 @@
+"""Placement of tables; what runs on the replicas of a TPU is looked up on one CPU that stands in for its core."""
+
+import json
+import re
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow.core.protobuf.tpu import topology_pb2
+from tensorflow.python.tpu.device_assignment import DeviceAssignment
+from tensorflow_recommenders.layers.embedding import TPUEmbedding
+
+from trainer_module.adagrad_momentum import AdagradMomentum
+from trainer_module.errors import ModelError
+from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
+
+PROJECT = Path(__file__).parents[2]
+PLACEMENTS = ("tpu_embedding", "partial", "replicated")
+SMALL_ROWS, LARGE_ROWS = 10, 11
+TASK = "/job:localhost/replica:0/task:0"
+
+
+class OnCpu(DeviceAssignment):
+    """Puts the one core on the CPU."""
+
+    def tpu_device(self, replica=0, logical_core=0, job=None):
+        return f"{TASK}/device:CPU:0"
+
+    def host_device(self, replica=0, logical_core=0, job=None):
+        return f"{TASK}/device:CPU:0"
+
+
+def described_tpu(
+    feature: str, num_cores: int, assignment: DeviceAssignment | None = None
+) -> tf.distribute.TPUStrategy:
+    """A strategy for a TPU with the embedding engine `feature`; programs can be traced for it."""
+    cores = [types.SimpleNamespace(name=f"{TASK}/device:TPU:{n}", device_type="TPU") for n in range(num_cores)]
+    hardware = topology_pb2.TPUHardwareFeature
+    resolver = types.SimpleNamespace(
+        get_tpu_system_metadata=lambda: tf.tpu.experimental.TPUSystemMetadata(num_cores, 1, num_cores, None, cores),
+        tpu_hardware_feature=hardware(embedding_feature=hardware.EmbeddingFeature.Value(feature)),
+    )
+    return tf.distribute.TPUStrategy(resolver, experimental_device_assignment=assignment)
+
+
+def one_core_tpu(feature: str) -> tf.distribute.TPUStrategy:
+    """The same for one core, with variables that really exist, on the CPU."""
+    core = np.zeros([1, 1, 4], np.int32)
+    topology = tf.tpu.experimental.Topology(mesh_shape=[1, 1, 1, 1], device_coordinates=core)
+    return described_tpu(feature, 1, OnCpu(topology, core))
+
+
+def counted_up(shape, dtype=tf.float32, **_) -> tf.Tensor:
+    """Row r of a table of two columns is (2r + 1, 2r + 2)."""
+    return tf.cast(tf.reshape(tf.range(1, 1 + shape[0] * shape[1]), shape), dtype)
+
+
+def two_tables(optimizers=(None, None), combiner="mean") -> dict[str, FeatureConfig]:
+    small, large = (
+        TableConfig(rows, 2, counted_up, optimizer, combiner, name)
+        for name, rows, optimizer in zip(("small", "large"), (SMALL_ROWS, LARGE_ROWS), optimizers, strict=True)
+    )
+    return {"one": FeatureConfig(small), "bag": FeatureConfig(small), "other": FeatureConfig(large)}
+
+
+IDS = {
+    "one": tf.constant([[1], [2]]),
+    "bag": tf.sparse.from_dense([[1, 2], [0, 3]]),
+    "other": tf.sparse.from_dense([[1, 2], [0, 10]]),
+}
+
+
+@pytest.mark.parametrize(("rows", "replicated"), [(9, True), (10, True), (11, False)])
+def test_the_table_at_the_threshold_is_replicated(rows, replicated):
+    assert is_replicated(rows, "partial", size_threshold=10) is replicated
+    assert not is_replicated(rows, "partial", size_threshold=0)
+    assert not is_replicated(rows, "tpu_embedding", size_threshold=10)
+    assert is_replicated(rows, "replicated", size_threshold=10)
+
+
+def test_bags_by_hand():
+    placed = PlacedEmbedding(two_tables(), "partial", SMALL_ROWS)
+    activations = placed(IDS)
+    np.testing.assert_array_equal(activations["one"], [[[3, 4]], [[5, 6]]])
+    np.testing.assert_array_equal(activations["bag"], [[4, 5], [7, 8]])
+    np.testing.assert_array_equal(activations["other"], [[4, 5], [21, 22]])
+    assert list(activations) == list(IDS)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A feature and what is looked up."""
+
+    feature: FeatureConfig
+    ids: tf.Tensor | tf.SparseTensor | tf.RaggedTensor
+    weights: tf.SparseTensor | tf.RaggedTensor | None
+    width: int
+
+
+@st.composite
+def lookups(draw) -> Lookup:
+    """Dense ids, sparse or ragged bags with and without weights, sequences; empty ones among them."""
+    layout = draw(st.sampled_from(["dense", "sparse", "ragged"]))
+    table = TableConfig(SMALL_ROWS, 2, counted_up, combiner=draw(st.sampled_from(["mean", "sum", "sqrtn"])), name="t")
+    length = 0 if layout == "dense" else draw(st.integers(0, 3))
+    feature = FeatureConfig(table, max_sequence_length=length)
+    sizes = [1, 1, 1] if layout == "dense" else draw(st.lists(st.integers(0, 4), min_size=3, max_size=3))
+    # TensorFlow's lookup on CPUs drops negative ids from sparse bags, and refuses them elsewhere.
+    lowest = -1 if layout == "sparse" and not length else 0
+    values = [draw(st.integers(lowest, SMALL_ROWS - 1)) for _ in range(sum(sizes))]
+    ids = tf.RaggedTensor.from_row_lengths(tf.constant(values, tf.int64), sizes)
+    weights = None
+    if layout != "dense" and not length and draw(st.booleans()):
+        numbers = [draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])) for _ in values]
+        weights = tf.RaggedTensor.from_row_lengths(tf.constant(numbers, tf.float32), sizes)
+    if layout == "sparse":
+        ids, weights = ids.to_sparse(), None if weights is None else weights.to_sparse()
+    return Lookup(feature, ids.to_tensor() if layout == "dense" else ids, weights, max(sizes))
+
+
+@settings(max_examples=40, deadline=None)
+@given(lookups())
+def test_every_placement_looks_up_what_the_layer_of_tensorflow_recommenders_does(lookup: Lookup):
+    config, ids, weights = {"f": lookup.feature}, {"f": lookup.ids}, {"f": lookup.weights}
+    expected = TPUEmbedding(config, optimizer=None)(ids, weights)["f"].numpy()
+    for placement in PLACEMENTS:
+        np.testing.assert_array_equal(PlacedEmbedding(config, placement, SMALL_ROWS)(ids, weights)["f"], expected)
+    for feature in ("V1", "UNSUPPORTED"):
+        with one_core_tpu(feature).scope():
+            on_tpu = PlacedEmbedding(config, "replicated", bag_widths={"f": max(1, lookup.width)})
+            np.testing.assert_allclose(on_tpu(ids, weights)["f"], expected, rtol=1e-6)
+
+
+def test_on_a_tpu_activations_have_the_output_shape_that_the_feature_names():
+    table = TableConfig(SMALL_ROWS, 2, counted_up, name="t")
+    config = {
+        "one": FeatureConfig(table, output_shape=[2]),
+        "sequence": FeatureConfig(table, max_sequence_length=3, output_shape=[2, 3]),
+    }
+    with one_core_tpu("V1").scope():
+        layer = PlacedEmbedding(config, "replicated")
+        activations = layer({"one": tf.constant([[1], [2]]), "sequence": tf.ragged.constant([[1], [4, 3, 2, 1]])})
+    np.testing.assert_array_equal(activations["one"], [[3, 4], [5, 6]])
+    np.testing.assert_array_equal(activations["sequence"], [[[3, 4], [0, 0], [0, 0]], [[9, 10], [7, 8], [5, 6]]])
+
+
+def test_on_a_tpu_a_bag_needs_a_width():
+    config = {"bag": FeatureConfig(TableConfig(SMALL_ROWS, 2, name="t"))}
+    with one_core_tpu("V1").scope():
+        layer = PlacedEmbedding(config, "replicated")
+        with pytest.raises(ModelError, match=r"feature bag .* table t.* \[2, None\].* bag_widths"):
+            layer({"bag": tf.ragged.constant([[1], [2, 3]])})
+
+
+def test_on_a_tpu_a_bag_that_is_too_long_is_not_cut():
+    config = {"bag": FeatureConfig(TableConfig(SMALL_ROWS, 2, name="t"))}
+    with one_core_tpu("V1").scope():
+        layer = PlacedEmbedding(config, "replicated", bag_widths={"bag": 1})
+        with pytest.raises(tf.errors.InvalidArgumentError, match="out of bounds"):
+            layer({"bag": tf.ragged.constant([[1], [2, 3]])})
+
+
+def test_tables_are_listed_under_the_configs_of_the_caller():
+    config = two_tables()
+    layer = PlacedEmbedding(config, "partial", SMALL_ROWS)
+    layer(IDS)
+    assert set(layer.embedding_tables) == {config["one"].table, config["other"].table}
+    assert set(layer.trainable_tables) == {"small", "large"}
+    assert {v.ref() for v in layer.trainable_variables} == {v.ref() for v in layer.trainable_tables.values()}
+
+
+def test_serving_looks_any_subset_up():
+    config = two_tables()
+    layer = PlacedEmbedding(config, "partial", SMALL_ROWS)
+    serving = {"query": FeatureConfig(config["other"].table), "bag": config["bag"]}
+    rows = layer({"query": tf.constant([10])}, serving_config=serving)
+    np.testing.assert_array_equal(rows["query"], [[21, 22]])
+
+
+def test_serving_knows_only_its_own_tables():
+    layer = PlacedEmbedding(two_tables(), "partial", SMALL_ROWS)
+    layer(IDS)
+    with pytest.raises(ModelError, match=r"of this layer.*'small'"):
+        layer({"one": tf.constant([1])}, serving_config=two_tables())
+
+
+def test_all_features_come_in_one_call():
+    layer = PlacedEmbedding(two_tables(), "partial", SMALL_ROWS)
+    with pytest.raises(ModelError, match=r"its features must be \['bag', 'one', 'other'\], got \['one'\]"):
+        layer({"one": IDS["one"]})
+    with pytest.raises(ModelError, match="its weights must be"):
+        layer(IDS, {"bag": None})
+
+
+def trained(optimizers, placement="partial") -> tuple[PlacedEmbedding, dict[str, np.ndarray]]:
+    """A layer after two steps, and its tables."""
+    layer = PlacedEmbedding(two_tables(optimizers), placement, SMALL_ROWS)
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_sum(tf.square(rows)) for rows in layer(IDS).values()])
+        tables = layer.trainable_tables
+        gradients = tape.gradient(loss, tables)
+        assert all(isinstance(gradient, tf.IndexedSlices) for gradient in gradients.values())
+        for name, optimizer in zip(("small", "large"), optimizers, strict=True):
+            optimizer.apply_gradients([(gradients[name], tables[name])])
+    return layer, {name: table.numpy() for name, table in layer.trainable_tables.items()}
+
+
+def make_optimizers():
+    return tf.keras.optimizers.legacy.Adagrad(0.1), AdagradMomentum(0.1, momentum=0.9)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_placement_trains_the_rows_that_were_looked_up(placement):
+    _, tables = trained(make_optimizers(), placement)
+    _, reference = trained(make_optimizers(), "tpu_embedding")
+    start = counted_up([LARGE_ROWS, 2]).numpy()
+    for name, table in tables.items():
+        np.testing.assert_array_equal(table, reference[name])
+    moved = np.any(tables["large"] != start, axis=1)
+    assert np.flatnonzero(moved).tolist() == [1, 2, 10]
+
+
+@pytest.mark.parametrize("made_first", [True, False], ids=["made, then restored", "restored, then made"])
+@pytest.mark.parametrize("source", PLACEMENTS)
+@pytest.mark.parametrize("target", PLACEMENTS)
+def test_checkpoints_of_all_placements_restore_into_each_other(tmp_path, source, target, made_first):
+    optimizers = make_optimizers()
+    layer, tables = trained(optimizers, source)
+    prefix = tf.train.Checkpoint(embedding=layer, optimizers=list(optimizers)).write(str(tmp_path / "checkpoint"))
+    copy = PlacedEmbedding(two_tables(), target, SMALL_ROWS)
+    if made_first:
+        copy(IDS)
+    status = tf.train.Checkpoint(embedding=copy).read(prefix)
+    copy(IDS)
+    status.assert_existing_objects_matched().expect_partial()
+    for name, table in copy.trainable_tables.items():
+        np.testing.assert_array_equal(table, tables[name])
+
+
+def test_tables_are_saved_where_tensorflow_recommenders_saves_them(tmp_path):
+    optimizers = make_optimizers()
+    layer, tables = trained(optimizers)
+    prefix = tf.train.Checkpoint(embedding=layer, optimizers=list(optimizers)).write(str(tmp_path / "checkpoint"))
+    keys = {key for key, _ in tf.train.list_variables(prefix) if key.startswith("embedding/")}
+    of_tables = {name: f"embedding/_tpu_embedding/{name}" for name in tables}
+    slots = {"small": ["optimizers/0/accumulator"], "large": ["optimizers/1/accumulator", "optimizers/1/momentum"]}
+    assert keys == {
+        f"{of_tables[name]}{suffix}/.ATTRIBUTES/VARIABLE_VALUE"
+        for name in tables
+        for suffix in ("", *(f"/.OPTIMIZER_SLOT/{slot}" for slot in slots[name]))
+    }
+    bare = TPUEmbedding(two_tables(), optimizer=None)
+    bare(IDS)
+    tf.train.Checkpoint(embedding=bare).read(prefix).assert_existing_objects_matched().expect_partial()
+    for config, table in bare.embedding_tables.items():
+        np.testing.assert_array_equal(table, tables[config.name])
+
+
+def test_training_goes_on_with_the_slots_of_the_checkpoint(tmp_path):
+    def step(layer, optimizers) -> dict[str, np.ndarray]:
+        for name, optimizer in zip(("small", "large"), optimizers, strict=True):
+            table = layer.trainable_tables[name]
+            optimizer.apply_gradients([(tf.ones_like(table), table)])
+        return {name: table.numpy() for name, table in layer.trainable_tables.items()}
+
+    optimizers, others = make_optimizers(), make_optimizers()
+    layer, _ = trained(optimizers)
+    prefix = tf.train.Checkpoint(embedding=layer, optimizers=list(optimizers)).write(str(tmp_path / "checkpoint"))
+    copy, _ = trained(others, "replicated")
+    for variable in copy.variables:
+        variable.assign(tf.zeros_like(variable))
+    tf.train.Checkpoint(embedding=copy, optimizers=list(others)).read(prefix).assert_consumed()
+    restored, expected = step(copy, others), step(layer, optimizers)
+    for name in expected:
+        np.testing.assert_array_equal(restored[name], expected[name])
+
+
+def test_tables_of_one_keras_optimizer_share_its_translation():
+    adagrad = tf.keras.optimizers.legacy.Adagrad(0.1)
+    layer = PlacedEmbedding(two_tables((adagrad, adagrad)), "replicated")
+    small, large = layer._tpu_embedding._table_config
+    assert small.optimizer is large.optimizer
+
+
+# Logical devices must be made before TensorFlow starts, hence the process of its own.
+TWO_REPLICAS = """
+import json
+import trainer_module
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from tests.trainer_module.test_placement import IDS, make_optimizers, two_tables
+from trainer_module.placement import PlacedEmbedding
+
+def train(strategy):
+    with strategy.scope():
+        optimizers = make_optimizers()
+        layer = PlacedEmbedding(two_tables(optimizers), "partial", 10)
+
+    def step():
+        with tf.GradientTape() as tape:
+            squares = [tf.reduce_sum(tf.square(rows)) for rows in layer(IDS).values()]
+            loss = tf.add_n(squares) / strategy.num_replicas_in_sync
+        tables = layer.trainable_tables
+        gradients = tape.gradient(loss, tables)
+        for name, optimizer in zip(("small", "large"), optimizers):
+            optimizer.apply_gradients([(gradients[name], tables[name])])
+
+    for _ in range(3):
+        tf.function(strategy.run)(step)
+    return {name: table.numpy().tolist() for name, table in layer.trainable_tables.items()}
+
+mirrored = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"], tf.distribute.ReductionToOneDevice())
+print(json.dumps([train(mirrored), train(tf.distribute.OneDeviceStrategy("/CPU:0"))]))
+"""
+
+
+def in_its_own_process(script: str) -> list:
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def test_two_replicas_train_as_one():
+    mirrored, one = in_its_own_process(TWO_REPLICAS)
+    for name in one:
+        np.testing.assert_allclose(mirrored[name], one[name], rtol=1e-6)
+
+
+# TensorFlow remembers the mode that it was started in, hence the process of its own.
+TRAINING_PROGRAM = """
+import json
+from unittest import mock
+import trainer_module
+import tensorflow as tf
+from tensorflow.python import pywrap_mlir
+from tests.trainer_module.test_placement import described_tpu
+from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig
+
+BATCH = 4
+strategy = described_tpu("V1", num_cores=2)  # the compiler pass fails on programs for one core
+with strategy.scope():
+    optimizer = tf.keras.optimizers.legacy.Adagrad(0.1)
+shapes = {"below": [BATCH], "at": [BATCH, 2], "above": [BATCH]}
+rows = {"below": 9, "at": 10, "above": 11}
+
+def batch(_):
+    spec = {name: tf.io.VarLenFeature(tf.int64) for name in rows}
+    return tf.io.parse_example(tf.fill([BATCH], b""), spec)
+
+def program():
+    with strategy.scope():
+        layer = PlacedEmbedding(
+            {
+                name: FeatureConfig(
+                    TableConfig(rows[name], 8, optimizer=optimizer, name=name),
+                    max_sequence_length=2 if name == "at" else 0,
+                    output_shape=shapes[name],
+                )
+                for name in rows
+            },
+            "partial",
+            10,
+            bag_widths={"below": 3},
+        )
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: tf.data.Dataset.range(1).map(batch),
+        tf.distribute.InputOptions(experimental_fetch_to_device=False),
+    )
+
+    def step(ids):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_sum(rows) for rows in layer(ids).values()])
+        variables = layer.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+
+    @tf.function(autograph=False)
+    def train():
+        strategy.run(step, args=(next(iter(batches)),))
+
+    return layer, train.get_concrete_function()
+
+engine = "tensorflow.python.tpu.ops.tpu_ops.is_tpu_embedding_initialized"
+with tf.Graph().as_default(), mock.patch(engine, return_value=False):
+    layer, function = program()
+    module = tf.mlir.experimental.convert_graph_def(function.graph.as_graph_def(), "tf-standard-pipeline")
+    bridged = pywrap_mlir.experimental_run_pass_pipeline(module, "tf-replicated-clustering-bridge-v2", False)
+sharded = [table.name for table in layer._sharded._tpu_embedding._create_config_proto().table_descriptor]
+print(json.dumps([sorted(layer.trainable_tables), sharded, bridged]))
+"""
+
+
+def test_a_tpu_program_shards_what_is_above_the_threshold_and_has_fixed_shapes():
+    replicated, sharded, program = in_its_own_process(TRAINING_PROGRAM)
+    assert replicated == ["at", "below"]
+    assert sharded == ["above"]
+    assert "tf_device.cluster" in program
+    assert "tf.XlaRecvTPUEmbeddingActivations" in program
+    # Ids of replicated tables become dense on the host, of the length of a sequence or the width of a bag.
+    dense = re.findall(r"tf\.SparseToDense.*-> tensor<(.*)xi64>", program)
+    assert sorted(dense) == ["4x2", "4x3"]
