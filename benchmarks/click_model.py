@@ -19,7 +19,7 @@ from tfx_bsl.coders import example_coder
 
 from benchmarks.workload import Workload, peak_memory, throughput
 from trainer_module.distribution import dense_options, distribute, make_strategy
-from trainer_module.embeddings import embedding_layer, feature_configs, trainable_tables
+from trainer_module.embeddings import embedding_layer, feature_configs
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
 from trainer_module.initialization import Constant
@@ -72,10 +72,11 @@ def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Str
         optimizer = SplitOptimizer.create(spec, config)
         configs = feature_configs(spec, rows, embeddings, optimizer.of_table)
         dense = dense_options(config, strategy)
-        model = build_dlrm(spec, configs, embedding_layer(configs), workload.bottom, workload.top, dense=dense)
+        layer = embedding_layer(configs, spec, embeddings)
+        model = build_dlrm(spec, configs, layer, workload.bottom, workload.top, dense=dense)
         columns = {column.name: tf.zeros([1, 1], column.dtype) for column in spec.inputs}
         strategy.run(model, args=(columns,))
-        optimizer.make_slots(model.trainable_variables, trainable_tables(model.embedding))
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
     return strategy, model, optimizer
 
 
@@ -87,7 +88,7 @@ def make_loop(
 
 def load_values(workload: Workload, model: Dlrm) -> None:
     """Gives the model the values from which every contender starts."""
-    tables = trainable_tables(model.embedding)
+    tables = model.embedding.trainable_tables
     for number, (name, rows) in enumerate(zip(sorted(tables), workload.rows, strict=True)):
         values = np.fromfile(workload.file(f"table-{number}.f32"), np.float32)
         tables[name].assign(values.reshape(rows, workload.dim))

@@ -1,6 +1,6 @@
 """Dense layers that models are built from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -32,11 +32,29 @@ class DotInteraction(tf.keras.layers.Layer):
 
     def call(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """From `num_vectors` tensors `[batch, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`."""
-        num_vectors = len(vectors)
-        pairs = [i * num_vectors + j for i in range(num_vectors) for j in range(i)]
-        stacked = tf.stack(vectors, axis=1)
-        products = tf.matmul(stacked, stacked, transpose_b=True)
-        return tf.gather(tf.reshape(products, [-1, num_vectors * num_vectors]), pairs, axis=1)
+        return _pairwise_dots(tf.stack(vectors, axis=1))
+
+
+@tf.custom_gradient
+def _pairwise_dots(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """From `[batch, num_vectors, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`, and the gradient of that.
+
+    With products P = V V^T and their gradient G, that of V is (G + G^T) V. Gathering the sum straight from the gradient
+    of the pairs spares one of the two products, and the scatter, that TensorFlow would derive.
+    """
+    num_vectors = vectors.shape[1]
+    pairs = [(i, j) for i in range(num_vectors) for j in range(i)]
+    products = tf.reshape(tf.matmul(vectors, vectors, transpose_b=True), [-1, num_vectors * num_vectors])
+    dots = tf.gather(products, [i * num_vectors + j for i, j in pairs], axis=1)
+    # Where each product's gradient stands; the diagonal is no pair and gets the zero behind all pairs.
+    position = {pair: number for number, (i, j) in enumerate(pairs) for pair in ((i, j), (j, i))}
+    positions = [position.get((i, j), len(pairs)) for i in range(num_vectors) for j in range(num_vectors)]
+
+    def gradient(of_dots: tf.Tensor) -> tf.Tensor:
+        of_products = tf.gather(tf.pad(of_dots, [[0, 0], [0, 1]]), positions, axis=1)
+        return tf.matmul(tf.reshape(of_products, [-1, num_vectors, num_vectors]), vectors)
+
+    return dots, gradient
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:

@@ -27,8 +27,10 @@ SEED = tf.constant([1, 2])
 
 
 def build(spec: FeatureSpec = SPEC, hidden: tuple[int, ...] = (), dropout: float = 0.0, **dense) -> Dlrm:
-    configs = feature_configs(spec, ROWS, EmbeddingsConfig(dim=2))
-    return build_dlrm(spec, configs, embedding_layer(configs), hidden, hidden, dropout, DenseOptions(**dense))
+    embeddings = EmbeddingsConfig(dim=2)
+    configs = feature_configs(spec, ROWS, embeddings)
+    layer = embedding_layer(configs, spec, embeddings)
+    return build_dlrm(spec, configs, layer, hidden, hidden, dropout, DenseOptions(**dense))
 
 
 def features(ad: list[int], page: list[int], age: list[float]) -> dict[str, tf.Tensor]:
@@ -40,7 +42,7 @@ def by_hand(**dense) -> Dlrm:
     """Rows 1 of the tables are (1, 2) and (3, 4); the bottom MLP is (age, -age), the top one weighs its five inputs."""
     model = build(**dense)
     model(features([0], [0], [0.0]))
-    tables = {config.name: table for config, table in model.embedding.embedding_tables.items()}
+    tables = model.embedding.trainable_tables
     tables["ad"].assign([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]])
     tables["page"].assign([[0.0, 0.0], [3.0, 4.0]])
     head = [variable for variable in model.trainable_variables if not any(variable is t for t in tables.values())]
