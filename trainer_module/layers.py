@@ -26,33 +26,30 @@ FLOAT32 = DenseOptions()
 class DotInteraction(tf.keras.layers.Layer):
     """Dot products of all pairs of vectors (Naumov et al., "Deep Learning Recommendation Model", 2019, section 2.1).
 
-    The pairs are chosen when the layer is built and gathered by constant indices, so every shape is static, as XLA
+    The pairs are chosen when the layer is built and cut out by constant positions, so every shape is static, as XLA
     and TPUs need.
     """
 
     def call(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """From `num_vectors` tensors `[batch, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`."""
-        return _pairwise_dots(tf.stack(vectors, axis=1))
+        return _pairwise_dots(tf.stack(vectors, axis=1))  # pyright: ignore[reportReturnType] (the decorator changes it)
 
 
 @tf.custom_gradient
 def _pairwise_dots(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """From `[batch, num_vectors, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`, and the gradient of that.
 
-    With products P = V V^T and their gradient G, that of V is (G + G^T) V. Gathering the sum straight from the gradient
-    of the pairs spares one of the two products, and the scatter, that TensorFlow would derive.
+    With products P = V V^T and their gradient G, that of V is (G + G^T) V: one product, where TensorFlow would derive
+    two. Row i of P holds i pairs; cutting and padding rows moves them in runs, where gathering would move numbers.
     """
-    num_vectors = vectors.shape[1]
-    pairs = [(i, j) for i in range(num_vectors) for j in range(i)]
-    products = tf.reshape(tf.matmul(vectors, vectors, transpose_b=True), [-1, num_vectors * num_vectors])
-    dots = tf.gather(products, [i * num_vectors + j for i, j in pairs], axis=1)
-    # Where each product's gradient stands; the diagonal is no pair and gets the zero behind all pairs.
-    position = {pair: number for number, (i, j) in enumerate(pairs) for pair in ((i, j), (j, i))}
-    positions = [position.get((i, j), len(pairs)) for i in range(num_vectors) for j in range(num_vectors)]
+    num_vectors = int(vectors.shape[1])
+    products = tf.matmul(vectors, vectors, transpose_b=True)
+    dots = tf.concat([products[:, i, :i] for i in range(num_vectors)], axis=1)
 
     def gradient(of_dots: tf.Tensor) -> tf.Tensor:
-        of_products = tf.gather(tf.pad(of_dots, [[0, 0], [0, 1]]), positions, axis=1)
-        return tf.matmul(tf.reshape(of_products, [-1, num_vectors, num_vectors]), vectors)
+        rows = tf.split(of_dots, list(range(num_vectors)), axis=1)
+        lower = tf.stack([tf.pad(row, [[0, 0], [0, num_vectors - i]]) for i, row in enumerate(rows)], axis=1)
+        return tf.matmul(lower + tf.transpose(lower, [0, 2, 1]), vectors)
 
     return dots, gradient
 
