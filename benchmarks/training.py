@@ -38,7 +38,7 @@ _COMMANDS = {
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
 # Float32 sums come out in another order in every framework.
-_LOSS_TOLERANCE = 1e-3
+_LOSS_TOLERANCE = 1e-5
 
 BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
 
