@@ -1,11 +1,12 @@
 # Every target sets up what it needs: a machine with Python 3.11, pip and make is enough.
 PYTHON ?= python3.11
 RUN := .venv/bin
+RUN_TPU := .venv-tpu/bin
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench tpu-check clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 
 setup: ## Make the environment in .venv (a second call starts at once)
 	@$(PYTHON) -m bootstrap
@@ -28,8 +29,13 @@ format: setup ## Format the code
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
+tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, lower every model for TPUs
+	@$(PYTHON) -m bootstrap tpu_worker
+	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker
+	@$(RUN_TPU)/python -m tpu_worker.check
+
 bench: setup ## Measure ExampleGen against TFX's CsvExampleGen on a million rows
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 
 clean: ## Remove the environment, runs and downloaded data
-	rm -rf .venv runs data
+	rm -rf .venv .venv-tpu runs data

@@ -1,5 +1,9 @@
-"""Makes `.venv`: checks the host, installs the locked packages, adjusts two modules on older hosts."""
+"""Makes an environment: checks the host, installs the locked packages, adjusts two modules on older hosts.
 
+`python -m bootstrap` makes `.venv`, `python -m bootstrap tpu_worker` makes `.venv-tpu`.
+"""
+
+import argparse
 import hashlib
 import os
 import shutil
@@ -8,34 +12,69 @@ import sys
 import time
 import tomllib
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.symbol_versions import UnknownFile, adjust_modules
 from pipeline.host import Host, UnsupportedHost, check, this_host
 
 PROJECT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = PROJECT / ".venv"
-STAMP = ENVIRONMENT / "ready"
 _NEEDED_BYTES = 6 << 30
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment and what it is made from.
+
+    Attributes:
+        locked: Directory of `pyproject.toml` and `uv.lock`, relative to the project.
+        directory: Of the environment itself, likewise.
+    """
+
+    locked: str
+    directory: str
+
+    @property
+    def path(self) -> Path:
+        return PROJECT / self.directory
+
+    @property
+    def stamp(self) -> Path:
+        """Tells that the environment is complete."""
+        return self.path / "ready"
+
+
+ENVIRONMENTS = {
+    "product": Environment(locked=".", directory=".venv"),
+    # TensorFlow for TPUs takes the place of the ordinary one.
+    "tpu_worker": Environment(locked="tpu_worker", directory=".venv-tpu"),
+}
 
 
 class SetupFailed(Exception):
     """A step of the set-up failed; the message says how to go on."""
 
 
-def main() -> int:
-    """Makes the environment unless it is there already; returns the exit code."""
+def main(arguments: list[str] | None = None) -> int:
+    """Makes the environment unless it is there already; returns the exit code.
+
+    Args:
+        arguments: Of the command line; None takes those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bootstrap", description="Make a project-local environment.")
+    parser.add_argument("environment", nargs="?", choices=[*ENVIRONMENTS], default="product")
+    environment = ENVIRONMENTS[parser.parse_args(arguments).environment]
     try:
         host = this_host()
         check(host)
-        wanted = _fingerprint(host)
-        if STAMP.is_file() and STAMP.read_text() == wanted:
+        wanted = _fingerprint(environment, host)
+        if environment.stamp.is_file() and environment.stamp.read_text() == wanted:
             return 0
         started = time.monotonic()
-        STAMP.unlink(missing_ok=True)
-        _make_environment()
-        _adjust(host)
-        STAMP.write_text(wanted)
+        environment.stamp.unlink(missing_ok=True)
+        _make(environment)
+        _adjust(environment, host)
+        environment.stamp.write_text(wanted)
         print(f"environment ready in {time.monotonic() - started:.0f} s", flush=True)
     except (UnsupportedHost, SetupFailed, UnknownFile) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -43,12 +82,12 @@ def main() -> int:
     return 0
 
 
-def _fingerprint(host: Host) -> str:
+def _fingerprint(environment: Environment, host: Host) -> str:
     """Changes when the environment must be made anew; its scripts hold its path, its modules suit one glibc."""
-    digest = hashlib.sha256(f"{sys.version} {host.glibc} {ENVIRONMENT}".encode())
+    digest = hashlib.sha256(f"{sys.version} {host.glibc} {environment.path}".encode())
     for path in [
-        PROJECT / "uv.lock",
-        PROJECT / "pyproject.toml",
+        PROJECT / environment.locked / "uv.lock",
+        PROJECT / environment.locked / "pyproject.toml",
         PROJECT / "pipeline" / "host.py",
         *sorted(Path(__file__).parent.glob("*.py")),
     ]:
@@ -56,21 +95,23 @@ def _fingerprint(host: Host) -> str:
     return digest.hexdigest()
 
 
-def _make_environment() -> None:
-    python = ENVIRONMENT / "bin" / "python"
+def _make(environment: Environment) -> None:
+    python = environment.path / "bin" / "python"
     is_new = not _has_pip(python)
     free = shutil.disk_usage(PROJECT).free
     if is_new and free < _NEEDED_BYTES:
         raise SetupFailed(
             f"the packages need about {_NEEDED_BYTES >> 30} GB and {PROJECT} has {free / (1 << 30):.1f} GB free"
         )
-    print("making the project's environment in .venv: about 3 GB, half a minute to some minutes", flush=True)
+    print(f"making the environment {environment.directory}: about 3 GB, half a minute to some minutes", flush=True)
     if is_new:
-        venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    _run("installing uv", [python, "-m", "pip", "install", "--quiet", f"uv=={_locked_version('uv')}"])
+        venv.create(environment.path, with_pip=True, clear=True)
+    uv = f"uv=={_locked_version(environment, 'uv')}"
+    _run(environment, "installing uv", [python, "-m", "pip", "install", "--quiet", uv])
     # The platform is named because two wheels claim a newer glibc than they need.
     sync = ["sync", "--frozen", "--python-platform", "x86_64-manylinux_2_39", "--compile-bytecode"]
-    _run("installing the locked packages", [ENVIRONMENT / "bin" / "uv", *sync, "--python", python])
+    command = [environment.path / "bin" / "uv", *sync, "--project", environment.locked, "--python", python]
+    _run(environment, "installing the locked packages", command)
 
 
 def _has_pip(python: Path) -> bool:
@@ -78,25 +119,26 @@ def _has_pip(python: Path) -> bool:
     return python.is_file() and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
 
 
-def _adjust(host: Host) -> None:
-    site_packages = ENVIRONMENT / "lib" / "python3.11" / "site-packages"
+def _adjust(environment: Environment, host: Host) -> None:
+    site_packages = environment.path / "lib" / "python3.11" / "site-packages"
     for path in adjust_modules(site_packages, host.glibc):
         version = ".".join(map(str, host.glibc))
         print(f"adjusted symbol versions of {path.name}, so that it loads with glibc {version}", flush=True)
 
 
-def _locked_version(package: str) -> str:
-    lock = tomllib.loads((PROJECT / "uv.lock").read_text())
+def _locked_version(environment: Environment, package: str) -> str:
+    lock = tomllib.loads((PROJECT / environment.locked / "uv.lock").read_text())
     (version,) = [entry["version"] for entry in lock["package"] if entry["name"] == package]
     return version
 
 
-def _run(what: str, command: list[str | Path]) -> None:
+def _run(environment: Environment, what: str, command: list[str | Path]) -> None:
     print(what, flush=True)
     # Without bytecode on disk every process compiles TensorFlow, Beam and TFX again, for some twenty seconds.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment.pop("VIRTUAL_ENV", None)
-    process = subprocess.run(command, cwd=PROJECT, env=environment)
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    variables.pop("VIRTUAL_ENV", None)
+    variables["UV_PROJECT_ENVIRONMENT"] = str(environment.path)
+    process = subprocess.run(command, cwd=PROJECT, env=variables)
     if process.returncode:
         raise SetupFailed(
             f"{what} failed (exit code {process.returncode}); the lines above say why. If the package index cannot be "

@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "trainer_module": {"trainer_module"},
     "components": {"components", "trainer_module"},
     "pipeline": {"pipeline", "components", "trainer_module"},
+    "tpu_worker": {"tpu_worker", "trainer_module"},
     "benchmarks": {"benchmarks", "pipeline", "components", "trainer_module"},
     # The set-up runs before anything is installed; the description of the host is all that it shares.
     "bootstrap": {"bootstrap", "pipeline.host"},
@@ -64,6 +65,16 @@ def test_tensorflow_recommenders_is_imported_in_one_place():
     assert importing == {"trainer_module/placement.py"}
 
 
+def test_private_parts_of_tensorflow_are_touched_in_two_places():
+    touching = {
+        str(file.relative_to(PROJECT))
+        for room in MAY_IMPORT
+        for file in (PROJECT / room).rglob("*.py")
+        if "tensorflow.python" in file.read_text()
+    }
+    assert touching == {"trainer_module/described_tpu.py", "trainer_module/tpu_lowering.py"}
+
+
 def test_no_text_file_names_a_home_directory():
     # Spelt in parts, or this file would be a finding.
     homes = ["/" + "root/", "/" + "home/", "/" + "Users/"]
@@ -71,7 +82,7 @@ def test_no_text_file_names_a_home_directory():
         file
         for pattern in ("*/**/*.py", "*/**/*.yaml", "*/**/*.md", "*.toml", "*.md", "*.py", "Makefile", ".ci/run")
         for file in PROJECT.glob(pattern)
-        if file.relative_to(PROJECT).parts[0] not in (".venv", "runs", "data", "build", "dist")
+        if file.relative_to(PROJECT).parts[0] not in (".venv", ".venv-tpu", "runs", "data", "build", "dist")
     ]
     assert len(files) > 50
     assert not [f"{file.relative_to(PROJECT)}: {home}" for file in files for home in homes if home in file.read_text()]

@@ -1,7 +1,7 @@
 """From an experiment and the sizes of its tables to models: one to train, one to serve."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 
@@ -23,12 +23,14 @@ class Blueprint:
         spec: Columns and tables, with the experiment's changes applied.
         rows: Number of rows per table.
         rating_range: Of predictions.
+        fingerprints: Of the vocabularies, by table; empty where ids come from elsewhere.
     """
 
     experiment: Experiment
     spec: FeatureSpec
     rows: Mapping[str, int]
     rating_range: tuple[float, float]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def for_training(
         self, strategy: tf.distribute.Strategy, mean_label: float

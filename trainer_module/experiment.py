@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from trainer_module.errors import ConfigError
+from trainer_module.export.config import ExportConfig
 from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
@@ -120,6 +121,18 @@ class EmbeddingsConfig(Frozen):
             raise ConfigError(f"embeddings: {reasons(error)}") from None
 
 
+class WarmStartConfig(Frozen):
+    """An earlier training whose weights are the start of this one.
+
+    Attributes:
+        checkpoint: Path prefix, as in `.../model_run/7/best/checkpoint`.
+        transform_graph: Directory of the transform graph that it was trained with; gives its vocabularies.
+    """
+
+    checkpoint: str
+    transform_graph: str
+
+
 class TrainingConfig(Frozen):
     """The training loop.
 
@@ -147,6 +160,7 @@ class TrainingConfig(Frozen):
             examples in memory; `none` reads the files in every epoch.
         shuffle_rows: Size of the shuffle buffer unless `cache` is `features`, in examples; 0 does not shuffle.
         profile_steps: First and last step of a TensorBoard profile, rounded to whole calls.
+        warm_start: Start from the weights of an earlier training, by token; see `docs/warm_start.md`.
         seed: Of initial weights, shuffling and dropout.
     """
 
@@ -169,6 +183,7 @@ class TrainingConfig(Frozen):
     cache: Literal["features", "records", "none"] = "features"
     shuffle_rows: int = Field(default=100_000, ge=0)
     profile_steps: tuple[int, int] | None = None
+    warm_start: WarmStartConfig | None = None
     seed: int = 42
 
 
@@ -180,12 +195,14 @@ class Experiment(Frozen):
         model: The model.
         embeddings: The embedding tables.
         training: The loop.
+        export: How the SavedModel is made.
     """
 
     dataset: str
     model: RatingModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
+    export: ExportConfig = ExportConfig()
 
 
 def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:

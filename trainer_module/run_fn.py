@@ -14,16 +14,17 @@ from trainer_module.datasets import dataset_spec
 from trainer_module.distribution import dense_options, make_strategy
 from trainer_module.experiment import Experiment
 from trainer_module.export import parity
-from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, expected_answers, export, signature
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.preprocessing import fingerprint, table_rows
+from trainer_module.vocabularies import Vocabularies, check_ids
+from trainer_module.warm_start import TableReport, warm_start
 
 # Facts about the training that go into the run's summary; lies beside the SavedModel.
 TRAINING_REPORT = "training.json"
 
 _PARITY_SAMPLE_SIZE = 256
+_CHECKED_EXAMPLES = 4096
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -37,30 +38,41 @@ def run_fn(fn_args: FnArgs) -> None:
     spec = experiment.embeddings.applied_to(dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
-    blueprint = Blueprint(experiment, spec, table_rows(spec, transform_output), dataset.rating_range)
-    vocabularies = fingerprint(spec, transform_output)
+    vocabularies = Vocabularies(spec, transform_output)
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, dataset.rating_range, vocabularies.fingerprints)
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
+    for reader in (train, selection):
+        check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
 
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
     model, optimizer = blueprint.for_training(strategy, train.mean_label())
-    checkpoints = _checkpoint_dir(fn_args, vocabularies, train)
-    loop = TrainingLoop(strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir)
-    result = loop.fit(train, selection)
+    checkpoints = _checkpoint_dir(fn_args, vocabularies.fingerprint, train)
+    loop = TrainingLoop(
+        strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
+    )
+    moved: list[TableReport] = []
+
+    def start() -> None:
+        if training.warm_start:
+            moved.extend(warm_start(training.warm_start, model, optimizer, vocabularies))
+
+    result = loop.fit(train, selection, start)
 
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
     sample_file = parity.save_sample(parity_dir, spec, selection.head(_PARITY_SAMPLE_SIZE))
     sample = ExampleReader(spec, model_inputs, [sample_file])
-    config, trained = ExportConfig(), Trained(result.checkpoint, model, strategy)
+    config, trained = experiment.export, Trained(result.checkpoint, model, strategy)
     answers = expected_answers(config, blueprint, model, loop.predict, sample)
     parity.save_expected(parity_dir, answers, dense_options(training, strategy).dtype, signature(config))
     features = sample.features(tf.constant(sample.head(1)))
     exported = export(config, blueprint, trained, model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(result) | {
         "table_rows": dict(blueprint.rows),
-        "vocabularies": vocabularies,
+        "vocabularies": vocabularies.fingerprint,
+        "warm_start": [dataclasses.asdict(table) for table in moved],
         "export": dataclasses.asdict(exported),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:

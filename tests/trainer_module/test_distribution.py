@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
-from trainer_module.described_tpu import described_tpu_strategy
 
+from trainer_module.described_tpu import described_tpu_strategy
 from trainer_module.distribution import (
     dense_options,
     distribute,
@@ -71,7 +71,7 @@ def test_a_tpu_takes_one_batch_size(two_by_four):
     assert evaluation_batch_size(TrainingConfig(batch_size=64), two_by_four) == 64
     with pytest.raises(ConfigError, match=r"eval_batch_size=32.*set it to training\.batch_size=64"):
         evaluation_batch_size(TrainingConfig(batch_size=64, eval_batch_size=32), two_by_four)
-    with pytest.raises(ConfigError, match=r"batch_size=60 must be divisible by the 8 replicas"):
+    with pytest.raises(ConfigError, match=r"batch_size=60 must be divisible by the 8 replicas that"):
         replica_batch_size(TrainingConfig(batch_size=60), two_by_four)
 
 

@@ -25,6 +25,7 @@ from trainer_module.export.serving import (
     tables_of,
 )
 from trainer_module.inputs import ExampleReader, ModelInputs
+from trainer_module.vocabularies import check_fingerprints, read_fingerprints
 
 _log = logging.getLogger(__name__)
 
@@ -131,11 +132,20 @@ def from_checkpoint(
     blueprint: Blueprint, checkpoint: str, model_inputs: ModelInputs, features: Features, directory: str
 ) -> None:
     """Route `checkpoint`: a copy in the default scope, without optimizer slots, restored and proved."""
+    _check_vocabularies(blueprint, checkpoint)
     copy = blueprint.for_serving()
     restore_copy(copy, checkpoint, features)
     columns = blueprint.spec.inputs
     tables = tables_of(copy.embedding, columns)
-    save(lambda inputs: {OUTPUT_NAME: copy(inputs)}, tables, _other_variables(copy), model_inputs, columns, directory)
+    save(
+        lambda inputs: {OUTPUT_NAME: copy(inputs)},
+        tables,
+        _other_variables(copy),
+        model_inputs,
+        columns,
+        directory,
+        blueprint.fingerprints,
+    )
 
 
 def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInputs, directory: str) -> None:
@@ -151,7 +161,7 @@ def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInp
         return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(tables, spec, spec.categorical, inputs), inputs)}
 
     with strategy.scope():
-        save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory)
+        save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory, blueprint.fingerprints)
 
 
 def subset(
@@ -162,6 +172,7 @@ def subset(
     The second signature is called `embed`; outputs are `[batch, dim]`, or `[batch, length, dim]` for sequences.
     """
     columns = columns_of(blueprint.spec, features)
+    _check_vocabularies(blueprint, checkpoint)
     layer = blueprint.embedding_for_serving(features)
     restore_tables(layer, checkpoint)
     tables = tables_of(layer, columns)
@@ -172,6 +183,7 @@ def subset(
         model_inputs,
         columns,
         directory,
+        {name: blueprint.fingerprints[name] for name in tables if name in blueprint.fingerprints},
         EMBED,
     )
 
@@ -217,6 +229,12 @@ def embeddings(
         else tf.reshape(looked_up[column.name], [-1, looked_up[column.name].shape[-1]])
         for column in columns
     }
+
+
+def _check_vocabularies(blueprint: Blueprint, checkpoint: str) -> None:
+    """Raises a `ModelError` if the checkpoint's rows stand for other tokens."""
+    if blueprint.fingerprints:
+        check_fingerprints(blueprint.fingerprints, read_fingerprints(checkpoint), checkpoint)
 
 
 def _other_variables(model: tf.keras.Model) -> list[tf.Variable]:

@@ -1,5 +1,6 @@
 """The SavedModel: lookups and answers as plain TensorFlow operations on a CPU, with its signatures."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -100,6 +101,7 @@ def save(
     model_inputs: ModelInputs,
     columns: Sequence[RequestColumn],
     directory: str,
+    fingerprints: Mapping[str, str],
     by_column: str = BY_COLUMN,
 ) -> None:
     """Writes a SavedModel that plain TensorFlow loads and serves.
@@ -116,6 +118,7 @@ def save(
         model_inputs: Raw columns to model inputs.
         columns: The input columns that `answer` needs.
         directory: Where to write.
+        fingerprints: Of the vocabularies, by table; the loaded model's function `vocabularies` returns them as JSON.
         by_column: Name of the second signature.
     """
     module = tf.Module()
@@ -124,6 +127,7 @@ def save(
     module.tables = dict(tables)
     module.dense = list(dense)
     module.model_inputs = model_inputs
+    module.vocabularies = tf.function(lambda: tf.constant(json.dumps(dict(fingerprints))), input_signature=[])
 
     # Nothing here is Python control flow on tensors; without autograph, tracing takes a third of the time.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)

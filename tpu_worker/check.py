@@ -1,0 +1,148 @@
+"""Lowers every model's training step to TPU code, as far as that goes without a TPU: `python -m tpu_worker.check`."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# On a machine that is no TPU VM the TPU library would wait for the cloud's metadata server.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from rich.console import Console
+from rich.table import Table
+
+import trainer_module  # noqa: F401 (selects Keras 2)
+
+# isort: split
+import tensorflow as tf
+
+from tpu_worker.models import BAG_LENGTH, MODELS, SmallModel
+from trainer_module.described_tpu import EmbeddingFeature, cpu_backed_tpu_strategy, uninitialized_embedding_engine
+from trainer_module.errors import ModelError
+from trainer_module.loop import TrainingLoop
+from trainer_module.optimization import EMBEDDING_OPTIMIZERS, OptimizerConfig
+from trainer_module.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
+
+BATCH_SIZE = 32
+OPTIMIZERS = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a TPU has for embeddings.
+
+    Attributes:
+        feature: As TensorFlow calls it.
+        sparse_cores_per_chip: Of V2.
+        generations: TPUs that have it.
+    """
+
+    feature: EmbeddingFeature
+    sparse_cores_per_chip: int
+    generations: str
+
+
+ENGINES = (
+    Engine("V1", 0, "v2, v3, v4"),
+    Engine("V2", 4, "SparseCore"),
+    Engine("UNSUPPORTED", 0, "no engine"),
+)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A step that became TPU code.
+
+    Attributes:
+        operations: Of TensorFlow, in the device's half.
+        hlo_bytes: Length of the HLO text.
+        seconds: Spent on tracing and lowering.
+    """
+
+    operations: int
+    hlo_bytes: int
+    seconds: float
+
+
+def traced_step(
+    model: SmallModel, engine: Engine, optimizer: OptimizerConfig
+) -> tf.types.experimental.ConcreteFunction:
+    """The training loop's step, as one core of a TPU with this engine gets it."""
+    with uninitialized_embedding_engine(), tempfile.TemporaryDirectory() as directory:
+        strategy = cpu_backed_tpu_strategy(1, engine.feature, engine.sparse_cores_per_chip)
+        blueprint = model.blueprint(BATCH_SIZE, optimizer)
+        trained, optimizers = blueprint.for_training(strategy, 3.0)
+        loop = TrainingLoop(strategy, trained, optimizers, blueprint.experiment.training, directory, directory)
+
+        def step(features, labels):
+            return strategy.run(loop.train_step, args=(features, labels))
+
+        return tf.function(step, autograph=False).get_concrete_function(*model.batch(BATCH_SIZE))
+
+
+def lower(model: SmallModel, engine: Engine, optimizer: OptimizerConfig) -> Lowered:
+    """Traces and lowers a step.
+
+    Raises:
+        ModelError: The step holds operations that a TPU cannot run (names them), or cannot be lowered.
+    """
+    started = time.monotonic()
+    step = traced_step(model, engine, optimizer)
+    function = step_as_function(step, bags=(BATCH_SIZE, BAG_LENGTH))
+    refuse_host_only_operations(step)
+    try:
+        hlo = tpu_hlo(function)
+    except tf.errors.OpError as error:
+        raise ModelError(f"XLA does not compile the step for TPUs: {error.message}") from error
+    return Lowered(len(step.graph.get_operations()), len(hlo), time.monotonic() - started)
+
+
+def refuse_host_only_operations(step: tf.types.experimental.ConcreteFunction, device: str = XLA_TPU) -> None:
+    """Refuses a step whose device half holds operations that only a host can run.
+
+    Raises:
+        ModelError: It does; names them.
+    """
+    if host_only := without_kernel(step, device):
+        named = ", ".join(f"{kind} ({name})" for name, kind in host_only.items())
+        raise ModelError(
+            f"operations in the training step that a TPU cannot run: {named}. Move them into the input pipeline or the "
+            "preprocessing."
+        )
+
+
+def report(models: Mapping[str, SmallModel], console: Console) -> bool:
+    """Lowers all models and prints a table; returns whether nothing failed."""
+    table = Table(title=f"training steps lowered for TPUs by TensorFlow {tf.__version__}; nothing ran on a TPU")
+    table.add_column("model, optimizer of its tables")
+    for engine in ENGINES:
+        table.add_column(f"{engine.feature} ({engine.generations})")
+    failures = []
+    for name, model in models.items():
+        for optimizer in OPTIMIZERS:
+            cells = []
+            for engine in ENGINES:
+                title = f"{name}, {optimizer.name}, {engine.feature}"
+                with console.status(title):
+                    cells.append(_cell(title, model, engine, optimizer, failures))
+            table.add_row(f"{name}, {optimizer.name}", *cells)
+    console.print(table)
+    for failure in failures:
+        console.print(f"[bold red]error:[/] {failure}", highlight=False)
+    return not failures
+
+
+def _cell(title: str, model: SmallModel, engine: Engine, optimizer: OptimizerConfig, failures: list[str]) -> str:
+    try:
+        lowered = lower(model, engine, optimizer)
+    except ModelError as error:
+        failures.append(f"{title}: {error}")
+        return "[bold red]fails[/]"
+    return f"[green]ok[/] {lowered.operations} ops, {lowered.hlo_bytes >> 10} KiB HLO, {lowered.seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(0 if report(MODELS, Console()) else 1)

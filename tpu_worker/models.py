@@ -1,0 +1,81 @@
+"""Every model, small: what is compiled, laid out and traced for a TPU that is not there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.blueprint import Blueprint
+from trainer_module.embeddings import Features
+from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.optimization import Adagrad, OptimizerConfig
+
+# Dense ids, bags of any length, one table that two columns share, numbers.
+SPEC = FeatureSpec(
+    columns=(
+        Categorical(name="user", table="user"),
+        Categorical(name="item", table="item"),
+        Categorical(name="tags", table="tag", multivalent=True),
+        Categorical(name="main_tag", table="tag"),
+        Numeric(name="year", required=False),
+        Label(name="rating"),
+    ),
+    tables=(Table(name="user"), Table(name="item"), Table(name="tag", combiner="sum")),
+)
+ROWS = {"user": 100, "item": 301, "tag": 7}
+DIM = 8
+BAG_LENGTH = 2
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A model over three small tables.
+
+    Attributes:
+        config: Which model.
+        spec: Its columns and tables.
+    """
+
+    config: RatingModelConfig
+    spec: FeatureSpec = SPEC
+
+    def blueprint(
+        self,
+        batch_size: int,
+        optimizer: OptimizerConfig = Adagrad(learning_rate=0.1),  # noqa: B008 (it is immutable)
+        pipelining: bool = False,
+    ) -> Blueprint:
+        """How it is built.
+
+        Args:
+            batch_size: Over all replicas.
+            optimizer: Of the tables.
+            pipelining: Of the embedding engine.
+        """
+        experiment = Experiment(
+            dataset="",
+            model=self.config,
+            embeddings=EmbeddingsConfig(dim=DIM, pipelining=pipelining),
+            training=TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer),
+        )
+        return Blueprint(experiment, self.spec, ROWS, (1.0, 5.0))
+
+    def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
+        """Features and labels `[batch]`, the same at every call; bags hold `BAG_LENGTH` ids."""
+        random = np.random.default_rng(0)
+        features = {}
+        for column in self.spec.categorical:
+            shape = [batch_size, BAG_LENGTH if column.multivalent else 1]
+            ids = random.integers(ROWS[column.table], size=shape)
+            features[column.name] = (
+                tf.SparseTensor(list(np.ndindex(*shape)), ids.ravel(), shape)
+                if column.multivalent
+                else tf.constant(ids)
+            )
+        for column in self.spec.numeric:
+            features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
+        return features, tf.constant(random.uniform(1, 5, size=[batch_size]), tf.float32)
+
+
+MODELS = {"rating": SmallModel(RatingModelConfig())}
