@@ -37,8 +37,9 @@ _COMMANDS = {
     "inputs": [sys.executable, "-m", "benchmarks.click_model", "inputs"],
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
-# Float32 sums come out in another order in every framework.
-_LOSS_TOLERANCE = 1e-5
+# Sums come out in another order in every framework. Without any update of the tables, the second loss would differ by
+# 7e-3 of itself.
+_LOSS_TOLERANCE = 5e-5
 
 BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
 

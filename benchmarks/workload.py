@@ -27,7 +27,7 @@ class Workload:
         bottom: Hidden widths of the bottom MLP.
         top: Hidden widths of the top MLP.
         learning_rate: Of Adagrad, for tables and dense part.
-        initial_accumulator_value: Of Adagrad.
+        initial_accumulator_value: Of Adagrad; so small that updates of the tables show in the loss within a few steps.
         epsilon: Of Adagrad; that of Keras.
         checked_steps: Steps whose losses are compared between contenders, twice this number in two halves.
     """
@@ -41,8 +41,8 @@ class Workload:
     num_numbers: int = 13
     bottom: tuple[int, ...] = (256, 64)
     top: tuple[int, ...] = (256, 128)
-    learning_rate: float = 0.02
-    initial_accumulator_value: float = 0.1
+    learning_rate: float = 0.01
+    initial_accumulator_value: float = 1e-8
     epsilon: float = 1e-7
     checked_steps: int = 20
 
