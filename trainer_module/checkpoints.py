@@ -97,9 +97,14 @@ class Checkpoints:
 
     def save(self, progress: Progress) -> None:
         """Writes the current state."""
+        # What is being written in the background must not see the new progress, and needs its best weights.
+        self.wait()
+        needed = {progress.best_step}
+        if self._options.experimental_enable_async_checkpoint:
+            needed.add(self._state.value.best_step)
         self._state.value = progress
         self._manager.save(checkpoint_number=progress.step, options=self._options)
-        for step in self._best_steps() - {progress.best_step}:
+        for step in self._best_steps() - needed:
             for file in tf.io.gfile.glob(f"{self._best_prefix(step)}.*"):
                 tf.io.gfile.remove(file)
 

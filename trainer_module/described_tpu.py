@@ -4,8 +4,8 @@
 both, it is a real strategy: layers lay out their tables, training loops are traced, and TensorFlow's compiler passes
 run, all without a TPU. Nothing is executed on one.
 
-This module and `tpu_lowering` are the only ones that touch private parts of TensorFlow; tests/tpu tells when a release
-moves them.
+This module, `tpu_lowering` and `host_variables` are the only ones that touch private parts of TensorFlow; tests tell
+when a release moves them.
 """
 
 import types
