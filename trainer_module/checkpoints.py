@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer_module.experiment import TrainingConfig
 from trainer_module.optimizers import SplitOptimizer
+from trainer_module.vocabularies import VocabularyState
 
 _BEST = "best"
 
@@ -50,7 +51,15 @@ class Checkpoints:
     after it, so that every checkpoint finds its best weights.
     """
 
-    def __init__(self, directory: str, model: tf.keras.Model, optimizer: SplitOptimizer, config: TrainingConfig):
+    def __init__(
+        self,
+        directory: str,
+        model: tf.keras.Model,
+        optimizer: SplitOptimizer,
+        config: TrainingConfig,
+        fingerprints: Mapping[str, str],
+        worker: int = 0,
+    ):
         """Prepares the directory.
 
         Args:
@@ -58,24 +67,32 @@ class Checkpoints:
             model: Its variables, and those of `optimizer`, must exist before `resume`.
             optimizer: With its slots and its step.
             config: How many to keep, and whether to write in the background.
+            fingerprints: Of the vocabularies, by table; a checkpoint made with others is refused.
+            worker: Index of this process among those that train together. All take part in every save, and those
+                above 0 write to a place of their own, which nobody reads.
         """
         self._state = _ProgressState()
         self._weights = tf.train.Checkpoint(model=model)
         # With the slots, so that a later training can start from it.
-        self._best = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self._latest = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=self._state)
-        self._manager = tf.train.CheckpointManager(self._latest, directory, max_to_keep=config.keep_checkpoints)
+        vocabularies = VocabularyState(fingerprints)
+        self._best = tf.train.Checkpoint(model=model, optimizer=optimizer, vocabularies=vocabularies)
+        self._latest = tf.train.Checkpoint(
+            model=model, optimizer=optimizer, vocabularies=vocabularies, progress=self._state
+        )
+        self._shared = directory
+        self._directory = f"{directory}/worker-{worker}" if worker else directory
+        self._manager = tf.train.CheckpointManager(self._latest, self._directory, config.keep_checkpoints)
         self._options = tf.train.CheckpointOptions(experimental_enable_async_checkpoint=config.async_checkpoints)
-        self._directory = directory
 
     def resume(self) -> Progress:
         """Restores the latest state, if there is one, and says how far it had come.
 
         Raises:
             AssertionError: The checkpoint lacks a variable.
+            ModelError: It was trained with other vocabularies; names the tables.
         """
-        if self._manager.latest_checkpoint:
-            self._latest.read(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        if latest := tf.train.latest_checkpoint(self._shared):
+            self._latest.read(latest).assert_existing_objects_matched()
         return self._state.value
 
     def save(self, progress: Progress) -> None:
@@ -93,7 +110,10 @@ class Checkpoints:
     def restore_best(self, step: int) -> None:
         """Puts the best weights back into the model, once all writing in the background has ended."""
         self._latest.sync()
-        status = self._weights.read(self._best_prefix(step)).assert_existing_objects_matched()
+        prefix = self._best_prefix(step)
+        if not tf.io.gfile.exists(f"{prefix}.index"):  # of another worker, before this one was resumed
+            prefix = self._best_prefix(step, self._shared)
+        status = self._weights.read(prefix).assert_existing_objects_matched()
         status.expect_partial()  # the slots stay behind
 
     def export_best(self, step: int, prefix: str) -> None:
@@ -103,9 +123,9 @@ class Checkpoints:
         for file in tf.io.gfile.glob(f"{source}.*"):
             tf.io.gfile.copy(file, prefix + file.removeprefix(source), overwrite=True)
 
-    def _best_prefix(self, step: int) -> str:
+    def _best_prefix(self, step: int, directory: str | None = None) -> str:
         """Path prefix of the best weights."""
-        return f"{self._directory}/{_BEST}-{step}"
+        return f"{directory or self._directory}/{_BEST}-{step}"
 
     def _best_steps(self) -> set[int]:
         files = tf.io.gfile.glob(f"{self._directory}/{_BEST}-*.index")

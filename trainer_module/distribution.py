@@ -56,16 +56,26 @@ def evaluation_batch_size(config: TrainingConfig, strategy: tf.distribute.Strate
     """Examples per evaluation step over all replicas.
 
     Raises:
-        ConfigError: On a TPU it differs from the training batch; the embedding engine is configured for one size.
+        ConfigError: It cannot be divided among the replicas, or on a TPU it differs from the training batch; the
+            embedding engine is configured for one size.
     """
     if not isinstance(strategy, tf.distribute.TPUStrategy):
-        return config.eval_batch_size or _EVAL_BATCH_SIZE
+        size = config.eval_batch_size or _EVAL_BATCH_SIZE
+        _check_divisible("eval_batch_size", size, strategy)
+        return size
     if config.eval_batch_size not in (None, config.batch_size):
         raise ConfigError(
             f"training.eval_batch_size={config.eval_batch_size}, but a TPU's embedding engine takes one batch size; "
             f"leave it out, or set it to training.batch_size={config.batch_size}"
         )
     return config.batch_size
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """Place of this process among those that train together; 0 where there is but one, or for the chief."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0
+    return strategy.cluster_resolver.task_id
 
 
 def dense_options(config: TrainingConfig, strategy: tf.distribute.Strategy) -> DenseOptions:
@@ -77,15 +87,22 @@ def dense_options(config: TrainingConfig, strategy: tf.distribute.Strategy) -> D
 
 
 def replica_batch_size(config: TrainingConfig, strategy: tf.distribute.Strategy) -> int | None:
-    """Examples per replica that a TPU's embedding engine is laid out for; None off TPUs."""
+    """Examples per replica that a TPU's embedding engine is laid out for; None off TPUs.
+
+    Raises:
+        ConfigError: The batch cannot be divided among the replicas.
+    """
+    _check_divisible("batch_size", config.batch_size, strategy)
     if not isinstance(strategy, tf.distribute.TPUStrategy):
         return None
-    if config.batch_size % strategy.num_replicas_in_sync:
-        raise ConfigError(
-            f"training.batch_size={config.batch_size} must be divisible by the {strategy.num_replicas_in_sync} "
-            "replicas of the TPU"
-        )
     return config.batch_size // strategy.num_replicas_in_sync
+
+
+def _check_divisible(key: str, size: int, strategy: tf.distribute.Strategy) -> None:
+    if size % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"training.{key}={size} must be divisible by the {strategy.num_replicas_in_sync} replicas that share it"
+        )
 
 
 def _detect(config: TrainingConfig) -> str:

@@ -120,6 +120,18 @@ class EmbeddingsConfig(Frozen):
             raise ConfigError(f"embeddings: {reasons(error)}") from None
 
 
+class WarmStartConfig(Frozen):
+    """An earlier training whose weights are the start of this one.
+
+    Attributes:
+        checkpoint: Path prefix, as in `.../model_run/7/best/checkpoint`.
+        transform_graph: Directory of the transform graph that it was trained with; gives its vocabularies.
+    """
+
+    checkpoint: str
+    transform_graph: str
+
+
 class TrainingConfig(Frozen):
     """The training loop.
 
@@ -147,6 +159,7 @@ class TrainingConfig(Frozen):
             examples in memory; `none` reads the files in every epoch.
         shuffle_rows: Size of the shuffle buffer unless `cache` is `features`, in examples; 0 does not shuffle.
         profile_steps: First and last step of a TensorBoard profile, rounded to whole calls.
+        warm_start: Start from the weights of an earlier training, by token; see `docs/warm_start.md`.
         seed: Of initial weights, shuffling and dropout.
     """
 
@@ -169,6 +182,7 @@ class TrainingConfig(Frozen):
     cache: Literal["features", "records", "none"] = "features"
     shuffle_rows: int = Field(default=100_000, ge=0)
     profile_steps: tuple[int, int] | None = None
+    warm_start: WarmStartConfig | None = None
     seed: int = 42
 
 

@@ -4,15 +4,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
 
 from trainer_module.checkpoints import Checkpoints, Progress
-from trainer_module.distribution import distribute, evaluation_batch_size
+from trainer_module.distribution import distribute, evaluation_batch_size, worker_index
 from trainer_module.errors import ModelError, Preempted
 from trainer_module.experiment import TrainingConfig
 from trainer_module.inputs import ExampleReader
@@ -60,6 +61,7 @@ class TrainingLoop:
         config: TrainingConfig,
         checkpoint_dir: str,
         directory: str,
+        fingerprints: Mapping[str, str] = MappingProxyType({}),
     ):
         """Prepares the loop.
 
@@ -71,13 +73,14 @@ class TrainingLoop:
             checkpoint_dir: Of this one training: if it was interrupted, it goes on from what lies there.
             directory: What is kept of the training: TensorBoard's logs and, in `best/`, the best weights with the
                 optimizers' slots.
+            fingerprints: Of the vocabularies, by table; empty where ids come from elsewhere.
         """
         self._strategy = strategy
         self._model = model
         self._optimizer = optimizer
         self._config = config
         self._eval_batch_size = evaluation_batch_size(config, strategy)
-        self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config)
+        self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config, fingerprints, worker_index(strategy))
         self._directory = directory
         self.train_steps = tf.function(self._train_steps_eagerly)
         self._evaluate_steps = tf.function(self._evaluate_steps_eagerly)
@@ -92,12 +95,20 @@ class TrainingLoop:
 
         self._predict_step = tf.function(predict_step, autograph=False)
 
-    def fit(self, train: ExampleReader, selection: ExampleReader) -> TrainingResult:
+    def fit(
+        self, train: ExampleReader, selection: ExampleReader, start: Callable[[], None] | None = None
+    ) -> TrainingResult:
         """Trains until the RMSE on `selection` has not improved for `patience` evaluations; restores the best weights.
 
         In this order: variables are made, the latest checkpoint is restored if there is one, the input starts at the
         step after it, training goes on. After each call to the devices come logs, evaluation, checkpoint, and a look
         at whether the process was asked to stop.
+
+        Args:
+            train: What the steps see.
+            selection: What evaluations see.
+            start: Called before the first step, but not by a training that goes on from a checkpoint; may change the
+                initial weights.
 
         Raises:
             ModelError: The loss became infinite or NaN (names the step), or the split is smaller than one batch.
@@ -118,6 +129,8 @@ class TrainingLoop:
         resumed_at = progress.step
         if resumed_at:
             _log.info("going on from the checkpoint of step %d", resumed_at)
+        elif start:
+            start()
         batches = iter(distribute(self._strategy, lambda context: train.training_batches(config, context, resumed_at)))
         logs, clock = TrainingLogs(self._directory), _Clock(config.batch_size)
         saved_step = resumed_at
@@ -154,7 +167,8 @@ class TrainingLoop:
         logs.flush()
         self._checkpoints.restore_best(progress.best_step)
         best = os.path.join(self._directory, "best", "checkpoint")
-        self._checkpoints.export_best(progress.best_step, best)
+        if not worker_index(self._strategy):
+            self._checkpoints.export_best(progress.best_step, best)
         return TrainingResult(
             best_step=progress.best_step,
             steps=progress.step,

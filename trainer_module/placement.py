@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from trainer_module.errors import ModelError
+from trainer_module.host_variables import strings_stay_on_host
 from trainer_module.tpu_optimizers import KerasOptimizer, tpu_optimizer
 
 FeatureConfig: TypeAlias = tf.tpu.experimental.embedding.FeatureConfig
@@ -220,6 +221,10 @@ class _Tables(TPUEmbedding):
     def in_engine(self) -> bool:
         """Whether the tables live in a TPU's embedding engine."""
         return self._embedding_feature not in (None, _NO_ENGINE)
+
+    def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
+        with tf.variable_creator_scope(strings_stay_on_host):
+            super().build(input_shape)
 
     def look_up(self, ids: Mapping[str, Ids], weights: Mapping[str, Ids | None]) -> dict[str, tf.Tensor]:
         """Activations by feature; ids and weights as in `PlacedEmbedding.call`."""

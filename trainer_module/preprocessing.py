@@ -1,6 +1,5 @@
-"""Raw columns to model inputs: the `preprocessing_fn` of Transform, and the sizes that follow from its graph."""
+"""Raw columns to model inputs: the `preprocessing_fn` of Transform."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,24 +27,6 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     for table in spec.tables:
         outputs |= _ids(table, {c.name: inputs[c.name] for c in spec.categorical if c.table == table.name})
     return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}
-
-
-def table_rows(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> dict[str, int]:
-    """Number of rows of every embedding table: its vocabulary in the transform graph plus its OOV buckets."""
-    return {
-        table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
-        for table in spec.tables
-    }
-
-
-def fingerprint(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> str:
-    """SHA-256 over all vocabularies, tokens in the order of their ids: equal if and only if the ids mean the same."""
-    digest = hashlib.sha256()
-    for table in spec.tables:
-        digest.update(f"{table.name}\0{table.vocabulary.oov_buckets}\0".encode())
-        for token in transform_output.vocabulary_by_name(table.name):
-            digest.update(len(token).to_bytes(8, "little") + token)
-    return digest.hexdigest()
 
 
 def _ids(table: Table, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:

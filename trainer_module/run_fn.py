@@ -16,12 +16,14 @@ from trainer_module.distribution import make_strategy
 from trainer_module.experiment import Experiment
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.preprocessing import fingerprint, table_rows
+from trainer_module.vocabularies import Vocabularies, check_ids
+from trainer_module.warm_start import TableReport, warm_start
 
 # Facts about the training that go into the run's summary; lies beside the SavedModel.
 TRAINING_REPORT = "training.json"
 
 _PARITY_SAMPLE_SIZE = 256
+_CHECKED_EXAMPLES = 4096
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -35,17 +37,27 @@ def run_fn(fn_args: FnArgs) -> None:
     spec = experiment.embeddings.applied_to(dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
-    blueprint = Blueprint(experiment, spec, table_rows(spec, transform_output), dataset.rating_range)
-    vocabularies = fingerprint(spec, transform_output)
+    vocabularies = Vocabularies(spec, transform_output)
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, dataset.rating_range)
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
+    for reader in (train, selection):
+        check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
 
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
     model, optimizer = blueprint.for_training(strategy, train.mean_label())
-    checkpoints = _checkpoint_dir(fn_args, vocabularies, train)
-    loop = TrainingLoop(strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir)
-    result = loop.fit(train, selection)
+    checkpoints = _checkpoint_dir(fn_args, vocabularies.fingerprint, train)
+    loop = TrainingLoop(
+        strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
+    )
+    moved: list[TableReport] = []
+
+    def start() -> None:
+        if training.warm_start:
+            moved.extend(warm_start(training.warm_start, model, optimizer, vocabularies))
+
+    result = loop.fit(train, selection, start)
 
     sample = selection.head(_PARITY_SAMPLE_SIZE)
     serving_model = blueprint.for_serving()
@@ -54,7 +66,11 @@ def run_fn(fn_args: FnArgs) -> None:
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     predictions = loop.predict(selection, len(sample))
     export.save_parity_sample(os.path.join(artifact_dir, export.PARITY_DIRECTORY), sample, predictions)
-    report = dataclasses.asdict(result) | {"table_rows": dict(blueprint.rows), "vocabularies": vocabularies}
+    report = dataclasses.asdict(result) | {
+        "table_rows": dict(blueprint.rows),
+        "vocabularies": vocabularies.fingerprint,
+        "warm_start": [dataclasses.asdict(table) for table in moved],
+    }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
     tf.io.gfile.rmtree(checkpoints)

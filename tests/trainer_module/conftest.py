@@ -1,6 +1,7 @@
 """A small dataset spec with a planted rule, its transform graph and its examples."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
 from trainer_module.inputs import ExampleReader, ModelInputs, parse_spec
-from trainer_module.preprocessing import preprocessing_fn, table_rows
+from trainer_module.preprocessing import preprocessing_fn
+from trainer_module.vocabularies import Vocabularies
 
 SPEC = FeatureSpec(
     columns=(
@@ -77,25 +79,30 @@ class World:
             dataset="", model=model, embeddings=embeddings or EmbeddingsConfig(dim=2), training=training
         )
         spec = experiment.embeddings.applied_to(self.spec)
-        return Blueprint(experiment, spec, table_rows(spec, self.transform_output), (1.0, 4.0))
+        return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, (1.0, 4.0))
+
+
+def transform_graph(directory: Path, examples: list[dict]) -> tft.TFTransformOutput:
+    """What Transform would learn from examples."""
+    schema = schema_utils.schema_from_feature_spec(parse_spec(SPEC.columns))
+    metadata = dataset_metadata.DatasetMetadata(schema)
+    with tft_beam.Context(temp_dir=str(directory / "temp")):
+        _, transform_fn = (examples, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            lambda inputs: preprocessing_fn(inputs, {"features": SPEC.model_dump_json()})
+        )
+        transform_fn | tft_beam.WriteTransformFn(str(directory / "transform"))
+    return tft.TFTransformOutput(str(directory / "transform"))
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> World:
     directory = tmp_path_factory.mktemp("world")
-    schema = schema_utils.schema_from_feature_spec(parse_spec(SPEC.columns))
-    metadata = dataset_metadata.DatasetMetadata(schema)
-    with tft_beam.Context(temp_dir=str(directory / "temp")):
-        _, transform_fn = (rows(), metadata) | tft_beam.AnalyzeAndTransformDataset(
-            lambda inputs: preprocessing_fn(inputs, {"features": SPEC.model_dump_json()})
-        )
-        transform_fn | tft_beam.WriteTransformFn(str(directory / "transform"))
+    transform_output = transform_graph(directory, rows())
     files = []
     for number, part in enumerate((rows()[:600], rows()[600:])):
         files.append(str(directory / f"examples-{number}.gz"))
         with tf.io.TFRecordWriter(files[-1], tf.io.TFRecordOptions("GZIP")) as writer:
             for row in part:
                 writer.write(serialize(row))
-    transform_output = tft.TFTransformOutput(str(directory / "transform"))
     model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
     return World(SPEC, transform_output, model_inputs, files)

@@ -25,7 +25,7 @@ from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelC
 from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.preprocessing import table_rows
+from trainer_module.vocabularies import Vocabularies
 
 PREEMPTED = 3
 
@@ -70,9 +70,12 @@ def train(world: dict, training: dict, directory: str) -> dict:
     reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), world["files"])
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
-    blueprint = Blueprint(experiment, spec, table_rows(spec, output), (1.0, 4.0))
+    vocabularies = Vocabularies(spec, output)
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, (1.0, 4.0))
     model, optimizer = blueprint.for_training(strategy, 2.5)
-    loop = TrainingLoop(strategy, model, optimizer, config, f"{directory}/checkpoints", directory)
+    loop = TrainingLoop(
+        strategy, model, optimizer, config, f"{directory}/checkpoints", directory, vocabularies.fingerprints
+    )
     result = loop.fit(reader, reader)
     # The model holds the best weights by now; the last checkpoint holds those of the last step.
     last = tf.train.load_checkpoint(f"{directory}/checkpoints")

@@ -1,9 +1,11 @@
-"""Two replicas train what one does: reduction, loss scaling and input sharding, on two logical CPUs.
+"""Several replicas or workers train what one device does: reduction, loss scaling and input sharding, on logical CPUs.
 
 GPUs cannot be had everywhere; logical devices must be made before TensorFlow starts, hence the process of its own.
 """
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +18,21 @@ import trainer_module
 import tensorflow as tf
 import tensorflow_transform as tft
 from trainer_module.blueprint import Blueprint
+from trainer_module.distribution import make_strategy
 from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
 from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
 from trainer_module.optimization import Sgd
-from trainer_module.preprocessing import table_rows
+from trainer_module.vocabularies import Vocabularies
 
 spec, transform_dir, files, directory, replicas = json.loads(sys.argv[1])
 spec = FeatureSpec.model_validate_json(spec)
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
-if replicas == 1:
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * max(1, replicas))
+if not replicas:
+    strategy = make_strategy(TrainingConfig())
+elif replicas == 1:
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
 else:
     # The default reduction does not take the sparse gradients of CPUs.
@@ -35,7 +40,7 @@ else:
     strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
 sgd = Sgd(learning_rate=0.05)
 training = TrainingConfig(
-    batch_size=1000, eval_batch_size=500, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd, clip_norm=0.5
+    batch_size=1000, eval_batch_size=1000, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd, clip_norm=0.5
 )
 experiment = Experiment(
     dataset="", model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
@@ -43,7 +48,7 @@ experiment = Experiment(
 output = tft.TFTransformOutput(transform_dir)
 reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), files)
 tf.keras.utils.set_random_seed(1)
-blueprint = Blueprint(experiment, spec, table_rows(spec, output), (1.0, 4.0))
+blueprint = Blueprint(experiment, spec, Vocabularies(spec, output).rows, (1.0, 4.0))
 model, optimizer = blueprint.for_training(strategy, 2.5)
 loop = TrainingLoop(strategy, model, optimizer, training, directory, directory)
 result = loop.fit(reader, reader)
@@ -52,17 +57,62 @@ print(json.dumps({"rmse": result.metrics["rmse"], "predictions": sorted(predicti
 """
 
 
-def train(world, directory: Path, replicas: int) -> dict:
-    arguments = [world.spec.model_dump_json(), world.transform_output.transform_savedmodel_dir, world.files]
-    transform_dir = str(Path(arguments[1]).parent)
-    encoded = json.dumps([arguments[0], transform_dir, world.files, str(directory), replicas])
-    process = subprocess.run([sys.executable, "-c", SCRIPT, encoded], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
+def start(world, directory: Path, replicas: int, cluster: str = "") -> subprocess.Popen:
+    """Trains in a process of its own; 0 replicas means one worker of the `cluster`."""
+    transform_dir = str(Path(world.transform_output.transform_savedmodel_dir).parent)
+    encoded = json.dumps([world.spec.model_dump_json(), transform_dir, world.files, str(directory), replicas])
+    environment = os.environ | ({"TF_CONFIG": cluster} if cluster else {})
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, encoded],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_two_replicas_train_as_one(world, tmp_path):
-    one, two = (train(world, tmp_path / str(replicas), replicas) for replicas in (1, 2))
+def result(process: subprocess.Popen) -> dict:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-2000:]
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def one(world, tmp_path_factory) -> dict:
+    """What one device trains."""
+    return result(start(world, tmp_path_factory.mktemp("one"), 1))
+
+
+def assert_same(trained: dict, one: dict) -> None:
     # A batch holds all examples, so shuffling makes no difference; only the order of additions does.
-    assert two["rmse"] == pytest.approx(one["rmse"], rel=1e-4)
-    assert two["predictions"] == pytest.approx(one["predictions"], rel=1e-3)
+    assert trained["rmse"] == pytest.approx(one["rmse"], rel=1e-4)
+    assert trained["predictions"] == pytest.approx(one["predictions"], rel=1e-3)
+
+
+@pytest.mark.parametrize("replicas", [2, 8])
+def test_replicas_train_as_one(world, one, replicas, tmp_path):
+    assert_same(result(start(world, tmp_path, replicas)), one)
+
+
+def test_workers_train_as_one(world, one, tmp_path):
+    """Two processes, as on two machines; the first one's checkpoints count."""
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    cluster = {"worker": addresses}
+    workers = [
+        start(world, tmp_path, 0, json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))
+        for index in range(2)
+    ]
+    for trained in [result(worker) for worker in workers]:
+        assert trained["rmse"] == pytest.approx(one["rmse"], rel=1e-4)
+    assert (tmp_path / "checkpoint").is_file()
+    assert (tmp_path / "worker-1" / "checkpoint").is_file()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

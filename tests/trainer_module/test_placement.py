@@ -4,19 +4,20 @@ import json
 import re
 import subprocess
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow.core.protobuf.tpu import topology_pb2
-from tensorflow.python.tpu.device_assignment import DeviceAssignment
+from tensorflow.python import pywrap_mlir
+from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
+from tests.trainer_module.tpu_stand_in import described_tpu, one_core_tpu
 from trainer_module.adagrad_momentum import AdagradMomentum
 from trainer_module.errors import ModelError
 from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
@@ -24,37 +25,6 @@ from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig
 PROJECT = Path(__file__).parents[2]
 PLACEMENTS = ("tpu_embedding", "partial", "replicated")
 SMALL_ROWS, LARGE_ROWS = 10, 11
-TASK = "/job:localhost/replica:0/task:0"
-
-
-class OnCpu(DeviceAssignment):
-    """Puts the one core on the CPU."""
-
-    def tpu_device(self, replica=0, logical_core=0, job=None):
-        return f"{TASK}/device:CPU:0"
-
-    def host_device(self, replica=0, logical_core=0, job=None):
-        return f"{TASK}/device:CPU:0"
-
-
-def described_tpu(
-    feature: str, num_cores: int, assignment: DeviceAssignment | None = None
-) -> tf.distribute.TPUStrategy:
-    """A strategy for a TPU with the embedding engine `feature`; programs can be traced for it."""
-    cores = [types.SimpleNamespace(name=f"{TASK}/device:TPU:{n}", device_type="TPU") for n in range(num_cores)]
-    hardware = topology_pb2.TPUHardwareFeature
-    resolver = types.SimpleNamespace(
-        get_tpu_system_metadata=lambda: tf.tpu.experimental.TPUSystemMetadata(num_cores, 1, num_cores, None, cores),
-        tpu_hardware_feature=hardware(embedding_feature=hardware.EmbeddingFeature.Value(feature)),
-    )
-    return tf.distribute.TPUStrategy(resolver, experimental_device_assignment=assignment)
-
-
-def one_core_tpu(feature: str) -> tf.distribute.TPUStrategy:
-    """The same for one core, with variables that really exist, on the CPU."""
-    core = np.zeros([1, 1, 4], np.int32)
-    topology = tf.tpu.experimental.Topology(mesh_shape=[1, 1, 1, 1], device_coordinates=core)
-    return described_tpu(feature, 1, OnCpu(topology, core))
 
 
 def counted_up(shape, dtype=tf.float32, **_) -> tf.Tensor:
@@ -118,7 +88,7 @@ def lookups(draw) -> Lookup:
     ids = tf.RaggedTensor.from_row_lengths(tf.constant(values, tf.int64), sizes)
     weights = None
     if layout != "dense" and not length and draw(st.booleans()):
-        numbers = [draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])) for _ in values]
+        numbers = [draw(st.sampled_from([-1.0, 0.0, 0.5, 2.0])) for _ in values]
         weights = tf.RaggedTensor.from_row_lengths(tf.constant(numbers, tf.float32), sizes)
     if layout == "sparse":
         ids, weights = ids.to_sparse(), None if weights is None else weights.to_sparse()
@@ -136,6 +106,20 @@ def test_every_placement_looks_up_what_the_layer_of_tensorflow_recommenders_does
         with one_core_tpu(feature).scope():
             on_tpu = PlacedEmbedding(config, "replicated", bag_widths={"f": max(1, lookup.width)})
             np.testing.assert_allclose(on_tpu(ids, weights)["f"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("validate", "expected"), [(True, [3, 4]), (False, [-1, 0])])
+def test_on_a_tpu_what_is_not_valid_is_dropped_as_elsewhere(validate, expected):
+    table = TableConfig(SMALL_ROWS, 2, counted_up, combiner="mean", name="t")
+    config = {"bag": FeatureConfig(table, validate_weights_and_indices=validate)}
+    # Of the ids -1 (only where it is dropped), 1 and 2, whose weight is negative, one is valid.
+    ids, weights = ([-1, 1, 2], [2.0, 1.0, -0.5]) if validate else ([1, 2], [1.0, -2.0 / 3])
+    bag = tf.SparseTensor([[0, place] for place in range(len(ids))], tf.constant(ids, tf.int64), [1, len(ids)])
+    with one_core_tpu("V1").scope():
+        layer = PlacedEmbedding(config, "replicated")
+        rows = layer({"bag": bag}, {"bag": bag.with_values(tf.constant(weights))})["bag"]
+    # Without validation: ((3, 4) - 2/3 (5, 6)) / (1 - 2/3).
+    np.testing.assert_allclose(rows, [expected], atol=1e-5)
 
 
 def test_on_a_tpu_activations_have_the_output_shape_that_the_feature_names():
@@ -325,85 +309,57 @@ print(json.dumps([train(mirrored), train(tf.distribute.OneDeviceStrategy("/CPU:0
 """
 
 
-def in_its_own_process(script: str) -> list:
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT)
-    assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
-
-
 def test_two_replicas_train_as_one():
-    mirrored, one = in_its_own_process(TWO_REPLICAS)
+    process = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, cwd=PROJECT)
+    assert process.returncode == 0, process.stderr[-2000:]
+    mirrored, one = json.loads(process.stdout.splitlines()[-1])
     for name in one:
         np.testing.assert_allclose(mirrored[name], one[name], rtol=1e-6)
 
 
-# TensorFlow remembers the mode that it was started in, hence the process of its own.
-TRAINING_PROGRAM = """
-import json
-from unittest import mock
-import trainer_module
-import tensorflow as tf
-from tensorflow.python import pywrap_mlir
-from tests.trainer_module.test_placement import described_tpu
-from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig
-
-BATCH = 4
-strategy = described_tpu("V1", num_cores=2)  # the compiler pass fails on programs for one core
-with strategy.scope():
-    optimizer = tf.keras.optimizers.legacy.Adagrad(0.1)
-shapes = {"below": [BATCH], "at": [BATCH, 2], "above": [BATCH]}
-rows = {"below": 9, "at": 10, "above": 11}
-
-def batch(_):
-    spec = {name: tf.io.VarLenFeature(tf.int64) for name in rows}
-    return tf.io.parse_example(tf.fill([BATCH], b""), spec)
-
-def program():
+def traced_training(rows: dict[str, int], size_threshold: int) -> tuple[PlacedEmbedding, tf.Graph]:
+    """A training step on sparse ids for two cores of a TPU with an engine: `at` a sequence of 2, bags of up to 3."""
+    strategy = described_tpu("V1", num_cores=2)  # the compiler pass below fails on programs for one core
     with strategy.scope():
-        layer = PlacedEmbedding(
-            {
-                name: FeatureConfig(
-                    TableConfig(rows[name], 8, optimizer=optimizer, name=name),
-                    max_sequence_length=2 if name == "at" else 0,
-                    output_shape=shapes[name],
-                )
-                for name in rows
-            },
-            "partial",
-            10,
-            bag_widths={"below": 3},
-        )
-    batches = strategy.distribute_datasets_from_function(
-        lambda context: tf.data.Dataset.range(1).map(batch),
-        tf.distribute.InputOptions(experimental_fetch_to_device=False),
+        optimizer = AdagradMomentum(0.1, momentum=0.5)
+        features = {
+            name: FeatureConfig(
+                TableConfig(number, 8, optimizer=optimizer, name=name),
+                max_sequence_length=2 if name == "at" else 0,
+                output_shape=[4, 2] if name == "at" else [4],
+            )
+            for name, number in rows.items()
+        }
+        widths = dict.fromkeys(rows, 3)
+        layer = PlacedEmbedding(features, "partial", size_threshold, pipelining=True, bag_widths=widths)
+    examples = tf.data.Dataset.range(1).map(
+        lambda _: tf.io.parse_example(tf.fill([4], b""), {name: tf.io.VarLenFeature(tf.int64) for name in rows})
     )
+    to_host = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+    batches = strategy.distribute_datasets_from_function(lambda context: examples, to_host)
 
     def step(ids):
         with tf.GradientTape() as tape:
             loss = tf.add_n([tf.reduce_sum(rows) for rows in layer(ids).values()])
         variables = layer.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     @tf.function(autograph=False)
     def train():
         strategy.run(step, args=(next(iter(batches)),))
 
-    return layer, train.get_concrete_function()
-
-engine = "tensorflow.python.tpu.ops.tpu_ops.is_tpu_embedding_initialized"
-with tf.Graph().as_default(), mock.patch(engine, return_value=False):
-    layer, function = program()
-    module = tf.mlir.experimental.convert_graph_def(function.graph.as_graph_def(), "tf-standard-pipeline")
-    bridged = pywrap_mlir.experimental_run_pass_pipeline(module, "tf-replicated-clustering-bridge-v2", False)
-sharded = [table.name for table in layer._sharded._tpu_embedding._create_config_proto().table_descriptor]
-print(json.dumps([sorted(layer.trainable_tables), sharded, bridged]))
-"""
+    return layer, train.get_concrete_function().graph
 
 
 def test_a_tpu_program_shards_what_is_above_the_threshold_and_has_fixed_shapes():
-    replicated, sharded, program = in_its_own_process(TRAINING_PROGRAM)
-    assert replicated == ["at", "below"]
-    assert sharded == ["above"]
+    with tf.Graph().as_default(), mock.patch.object(tpu_ops, "is_tpu_embedding_initialized", return_value=False):
+        layer, graph = traced_training({"below": 9, "at": 10, "above": 11}, size_threshold=10)
+        module = tf.mlir.experimental.convert_graph_def(graph.as_graph_def(), "tf-standard-pipeline")
+    assert set(layer.trainable_tables) == {"below", "at"}
+    (in_engine,) = layer._tpu_embedding._create_config_proto().table_descriptor
+    assert in_engine.name == "above"
+    assert in_engine.optimization_parameters.adagrad_momentum.momentum == 0.5
+    program = pywrap_mlir.experimental_run_pass_pipeline(module, "tf-replicated-clustering-bridge-v2", False)
     assert "tf_device.cluster" in program
     assert "tf.XlaRecvTPUEmbeddingActivations" in program
     # Ids of replicated tables become dense on the host, of the length of a sequence or the width of a bag.

@@ -2,7 +2,6 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.inputs import parse_spec
-from trainer_module.preprocessing import fingerprint, table_rows
 
 from .conftest import NUM_ITEMS, NUM_USERS, serialize
 
@@ -11,15 +10,6 @@ def transformed(world, *examples: dict) -> dict:
     rows = [{"user": [b"u1"], "item": [b"i1"], "tags": [], "main_tag": [b"c"], "year": []} | row for row in examples]
     raw = tf.io.parse_example([serialize(row) for row in rows], parse_spec(world.spec.inputs))
     return world.model_inputs(dict(raw))
-
-
-def test_table_sizes_are_vocabulary_plus_oov_buckets(world):
-    # Tags a and b come from one column, c from another: one table, one vocabulary.
-    assert table_rows(world.spec, world.transform_output) == {
-        "user": NUM_USERS + 1,
-        "item": NUM_ITEMS + 3,
-        "tags": 3 + 1,
-    }
 
 
 def test_known_tokens_get_distinct_ids_and_unknown_ones_an_oov_bucket(world):
@@ -47,12 +37,3 @@ def test_numbers_are_clipped_z_scores_and_a_missing_one_is_the_mean(world):
 
 def test_a_batch_in_which_every_number_is_missing(world):
     np.testing.assert_array_equal(transformed(world, {"year": []}, {"year": []})["year"], [[0.0], [0.0]])
-
-
-def test_the_fingerprint_depends_on_tokens_and_buckets(world):
-    original = fingerprint(world.spec, world.transform_output)
-    assert original == fingerprint(world.spec, world.transform_output)
-    user = world.spec.tables[0]
-    more = user.model_copy(update={"vocabulary": user.vocabulary.model_copy(update={"oov_buckets": 2})})
-    changed = world.spec.model_copy(update={"tables": (more, *world.spec.tables[1:])})
-    assert fingerprint(changed, world.transform_output) != original

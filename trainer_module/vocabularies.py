@@ -1,0 +1,149 @@
+"""Which token has which row: vocabularies in the transform graph, their fingerprints, and the contract that they make.
+
+Ids mean nothing by themselves. A checkpoint or SavedModel therefore carries the fingerprints of the vocabularies that
+its tables were trained with, and loading it with others is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from trainer_module.errors import DataError, ModelError
+from trainer_module.features import FeatureSpec
+
+_BLOCK_BYTES = 8 << 20
+_NONE = "no such table"
+
+# Where a checkpoint whose root holds a `VocabularyState` as `vocabularies` keeps it.
+_CHECKPOINT_KEY = "vocabularies/.ATTRIBUTES/py_state"
+
+
+class Vocabularies:
+    """The vocabularies of all embedding tables.
+
+    Attributes:
+        rows: Number of rows per table: its tokens plus its out-of-vocabulary buckets.
+        fingerprints: SHA-256 per table, over its tokens in the order of their ids and the number of its buckets.
+    """
+
+    def __init__(self, spec: FeatureSpec, transform_output: tft.TFTransformOutput):
+        self._transform_output = transform_output
+        self.rows = {
+            table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
+            for table in spec.tables
+        }
+        self.fingerprints = {
+            table.name: table_fingerprint(transform_output, table.name, table.vocabulary.oov_buckets)
+            for table in spec.tables
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """One SHA-256 for all: equal if and only if all ids mean the same."""
+        return hashlib.sha256(json.dumps(self.fingerprints, sort_keys=True).encode()).hexdigest()
+
+    def tokens(self, table: str) -> pa.Array:
+        """All tokens of a table, in the order of their ids."""
+        return read_tokens(self._transform_output, table)
+
+
+def table_fingerprint(transform_output: tft.TFTransformOutput, table: str, oov_buckets: int) -> str:
+    """SHA-256 over a table's tokens in the order of their ids and its number of out-of-vocabulary buckets."""
+    digest = hashlib.sha256(f"{oov_buckets}\n".encode())
+    # In blocks: a vocabulary may have hundreds of millions of tokens.
+    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(table), "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_tokens(transform_output: tft.TFTransformOutput, table: str) -> pa.Array:
+    """The tokens of a vocabulary file, `large_binary`, in the order of their ids."""
+    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(table), "rb") as file:
+        text = file.read()
+    if not text:
+        return pa.array([], pa.large_binary())
+    (lines,) = pc.split_pattern(pa.array([text.removesuffix(b"\n")], pa.large_binary()), b"\n").to_pylist()
+    return pa.array(lines, pa.large_binary())
+
+
+class VocabularyState(tf.train.experimental.PythonState):
+    """Carries fingerprints inside a checkpoint, so that the two cannot be separated."""
+
+    def __init__(self, fingerprints: Mapping[str, str]):
+        self._fingerprints = dict(fingerprints)
+
+    def serialize(self) -> str:
+        return json.dumps(self._fingerprints)
+
+    def deserialize(self, string_value: bytes) -> None:
+        check_fingerprints(self._fingerprints, json.loads(string_value), "the checkpoint")
+
+
+def read_fingerprints(checkpoint: str) -> dict[str, str]:
+    """The fingerprints in a checkpoint, by table.
+
+    Raises:
+        ModelError: It holds none.
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    if not reader.has_tensor(_CHECKPOINT_KEY):
+        raise ModelError(
+            f"{checkpoint} holds no vocabulary fingerprints, so it is not one of this product's checkpoints"
+        )
+    return json.loads(reader.get_tensor(_CHECKPOINT_KEY))
+
+
+def check_fingerprints(expected: Mapping[str, str], found: Mapping[str, str], where: str) -> None:
+    """Compares fingerprints by table.
+
+    Args:
+        expected: Of the transform graph at hand.
+        found: What a checkpoint or SavedModel carries.
+        where: Names the latter.
+
+    Raises:
+        ModelError: They differ; names the tables.
+    """
+    differing = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if differing:
+        expected_and_found = [(name, expected.get(name, _NONE), found.get(name, _NONE)) for name in differing]
+        shown = [f"{name} (expected {one[:13]}, found {other[:13]})" for name, one, other in expected_and_found]
+        raise ModelError(
+            f"{where} was trained with other vocabularies: {', '.join(shown)}. Its rows would stand for other tokens. "
+            "Train anew, or name it in training.warm_start, which moves rows with their tokens"
+        )
+
+
+def check_ids(
+    spec: FeatureSpec, rows: Mapping[str, int], features: Mapping[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
+) -> None:
+    """Checks transformed examples against the sizes of their tables.
+
+    Args:
+        spec: Gives the categorical columns.
+        rows: Number of rows per table.
+        features: Ids by column, of some examples.
+
+    Raises:
+        DataError: An id has no row; names column, table, id and example.
+    """
+    for column in spec.categorical:
+        ids = features[column.name]
+        if isinstance(ids, tf.Tensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        if isinstance(ids, tf.SparseTensor):
+            ids = tf.RaggedTensor.from_sparse(ids)
+        outside = (ids.values < 0) | (ids.values >= rows[column.table])
+        for position in tf.where(outside)[:1, 0].numpy():
+            raise DataError(
+                f"column {column.name}: the transform graph gives id {int(ids.values[position])} in example "
+                f"{int(ids.value_rowids()[position])}, but table {column.table} has the rows 0 to "
+                f"{rows[column.table] - 1}. Transform and vocabularies do not belong together; run Transform again "
+                "(--no-cache)"
+            )
