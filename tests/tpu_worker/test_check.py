@@ -13,7 +13,7 @@ from tpu_worker.models import MODELS
 from trainer_module.optimization import Adagrad
 
 pytestmark = pytest.mark.skipif(
-    not any(distribution.name == "tensorflow-tpu" for distribution in metadata.distributions()),
+    "tensorflow" in {distribution.name for distribution in metadata.distributions()},
     reason="needs TensorFlow for TPUs: make tpu-check",
 )
 
