@@ -14,6 +14,7 @@ from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -55,6 +56,7 @@ class PipelineConfig(Frozen):
         model: The model.
         embeddings: The embedding tables and where they live.
         training: The training loop.
+        export: How the SavedModel is made.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
     """
@@ -65,6 +67,7 @@ class PipelineConfig(Frozen):
     model: RatingModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
+    export: ExportConfig = ExportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
 
@@ -76,7 +79,11 @@ class PipelineConfig(Frozen):
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.data.dataset, model=self.model, embeddings=self.embeddings, training=self.training
+            dataset=self.data.dataset,
+            model=self.model,
+            embeddings=self.embeddings,
+            training=self.training,
+            export=self.export,
         )
 
 

@@ -18,7 +18,7 @@ from components.pusher.publish import latest_version
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import DataError, ModelError
-from trainer_module.export import OUTPUT_NAME
+from trainer_module.export.serving import OUTPUT_NAME
 
 
 @dataclass(frozen=True)

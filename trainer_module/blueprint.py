@@ -1,13 +1,14 @@
 """From an experiment and the sizes of its tables to models: one to train, one to serve."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 
 from trainer_module.distribution import dense_options, replica_batch_size
-from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.embeddings import FeatureConfigs, embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
+from trainer_module.export.restore import await_values
 from trainer_module.features import FeatureSpec
 from trainer_module.models.rating import build_rating_model
 from trainer_module.optimizers import SplitOptimizer
@@ -22,12 +23,14 @@ class Blueprint:
         spec: Columns and tables, with the experiment's changes applied.
         rows: Number of rows per table.
         rating_range: Of predictions.
+        fingerprints: Of the vocabularies, by table; empty where ids come from elsewhere.
     """
 
     experiment: Experiment
     spec: FeatureSpec
     rows: Mapping[str, int]
     rating_range: tuple[float, float]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def for_training(
         self, strategy: tf.distribute.Strategy, mean_label: float
@@ -54,8 +57,17 @@ class Blueprint:
         return model, optimizer
 
     def for_serving(self) -> tf.keras.Model:
-        """A copy for CPUs in float32, without optimizer slots; its weights come from a checkpoint."""
-        embeddings = self.experiment.embeddings
-        configs = feature_configs(self.spec, self.rows, embeddings)
-        layer = embedding_layer(configs, self.spec, embeddings)
+        """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
+        configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
+        layer = self._layer_for_serving(configs)
         return build_rating_model(self.experiment.model, self.spec, configs, layer, self.rating_range)
+
+    def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
+        """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
+        configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
+        return self._layer_for_serving(await_values({name: configs[name] for name in features}))
+
+    def _layer_for_serving(self, configs: FeatureConfigs) -> tf.keras.layers.Layer:
+        # On a CPU all tables are alike; undivided, each is made from its value in the checkpoint as soon as it is made.
+        undivided = self.experiment.embeddings.model_copy(update={"placement": "tpu_embedding"})
+        return embedding_layer(configs, self.spec, undivided)

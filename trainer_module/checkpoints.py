@@ -103,13 +103,17 @@ class Checkpoints:
             for file in tf.io.gfile.glob(f"{self._best_prefix(step)}.*"):
                 tf.io.gfile.remove(file)
 
+    def wait(self) -> None:
+        """Returns once all writing in the background has ended."""
+        self._latest.sync()
+
     def save_best(self, step: int) -> None:
         """Writes the current weights, and the optimizers' slots, as the best so far."""
         self._best.write(self._best_prefix(step))
 
     def restore_best(self, step: int) -> None:
         """Puts the best weights back into the model, once all writing in the background has ended."""
-        self._latest.sync()
+        self.wait()
         prefix = self._best_prefix(step)
         if not tf.io.gfile.exists(f"{prefix}.index"):  # of another worker, before this one was resumed
             prefix = self._best_prefix(step, self._shared)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from trainer_module.errors import ConfigError
+from trainer_module.export.config import ExportConfig
 from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
@@ -194,12 +195,14 @@ class Experiment(Frozen):
         model: The model.
         embeddings: The embedding tables.
         training: The loop.
+        export: How the SavedModel is made.
     """
 
     dataset: str
     model: RatingModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
+    export: ExportConfig = ExportConfig()
 
 
 def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Dense layers that models are built from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -26,17 +26,32 @@ FLOAT32 = DenseOptions()
 class DotInteraction(tf.keras.layers.Layer):
     """Dot products of all pairs of vectors (Naumov et al., "Deep Learning Recommendation Model", 2019, section 2.1).
 
-    The pairs are chosen when the layer is built and gathered by constant indices, so every shape is static, as XLA
+    The pairs are chosen when the layer is built and cut out by constant positions, so every shape is static, as XLA
     and TPUs need.
     """
 
     def call(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """From `num_vectors` tensors `[batch, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`."""
-        num_vectors = len(vectors)
-        pairs = [i * num_vectors + j for i in range(num_vectors) for j in range(i)]
-        stacked = tf.stack(vectors, axis=1)
-        products = tf.matmul(stacked, stacked, transpose_b=True)
-        return tf.gather(tf.reshape(products, [-1, num_vectors * num_vectors]), pairs, axis=1)
+        return _pairwise_dots(tf.stack(vectors, axis=1))  # pyright: ignore[reportReturnType] (the decorator changes it)
+
+
+@tf.custom_gradient
+def _pairwise_dots(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """From `[batch, num_vectors, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`, and the gradient of that.
+
+    With products P = V V^T and their gradient G, that of V is (G + G^T) V: one product, where TensorFlow would derive
+    two. Row i of P holds i pairs; cutting and padding rows moves them in runs, where gathering would move numbers.
+    """
+    num_vectors = int(vectors.shape[1])
+    products = tf.matmul(vectors, vectors, transpose_b=True)
+    dots = tf.concat([products[:, i, :i] for i in range(num_vectors)], axis=1)
+
+    def gradient(of_dots: tf.Tensor) -> tf.Tensor:
+        rows = tf.split(of_dots, list(range(num_vectors)), axis=1)
+        lower = tf.stack([tf.pad(row, [[0, 0], [0, num_vectors - i]]) for i, row in enumerate(rows)], axis=1)
+        return tf.matmul(lower + tf.transpose(lower, [0, 2, 1]), vectors)
+
+    return dots, gradient
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:

@@ -9,11 +9,12 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
-from trainer_module import export
 from trainer_module.blueprint import Blueprint
 from trainer_module.datasets import dataset_spec
-from trainer_module.distribution import make_strategy
+from trainer_module.distribution import dense_options, make_strategy
 from trainer_module.experiment import Experiment
+from trainer_module.export import parity
+from trainer_module.export.routes import Trained, expected_answers, export, signature
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
 from trainer_module.vocabularies import Vocabularies, check_ids
@@ -27,7 +28,7 @@ _CHECKED_EXAMPLES = 4096
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains, restores the best weights into a serving copy and saves it.
+    """Trains, restores the best weights and exports them.
 
     `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`, `"checkpoints"` the directory below which
     an interrupted training finds its state.
@@ -38,7 +39,7 @@ def run_fn(fn_args: FnArgs) -> None:
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    blueprint = Blueprint(experiment, spec, vocabularies.rows, dataset.rating_range)
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, dataset.rating_range, vocabularies.fingerprints)
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
     for reader in (train, selection):
@@ -59,17 +60,20 @@ def run_fn(fn_args: FnArgs) -> None:
 
     result = loop.fit(train, selection, start)
 
-    sample = selection.head(_PARITY_SAMPLE_SIZE)
-    serving_model = blueprint.for_serving()
-    export.restore_copy(serving_model, result.checkpoint, selection.features(tf.constant(sample)))
-    export.save(serving_model, model_inputs, spec, fn_args.serving_model_dir)
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
-    predictions = loop.predict(selection, len(sample))
-    export.save_parity_sample(os.path.join(artifact_dir, export.PARITY_DIRECTORY), sample, predictions)
+    parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
+    sample_file = parity.save_sample(parity_dir, spec, selection.head(_PARITY_SAMPLE_SIZE))
+    sample = ExampleReader(spec, model_inputs, [sample_file])
+    config, trained = experiment.export, Trained(result.checkpoint, model, strategy)
+    answers = expected_answers(config, blueprint, model, loop.predict, sample)
+    parity.save_expected(parity_dir, answers, dense_options(training, strategy).dtype, signature(config))
+    features = sample.features(tf.constant(sample.head(1)))
+    exported = export(config, blueprint, trained, model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(result) | {
         "table_rows": dict(blueprint.rows),
         "vocabularies": vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in moved],
+        "export": dataclasses.asdict(exported),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)

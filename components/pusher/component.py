@@ -21,7 +21,7 @@ from components.pusher import verify
 from components.pusher.publish import publish
 from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
 from trainer_module.errors import ModelError
-from trainer_module.export import PARITY_DIRECTORY
+from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)

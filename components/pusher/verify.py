@@ -4,15 +4,23 @@ Run as a script, isolated from the product's other modules: `python -I verify.py
 """
 
 import json
+import re
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-# Training and serving add the same float32 numbers in another order.
-TOLERANCE = 1e-4
+BY_EXAMPLE = "serving_default"
+EXAMPLES_FILE, EXPECTED_FILE, FACTS_FILE = "examples.tfrecord.gz", "expected.npz", "parity.json"
 UNKNOWN_TOKEN = "a token that no vocabulary holds"
+
+# Operations of TPUs, their embedding engine and SparseCore; none of them has a CPU kernel in plain TensorFlow Serving.
+TPU_OPERATION = re.compile(r"TPU|XlaSparseDense|XlaSparseCore|XlaRecv|XlaSend|SparseCore")
+
+Answers = Mapping[str, np.ndarray]
 
 
 class VerificationError(Exception):
@@ -22,12 +30,13 @@ class VerificationError(Exception):
 def verify(model_dir: str, parity_dir: str) -> dict:
     """Loads a SavedModel and calls its signatures.
 
-    Checks that both signatures exist, answer batches of 1 and N and unknown tokens with finite numbers, agree with
-    each other, and equal the trainer's predictions.
+    Checks that the model holds no operation of a TPU and no optimizer slot, that both signatures exist, answer batches
+    of 0, 1 and N with what the training model answered, and answer unknown tokens with finite numbers.
 
     Args:
-        model_dir: A SavedModel with the signatures `serving_default` and `predict`.
-        parity_dir: Holds `examples.tfrecord` and `predictions.npy`, the trainer's predictions for them.
+        model_dir: A SavedModel with the signature `serving_default` and one with a tensor per column.
+        parity_dir: Holds `examples.tfrecord.gz`, the training model's answers `expected.npz`, `[num_examples, ...]` by
+            output name, and `parity.json` with the largest allowed difference and the name of the second signature.
 
     Returns:
         What was checked, as JSON-able values.
@@ -35,42 +44,96 @@ def verify(model_dir: str, parity_dir: str) -> dict:
     Raises:
         VerificationError: Says which check failed, on what.
     """
+    num_operations = check_contents(model_dir)
+    facts = json.loads(Path(parity_dir, FACTS_FILE).read_text())
+    by_column, tolerance = facts["signature"], facts["tolerance"]
     model = tf.saved_model.load(model_dir)
-    missing = {"serving_default", "predict"} - set(model.signatures)
-    if missing:
+    if missing := {BY_EXAMPLE, by_column} - set(model.signatures):
         raise VerificationError(f"signature(s) {sorted(missing)} missing; found {sorted(model.signatures)}")
-    examples = [record.numpy() for record in tf.data.TFRecordDataset(str(Path(parity_dir, "examples.tfrecord")))]
-    expected = np.load(Path(parity_dir, "predictions.npy"))
+    records = tf.data.TFRecordDataset(str(Path(parity_dir, EXAMPLES_FILE)), "GZIP")
+    examples = [record.numpy() for record in records]
+    expected = dict(np.load(Path(parity_dir, EXPECTED_FILE)))
+    specs = model.signatures[by_column].structured_input_signature[1]
 
-    def serve(serialized: list[bytes]) -> np.ndarray:
-        (output,) = model.signatures["serving_default"](examples=tf.constant(serialized)).values()
-        return output.numpy()
+    def serve(serialized: list[bytes]) -> Answers:
+        return _numpy(model.signatures[BY_EXAMPLE](examples=tf.constant(serialized, tf.string)))
 
-    def predict(columns: dict[str, tf.Tensor]) -> np.ndarray:
-        (output,) = model.signatures["predict"](**columns).values()
-        return output.numpy()
+    def predict(serialized: list[bytes]) -> Answers:
+        return _numpy(model.signatures[by_column](**request_columns(serialized, specs)))
 
-    specs = model.signatures["predict"].structured_input_signature[1]
-    columns = request_columns(examples, specs)
-    unknown = {
-        name: tf.fill(tf.shape(value), UNKNOWN_TOKEN) if value.dtype == tf.string else value
-        for name, value in columns.items()
-    }
-    differences = {
-        "serving_default": _difference("serving_default against the trainer", serve(examples), expected),
-        "predict": _difference("predict against the trainer", predict(columns), expected),
-        "batch_of_one": _difference("serving_default, one example", serve(examples[:1]), expected[:1]),
-    }
-    if not np.all(np.isfinite(answers := predict(unknown))):
-        raise VerificationError(f"predict answers {answers[~np.isfinite(answers)][0]} to unknown tokens")
+    batch_sizes = sorted({0, 1, len(examples)})
+    differences = [
+        _difference(f"{name}, batch of {size}", ask(examples[:size]), expected, size, tolerance)
+        for name, ask in ((BY_EXAMPLE, serve), (by_column, predict))
+        for size in batch_sizes
+    ]
+    _check_unknown_tokens(model.signatures[by_column], request_columns(examples, specs))
     if "tensorflow_recommenders" in sys.modules or "tfx" in sys.modules:
         raise VerificationError("the process that was to prove plain TensorFlow enough has imported more than that")
     return {
         "signatures": sorted(model.signatures),
-        "batch_sizes": [1, len(examples)],
-        "largest_difference": max(differences.values()),
-        "tolerance": TOLERANCE,
+        "batch_sizes": batch_sizes,
+        "operations": num_operations,
+        "largest_difference": max(differences),
+        "tolerance": tolerance,
     }
+
+
+def check_contents(model_dir: str) -> int:
+    """Looks through the graph and the variables of a SavedModel without running it; returns the number of operations.
+
+    Raises:
+        VerificationError: It holds an operation of a TPU, or an optimizer slot.
+    """
+    saved = saved_model_pb2.SavedModel.FromString(Path(model_dir, "saved_model.pb").read_bytes())
+    count = 0
+    for graph in saved.meta_graphs:
+        for where, operation in _operations(graph.graph_def):
+            count += 1
+            if TPU_OPERATION.search(operation):
+                raise VerificationError(f"{where} holds the TPU operation {operation}, which no CPU can run")
+        if slots := _slots(graph.object_graph_def):
+            raise VerificationError(f"the model holds optimizer slots, which serving does not need: {', '.join(slots)}")
+    return count
+
+
+def _operations(graph: tf.compat.v1.GraphDef) -> Iterator[tuple[str, str]]:
+    """Where each operation stands, and its type."""
+    for node in graph.node:
+        yield f"node {node.name}", node.op
+    for function in graph.library.function:
+        for node in function.node_def:
+            yield f"node {node.name} of function {function.signature.name}", node.op
+
+
+def _slots(objects) -> list[str]:
+    """Names of optimizer slots in a SavedModel's object graph.
+
+    Slots are those that an optimizer names as such, and variables that are called after another one, of the same
+    shape, as in `user` and `user/accumulator`.
+    """
+    declared = {slot.slot_variable_node_id for node in objects.nodes for slot in node.slot_variables}
+    variables = [
+        (number, node.variable.name.partition(":")[0], [dim.size for dim in node.variable.shape.dim])
+        for number, node in enumerate(objects.nodes)
+        if node.WhichOneof("kind") == "variable"
+    ]
+    shapes = {name: shape for _, name, shape in variables}
+    return [
+        name
+        for number, name, shape in variables
+        if number in declared or ("/" in name and shapes.get(name.rpartition("/")[0]) == shape)
+    ]
+
+
+def _check_unknown_tokens(signature: Callable[..., Mapping[str, tf.Tensor]], columns: Mapping[str, tf.Tensor]) -> None:
+    unknown = {
+        name: tf.fill(tf.shape(value), UNKNOWN_TOKEN) if value.dtype == tf.string else value
+        for name, value in columns.items()
+    }
+    for name, answers in _numpy(signature(**unknown)).items():
+        if not np.all(np.isfinite(answers)):
+            raise VerificationError(f"{name} is {answers[~np.isfinite(answers)][0]} for unknown tokens")
 
 
 def request_columns(examples: list[bytes], specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
@@ -81,29 +144,46 @@ def request_columns(examples: list[bytes], specs: dict[str, tf.TensorSpec]) -> d
         specs: Of the signature's inputs: `[batch]`, or `[batch, values]` for multivalent ones.
 
     Returns:
-        A missing number as NaN, short lists of tokens filled up with empty strings.
+        A missing number as NaN, short lists of tokens filled up with empty strings (or -1).
     """
     features = [tf.train.Example.FromString(example).features.feature for example in examples]
     columns = {}
     for name, spec in specs.items():
         values = [list(getattr(row[name], row[name].WhichOneof("kind") or "bytes_list").value) for row in features]
-        filler = b"" if spec.dtype == tf.string else np.nan
-        width = max(1, *map(len, values))
+        filler = {tf.string: b"", tf.float32: np.nan}.get(spec.dtype, -1)
+        width = max([1, *map(len, values)])
         filled = [row + [filler] * (width - len(row)) for row in values]
-        columns[name] = tf.constant(filled if spec.shape.rank == 2 else [row[0] for row in filled], spec.dtype)
+        cells = filled if spec.shape.rank == 2 else [row[0] for row in filled]
+        columns[name] = tf.constant(cells, spec.dtype, shape=[len(examples), width][: spec.shape.rank])
     return columns
 
 
-def _difference(what: str, actual: np.ndarray, expected: np.ndarray) -> float:
+def _difference(what: str, actual: Answers, expected: Answers, size: int, tolerance: float) -> float:
+    """Largest difference over all outputs, for the first `size` examples."""
+    if set(actual) != set(expected):
+        raise VerificationError(f"{what}: outputs {sorted(actual)} instead of {sorted(expected)}")
+    return max(
+        _output_difference(f"{what}: {name}", actual[name], answers[:size], tolerance)
+        for name, answers in expected.items()
+    )
+
+
+def _output_difference(what: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> float:
     if actual.shape != expected.shape:
         raise VerificationError(f"{what}: shape {actual.shape} instead of {expected.shape}")
-    difference = float(np.max(np.abs(actual - expected)))
-    if not difference <= TOLERANCE:
-        row = int(np.argmax(np.abs(actual - expected)))
+    if not actual.size:
+        return 0.0
+    differences = np.abs(actual - expected)
+    if not (largest := float(np.max(differences))) <= tolerance:
+        at = np.unravel_index(np.argmax(differences), differences.shape)
         raise VerificationError(
-            f"{what}: {actual[row]} instead of {expected[row]} in row {row}; largest allowed difference {TOLERANCE}"
+            f"{what}: {actual[at]} instead of {expected[at]} in row {at[0]}; largest allowed difference {tolerance}"
         )
-    return difference
+    return largest
+
+
+def _numpy(answers: Mapping[str, tf.Tensor]) -> Answers:
+    return {name: answer.numpy() for name, answer in answers.items()}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,18 @@ def test_dot_interaction_by_hand():
     np.testing.assert_array_equal(DotInteraction()([a, b, c]), [[11.0, 17.0, 39.0]])
 
 
+def test_the_gradient_of_dots_by_hand():
+    a, b, c = (tf.constant([row]) for row in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]))
+    with tf.GradientTape() as tape:
+        tape.watch([a, b, c])
+        # b.a + 10 c.a + 100 c.b
+        loss = tf.reduce_sum(DotInteraction()([a, b, c]) * [[1.0, 10.0, 100.0]])
+    of_a, of_b, of_c = tape.gradient(loss, [a, b, c])
+    np.testing.assert_array_equal(of_a, [[3.0 + 50.0, 4.0 + 60.0]])
+    np.testing.assert_array_equal(of_b, [[1.0 + 500.0, 2.0 + 600.0]])
+    np.testing.assert_array_equal(of_c, [[10.0 + 300.0, 20.0 + 400.0]])
+
+
 def test_dot_interaction_has_static_shapes():
     traced = tf.function(DotInteraction().call).get_concrete_function([tf.TensorSpec([None, 4])] * 5)
     assert traced.output_shapes.as_list() == [None, 10]

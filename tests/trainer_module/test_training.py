@@ -1,13 +1,11 @@
 """Model, loop and export on a dataset whose ratings follow an exact rule."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module import export
 from trainer_module.distribution import make_strategy
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.experiment import EmbeddingsConfig, RatingModelConfig, TrainingConfig
@@ -26,7 +24,7 @@ SEED = tf.constant([1, 2])
 
 
 def build(world, model: RatingModelConfig = MODEL):
-    return world.blueprint(model, TRAINING, EMBEDDINGS).for_serving()
+    return world.blueprint(model, TRAINING, EMBEDDINGS).for_training(tf.distribute.get_strategy(), 0.0)[0]
 
 
 def make_loop(world, directory: str, training: TrainingConfig = TRAINING) -> TrainingLoop:
@@ -40,17 +38,6 @@ def make_loop(world, directory: str, training: TrainingConfig = TRAINING) -> Tra
 def trained(world, tmp_path_factory):
     loop = make_loop(world, str(tmp_path_factory.mktemp("training")))
     return loop, loop.fit(world.reader(), world.reader())
-
-
-@pytest.fixture(scope="module")
-def exported(world, trained, tmp_path_factory):
-    """A loaded SavedModel."""
-    _, result = trained
-    copy = build(world)
-    export.restore_copy(copy, result.checkpoint, world.reader().features(tf.constant([serialize(rows()[0])])))
-    directory = str(tmp_path_factory.mktemp("model"))
-    export.save(copy, world.model_inputs, world.spec, directory)
-    return tf.saved_model.load(directory)
 
 
 def test_the_rule_is_learned(trained):
@@ -146,62 +133,6 @@ def test_regularization_adds_the_squared_norm_of_the_rows(world):
     ratings = tf.constant([1.0, 2.0, 3.0])
     difference = regularized.per_example_loss(features, ratings, SEED) - plain.per_example_loss(features, ratings, SEED)
     np.testing.assert_allclose(difference, 0.5 * norm, rtol=1e-4)
-
-
-def test_the_exported_model_predicts_what_the_trained_one_does(world, trained, exported):
-    loop, _ = trained
-    examples = world.reader().head(50)
-    served = exported.signatures["serving_default"](examples=tf.constant(examples))["rating"]
-    np.testing.assert_allclose(served, loop.predict(world.reader(), 50), atol=1e-5)
-
-
-@pytest.mark.parametrize("count", [0, 1, 7])
-def test_any_batch_size_is_served(world, exported, count):
-    examples = tf.constant(world.reader().head(count), tf.string, shape=[count])
-    assert exported.signatures["serving_default"](examples=examples)["rating"].shape == (count,)
-
-
-def test_named_tensors_give_the_same_as_examples(world, exported):
-    picked = [row for row in rows() if not row["year"]][:2] + [row for row in rows() if len(row["tags"]) == 2][:2]
-    by_example = exported.signatures["serving_default"](examples=tf.constant([serialize(row) for row in picked]))
-    by_name = exported.signatures["predict"](
-        user=tf.constant([row["user"][0] for row in picked]),
-        item=tf.constant([row["item"][0] for row in picked]),
-        main_tag=tf.constant([row["main_tag"][0] for row in picked]),
-        tags=tf.constant([(row["tags"] + [b"", b""])[:2] for row in picked]),
-        year=tf.constant([row["year"][0] if row["year"] else math.nan for row in picked]),
-    )
-    np.testing.assert_allclose(by_name["rating"], by_example["rating"], atol=1e-6)
-
-
-def test_unknown_tokens_are_served(exported):
-    answer = exported.signatures["predict"](
-        user=tf.constant(["nobody"]),
-        item=tf.constant(["nothing"]),
-        main_tag=tf.constant(["?"]),
-        tags=tf.constant([[""]]),
-        year=tf.constant([math.nan]),
-    )
-    assert 1.0 <= float(answer["rating"][0]) <= 4.0
-
-
-def test_the_exported_model_holds_the_model_and_no_optimizer_slots(world, exported):
-    expected = sum(math.prod(variable.shape) for variable in build_and_call(world).variables)
-    assert sum(math.prod(variable.shape) for variable in exported.model_variables) == expected
-
-
-def build_and_call(world):
-    model = build(world)
-    model(world.reader().features(tf.constant([serialize(rows()[0])])))
-    return model
-
-
-def test_a_checkpoint_that_lacks_a_variable_is_refused(world, tmp_path):
-    model = build_and_call(world)
-    prefix = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=model.embedding)).write(str(tmp_path / "partial"))
-    features = world.reader().features(tf.constant([serialize(rows()[0])]))
-    with pytest.raises(AssertionError):
-        export.restore_copy(build(world), prefix, features)
 
 
 ONE_EPOCH = TRAINING.model_copy(update={"epochs": 1})

@@ -1,6 +1,6 @@
 """A rating model: what users, items and their attributes say of each other, pair by pair, plus a small MLP."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -69,8 +69,11 @@ class RatingModel(tf.keras.Model):
 
     def call(self, features: Features) -> tf.Tensor:
         """Predicts ratings `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
-        rating, _ = self._score(features, None)
-        return tf.clip_by_value(rating, *self._rating_range)
+        return self._predict(look_up(self.embedding, self._spec, features), features, self._apply_head)
+
+    def predict_from(self, looked_up: Mapping[str, tf.Tensor], features: Features) -> tf.Tensor:
+        """What `call` does once `look_up` has been done elsewhere; plain operations, XLA or not."""
+        return self._predict(looked_up, features, self._head)
 
     def per_example_loss(self, features: Features, ratings: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Squared error plus regularization, `[batch]`, with dropout by `seed` (int32 `[2]`).
@@ -78,16 +81,22 @@ class RatingModel(tf.keras.Model):
         Regularizing the rows that a batch looks up, rather than whole tables, costs nothing for the rows that it does
         not touch and works where the tables live inside the TPU's embedding engine.
         """
-        predicted, squared_norm = self._score(features, seed)
+        rows = _rows(look_up(self.embedding, self._spec, features))
+        predicted = self._apply_head(rows, self._numbers(features), seed)
+        squared_norm = tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
         return tf.square(predicted - ratings) + self._embedding_l2 * squared_norm
 
-    def _score(self, features: Features, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        looked_up = look_up(self.embedding, self._spec, features)
-        # A dense column of `[batch, 1]` ids may come back as `[batch, 1, dim]`, a bag is `[batch, dim]`.
-        rows = [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
-        squared_norm = tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
+    def _predict(self, looked_up: Mapping[str, tf.Tensor], features: Features, head: Callable) -> tf.Tensor:
+        return tf.clip_by_value(head(_rows(looked_up), self._numbers(features), None), *self._rating_range)
+
+    def _numbers(self, features: Features) -> list[tf.Tensor]:
         numbers = [features[column.name] for column in self._spec.numeric]
-        return self._apply_head(rows, numbers, seed), squared_norm
+        return numbers  # pyright: ignore[reportReturnType] (numbers are dense, only ids may be sparse)
+
+
+def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Embeddings `[batch, dim]` by name: a dense column may come as `[batch, 1, dim]`, a bag is `[batch, dim]`."""
+    return [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
 
 
 def build_rating_model(

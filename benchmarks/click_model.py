@@ -1,0 +1,249 @@
+"""The workload in the product's terms: data files, model, loop; and the contenders that run on TensorFlow.
+
+python -m benchmarks.click_model CONTENDER WORKLOAD
+
+runs one of them in a process of its own and prints one JSON line; see `benchmarks.training`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+import trainer_module  # noqa: F401 (selects Keras 2)
+
+import tensorflow as tf  # isort: skip
+from tfx_bsl.coders import example_coder
+
+from benchmarks.workload import Workload, peak_memory, throughput
+from trainer_module.distribution import dense_options, distribute, make_strategy
+from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.initialization import Constant
+from trainer_module.inputs import ExampleReader, ModelInputs
+from trainer_module.loop import TrainingLoop
+from trainer_module.models.dlrm import Dlrm, build_dlrm
+from trainer_module.optimization import Adagrad
+from trainer_module.optimizers import SplitOptimizer
+
+_FILES = 4
+_LABEL = "click"
+
+
+def feature_spec(workload: Workload) -> FeatureSpec:
+    """Columns `id-00`... and `number-00`..., and a table for each of the former."""
+    names = [f"id-{number:02d}" for number in range(len(workload.rows))]
+    return FeatureSpec(
+        columns=(
+            # The data hold one id in range per example, so nothing needs to be dropped or filled in.
+            *(Categorical(name=n, table=n, dtype="int64", validate_weights_and_indices=False) for n in names),
+            *(Numeric(name=f"number-{number:02d}") for number in range(workload.num_numbers)),
+            Label(name=_LABEL),
+        ),
+        tables=tuple(Table(name=name) for name in names),
+    )
+
+
+def reader(workload: Workload) -> ExampleReader:
+    """The product's input over the data files; their columns are ids and z-scores already."""
+    spec = feature_spec(workload)
+    return ExampleReader(spec, ModelInputs(spec, dict), [str(workload.file("examples-*.gz"))])
+
+
+def training_config(workload: Workload, batch_size: int, **options) -> TrainingConfig:
+    """Adagrad for all; `options` are the config's other keys."""
+    adagrad = Adagrad(
+        learning_rate=workload.learning_rate, initial_accumulator_value=workload.initial_accumulator_value
+    )
+    return TrainingConfig(
+        strategy="cpu", batch_size=batch_size, embedding_optimizer=adagrad, dense_optimizer=adagrad, **options
+    )
+
+
+def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Strategy, Dlrm, SplitOptimizer]:
+    """Model and optimizer with all their variables."""
+    spec, strategy = feature_spec(workload), make_strategy(config)
+    rows = {table.name: rows for table, rows in zip(spec.tables, workload.rows, strict=True)}
+    embeddings = EmbeddingsConfig(dim=workload.dim, initializer=Constant(value=0.0))
+    with strategy.scope():
+        optimizer = SplitOptimizer.create(spec, config)
+        configs = feature_configs(spec, rows, embeddings, optimizer.of_table)
+        dense = dense_options(config, strategy)
+        layer = embedding_layer(configs, spec, embeddings)
+        model = build_dlrm(spec, configs, layer, workload.bottom, workload.top, dense=dense)
+        columns = {column.name: tf.zeros([1, 1], column.dtype) for column in spec.inputs}
+        strategy.run(model, args=(columns,))
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
+    return strategy, model, optimizer
+
+
+def make_loop(
+    workload: Workload, config: TrainingConfig, parts: tuple[tf.distribute.Strategy, Dlrm, SplitOptimizer]
+) -> TrainingLoop:
+    return TrainingLoop(*parts, config, str(workload.file("checkpoints")), str(workload.file("logs")))
+
+
+def load_values(workload: Workload, model: Dlrm) -> None:
+    """Gives the model the values from which every contender starts."""
+    tables = model.embedding.trainable_tables
+    for number, (name, rows) in enumerate(zip(sorted(tables), workload.rows, strict=True)):
+        values = np.fromfile(workload.file(f"table-{number}.f32"), np.float32)
+        tables[name].assign(values.reshape(rows, workload.dim))
+    of_tables = {table.ref() for table in tables.values()}
+    dense = np.load(workload.file("dense.npz"))
+    names = [f"{kind}-{number}" for number in range(len(workload.dense_shapes)) for kind in ("kernel", "bias")]
+    variables = [variable for variable in model.trainable_variables if variable.ref() not in of_tables]
+    for name, variable in zip(names, variables, strict=True):
+        variable.assign(dense[name])
+
+
+def batches_in_memory(
+    examples: ExampleReader, strategy: tf.distribute.Strategy, config: TrainingConfig
+) -> tf.data.Dataset:
+    """One epoch of the product's batches, kept as they are and repeated without end."""
+    epoch = distribute(strategy, lambda context: examples.training_batches(config, context))
+    epoch = epoch.take(examples.num_examples // config.batch_size).cache()
+    # A cache is complete once it has been read to its end.
+    for _ in epoch:
+        pass
+    return epoch.repeat()
+
+
+def write(workload: Workload) -> None:
+    """Writes data and initial values. Clicks follow a rule of numbers and of the smallest tables' ids."""
+    random = np.random.default_rng(0)
+    count = workload.num_examples
+    ids = np.stack([random.integers(rows, size=count) for rows in workload.rows], axis=1)
+    numbers = random.standard_normal((count, workload.num_numbers), np.float32)
+    effects = sum(
+        random.standard_normal(rows)[column] for rows, column in zip(workload.rows[-4:], ids.T[-4:], strict=True)
+    )
+    logits = numbers @ random.standard_normal(workload.num_numbers) / 2 + effects
+    labels = (random.random(count) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    _write_examples(workload, ids, numbers, labels)
+    _write_in_order(workload)
+    for number, rows in enumerate(workload.rows):
+        values = random.random((rows, workload.dim), np.float32)
+        ((values - np.float32(0.5)) * np.float32(0.1)).tofile(workload.file(f"table-{number}.f32"))
+    dense = {}
+    for number, (fan_in, fan_out) in enumerate(workload.dense_shapes):
+        limit = (6 / (fan_in + fan_out)) ** 0.5
+        dense[f"kernel-{number}"] = random.uniform(-limit, limit, (fan_in, fan_out)).astype(np.float32)
+        dense[f"bias-{number}"] = np.zeros(fan_out, np.float32)
+    np.savez(workload.file("dense.npz"), **dense)
+
+
+def _write_examples(workload: Workload, ids: np.ndarray, numbers: np.ndarray, labels: np.ndarray) -> None:
+    spec = feature_spec(workload)
+    columns = dict(zip([c.name for c in spec.columns], [*ids.T, *numbers.T, labels], strict=True))
+    schema = spec.arrow_schema()
+    encoder = example_coder.RecordBatchToExamplesEncoder()
+    for number, rows in enumerate(np.array_split(np.arange(len(labels)), _FILES)):
+        offsets = np.arange(len(rows) + 1)
+        lists = [pa.LargeListArray.from_arrays(offsets, pa.array(columns[field.name][rows])) for field in schema]
+        path = str(workload.file(f"examples-{number}.gz"))
+        with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP", compression_level=1)) as writer:
+            for record in encoder.encode(pa.record_batch(lists, names=schema.names)):
+                writer.write(record)
+
+
+def _write_in_order(workload: Workload) -> None:
+    """Writes the data once more, in the order of the loop's first epoch, for the contender without TensorFlow."""
+    spec, config = feature_spec(workload), training_config(workload, workload.batch_sizes[0])
+    batches = reader(workload).training_batches(config, tf.distribute.InputContext())
+    batches = list(batches.take(workload.num_examples // config.batch_size))
+    for name, columns in (("ids", spec.categorical), ("numbers", spec.numeric)):
+        stacked = [np.concatenate([features[column.name] for column in columns], axis=1) for features, _ in batches]
+        np.save(workload.file(f"{name}.npy"), np.concatenate(stacked))
+    np.save(workload.file("labels.npy"), np.concatenate([labels for _, labels in batches]))
+
+
+def run_loop(workload: Workload, caches: Sequence[str], bare: bool) -> dict:
+    """Measures the product's loop with its own input under each cache, then with batches in memory."""
+    examples = reader(workload)
+    parts = build(workload, training_config(workload, workload.batch_sizes[0]))
+    load_values(workload, parts[1])
+    rates: dict[str, dict[int, float]] = {}
+    waiting: dict[str, dict[int, float]] = {}
+    losses, peaks = [], {}
+    for size in workload.batch_sizes:
+        loop = make_loop(workload, training_config(workload, size), parts)
+
+        def measure(name: str, batches: tf.data.Dataset, loop=loop, size=size) -> None:
+            iterator, waited = iter(batches), []  # seconds per example, by call
+
+            def run(steps: int) -> float:
+                loss, _, seconds = loop.train_steps(iterator, tf.constant(steps)).numpy()
+                waited.append(seconds / (steps * size))
+                return loss
+
+            if not losses and bare:
+                losses.extend(float(run(workload.checked_steps)) for _ in range(2))
+            rates.setdefault(name, {})[size] = throughput(run, size, workload.seconds)
+            waiting.setdefault(name, {})[size] = 100 * waited[-1] * rates[name][size]
+
+        for cache in caches:
+            config = training_config(workload, size, cache=cache)
+            context = tf.distribute.InputContext()
+            measure(f"the loop, cache={cache}", examples.training_batches(config, context))
+        peaks[size] = peak_memory()
+        if bare:
+            config = training_config(workload, size)
+            measure("the loop, batches in memory", batches_in_memory(examples, parts[0], config))
+    return {"losses": losses, "rates": rates, "waiting": waiting, "peaks": peaks}
+
+
+class KerasModel(tf.keras.Model):
+    """The same model as Keras trains it; logits `[batch, 1]`, since Keras makes labels `[batch, 1]`."""
+
+    def __init__(self, dlrm: Dlrm):
+        super().__init__()
+        self._dlrm = dlrm
+
+    def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        return self._dlrm.logits(features)[:, tf.newaxis]
+
+
+def run_keras(workload: Workload) -> dict:
+    """Measures Keras `fit` on batches in memory."""
+    examples = reader(workload)
+    strategy, dlrm, optimizer = build(workload, training_config(workload, workload.batch_sizes[0]))
+    load_values(workload, dlrm)
+    with strategy.scope():
+        model = KerasModel(dlrm)
+        # The one that has the tables' slots already.
+        adagrad = next(iter(optimizer.of_table.values()))
+        model.compile(adagrad, tf.keras.losses.BinaryCrossentropy(from_logits=True))
+    rates, losses, peaks = {}, [], {}
+    for size in workload.batch_sizes:
+        batches = batches_in_memory(examples, strategy, training_config(workload, size))
+
+        def run(steps: int, epochs: int = 1, batches=batches) -> list[float]:
+            return model.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0).history["loss"]
+
+        losses = losses or run(workload.checked_steps, 2)
+        rates[size] = throughput(run, size, workload.seconds)
+        peaks[size] = peak_memory()
+    return {"losses": losses, "rates": {"Keras fit": rates}, "waiting": {}, "peaks": peaks}
+
+
+CONTENDERS: dict[str, Callable[[Workload], dict]] = {
+    "loop": lambda workload: run_loop(workload, ["features"], bare=True),
+    "inputs": lambda workload: run_loop(workload, ["records", "none"], bare=False),
+    "keras": run_keras,
+}
+
+
+def main() -> None:
+    name, path = sys.argv[1:]
+    if name == "write":
+        write(Workload.load(path))
+    else:
+        print(json.dumps(CONTENDERS[name](Workload.load(path))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Peak memory and time of every export route, forecast beside measurement, each in a process of its own.
+
+python -m benchmarks.export --gigabytes 4
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import tensorflow as tf
+import typer
+
+from trainer_module.blueprint import Blueprint
+from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.export.config import ExportConfig
+from trainer_module.export.routes import Trained, export, make_forecast
+from trainer_module.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.initialization import Uniform
+from trainer_module.inputs import ModelInputs
+from trainer_module.optimization import Adagrad
+from trainer_module.optimizers import SplitOptimizer
+
+_RESULT = Path(__file__).parent / "results" / "export.md"
+_TABLES, _DIM = 4, 32
+_ROUTES = ("checkpoint", "direct", "subset")
+_LIMIT = 1.3
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    gigabytes: Annotated[float, typer.Option(help="Size of all tables together, 10^9 bytes.", min=0.01)] = 4.0,
+    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    route: Annotated[str, typer.Option(help="Of one measurement; for the benchmark's own use.", hidden=True)] = "",
+    scratch: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Writes a checkpoint, exports it by every route, prints a table and writes it to a file."""
+    blueprint = _blueprint(gigabytes)
+    if route:
+        print(json.dumps(_measure(route, blueprint, Path(scratch))))
+        return
+    measured = {}
+    with tempfile.TemporaryDirectory() as directory:
+        # The training model's own process comes first: it leaves the checkpoint for the others.
+        for each in ("direct", "checkpoint", "subset"):
+            command = [sys.executable, "-m", "benchmarks.export", "--gigabytes", str(gigabytes), "--route", each]
+            process = subprocess.run([*command, "--scratch", directory], stdout=subprocess.PIPE, text=True, check=True)
+            measured[each] = json.loads(process.stdout.splitlines()[-1])
+            print(each, measured[each], file=sys.stderr)
+    table = _table(gigabytes, measured)
+    print(table)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(table + "\n")
+
+
+def _blueprint(gigabytes: float) -> Blueprint:
+    names = [f"feature{number}" for number in range(_TABLES)]
+    spec = FeatureSpec(
+        columns=(*(Categorical(name=name, dtype="int64", table=name) for name in names), Label(name="rating")),
+        tables=tuple(Table(name=name) for name in names),
+    )
+    rows = int(gigabytes * 1e9 / _TABLES / _DIM / 4)
+    experiment = Experiment(
+        dataset="",
+        embeddings=EmbeddingsConfig(dim=_DIM, initializer=Uniform(limit=0.1)),
+        training=TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1)),
+    )
+    return Blueprint(experiment, spec, dict.fromkeys(names, rows), (1.0, 5.0))
+
+
+def _measure(route: str, blueprint: Blueprint, scratch: Path) -> dict:
+    """Exports by one route and returns what it took."""
+    logging.basicConfig(level=logging.INFO)
+    names = [column.name for column in blueprint.spec.categorical]
+    features = {name: tf.constant([[0], [1]], tf.int64) for name in names}
+    trained = Trained(str(scratch / "checkpoint"))
+    if route == "direct":
+        trained = _train(blueprint, features, trained.checkpoint)
+    config = ExportConfig(route=route, features=(names[0],) if route == "subset" else ())
+    model_inputs = ModelInputs(blueprint.spec, lambda ids: ids)
+    slots = make_forecast(config, blueprint).slot_bytes if route == "direct" else 0
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        report = export(config, blueprint, trained, model_inputs, features, directory)
+    return dataclasses.asdict(report) | {"slot_bytes": slots}
+
+
+def _train(blueprint: Blueprint, features: dict[str, tf.Tensor], checkpoint: str) -> Trained:
+    """A model as training leaves it, with all optimizer slots, and a checkpoint of both."""
+    strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
+    model, optimizer = blueprint.for_training(strategy, 3.0)
+    strategy.run(tf.function(model), args=(features,))
+    with strategy.scope():
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model.per_example_loss(features, tf.constant([1.0, 5.0]), tf.constant([0, 0])))
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables, model.embedding.trainable_tables)
+
+    # A sparse update makes TensorFlow copy a table for every later dense read, which is part of what is measured.
+    strategy.run(step)
+    tf.train.Checkpoint(model=model, optimizer=optimizer).write(checkpoint)
+    return _Kept(checkpoint, model, strategy, optimizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept(Trained):
+    """Keeps the optimizer and its slots in memory, as a trainer does."""
+
+    optimizer: SplitOptimizer | None = None
+
+
+def _table(gigabytes: float, measured: dict[str, dict]) -> str:
+    rows = [_row(measured[route] | {"route": route}) for route in _ROUTES]
+    lines = [
+        f"# Export of {gigabytes:g} GB of embedding tables",
+        "",
+        f"{_TABLES} tables of equal size, width {_DIM}, float32, trained with Adagrad: the checkpoint holds a slot for",
+        f"every number as well. `python -m benchmarks.export --gigabytes {gigabytes:g}` wrote this; each route ran in",
+        "a process of its own, `direct` in the one that holds the training model and its slots, `subset` with one",
+        "table of the four. GB are 10^9 bytes of resident memory, the interpreter's and TensorFlow's own included.",
+        f"Peak / tables leaves the slots out; the aim is at most {_LIMIT} for `checkpoint` and `direct`.",
+        "",
+        "| route | tables GB | slots GB | before GB | forecast peak GB | measured peak GB | forecast / measured | "
+        "peak / tables | seconds per GB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
+        f"tensorflow {version('tensorflow')}.",
+    ]
+    return "\n".join(lines)
+
+
+def _row(of: dict) -> str:
+    gigabytes = {name: of[f"{name}_bytes"] / 1e9 for name in ("table", "slot", "resident", "forecast", "peak")}
+    cells = [f"{number:.2f}" for number in gigabytes.values()]
+    cells += [
+        f"{of['forecast_bytes'] / of['peak_bytes']:.2f}",
+        f"{(of['peak_bytes'] - of['slot_bytes']) / of['table_bytes']:.2f}",
+        f"{of['seconds'] / gigabytes['table']:.1f}",
+    ]
+    return f"| {of['route']} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,201 @@
+"""Times the training loop against Keras `fit` and PyTorch: one model, one data set, one optimizer, one machine.
+
+python -m benchmarks.training
+
+Every measurement runs in a process of its own and the contenders take turns, so that neither memory nor the machine's
+mood favours one of them. All start from the same values; their losses are compared before a figure is believed.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.workload import Workload, criteo_rows
+
+_ROOT = Path(__file__).parent.parent
+_RESULT = Path(__file__).parent / "results" / "training.md"
+_TORCH = "2.13.0"
+_TORCH_PYTHON = _ROOT / ".venv-benchmark" / "bin" / "python"
+_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders")
+_COMMANDS = {
+    "loop": [sys.executable, "-m", "benchmarks.click_model", "loop"],
+    "keras": [sys.executable, "-m", "benchmarks.click_model", "keras"],
+    "torch": [str(_TORCH_PYTHON), "-m", "benchmarks.torch_dlrm"],
+    "inputs": [sys.executable, "-m", "benchmarks.click_model", "inputs"],
+}
+_OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
+# Float32 sums come out in another order in every framework.
+_LOSS_TOLERANCE = 1e-5
+
+BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
+
+
+class ContenderFailed(Exception):
+    """A contender's process ended with an error."""
+
+
+class DifferentWork(Exception):
+    """Contenders that should train the same model came to different losses."""
+
+
+def main(
+    batch_sizes: BatchSizes = "1024,4096,16384",
+    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=0.1)] = 2.0,
+    rounds: Annotated[int, typer.Option(help="Turns of every contender; medians count.", min=1)] = 3,
+    scale: Annotated[float, typer.Option(help="Of the tables' rows; 1 is 26 tables of 2M to 1k.", min=1e-6)] = 1.0,
+    examples: Annotated[int, typer.Option(help="Size of the data set.", min=1000)] = 131_072,
+    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+) -> None:
+    """Measures all contenders, prints a table and writes it to a file."""
+    sizes = tuple(int(size) for size in batch_sizes.split(","))
+    if list(sizes) != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= examples:
+        raise typer.BadParameter(f"--batch-sizes {batch_sizes}: ascending numbers up to {examples} examples are needed")
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
+        task = progress.add_task("environment of PyTorch")
+        _make_torch_environment()
+        workload = Workload(scratch, criteo_rows(scale), examples, sizes, seconds)
+        path = str(workload.save())
+        progress.update(task, description="writing data and initial values")
+        _run([sys.executable, "-m", "benchmarks.click_model", "write", path])
+        runs: dict[str, list[dict]] = {name: [] for name in _COMMANDS}
+        for turn in range(rounds):
+            for name, command in _COMMANDS.items():
+                progress.update(task, description=f"{name}, round {turn + 1} of {rounds}")
+                runs[name].append(json.loads(_run([*command, path]).splitlines()[-1]))
+                rates = {k: [round(x) for x in v.values()] for k, v in runs[name][-1]["rates"].items()}
+                console.print(f"round {turn + 1}: {rates}", highlight=False)
+    losses = _compared_losses(runs)
+    report = _report(workload, rounds, runs, losses, scale)
+    print(report)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(report + "\n")
+
+
+def _make_torch_environment() -> None:
+    """PyTorch lives in an environment of the benchmark's own, made once; the product does not depend on it."""
+    check = f"import numpy, torch; assert torch.__version__.startswith({_TORCH!r})"
+    if (
+        _TORCH_PYTHON.exists()
+        and not subprocess.run([_TORCH_PYTHON, "-c", check], stderr=subprocess.DEVNULL).returncode
+    ):
+        return
+    venv.create(_TORCH_PYTHON.parent.parent, with_pip=True, clear=True)
+    _run([str(_TORCH_PYTHON), "-m", "pip", "install", "--quiet", f"torch=={_TORCH}", "numpy"])
+
+
+def _run(command: Sequence[str]) -> str:
+    """Standard output of a process.
+
+    Raises:
+        ContenderFailed: It ended with an error; holds the end of what it said.
+    """
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ContenderFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def _compared_losses(runs: Mapping[str, list[dict]]) -> dict[str, list[float]]:
+    """Losses of the contenders that saw the same batches.
+
+    Raises:
+        DifferentWork: They differ by more than the order of summation explains.
+    """
+    losses = {name: of_name[0]["losses"] for name, of_name in runs.items() if of_name[0]["losses"]}
+    for half in zip(*losses.values(), strict=True):
+        if max(half) - min(half) > _LOSS_TOLERANCE * max(half):
+            raise DifferentWork(f"the contenders do not train the same model, so no ratio means anything: {losses}")
+    return losses
+
+
+def _medians(runs: Mapping[str, list[dict]], key: str) -> dict[str, dict[int, float]]:
+    """Per measurement and batch size."""
+    return {
+        name: {int(size): statistics.median(run[key][name][size] for run in of_contender) for size in by_size}
+        for of_contender in runs.values()
+        for name, by_size in of_contender[0][key].items()
+    }
+
+
+def _report(
+    workload: Workload, rounds: int, runs: Mapping[str, list[dict]], losses: Mapping[str, list[float]], scale: float
+) -> str:
+    rates, waiting = _medians(runs, "rates"), _medians(runs, "waiting")
+    sizes = workload.batch_sizes
+    order = [_OWN, *(name for name in rates if name.startswith("the loop") and name != _OWN), _KERAS, _TORCH_NAME]
+    lines = [
+        "# Training a DLRM on two frameworks",
+        "",
+        f"`python -m benchmarks.training --batch-sizes {','.join(map(str, sizes))} --seconds {workload.seconds:g} "
+        f"--rounds {rounds} --scale {scale:g} --examples {workload.num_examples}`",
+        "",
+        f"{len(workload.rows)} tables of {workload.rows[0]:,} to {workload.rows[-1]:,} rows, geometric, "
+        f"{sum(workload.rows):,} in all; width {workload.dim}: {workload.table_bytes / 1e9:.2f} GB and as much again "
+        f"for Adagrad's accumulators. Bottom MLP {workload.num_numbers}-{'-'.join(map(str, workload.bottom))}-"
+        f"{workload.dim}, top MLP {'-'.join(map(str, workload.top))}-1, float32. Uniform ids. Adagrad everywhere.",
+        "",
+        f"Examples per second, medians of {rounds}:",
+        "",
+        f"| batch | {' | '.join(map(str, sizes))} |",
+        f"|---|{'---:|' * len(sizes)}",
+        *(f"| {name} | {' | '.join(f'{rates[name][size]:,.0f}' for size in sizes)} |" for name in order),
+        "",
+        "`Keras fit` and `PyTorch` get batches that lie in memory, which is why the loop is also measured that way.",
+        "",
+        "| ratio |" + "".join(f" {size} |" for size in sizes),
+        f"|---|{'---:|' * len(sizes)}",
+        *(
+            f"| {_OWN} : {other} | {' | '.join(f'{rates[_OWN][size] / rates[other][size]:.2f}' for size in sizes)} |"
+            for other in (_BARE, _KERAS, _TORCH_NAME)
+        ),
+        "",
+        "Share of the time in which the step waits for its batch, in percent; above half, the input is what limits:",
+        "",
+        f"| batch | {' | '.join(map(str, sizes))} |",
+        f"|---|{'---:|' * len(sizes)}",
+        *(
+            f"| {name} | {' | '.join(f'{waiting[name][size]:.0f}' for size in sizes)} |"
+            for name in order
+            if name in waiting
+        ),
+        "",
+        "Peak resident memory of the process, GB (tables, accumulators, data, and building them):",
+        "",
+        f"| batch | {' | '.join(map(str, sizes))} |",
+        f"|---|{'---:|' * len(sizes)}",
+        *(
+            f"| {name} | "
+            + " | ".join(f"{statistics.median(run['peaks'][str(s)] for run in runs[key]) / 1e9:.2f}" for s in sizes)
+            + " |"
+            for key, name in (("loop", _OWN), ("keras", _KERAS), ("torch", _TORCH_NAME))
+        ),
+        "",
+        f"The work is the same: mean log loss of steps 1-{workload.checked_steps} and "
+        f"{workload.checked_steps + 1}-{2 * workload.checked_steps} at batch {sizes[0]} is "
+        + "; ".join(f"{name} {first:.6f}, {second:.6f}" for name, (first, second) in losses.items())
+        + ".",
+        "",
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+        + f", torch {_TORCH}.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,217 @@
+"""Export routes on a small model whose tables hold random numbers, as good as trained ones for this purpose."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.pusher.verify import verify
+from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.errors import ConfigError, ModelError
+from trainer_module.experiment import EmbeddingsConfig, FeatureOverride, RatingModelConfig, TrainingConfig
+from trainer_module.export import parity, restore, routes
+from trainer_module.export.config import ExportConfig
+from trainer_module.export.routes import Trained, export
+from trainer_module.export.serving import tables_of
+from trainer_module.inputs import ExampleReader
+
+from .conftest import rows, serialize
+
+MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
+# The user table has more rows than the threshold, the others have fewer.
+EMBEDDINGS = EmbeddingsConfig(
+    dim=2, initializer={"name": "uniform", "limit": 1.0}, placement="partial", size_threshold=15
+)
+
+
+@pytest.fixture(scope="module")
+def blueprint(world):
+    return world.blueprint(MODEL, TRAINING, EMBEDDINGS)
+
+
+@pytest.fixture(scope="module")
+def one_batch(world):
+    return world.reader().features(tf.constant([serialize(row) for row in rows()[:2]]))
+
+
+@pytest.fixture(scope="module", params=["default", "mirrored"])
+def trained(request, blueprint, one_batch, tmp_path_factory) -> Trained:
+    """A model with optimizer slots, and a checkpoint that holds both."""
+    default = tf.distribute.get_strategy()
+    strategy = default if request.param == "default" else tf.distribute.MirroredStrategy(["/CPU:0"])
+    model, optimizer = blueprint.for_training(strategy, 2.5)
+    strategy.run(tf.function(model), args=(one_batch,))
+    with strategy.scope():
+        optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
+    directory = tmp_path_factory.mktemp("checkpoint")
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(directory / "trained"))
+    return Trained(checkpoint, model, strategy)
+
+
+def tables(layer) -> dict[str, np.ndarray]:
+    return {config.name: table.numpy() for config, table in layer.embedding_tables.items()}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ExportConfig(route="checkpoint"),
+        ExportConfig(route="direct"),
+        ExportConfig(route="subset", features=("tags", "user")),
+    ],
+    ids=lambda config: config.route,
+)
+def test_every_route_answers_as_the_training_model(config, world, blueprint, trained, one_batch, tmp_path, monkeypatch):
+    sample_dir, model_dir = str(tmp_path / "parity"), str(tmp_path / "model")
+    sample_file = parity.save_sample(sample_dir, world.spec, world.reader().head(20))
+    sample = ExampleReader(world.spec, world.model_inputs, [sample_file])
+
+    def predict(reader, count):
+        features = reader.features(tf.constant(reader.head(count)))
+        return trained.strategy.run(tf.function(trained.model), args=(features,)).numpy()
+
+    answers = routes.expected_answers(config, blueprint, trained.model, predict, sample)
+    parity.save_expected(sample_dir, answers, "float32", routes.signature(config))
+    report = export(config, blueprint, trained, world.model_inputs, one_batch, model_dir)
+    for name in ("tensorflow_recommenders", "tfx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    proof = verify(model_dir, sample_dir)
+    assert proof["batch_sizes"] == [0, 1, 20 + 3 * 8]
+    assert proof["largest_difference"] < 1e-5
+    assert report.route == config.route
+
+    exported = tf.saved_model.load(model_dir)
+    wanted = {"tags", "user"} if config.route == "subset" else {"user", "item", "tags"}
+    of_training = tables(trained.model.embedding)
+    assert set(exported.tables) == wanted
+    for name, table in exported.tables.items():
+        np.testing.assert_array_equal(table, of_training[name])
+    assert report.table_bytes == sum(of_training[name].nbytes for name in wanted)
+    # head: 4 rows of 2, 6 dot products, 1 number; the linear term takes no dot products
+    dense = 0 if config.route == "subset" else (15 * 4 + 4) + (4 + 1) + 9
+    assert sum(math.prod(variable.shape) for variable in exported.dense) == dense
+
+
+def test_the_copy_is_the_training_model_by_value(blueprint, trained, one_batch):
+    copy = blueprint.for_serving()
+    restore.restore_copy(copy, trained.checkpoint, one_batch)
+    for name, table in tables(copy.embedding).items():
+        np.testing.assert_array_equal(table, tables(trained.model.embedding)[name])
+    others, originals = (routes._other_variables(model) for model in (copy, trained.model))
+    # two layers with bias, one without
+    assert len(others) == 2 * 2 + 1
+    for restored, original in zip(others, originals, strict=True):
+        np.testing.assert_array_equal(restored, original)
+
+
+def test_tables_are_made_from_the_checkpoint_and_never_initialized(blueprint, trained, one_batch, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a table was initialized, so it is in memory before its value is")
+
+    monkeypatch.setattr(restore, "_not_a_number", refuse)
+    restore.restore_copy(blueprint.for_serving(), trained.checkpoint, one_batch)
+
+
+def test_tensorflow_alone_restores_nothing_without_a_word(blueprint, trained, one_batch):
+    """The failure that the next tests are about: a renamed attribute, an optimizer left behind, no error."""
+    copy = blueprint.for_training(tf.distribute.get_strategy(), 0.0)[0]
+    status = tf.train.Checkpoint(network=copy).read(trained.checkpoint)
+    copy(one_batch)
+    initial = copy.get_weights()
+    status.expect_partial()
+    assert np.isfinite(copy(one_batch)).all()
+    for before, after in zip(initial, copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_table_that_the_checkpoint_does_not_reach_is_refused_by_name(blueprint, trained, one_batch, tmp_path):
+    root = tf.train.Checkpoint(model=tf.train.Checkpoint(lookups=trained.model.embedding, _head=trained.model._head))
+    renamed = root.write(str(tmp_path / "renamed"))
+    with pytest.raises(ModelError, match=r"row 0 of embedding table '.*' has no finite value.*no embedding table"):
+        restore.restore_copy(blueprint.for_serving(), renamed, one_batch)
+
+
+def test_a_dense_variable_that_the_checkpoint_does_not_reach_is_refused_by_name(
+    blueprint, trained, one_batch, tmp_path
+):
+    root = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=trained.model.embedding, top=trained.model._head))
+    renamed = root.write(str(tmp_path / "renamed"))
+    with pytest.raises(ModelError, match=r"variable .*kernel:0 \(\d+, \d+\) is not in the checkpoint"):
+        restore.restore_copy(blueprint.for_serving(), renamed, one_batch)
+
+
+def test_values_that_are_not_the_checkpoints_are_refused(blueprint, trained, one_batch):
+    copy = blueprint.for_serving()
+    root = tf.train.Checkpoint(model=copy)
+    restore.restore_copy(copy, trained.checkpoint, one_batch)
+    others = [variable for variable in copy.variables if "kernel" in variable.name]
+    others[0].assign_add(tf.ones_like(others[0]))
+    with pytest.raises(ModelError, match=f"variable {others[0].name} differs from its value model/_head/"):
+        restore.prove_others(copy, root, trained.checkpoint)
+
+
+def test_a_subset_whose_table_is_missing_is_refused_by_name(blueprint, trained, tmp_path):
+    checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=blueprint.embedding_for_serving(["user"])))
+    checkpoint.model.embedding.embedding_tables  # noqa: B018 (makes the table)
+    prefix = checkpoint.write(str(tmp_path / "users"))
+    with pytest.raises(ModelError, match=r"embedding table 'item'.*it holds model/embedding/_tpu_embedding/user"):
+        restore.restore_tables(blueprint.embedding_for_serving(["item"]), prefix)
+
+
+def test_sequences_are_cut_and_filled_up_in_a_subset(world, tmp_path):
+    features = {"tags": FeatureOverride(max_sequence_length=3)}
+    embeddings = EMBEDDINGS.model_copy(update={"features": features})
+    blueprint = world.blueprint(MODEL, TRAINING, embeddings)
+    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings), blueprint.spec, embeddings)
+    layer.build({})
+    root = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=layer))
+    table = tables(layer)["tags"]
+    prefix = root.write(str(tmp_path / "checkpoint"))
+    routes.subset(("tags",), blueprint, prefix, world.model_inputs, str(tmp_path / "model"))
+    embed = tf.saved_model.load(str(tmp_path / "model")).signatures["embed"]
+    (answer,) = embed(tags=tf.constant([["a", "b", "c", "a"], ["c", "", "", ""]])).values()
+    ids = {tag: int(world.transform_output.vocabulary_by_name("tags").index(tag.encode())) for tag in "abc"}
+    zero = np.zeros(2)
+    expected = [[table[ids[tag]] for tag in "abc"], [table[ids["c"]], zero, zero]]
+    np.testing.assert_array_equal(answer, expected)
+    assert embed(tags=tf.constant([], tf.string, shape=[0, 1]))["tags"].shape == (0, 3, 2)
+
+
+def test_without_a_training_model_nothing_is_exported_directly(world, blueprint, trained, one_batch, tmp_path):
+    with pytest.raises(ModelError, match="does not live in this process; take checkpoint"):
+        export(ExportConfig(route="direct"), blueprint, Trained(trained.checkpoint), world.model_inputs, one_batch, "")
+
+
+def test_stacked_tables_are_refused_by_name(blueprint):
+    layer = tf.Module()
+    layer._tpu_embedding = tf.Module()
+    layer._tpu_embedding.user_item_tags = tf.Variable(0.0)
+    with pytest.raises(ModelError, match=r"\['item', 'tags', 'user'\].*\['user_item_tags'\].*export\.route to check"):
+        tables_of(layer, blueprint.spec.inputs)
+
+
+def test_an_unknown_feature_of_a_subset_is_refused(blueprint):
+    with pytest.raises(ConfigError, match="no categorical column year; known: user, item, tags, main_tag"):
+        routes.make_forecast(ExportConfig(route="subset", features=("year",)), blueprint)
+
+
+def test_edge_cases_keep_everything_but_what_they_change(world):
+    row = next(row for row in rows() if len(row["tags"]) == 2 and row["year"])
+    changed = parity.edge_cases(world.spec, [serialize(row)])
+
+    def values(kind: str, column: str) -> list:
+        (example,) = changed[kind]
+        feature = tf.train.Example.FromString(example).features.feature[column]
+        return list(feature.float_list.value or feature.bytes_list.value)
+
+    unknown = b"a token that no vocabulary holds"
+    assert values("unknown_tokens", "user") == [unknown]
+    assert values("unknown_tokens", "tags") == [unknown] * 2
+    assert values("unknown_tokens", "year") == row["year"]
+    assert values("empty", "user") == row["user"]
+    assert values("empty", "tags") == values("empty", "year") == []
+    assert values("over_long", "tags") == row["tags"] * 50
+    assert values("over_long", "main_tag") == row["main_tag"]
+    assert all(values(kind, "rating") == row["rating"] for kind in changed)

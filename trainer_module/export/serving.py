@@ -1,0 +1,161 @@
+"""The SavedModel: lookups and answers as plain TensorFlow operations on a CPU, with its signatures."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from trainer_module.embeddings import FeatureConfig, Features
+from trainer_module.errors import ModelError
+from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
+from trainer_module.inputs import ModelInputs, parse_spec
+
+OUTPUT_NAME = "rating"
+BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
+
+TableConfig = tf.tpu.experimental.embedding.TableConfig
+RequestColumn = Categorical | Weights | Numeric
+Answer = Callable[[Features], Mapping[str, tf.Tensor]]
+
+
+def look_up_on_cpu(
+    tables: Mapping[str, tf.Variable], spec: FeatureSpec, columns: Sequence[Categorical], features: Features
+) -> dict[str, tf.Tensor]:
+    """Embeddings of some columns, from tables of any embedding layer, also of one that trains on accelerators.
+
+    What TensorFlow Recommenders' layer does with a `serving_config`, without the layer: under a TPU's embedding engine
+    that would read variables which a SavedModel cannot hold.
+
+    Args:
+        tables: By name, from `tables_of`.
+        spec: Gives the tables' combiners.
+        columns: Those wanted, all or some.
+        features: Ids and weights, at least of `columns`.
+
+    Returns:
+        Per column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
+    """
+    configs = {
+        table.name: TableConfig(*tables[table.name].shape, combiner=table.combiner, name=table.name)
+        for table in spec.tables
+        if table.name in tables
+    }
+    serving_config = {
+        column.name: FeatureConfig(
+            table=configs[column.table],
+            max_sequence_length=column.max_sequence_length,
+            validate_weights_and_indices=column.validate_weights_and_indices,
+            name=column.name,
+        )
+        for column in columns
+    }
+    ids = {column.name: features[column.name] for column in columns}
+    weights = None
+    if any(column.weights for column in columns):
+        weights = {column.name: column.weights and features[column.weights] for column in columns}
+    variables = {config: tables[name] for name, config in configs.items()}
+    return tf.tpu.experimental.embedding.serving_embedding_lookup(ids, weights, variables, serving_config)
+
+
+def columns_of(spec: FeatureSpec, features: Sequence[str]) -> tuple[RequestColumn, ...]:
+    """The categorical columns `features` with their weights, in declaration order."""
+    weights = {column.weights for column in spec.categorical if column.name in features}
+    return tuple(column for column in spec.inputs if column.name in features or column.name in weights)
+
+
+def tables_of(layer: tf.keras.layers.Layer, columns: Sequence[RequestColumn]) -> dict[str, tf.Variable]:
+    """The tables, by name, in which `columns` look up; of an embedding engine, the copies that the host keeps.
+
+    Raises:
+        ModelError: The layer keeps several tables stacked in one variable, as SparseCore does, or one table in several
+            variables, as the engine of a TPU with several hosts does.
+    """
+    wanted = sorted({column.table for column in columns if isinstance(column, Categorical)})
+    children = tf.train.TrackableView(layer).children(layer._tpu_embedding)
+    if stacked := [name for name in wanted if name not in children]:
+        raise ModelError(
+            f"embedding tables {stacked} cannot be looked up outside the accelerator: the layer stacks its tables as "
+            f"{sorted(children)}. Set export.route to checkpoint, which takes them apart"
+        )
+    return {name: _whole(name, children[name]) for name in wanted}
+
+
+def _whole(name: str, table: Any) -> tf.Variable:
+    """A table as one variable; an embedding engine divides it by hosts."""
+    if isinstance(table, tf.Variable):
+        return table
+    # A SavedModel with TensorFlow's divided variable cannot be loaded, one with its only part can.
+    if len(table.variables) > 1:
+        raise ModelError(
+            f"embedding table {name} lies on {len(table.variables)} hosts and cannot be saved from here as one; set "
+            "export.route to checkpoint"
+        )
+    return table.variables[0]
+
+
+def save(
+    answer: Answer,
+    tables: Mapping[str, tf.Variable],
+    dense: Sequence[tf.Variable],
+    model_inputs: ModelInputs,
+    columns: Sequence[RequestColumn],
+    directory: str,
+    fingerprints: Mapping[str, str],
+    by_column: str = BY_COLUMN,
+) -> None:
+    """Writes a SavedModel that plain TensorFlow loads and serves.
+
+    Its two signatures return what `answer` does, for any number of examples:
+        serving_default: `examples`, serialized `tf.Example`s, string `[batch]`.
+        predict, or as `by_column` says: one tensor per input column: `[batch]`; NaN is a missing number; a multivalent
+            column is `[batch, values]`, filled up with empty strings (or -1, or NaN for weights).
+
+    Args:
+        answer: From model inputs to named outputs, `[batch, ...]` each.
+        tables: Embedding tables that `answer` reads, by name.
+        dense: All other variables that it reads.
+        model_inputs: Raw columns to model inputs.
+        columns: The input columns that `answer` needs.
+        directory: Where to write.
+        fingerprints: Of the vocabularies, by table; the loaded model's function `vocabularies` returns them as JSON.
+        by_column: Name of the second signature.
+    """
+    module = tf.Module()
+    # Only variables and vocabularies are tracked: a tracked Keras model would drag its own traced functions along, and
+    # its optimizers their slots.
+    module.tables = dict(tables)
+    module.dense = list(dense)
+    module.model_inputs = model_inputs
+    module.vocabularies = tf.function(lambda: tf.constant(json.dumps(dict(fingerprints))), input_signature=[])
+
+    # Nothing here is Python control flow on tensors; without autograph, tracing takes a third of the time.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def serve_examples(examples):
+        return answer(model_inputs(dict(tf.io.parse_example(examples, parse_spec(columns)))))
+
+    @tf.function(input_signature=[_request_spec(column) for column in columns], autograph=False)
+    def serve_columns(*values):
+        raw = {column.name: _raw(column, value) for column, value in zip(columns, values, strict=True)}
+        return answer(model_inputs(raw))
+
+    tf.saved_model.save(module, directory, signatures={BY_EXAMPLE: serve_examples, by_column: serve_columns})
+
+
+def _request_spec(column: RequestColumn) -> tf.TensorSpec:
+    dtype = tf.float32 if column.kind == "numeric" else tf.as_dtype(column.dtype)
+    return tf.TensorSpec([None, None] if column.multivalent else [None], dtype, name=column.name)
+
+
+def _raw(column: RequestColumn, value: tf.Tensor) -> tf.Tensor | tf.SparseTensor:
+    """A request's tensor in the form that parsing an example would give."""
+    value = value if column.multivalent else value[:, tf.newaxis]
+    if column.required and not column.multivalent:
+        return tf.cast(value, tf.as_dtype(column.dtype))
+    if column.dtype == "float32":
+        present = tf.logical_not(tf.math.is_nan(value))
+    else:
+        present = tf.not_equal(value, "" if column.dtype == "string" else -1)
+    indices = tf.where(present)
+    values = tf.cast(tf.gather_nd(value, indices), tf.as_dtype(column.dtype))
+    return tf.SparseTensor(indices, values, tf.shape(value, tf.int64))
