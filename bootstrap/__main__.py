@@ -86,6 +86,7 @@ def _fingerprint(environment: Environment, host: Host) -> str:
     """Changes when the environment must be made anew; its scripts hold its path, its modules suit one glibc."""
     digest = hashlib.sha256(f"{sys.version} {host.glibc} {environment.path}".encode())
     for path in [
+        PROJECT / "pyproject.toml",
         PROJECT / environment.locked / "uv.lock",
         PROJECT / environment.locked / "pyproject.toml",
         PROJECT / "pipeline" / "host.py",

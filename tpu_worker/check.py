@@ -37,17 +37,17 @@ class Engine:
     Attributes:
         feature: As TensorFlow calls it.
         sparse_cores_per_chip: Of V2.
-        generations: TPUs that have it.
+        title: For people.
     """
 
     feature: EmbeddingFeature
     sparse_cores_per_chip: int
-    generations: str
+    title: str
 
 
 ENGINES = (
-    Engine("V1", 0, "v2, v3, v4"),
-    Engine("V2", 4, "SparseCore"),
+    Engine("V1", 0, "V1"),
+    Engine("V2", 4, "V2, SparseCores"),
     Engine("UNSUPPORTED", 0, "no engine"),
 )
 
@@ -119,13 +119,13 @@ def report(models: Mapping[str, SmallModel], console: Console) -> bool:
     table = Table(title=f"training steps lowered for TPUs by TensorFlow {tf.__version__}; nothing ran on a TPU")
     table.add_column("model, optimizer of its tables")
     for engine in ENGINES:
-        table.add_column(f"{engine.feature} ({engine.generations})")
+        table.add_column(engine.title)
     failures = []
     for name, model in models.items():
         for optimizer in OPTIMIZERS:
             cells = []
             for engine in ENGINES:
-                title = f"{name}, {optimizer.name}, {engine.feature}"
+                title = f"{name}, {optimizer.name}, {engine.title}"
                 with console.status(title):
                     cells.append(_cell(title, model, engine, optimizer, failures))
             table.add_row(f"{name}, {optimizer.name}", *cells)

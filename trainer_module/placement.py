@@ -148,8 +148,10 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         """
         if serving_config is not None:
             self._check_tables(serving_config)
+            # TensorFlow 2.20, which TPU workers run, takes no configuration but of the features given.
+            of_features = {name: serving_config[name] for name in features}
             return tf.tpu.experimental.embedding.serving_embedding_lookup(
-                features, weights, self.embedding_tables, serving_config
+                features, weights, self.embedding_tables, of_features
             )
         self._check_names("features", features)
         if weights is not None:

@@ -13,7 +13,7 @@ from tpu_worker.models import MODELS
 from trainer_module.optimization import Adagrad
 
 pytestmark = pytest.mark.skipif(
-    not any(distribution.name == "tensorflow-tpu" for distribution in metadata.distributions()),
+    "tensorflow" in {distribution.name for distribution in metadata.distributions()},
     reason="needs TensorFlow for TPUs: make tpu-check",
 )
 
@@ -51,7 +51,7 @@ def with_operation(operation):
         def blueprint(self, *arguments, **options):
             return _Blueprint(super().blueprint(*arguments, **options), operation)
 
-    return Broken(model.config, model.spec)
+    return Broken(model.spec)
 
 
 def checked(monkeypatch, model) -> tuple[bool, str]:
