@@ -161,10 +161,11 @@ def _write_in_order(workload: Workload) -> None:
     np.save(workload.file("labels.npy"), np.concatenate([labels for _, labels in batches]))
 
 
-def run_loop(workload: Workload, caches: Sequence[str], bare: bool) -> dict:
+def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile: bool = False) -> dict:
     """Measures the product's loop with its own input under each cache, then with batches in memory."""
     examples = reader(workload)
-    parts = build(workload, training_config(workload, workload.batch_sizes[0]))
+    parts = build(workload, training_config(workload, workload.batch_sizes[0], jit_compile=jit_compile))
+    title = "the loop, jit_compile" if jit_compile else "the loop"
     load_values(workload, parts[1])
     rates: dict[str, dict[int, float]] = {}
     waiting: dict[str, dict[int, float]] = {}
@@ -180,7 +181,7 @@ def run_loop(workload: Workload, caches: Sequence[str], bare: bool) -> dict:
                 waited.append(seconds / (steps * size))
                 return loss
 
-            if not losses and bare:
+            if not losses and (bare or jit_compile):
                 losses.extend(float(run(workload.checked_steps)) for _ in range(2))
             rates.setdefault(name, {})[size] = throughput(run, size, workload.seconds)
             waiting.setdefault(name, {})[size] = 100 * waited[-1] * rates[name][size]
@@ -188,11 +189,11 @@ def run_loop(workload: Workload, caches: Sequence[str], bare: bool) -> dict:
         for cache in caches:
             config = training_config(workload, size, cache=cache)
             context = tf.distribute.InputContext()
-            measure(f"the loop, cache={cache}", examples.training_batches(config, context))
+            measure(f"{title}, cache={cache}", examples.training_batches(config, context))
         peaks[size] = peak_memory()
         if bare:
             config = training_config(workload, size)
-            measure("the loop, batches in memory", batches_in_memory(examples, parts[0], config))
+            measure(f"{title}, batches in memory", batches_in_memory(examples, parts[0], config))
     return {"losses": losses, "rates": rates, "waiting": waiting, "peaks": peaks}
 
 
@@ -233,6 +234,7 @@ def run_keras(workload: Workload) -> dict:
 CONTENDERS: dict[str, Callable[[Workload], dict]] = {
     "loop": lambda workload: run_loop(workload, ["features"], bare=True),
     "inputs": lambda workload: run_loop(workload, ["records", "none"], bare=False),
+    "compiled": lambda workload: run_loop(workload, ["features"], bare=False, jit_compile=True),
     "keras": run_keras,
 }
 

@@ -32,11 +32,13 @@ _TORCH_PYTHON = _ROOT / ".venv-benchmark" / "bin" / "python"
 _PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders")
 _COMMANDS = {
     "loop": [sys.executable, "-m", "benchmarks.click_model", "loop"],
+    "compiled": [sys.executable, "-m", "benchmarks.click_model", "compiled"],
     "keras": [sys.executable, "-m", "benchmarks.click_model", "keras"],
     "torch": [str(_TORCH_PYTHON), "-m", "benchmarks.torch_dlrm"],
     "inputs": [sys.executable, "-m", "benchmarks.click_model", "inputs"],
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
+_COMPILED = "the loop, jit_compile, cache=features"
 # Sums come out in another order in every framework. Without any update of the tables, the second loss would differ by
 # 7e-3 of itself.
 _LOSS_TOLERANCE = 5e-5
@@ -161,8 +163,14 @@ def _report(
         "| ratio |" + "".join(f" {size} |" for size in sizes),
         f"|---|{'---:|' * len(sizes)}",
         *(
-            f"| {_OWN} : {other} | {' | '.join(f'{rates[_OWN][size] / rates[other][size]:.2f}' for size in sizes)} |"
-            for other in (_BARE, _KERAS, _TORCH_NAME)
+            f"| {one} : {other} | {' | '.join(f'{rates[one][size] / rates[other][size]:.2f}' for size in sizes)} |"
+            for one, other in (
+                (_OWN, _BARE),
+                (_OWN, _KERAS),
+                (_OWN, _TORCH_NAME),
+                (_COMPILED, _OWN),
+                (_COMPILED, _TORCH_NAME),
+            )
         ),
         "",
         "Share of the time in which the step waits for its batch, in percent; above half, the input is what limits:",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
 from trainer_module.datasets import dataset_spec
@@ -70,6 +70,15 @@ class PipelineConfig(Frozen):
     export: ExportConfig = ExportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "PipelineConfig":
+        if self.export.route == "subset":
+            raise ValueError(
+                "export.route subset serves embeddings, not the ratings that the Evaluator judges. Take auto, "
+                "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
+            )
+        return self
 
     @property
     def pipeline_name(self) -> str:

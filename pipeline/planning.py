@@ -422,8 +422,11 @@ def _exports(plan: Plan, subset: Sequence[str]) -> Table:
         f"of {_size(host)} that a host has" if host else "(what a host has is not documented)", overflow="fold"
     )
     for forecast in export_forecasts(plan, subset):
+        if forecast.host_bytes is None:
+            table.add_row(forecast.route, "not possible", escape(forecast.reason))
+            continue
         over = " [bold red](too much)[/bold red]" if host and forecast.host_bytes > host else ""
-        table.add_row(forecast.route, _size(forecast.host_bytes), escape(forecast.formula) + over)
+        table.add_row(forecast.route, _size(forecast.host_bytes), escape(forecast.reason) + over)
     return table
 
 

@@ -17,8 +17,8 @@ from tensorflow.python import pywrap_mlir
 from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
-from tests.trainer_module.tpu_stand_in import described_tpu, one_core_tpu
 from trainer_module.adagrad_momentum import AdagradMomentum
+from trainer_module.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
 from trainer_module.errors import ModelError
 from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
 
@@ -103,7 +103,7 @@ def test_every_placement_looks_up_what_the_layer_of_tensorflow_recommenders_does
     for placement in PLACEMENTS:
         np.testing.assert_array_equal(PlacedEmbedding(config, placement, SMALL_ROWS)(ids, weights)["f"], expected)
     for feature in ("V1", "UNSUPPORTED"):
-        with one_core_tpu(feature).scope():
+        with cpu_backed_tpu_strategy(1, feature).scope():
             on_tpu = PlacedEmbedding(config, "replicated", bag_widths={"f": max(1, lookup.width)})
             np.testing.assert_allclose(on_tpu(ids, weights)["f"], expected, rtol=1e-6)
 
@@ -115,7 +115,7 @@ def test_on_a_tpu_what_is_not_valid_is_dropped_as_elsewhere(validate, expected):
     # Of the ids -1 (only where it is dropped), 1 and 2, whose weight is negative, one is valid.
     ids, weights = ([-1, 1, 2], [2.0, 1.0, -0.5]) if validate else ([1, 2], [1.0, -2.0 / 3])
     bag = tf.SparseTensor([[0, place] for place in range(len(ids))], tf.constant(ids, tf.int64), [1, len(ids)])
-    with one_core_tpu("V1").scope():
+    with cpu_backed_tpu_strategy(1, "V1").scope():
         layer = PlacedEmbedding(config, "replicated")
         rows = layer({"bag": bag}, {"bag": bag.with_values(tf.constant(weights))})["bag"]
     # Without validation: ((3, 4) - 2/3 (5, 6)) / (1 - 2/3).
@@ -128,7 +128,7 @@ def test_on_a_tpu_activations_have_the_output_shape_that_the_feature_names():
         "one": FeatureConfig(table, output_shape=[2]),
         "sequence": FeatureConfig(table, max_sequence_length=3, output_shape=[2, 3]),
     }
-    with one_core_tpu("V1").scope():
+    with cpu_backed_tpu_strategy(1, "V1").scope():
         layer = PlacedEmbedding(config, "replicated")
         activations = layer({"one": tf.constant([[1], [2]]), "sequence": tf.ragged.constant([[1], [4, 3, 2, 1]])})
     np.testing.assert_array_equal(activations["one"], [[3, 4], [5, 6]])
@@ -137,7 +137,7 @@ def test_on_a_tpu_activations_have_the_output_shape_that_the_feature_names():
 
 def test_on_a_tpu_a_bag_needs_a_width():
     config = {"bag": FeatureConfig(TableConfig(SMALL_ROWS, 2, name="t"))}
-    with one_core_tpu("V1").scope():
+    with cpu_backed_tpu_strategy(1, "V1").scope():
         layer = PlacedEmbedding(config, "replicated")
         with pytest.raises(ModelError, match=r"feature bag .* table t.* \[2, None\].* bag_widths"):
             layer({"bag": tf.ragged.constant([[1], [2, 3]])})
@@ -145,7 +145,7 @@ def test_on_a_tpu_a_bag_needs_a_width():
 
 def test_on_a_tpu_a_bag_that_is_too_long_is_not_cut():
     config = {"bag": FeatureConfig(TableConfig(SMALL_ROWS, 2, name="t"))}
-    with one_core_tpu("V1").scope():
+    with cpu_backed_tpu_strategy(1, "V1").scope():
         layer = PlacedEmbedding(config, "replicated", bag_widths={"bag": 1})
         with pytest.raises(tf.errors.InvalidArgumentError, match="out of bounds"):
             layer({"bag": tf.ragged.constant([[1], [2, 3]])})
@@ -319,7 +319,7 @@ def test_two_replicas_train_as_one():
 
 def traced_training(rows: dict[str, int], size_threshold: int) -> tuple[PlacedEmbedding, tf.Graph]:
     """A training step on sparse ids for two cores of a TPU with an engine: `at` a sequence of 2, bags of up to 3."""
-    strategy = described_tpu("V1", num_cores=2)  # the compiler pass below fails on programs for one core
+    strategy = described_tpu_strategy(1, 2, "V1")  # the compiler pass below fails on programs for one core
     with strategy.scope():
         optimizer = AdagradMomentum(0.1, momentum=0.5)
         features = {

@@ -1,16 +1,16 @@
 """The arithmetic of plans by hand, and against TensorFlow's own layout of tables under a described TPU strategy."""
 
-import types
 from dataclasses import replace
 
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow.core.protobuf.tpu import topology_pb2
 
 from trainer_module.accelerators import GIB, Slice, parse_slice
+from trainer_module.described_tpu import EmbeddingFeature, described_tpu_strategy
 from trainer_module.plan import (
+    EXPORTER_BYTES,
     PlannedFeature,
     PlannedTable,
     Workload,
@@ -42,29 +42,10 @@ def workload(*tables: PlannedTable, batch_size: int = 1024, **options) -> Worklo
     return Workload(tables, features, batch_size, **options)
 
 
-def described_strategy(slice_: Slice, feature: str) -> tf.distribute.TPUStrategy:
+def described_strategy(slice_: Slice, feature: EmbeddingFeature) -> tf.distribute.TPUStrategy:
     """A TPU strategy of the slice's shape, without a TPU."""
-    per_host = slice_.replicas // slice_.hosts
-    devices = [
-        types.SimpleNamespace(name=f"/job:worker/replica:0/task:{host}/device:TPU:{core}", device_type="TPU")
-        for host in range(slice_.hosts)
-        for core in range(per_host)
-    ]
-    metadata = tf.tpu.experimental.TPUSystemMetadata(
-        num_cores=slice_.replicas,
-        num_hosts=slice_.hosts,
-        num_of_cores_per_host=per_host,
-        topology=None,
-        devices=devices,
-    )
-    kind = topology_pb2.TPUHardwareFeature
-    hardware = kind(
-        embedding_feature=kind.EmbeddingFeature.Value(feature),
-        num_embedding_devices_per_chip=slice_.generation.sparse_cores_per_chip.value,
-    )
-    return tf.distribute.TPUStrategy(
-        types.SimpleNamespace(get_tpu_system_metadata=lambda: metadata, tpu_hardware_feature=hardware)
-    )
+    per_host, sparse_cores = slice_.replicas // slice_.hosts, slice_.generation.sparse_cores_per_chip.value
+    return described_tpu_strategy(slice_.hosts, per_host, feature, sparse_cores)
 
 
 def feature_configs(work: Workload, slice_: Slice) -> dict[str, E.FeatureConfig]:
@@ -264,10 +245,19 @@ def test_rows_that_32_bits_cannot_number():
     assert failure.startswith("table t has 2,147,483,648 rows")
 
 
+def forecasts(work: Workload, slice_: str) -> dict[str, int | None]:
+    """Bytes beside the process itself, by route."""
+    planned = export_forecasts(make_plan(work, parse_slice(slice_)), ["a"])
+    return {f.route: f.host_bytes and f.host_bytes - EXPORTER_BYTES for f in planned}
+
+
 def test_export_forecasts_by_hand():
     work = workload(table("a", 1000, 25, "adam"), table("b", 2000, 25, "sgd"))  # 100 kB and 200 kB without slots
-    forecasts = {f.route: f.host_bytes for f in export_forecasts(make_plan(work, parse_slice("v3-32")), ["a"])}
-    assert forecasts == {"checkpoint": 390_000, "subset": 130_000, "direct": 162_500}  # (300 + 200) kB over 4 hosts
-    whole = make_plan(replace(work, placement="replicated"), parse_slice("v3-32"))
+    assert forecasts(work, "v3-8") == {"checkpoint": 300_000, "subset": 100_000, "direct": 500_000}
+    assert forecasts(work, "v3-32")["direct"] is None
+    assert forecasts(work, "v6e-4")["direct"] is None
+    replicated = replace(work, placement="replicated")
+    assert forecasts(replicated, "v3-32")["direct"] == 500_000
+    whole = make_plan(replicated, parse_slice("v3-32"))
     assert whole.checkpoint_bytes == 500_000
     assert whole.host_table_bytes == work.training_bytes == 500_000
