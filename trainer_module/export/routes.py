@@ -18,7 +18,6 @@ from trainer_module.export.restore import restore_copy, restore_tables
 from trainer_module.export.serving import (
     BY_COLUMN,
     EMBED,
-    OUTPUT_NAME,
     columns_of,
     look_up_on_cpu,
     save,
@@ -138,7 +137,7 @@ def from_checkpoint(
     columns = blueprint.spec.inputs
     tables = tables_of(copy.embedding, columns)
     save(
-        lambda inputs: {OUTPUT_NAME: copy(inputs)},
+        lambda inputs: {blueprint.objective.output: copy(inputs)},
         tables,
         _other_variables(copy),
         model_inputs,
@@ -158,7 +157,11 @@ def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInp
     tables = tables_of(model.embedding, spec.inputs)
 
     def answer(inputs: Features) -> dict[str, tf.Tensor]:
-        return {OUTPUT_NAME: model.predict_from(look_up_on_cpu(tables, spec, spec.categorical, inputs), inputs)}
+        return {
+            blueprint.objective.output: model.predict_from(
+                look_up_on_cpu(tables, spec, spec.categorical, inputs), inputs
+            )
+        }
 
     with strategy.scope():
         save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory, blueprint.fingerprints)
@@ -205,7 +208,7 @@ def expected_answers(
         sample: The examples.
     """
     if config.route != "subset":
-        return {OUTPUT_NAME: predict(sample, sample.num_examples)}
+        return {blueprint.objective.output: predict(sample, sample.num_examples)}
     inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
     tables = tables_of(model.embedding, columns_of(blueprint.spec, config.features))
     answers = embeddings(tables, blueprint, config.features, inputs)

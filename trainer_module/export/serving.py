@@ -11,7 +11,6 @@ from trainer_module.errors import ModelError
 from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
 from trainer_module.inputs import ModelInputs, parse_spec
 
-OUTPUT_NAME = "rating"
 BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig
