@@ -45,6 +45,8 @@ class Table(Frozen):
         optimizer: Of this table alone; None takes the experiment's embedding optimizer. The fewer distinct ones, the
             faster a TPU.
         vocabulary: Which tokens get a row.
+        frequencies: Whether the transform graph also keeps how often each token stands in the training split, for
+            `vocabularies.training_counts`.
     """
 
     name: str
@@ -53,6 +55,12 @@ class Table(Frozen):
     initializer: Initializer | None = None
     optimizer: OptimizerConfig | None = None
     vocabulary: Vocabulary = Vocabulary()
+    frequencies: bool = False
+
+    @property
+    def frequency_file(self) -> str:
+        """Name of the frequencies in the transform graph."""
+        return f"{self.name}_frequencies"
 
 
 class _Column(Frozen):
@@ -67,6 +75,8 @@ class Categorical(_Column):
 
     Attributes:
         table: Where the tokens are looked up.
+        counted: Whether the column's tokens count for the table's vocabulary. Not for one that repeats what another
+            column holds, as the history of a user does: it would count an item once for every later row.
         layout: How ids reach the embedding layer. None is `dense` where exactly one value is required and `sparse`
             elsewhere. One experiment cannot mix `sparse` and `ragged`: the embedding layer takes one of them per call.
         max_sequence_length: 0 combines the rows of an example; above, they stay a sequence `[batch, length, dim]`,
@@ -83,6 +93,7 @@ class Categorical(_Column):
     kind: Literal["categorical"] = "categorical"
     dtype: Literal["string", "int64"] = "string"
     table: str
+    counted: bool = True
     layout: Literal["dense", "sparse", "ragged"] | None = None
     max_sequence_length: int = Field(default=0, ge=0)
     output_shape: tuple[int, ...] | None = None
@@ -180,6 +191,10 @@ class FeatureSpec(Frozen):
             raise ValueError(f"columns look up in undeclared table(s) {sorted(missing)}; declared: {sorted(known)}")
         if idle := known - used:
             raise ValueError(f"no column looks up in table(s) {sorted(idle)}; remove them or name them in a column")
+        if uncounted := used - {c.table for c in self.categorical if c.counted}:
+            raise ValueError(
+                f"table(s) {sorted(uncounted)} have no vocabulary: no column that looks up there is counted"
+            )
         if (named := {c.weights for c in self.categorical if c.weights}) != (known := {c.name for c in self.weights}):
             raise ValueError(
                 f"categorical columns name the weights {sorted(named)}, but the weights columns are {sorted(known)}"
@@ -217,7 +232,7 @@ class FeatureSpec(Frozen):
 
     def for_preprocessing(self) -> "FeatureSpec":
         """The same without what only training looks at, so that a new optimizer does not transform the data again."""
-        tables = [Table(name=t.name, vocabulary=t.vocabulary) for t in self.tables]
+        tables = [Table(name=t.name, vocabulary=t.vocabulary, frequencies=t.frequencies) for t in self.tables]
         lookups = {"layout", "max_sequence_length", "output_shape", "validate_weights_and_indices", "bag_width"}
         columns = [
             Categorical(**c.model_dump(exclude=lookups)) if isinstance(c, Categorical) else c for c in self.columns

@@ -25,13 +25,18 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     spec = FeatureSpec.model_validate_json(custom_config["features"])
     outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
     for table in spec.tables:
-        outputs |= _ids(table, {c.name: inputs[c.name] for c in spec.categorical if c.table == table.name})
+        columns = [c for c in spec.categorical if c.table == table.name]
+        counted = tf.concat([tf.reshape(_values(inputs[c.name]), [-1]) for c in columns if c.counted], axis=0)
+        outputs |= _ids(table, counted, {c.name: inputs[c.name] for c in columns})
     return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}
 
 
-def _ids(table: Table, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:
+def _ids(table: Table, counted: tf.Tensor, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:
+    if table.frequencies:
+        # A file of its own: one with frequencies in it cannot be looked up in.
+        tft.vocabulary(counted, vocab_filename=table.frequency_file, store_frequency=True)
     vocabulary = tft.vocabulary(
-        tf.concat([tf.reshape(_values(column), [-1]) for column in columns.values()], axis=0),
+        counted,
         vocab_filename=table.name,
         frequency_threshold=table.vocabulary.min_frequency,
         top_k=table.vocabulary.top_k,

@@ -8,13 +8,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from trainer_module.errors import DataError, ModelError
-from trainer_module.features import FeatureSpec
+from trainer_module.errors import ConfigError, DataError, ModelError
+from trainer_module.features import FeatureSpec, Table
 
 _BLOCK_BYTES = 8 << 20
 _NONE = "no such table"
@@ -64,7 +65,47 @@ def table_fingerprint(transform_output: tft.TFTransformOutput, table: str, oov_b
 
 def read_tokens(transform_output: tft.TFTransformOutput, table: str) -> pa.Array:
     """The tokens of a vocabulary file, `large_binary`, in the order of their ids."""
-    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(table), "rb") as file:
+    return _read_lines(transform_output.vocabulary_file_by_name(table))
+
+
+def training_counts(transform_output: tft.TFTransformOutput, table: Table) -> np.ndarray:
+    """How often each row of a table is looked up by the training split's counted columns.
+
+    Args:
+        transform_output: Of Transform.
+        table: Declared with `frequencies`.
+
+    Returns:
+        int64 `[rows]` in the order of the ids; tokens out of vocabulary add up in the buckets that they hash to.
+
+    Raises:
+        ConfigError: The table keeps no frequencies.
+    """
+    if not table.frequencies:
+        raise ConfigError(
+            f"table {table.name}: its training frequencies are needed, but Transform does not keep them; declare the "
+            "table with frequencies=True in the dataset's feature spec"
+        )
+    tokens = read_tokens(transform_output, table.name)
+    lines = _read_lines(transform_output.vocabulary_file_by_name(table.frequency_file))
+    # Each line is a number, a blank and the token, which may hold blanks itself.
+    fields = pc.split_pattern(lines, b" ", max_splits=1)
+    counts = pc.list_element(fields, 0).cast(pa.large_string()).cast(pa.int64()).to_numpy()
+    counted = pc.list_element(fields, 1)
+    ids = pc.index_in(counted, tokens)
+    known = ids.is_valid().to_numpy(zero_copy_only=False)
+    totals = np.zeros(len(tokens) + table.vocabulary.oov_buckets, np.int64)
+    totals[ids.drop_null().to_numpy()] = counts[known]
+    unknown = counted.filter(pa.array(~known)).to_numpy(zero_copy_only=False)
+    # The hash with which the transform graph chooses a bucket.
+    buckets = tf.strings.to_hash_bucket_fast(tf.constant(unknown, tf.string), table.vocabulary.oov_buckets).numpy()
+    np.add.at(totals, len(tokens) + buckets, counts[~known])
+    return totals
+
+
+def _read_lines(path: str) -> pa.Array:
+    """The lines of a file, `large_binary`."""
+    with tf.io.gfile.GFile(path, "rb") as file:
         text = file.read()
     if not text:
         return pa.array([], pa.large_binary())

@@ -1,6 +1,7 @@
 """Joins rated rows with user and item attributes into the columns of the feature spec."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,11 @@ from components.example_gen.catalog import Catalog
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 
+_WORDS = pa.large_list(pa.string())
 _ACTIVITY_BOUNDS = (1, 20, 50, 100, 200)
+_YEAR = re.compile(r"\([0-9]{4}\)")
+# Letters and digits of any script; an apostrophe between them does not part a word.
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _ACTIVITY_LABELS = pa.array(["0", "1-19", "20-49", "50-99", "100-199", "200+"])
 
 
@@ -54,14 +59,20 @@ class ExampleBuilder:
     """Turns rows into examples.
 
     Attributes are converted once, here; a block of rows then only gathers them.
+
+    Attributes:
+        schema: Arrow schema of the feature spec.
+        by_user: The spec's columns that hold attributes of users, one row per user of the catalog.
+        by_item: The same for items.
     """
 
-    def __init__(self, dataset: DatasetSpec, catalog: Catalog):
+    def __init__(self, dataset: DatasetSpec, catalog: Catalog, own: Sequence[str] = ()):
         """Converts the attributes to the spec's types.
 
         Args:
             dataset: Names and types of the columns.
             catalog: Users and items.
+            own: Columns that `build` will be given.
 
         Raises:
             ConfigError: The feature spec has a column that this layout cannot fill.
@@ -82,55 +93,69 @@ class ExampleBuilder:
             "title": items["title"],
             "genres": items["genres"],
             "release_year": items["release_year"],
+            "title_words": pa.chunked_array([pa.array(map(title_words, items["title"].to_pylist()), _WORDS)]),
             "release_decade": pc.fill_null(pc.binary_join_element_wise(_text(decades), "s", ""), "unknown"),
         }
         self._label = dataset.features.label.name
-        known = {*by_user, *by_item, self._label, "timestamp", "user_activity"}
+        known = {*by_user, *by_item, self._label, "timestamp", "user_activity", *own}
         if unknown := [name for name in self.schema.names if name not in known]:
             raise ConfigError(
                 f"feature spec of {dataset.name}: column(s) {unknown} cannot be filled from its files; "
                 f"known: {', '.join(sorted(known))}"
             )
-        self._by_user = self._lists(by_user)
-        self._by_item = self._lists(by_item)
+        self.by_user = as_lists(by_user, self.schema)
+        self.by_item = as_lists(by_item, self.schema)
 
-    def build(self, rows: pa.RecordBatch, train_ratings: np.ndarray) -> Examples:
+    def build(
+        self, rows: pa.RecordBatch, train_ratings: np.ndarray, own: Mapping[str, pa.Array] | None = None
+    ) -> Examples:
         """Builds the examples of a block of rows.
 
         Args:
             rows: Under `catalog.ROWS_SCHEMA`.
             train_ratings: Number of each user's rows in the training split, `[users]` int64.
+            own: The columns that were announced to the constructor, `[rows]` each.
 
         Returns:
             As many examples as rows, in their order.
         """
         users, user_index = np.unique(rows.column("user").to_numpy(), return_inverse=True)
         items, item_index = np.unique(rows.column("item").to_numpy(), return_inverse=True)
-        bucket = np.searchsorted(_ACTIVITY_BOUNDS, train_ratings[users], side="right")
-        by_user = {name: values.take(pa.array(users)) for name, values in self._by_user.items()}
-        by_user |= self._lists({"user_activity": _ACTIVITY_LABELS.take(pa.array(bucket))})
-        by_item = {name: values.take(pa.array(items)) for name, values in self._by_item.items()}
-        own = self._lists({self._label: rows.column("rating"), "timestamp": rows.column("timestamp")})
+        by_user = {name: values.take(pa.array(users)) for name, values in self.by_user.items()}
+        by_user |= as_lists({"user_activity": activity(train_ratings[users])}, self.schema)
+        by_item = {name: values.take(pa.array(items)) for name, values in self.by_item.items()}
+        by_row = {self._label: rows.column("rating"), "timestamp": rows.column("timestamp")} | dict(own or {})
         parts = (
             Part(pa.RecordBatch.from_pydict(by_user), user_index),
             Part(pa.RecordBatch.from_pydict(by_item), item_index),
-            Part(pa.RecordBatch.from_pydict(own), np.arange(rows.num_rows)),
+            Part(pa.RecordBatch.from_pydict(as_lists(by_row, self.schema)), np.arange(rows.num_rows)),
         )
         return Examples(parts, self.schema)
 
-    def _lists(self, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> dict[str, pa.Array]:
-        """Those columns that the spec has, as lists of its types; null becomes the empty list."""
-        lists = {}
-        for name in columns.keys() & set(self.schema.names):
-            column, target = columns[name], self.schema.field(name).type
-            values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            if pa.types.is_large_list(values.type):
-                lists[name] = values.cast(target)
-                continue
-            offsets = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
-            present = values.drop_null().cast(target.value_type)
-            lists[name] = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), present)
-        return lists
+
+def title_words(title: str) -> list[str]:
+    """The words of a title in lower case, without its year: `Toy Story (1995)` becomes `toy`, `story`."""
+    return _WORD.findall(_YEAR.sub("", title).lower())
+
+
+def activity(train_ratings: np.ndarray) -> pa.Array:
+    """Labels of how much users rated, from their numbers of rows in the training split, `[users]`."""
+    return _ACTIVITY_LABELS.take(pa.array(np.searchsorted(_ACTIVITY_BOUNDS, train_ratings, side="right")))
+
+
+def as_lists(columns: Mapping[str, pa.Array | pa.ChunkedArray], schema: pa.Schema) -> dict[str, pa.Array]:
+    """Those columns that the schema has, as lists of its types; null becomes the empty list."""
+    lists = {}
+    for name in columns.keys() & set(schema.names):
+        column, target = columns[name], schema.field(name).type
+        values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_large_list(values.type):
+            lists[name] = values.cast(target)
+            continue
+        offsets = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
+        present = values.drop_null().cast(target.value_type)
+        lists[name] = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), present)
+    return lists
 
 
 def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,7 +1,13 @@
 """Assigns rows to `train`, `eval` and `test`.
 
-Blocks of rows are assigned one by one. Two protocols need to know something of all rows first (`summary`, merged over
-blocks, then `plan`): `time` its cuts, `leave-last-out` the last rows of each user. The others look at the row alone.
+Blocks of rows are assigned one by one. Three protocols need to know something of all rows first (`summary`, merged
+over blocks, then `plan`): `time` its cuts, `leave-last-out` the last rows of each user, `stratified` the lines of each
+user. The others look at the row alone.
+
+`stratified` draws as Microsoft's Recommenders did, up to version 1.1.1, in `python_stratified_split(data, ratio,
+filter_by="user", seed=seed)`, so that results on its splits compare: each user's rows, in the order of the file, are
+permuted by a generator that is seeded anew for every user (`pandas.DataFrame.sample`), and all but the first
+round(ratio * rows) are test rows, where round goes to the even neighbour in the middle.
 
 Hashing: each distinct identifier is hashed once with BLAKE2b, keyed by the seed; pairs are then mixed from the two
 64-bit values by the finalizer of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
@@ -9,6 +15,7 @@ OOPSLA 2014). That is vectorized, needs no state, and gives the same split on ev
 row that stays the same whatever other rows are added or in whatever order they stand.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +64,19 @@ class LastRows:
 
 
 @dataclass(frozen=True)
+class UserLines:
+    """Which user each line is of: 16 bytes a row.
+
+    Attributes:
+        user: `[n]` int64.
+        line: `[n]` int64.
+    """
+
+    user: np.ndarray
+    line: np.ndarray
+
+
+@dataclass(frozen=True)
 class TimeCuts:
     """Rows from `eval_from` on are `eval`, from `test_from` on `test`. Seconds since 1970."""
 
@@ -66,19 +86,24 @@ class TimeCuts:
 
 @dataclass(frozen=True)
 class HeldOutLines:
-    """Line numbers of the `eval` and `test` rows, ascending."""
+    """Line numbers of the `eval` and `test` rows, ascending.
 
-    eval_lines: np.ndarray
+    Attributes:
+        eval_lines: None leaves the choice, among the other rows, to their hashes.
+        test_lines: `[n]` int64.
+    """
+
+    eval_lines: np.ndarray | None
     test_lines: np.ndarray
 
 
-Summary = TimeCounts | LastRows
+Summary = TimeCounts | LastRows | UserLines
 Plan = TimeCuts | HeldOutLines
 
 
 def needs_plan(protocol: str) -> bool:
     """Whether `assign` needs a `Plan`."""
-    return protocol in ("time", "leave-last-out")
+    return protocol in ("time", "leave-last-out", "stratified")
 
 
 def fold_lines(protocol: str) -> range | None:
@@ -99,7 +124,7 @@ def check_num_lines(protocol: str, num_lines: int) -> None:
         raise DataError(
             f"data.protocol: {protocol} is a fold of MovieLens 100K, given by line numbers of u.data, and needs "
             f"exactly {FOLDED_LINES:,} lines; this u.data has {num_lines:,}. Take one of: random, user, time, "
-            "leave-last-out."
+            "leave-last-out, stratified."
         )
 
 
@@ -108,6 +133,8 @@ def summary(protocol: str, rows: pa.RecordBatch) -> Summary:
     timestamp = rows.column("timestamp").to_numpy()
     if protocol == "time":
         return TimeCounts(*np.unique(timestamp, return_counts=True))
+    if protocol == "stratified":
+        return UserLines(rows.column("user").to_numpy(), rows.column("line").to_numpy())
     return _keep_last(LastRows(rows.column("user").to_numpy(), timestamp, rows.column("line").to_numpy()))
 
 
@@ -125,6 +152,8 @@ def merge(parts: Sequence[Summary]) -> Summary:
     if all(isinstance(part, LastRows) for part in parts) and parts:
         names = ("user", "timestamp", "line")
         return _keep_last(LastRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)))
+    if all(isinstance(part, UserLines) for part in parts) and parts:
+        return UserLines(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "line")))
     raise ValueError(f"cannot merge {[type(part).__name__ for part in parts]}")
 
 
@@ -146,6 +175,8 @@ def plan(config: IngestConfig, whole: Summary) -> Plan:
         # One past the last second stands for "no row"; there may be none at all, if every row is bad.
         times = np.append(whole.times, whole.times[-1] + 1 if num_rows else 0)
         return TimeCuts(int(times[eval_at]), int(times[test_at]))
+    if isinstance(whole, UserLines):
+        return HeldOutLines(None, _draw_test_lines(whole, config.test_fraction, config.seed))
     # Ascending by user, time and line, so that a user's entries end with the last row.
     from_end = _position_from_end(whole.user)
     enough = np.repeat(_run_lengths(whole.user) >= _MIN_ROWS_TO_LEAVE_OUT, _run_lengths(whole.user))
@@ -170,7 +201,7 @@ class Splitter:
             catalog: The users and items that rows point into.
         """
         self.config = config
-        if not needs_plan(config.protocol):
+        if config.protocol not in ("time", "leave-last-out"):
             self._user_hash = _hash_tokens(catalog.users["id"].to_pylist(), "user", config.seed)
             self._item_hash = _hash_tokens(catalog.items["id"].to_pylist(), "item", config.seed)
 
@@ -188,7 +219,7 @@ class Splitter:
             timestamp = rows.column("timestamp").to_numpy()
             return _choose(timestamp >= plan.test_from, timestamp >= plan.eval_from)
         line = rows.column("line").to_numpy()
-        if isinstance(plan, HeldOutLines):
+        if isinstance(plan, HeldOutLines) and plan.eval_lines is not None:
             return _choose(np.isin(line, plan.test_lines), np.isin(line, plan.eval_lines))
         hashes = self._user_hash[rows.column("user").to_numpy()]
         if self.config.protocol != "user":
@@ -196,6 +227,8 @@ class Splitter:
         test = _uniform(_mix(hashes ^ np.uint64(TEST))) < self.config.test_fraction
         if fold := fold_lines(self.config.protocol):
             test = (line >= fold.start) & (line < fold.stop)
+        if isinstance(plan, HeldOutLines):
+            test = np.isin(line, plan.test_lines)
         return _choose(test, _uniform(_mix(hashes ^ np.uint64(EVAL))) < self.config.eval_fraction)
 
 
@@ -228,6 +261,21 @@ def _keep_last(rows: LastRows) -> LastRows:
     user = rows.user[order]
     kept = order[_position_from_end(user) < _MIN_ROWS_TO_LEAVE_OUT]
     return LastRows(rows.user[kept], rows.timestamp[kept], rows.line[kept])
+
+
+def _draw_test_lines(rows: UserLines, test_fraction: float, seed: int) -> np.ndarray:
+    """Lines of the test rows of `stratified`, ascending."""
+
+    @functools.cache
+    def drawn(count: int) -> np.ndarray:
+        # Users with equally many rows share a permutation, since each is drawn from the same seed.
+        return np.random.RandomState(seed).permutation(count)[round((1 - test_fraction) * count) :]
+
+    order = np.lexsort((rows.line, rows.user))
+    lengths = _run_lengths(rows.user[order])
+    firsts = np.cumsum(lengths) - lengths
+    test = [first + drawn(count) for first, count in zip(firsts.tolist(), lengths.tolist(), strict=True)]
+    return np.sort(rows.line[order[np.concatenate(test)]]) if test else np.empty(0, np.int64)
 
 
 def _run_lengths(groups: np.ndarray) -> np.ndarray:

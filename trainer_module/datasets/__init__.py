@@ -2,11 +2,18 @@
 
 import difflib
 
-from trainer_module.datasets.movielens import MOVIELENS_100K, SYNTHETIC
+from trainer_module.datasets.movielens import (
+    MOVIELENS_100K,
+    MOVIELENS_100K_RETRIEVAL,
+    SYNTHETIC,
+    SYNTHETIC_RETRIEVAL,
+)
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 
-_DATASETS = {dataset.name: dataset for dataset in (MOVIELENS_100K, SYNTHETIC)}
+_DATASETS = {
+    dataset.name: dataset for dataset in (MOVIELENS_100K, SYNTHETIC, MOVIELENS_100K_RETRIEVAL, SYNTHETIC_RETRIEVAL)
+}
 
 DATASET_NAMES = tuple(_DATASETS)
 

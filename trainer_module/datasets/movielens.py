@@ -48,4 +48,48 @@ MOVIELENS_100K = DatasetSpec(
     ),
 )
 
-SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", license_note="")
+SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", directory="synthetic", license_note="")
+
+# The same files as interactions: which movies a user rated, and when, whatever the rating.
+INTERACTIONS = FeatureSpec(
+    columns=(
+        Categorical(name="user_id", table="user_id"),
+        Categorical(name="gender", table="gender"),
+        Categorical(name="occupation", table="occupation"),
+        Numeric(name="age"),
+        Numeric(name="timestamp", dtype="int64"),  # seconds since 1970, UTC; orders interactions
+        # Movies that the user rated before, the latest last. All of them are training rows' own movies too.
+        Categorical(name="history", table="movie_id", multivalent=True, counted=False),
+        Categorical(name="movie_id", table="movie_id"),
+        Categorical(name="title_words", table="title_words", multivalent=True),  # lower case, without the year
+        Categorical(name="genres", table="genres", multivalent=True),
+        Numeric(name="release_year", required=False),
+        Label(name="rating"),
+        Context(name="title"),
+        Context(name="age_group"),  # decade of the user's age, as in 20-29
+        Context(name="user_activity"),  # bucket of the user's number of ratings in the training split
+    ),
+    tables=(
+        Table(name="user_id"),
+        Table(name="gender"),
+        Table(name="occupation"),
+        Table(name="movie_id", frequencies=True),
+        Table(name="title_words"),
+        Table(name="genres"),
+    ),
+)
+
+MOVIELENS_100K_RETRIEVAL = replace(
+    MOVIELENS_100K,
+    name="movielens-100k-retrieval",
+    features=INTERACTIONS,
+    schema_file="movielens_retrieval.pbtxt",
+    task="retrieval",
+    candidate_columns=("movie_id", "title_words", "genres", "release_year"),
+    title_key="title",
+    slices=("gender", "age_group", "user_activity"),
+)
+
+SYNTHETIC_RETRIEVAL = replace(
+    MOVIELENS_100K_RETRIEVAL, name="synthetic-retrieval", directory=SYNTHETIC.directory, license_note=""
+)
