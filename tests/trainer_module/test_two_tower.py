@@ -120,9 +120,7 @@ def test_a_query_is_the_normalized_sum_of_its_features():
     history = (tables["item"][1] + tables["item"][2]) / 2
     numbers = model._query_tower._numbers(tf.ones([1, 1])).numpy()[0]
     expected = tables["user"][3] + history + numbers
-    np.testing.assert_allclose(
-        model.queries_from(looked_up, some)[0], expected / np.linalg.norm(expected), rtol=1e-5
-    )
+    np.testing.assert_allclose(model.queries_from(looked_up, some)[0], expected / np.linalg.norm(expected), rtol=1e-5)
     expected = tables["item"][1] + (tables["tag"][1] + tables["tag"][2]) / 2
     np.testing.assert_allclose(
         model.candidates_from(looked_up, some)[0], expected / np.linalg.norm(expected), rtol=1e-5
@@ -160,7 +158,7 @@ def changed(**changes) -> FeatureSpec:
 def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"one width; got \{'user': 2, 'item': 2, 'tag': 4\}"):
         build(spec=changed(tables=(Table(name="user"), Table(name="item"), Table(name="tag", dim=4))))
-    with pytest.raises(ConfigError, match="the query tower .* has no categorical column"):
+    with pytest.raises(ConfigError, match=r"the query tower .* has no categorical column"):
         build(
             spec=changed(
                 columns=tuple(c for c in SPEC.columns if c.name not in ("user", "history")),

@@ -225,9 +225,7 @@ def embeddings(
     }
 
 
-def _signatures(
-    blueprint: Blueprint, model: tf.keras.Model, tables: Mapping[str, tf.Variable]
-) -> list[Signature]:
+def _signatures(blueprint: Blueprint, model: tf.keras.Model, tables: Mapping[str, tf.Variable]) -> list[Signature]:
     """What a whole model answers: predictions, or vectors of queries and candidates."""
     spec, objective = blueprint.spec, blueprint.objective
 

@@ -90,8 +90,8 @@ def sampled_softmax(
 ) -> tf.Tensor:
     """Cross entropy of finding each query's own candidate among those of the batch, `[batch]`.
 
-    A candidate is in the batch in proportion to its frequency, so frequent ones are negatives too often. Subtracting the
-    log frequency from its logit makes the softmax over the batch estimate the one over all items (Yi et al., 2019,
+    A candidate is in the batch in proportion to its frequency, so frequent ones are negatives too often. Subtracting
+    the log frequency from its logit makes the softmax over the batch estimate the one over all items (Yi et al., 2019,
     equation 3). A candidate that is the query's own once more is no negative and is left out.
 
     Args:
