@@ -25,7 +25,10 @@ from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Ta
 from trainer_module.initialization import Constant
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.models.dlrm import Dlrm, build_dlrm
+from trainer_module.models.build import build_ranking_model
+from trainer_module.models.config import DlrmConfig
+from trainer_module.models.ranking import RankingModel
+from trainer_module.objectives import Click
 from trainer_module.optimization import Adagrad
 from trainer_module.optimizers import SplitOptimizer
 
@@ -63,7 +66,7 @@ def training_config(workload: Workload, batch_size: int, **options) -> TrainingC
     )
 
 
-def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Strategy, Dlrm, SplitOptimizer]:
+def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Strategy, RankingModel, SplitOptimizer]:
     """Model and optimizer with all their variables."""
     spec, strategy = feature_spec(workload), make_strategy(config)
     rows = {table.name: rows for table, rows in zip(spec.tables, workload.rows, strict=True)}
@@ -73,7 +76,8 @@ def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Str
         configs = feature_configs(spec, rows, embeddings, optimizer.of_table)
         dense = dense_options(config, strategy)
         layer = embedding_layer(configs, spec, embeddings)
-        model = build_dlrm(spec, configs, layer, workload.bottom, workload.top, dense=dense)
+        dlrm = DlrmConfig(bottom=workload.bottom, top=workload.top)
+        model = build_ranking_model(dlrm, spec, configs, layer, Click(), dense=dense)
         columns = {column.name: tf.zeros([1, 1], column.dtype) for column in spec.inputs}
         strategy.run(model, args=(columns,))
         optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
@@ -81,12 +85,12 @@ def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Str
 
 
 def make_loop(
-    workload: Workload, config: TrainingConfig, parts: tuple[tf.distribute.Strategy, Dlrm, SplitOptimizer]
+    workload: Workload, config: TrainingConfig, parts: tuple[tf.distribute.Strategy, RankingModel, SplitOptimizer]
 ) -> TrainingLoop:
     return TrainingLoop(*parts, config, str(workload.file("checkpoints")), str(workload.file("logs")))
 
 
-def load_values(workload: Workload, model: Dlrm) -> None:
+def load_values(workload: Workload, model: RankingModel) -> None:
     """Gives the model the values from which every contender starts."""
     tables = model.embedding.trainable_tables
     for number, (name, rows) in enumerate(zip(sorted(tables), workload.rows, strict=True)):
@@ -200,12 +204,12 @@ def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile:
 class KerasModel(tf.keras.Model):
     """The same model as Keras trains it; logits `[batch, 1]`, since Keras makes labels `[batch, 1]`."""
 
-    def __init__(self, dlrm: Dlrm):
+    def __init__(self, dlrm: RankingModel):
         super().__init__()
         self._dlrm = dlrm
 
     def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        return self._dlrm.logits(features)[:, tf.newaxis]
+        return self._dlrm.scores(features)[:, tf.newaxis]
 
 
 def run_keras(workload: Workload) -> dict:

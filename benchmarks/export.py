@@ -25,6 +25,7 @@ from trainer_module.export.routes import Trained, export, make_forecast
 from trainer_module.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.initialization import Uniform
 from trainer_module.inputs import ModelInputs
+from trainer_module.objectives import Rating
 from trainer_module.optimization import Adagrad
 from trainer_module.optimizers import SplitOptimizer
 
@@ -74,7 +75,7 @@ def _blueprint(gigabytes: float) -> Blueprint:
         embeddings=EmbeddingsConfig(dim=_DIM, initializer=Uniform(limit=0.1)),
         training=TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1)),
     )
-    return Blueprint(experiment, spec, dict.fromkeys(names, rows), (1.0, 5.0))
+    return Blueprint(experiment, spec, dict.fromkeys(names, rows), Rating((1.0, 5.0)))
 
 
 def _measure(route: str, blueprint: Blueprint, scratch: Path) -> dict:

@@ -13,9 +13,10 @@ from components.example_gen.config import IngestConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
+from trainer_module.models.config import ModelConfig, RatingModelConfig
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -64,7 +65,7 @@ class PipelineConfig(Frozen):
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
     data: IngestConfig = IngestConfig()
     validation: ValidationConfig = ValidationConfig()
-    model: RatingModelConfig = RatingModelConfig()
+    model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()

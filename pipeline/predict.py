@@ -18,7 +18,6 @@ from components.pusher.publish import latest_version
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import DataError, ModelError
-from trainer_module.export.serving import OUTPUT_NAME
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def predict(model_dir: Path, user: str, item: str, data_dir: Path | None = None)
     signature = tf.saved_model.load(str(model_dir)).signatures["predict"]
     specs = signature.structured_input_signature[1]
     request = {name: _tensor(columns[name], spec) for name, spec in specs.items()}
-    rating = float(signature(**request)[OUTPUT_NAME][0])
+    rating = float(signature(**request)["rating"][0])
     title = catalog.items["title"][catalog.item_index[item]].as_py()
     return Prediction(model_dir, rating, {name: columns[name] for name in specs}, title)
 

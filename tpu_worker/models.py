@@ -1,19 +1,17 @@
 """Every model, small: what is compiled, laid out and traced for a TPU that is not there."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.distribution import dense_options, replica_batch_size
-from trainer_module.embeddings import Features, embedding_layer, feature_configs
+from trainer_module.embeddings import Features
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
-from trainer_module.models.dlrm import build_dlrm
+from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
+from trainer_module.objectives import Rating
 from trainer_module.optimization import Adagrad, OptimizerConfig
-from trainer_module.optimizers import SplitOptimizer
 
 # Dense ids, bags of any length, one table that two columns share, numbers.
 SPEC = FeatureSpec(
@@ -34,14 +32,15 @@ BAG_LENGTH = 2
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A rating model over three small tables.
+    """A model of ratings over three small tables.
 
     Attributes:
+        config: Which model.
         spec: Its columns and tables.
     """
 
+    config: RankingConfig
     spec: FeatureSpec = SPEC
-    blueprint_class: ClassVar[type[Blueprint]] = Blueprint
 
     def blueprint(
         self,
@@ -58,10 +57,11 @@ class SmallModel:
         """
         experiment = Experiment(
             dataset="",
+            model=self.config,
             embeddings=EmbeddingsConfig(dim=DIM, pipelining=pipelining),
             training=TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer),
         )
-        return self.blueprint_class(experiment, self.spec, ROWS, (1.0, 5.0))
+        return Blueprint(experiment, self.spec, ROWS, Rating((1.0, 5.0)))
 
     def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
         """Features and labels `[batch]`, the same at every call; bags hold `BAG_LENGTH` ids."""
@@ -80,26 +80,9 @@ class SmallModel:
         return features, tf.constant(random.uniform(1, 5, size=[batch_size]), tf.float32)
 
 
-class _DlrmBlueprint(Blueprint):
-    """The same experiment with a DLRM."""
-
-    def for_training(
-        self, strategy: tf.distribute.Strategy, mean_label: float
-    ) -> tuple[tf.keras.Model, SplitOptimizer]:
-        training, embeddings = self.experiment.training, self.experiment.embeddings
-        with strategy.scope():
-            optimizer = SplitOptimizer.create(self.spec, training)
-            batch_size = replica_batch_size(training, strategy)
-            configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
-            layer = embedding_layer(configs, self.spec, embeddings)
-            dense = dense_options(training, strategy)
-            return build_dlrm(self.spec, configs, layer, bottom=(16,), top=(16,), dropout=0.1, dense=dense), optimizer
-
-
-class SmallDlrm(SmallModel):
-    """A DLRM over the same tables."""
-
-    blueprint_class = _DlrmBlueprint
-
-
-MODELS = {"rating": SmallModel(), "dlrm": SmallDlrm()}
+MODELS = {
+    "rating": SmallModel(RatingModelConfig()),
+    "dlrm": SmallModel(DlrmConfig(bottom=(16,), top=(16,), dropout=0.1)),
+    "dcn": SmallModel(DcnConfig(rank=4, mlp=(16,), dropout=0.1)),
+    "wide_deep": SmallModel(WideDeepConfig(mlp=(16,), dropout=0.1)),
+}

@@ -11,22 +11,8 @@ from trainer_module.export.config import ExportConfig
 from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
+from trainer_module.models.config import ModelConfig, RatingModelConfig
 from trainer_module.optimization import Adam, OptimizerConfig
-
-
-class RatingModelConfig(Frozen):
-    """A model of ratings: factorization of pairwise interactions plus a small MLP.
-
-    Attributes:
-        mlp: Widths of the hidden layers.
-        dropout: Fraction of embedding and hidden units dropped in training.
-        embedding_l2: Weight of the mean squared norm of the looked-up rows in the loss.
-    """
-
-    type: Literal["rating"] = "rating"
-    mlp: tuple[int, ...] = (32,)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    embedding_l2: float = Field(default=0.05, ge=0)
 
 
 class TableOverride(Frozen):
@@ -200,7 +186,7 @@ class Experiment(Frozen):
     """
 
     dataset: str
-    model: RatingModelConfig = RatingModelConfig()
+    model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()

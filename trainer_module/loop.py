@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from trainer_module.checkpoints import Checkpoints, Progress
 from trainer_module.distribution import distribute, evaluation_batch_size, worker_index
+from trainer_module.embeddings import Features
 from trainer_module.errors import ModelError, Preempted
 from trainer_module.experiment import TrainingConfig
 from trainer_module.inputs import ExampleReader
@@ -50,13 +52,45 @@ class TrainingResult:
     input_bound_percent: float
 
 
+class Trainable(Protocol):
+    """What the loop asks of a Keras model.
+
+    Attributes:
+        embedding: The layer with the tables.
+        trainable_variables: All that steps change.
+        selection_metric: Which of `metrics_from` chooses the best weights; the lower the better.
+    """
+
+    embedding: tf.keras.layers.Layer
+    trainable_variables: list[tf.Variable]
+
+    def __call__(self, features: Features) -> tf.Tensor:
+        """Predictions `[batch]`."""
+        ...
+
+    @property
+    def selection_metric(self) -> str: ...
+
+    def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Of a batch, `[batch]`; all randomness follows from `seed`, int32 `[2]`."""
+        ...
+
+    def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """What adds up over batches and replicas, `[n]`; labels and weights are `[batch]`."""
+        ...
+
+    def metrics_from(self, sums: np.ndarray) -> dict[str, float]:
+        """By name, from the total of `evaluation_sums`."""
+        ...
+
+
 class TrainingLoop:
-    """Trains a model that has `per_example_loss(features, labels, seed)`; the same code runs on every strategy."""
+    """Trains any `Trainable`; the same code runs on every strategy."""
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        model: tf.keras.Model,
+        model: Trainable,
         optimizer: SplitOptimizer,
         config: TrainingConfig,
         checkpoint_dir: str,
@@ -67,7 +101,7 @@ class TrainingLoop:
 
         Args:
             strategy: Under whose scope `model` and `optimizer` were made.
-            model: Called with features, gives predictions `[batch]`; its `embedding` is the layer with the tables.
+            model: A Keras model that is `Trainable`.
             optimizer: For the tables and for the rest.
             config: Batch sizes, epochs, patience, checkpoints.
             checkpoint_dir: Of this one training: if it was interrupted, it goes on from what lies there.
@@ -98,7 +132,8 @@ class TrainingLoop:
     def fit(
         self, train: ExampleReader, selection: ExampleReader, start: Callable[[], None] | None = None
     ) -> TrainingResult:
-        """Trains until the RMSE on `selection` has not improved for `patience` evaluations; restores the best weights.
+        """Trains until the model's metric on `selection` has not improved for `patience` evaluations; restores the best
+        weights.
 
         In this order: variables are made, the latest checkpoint is restored if there is one, the input starts at the
         step after it, training goes on. After each call to the devices come logs, evaluation, checkpoint, and a look
@@ -180,7 +215,7 @@ class TrainingLoop:
         )
 
     def evaluate(self, reader: ExampleReader) -> dict[str, float]:
-        """RMSE and MAE over all examples of `reader`."""
+        """The model's metrics over all examples of `reader`."""
         return self._evaluate(self._evaluation_batches(reader), reader.num_examples)
 
     def predict(self, reader: ExampleReader, num_examples: int) -> np.ndarray:
@@ -218,12 +253,14 @@ class TrainingLoop:
         """Evaluates, and keeps the weights if they are the best so far."""
         metrics = self._evaluate(batches, num_examples)
         logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
-        improved = not progress.best_step or metrics["rmse"] < progress.best_metrics["rmse"]
+        metric = self._model.selection_metric
+        improved = not progress.best_step or metrics[metric] < progress.best_metrics[metric]
         _log.info(
-            "step %d: loss %.4f, selection RMSE %.4f%s",
+            "step %d: loss %.4f, selection %s %.4f%s",
             progress.step,
             loss,
-            metrics["rmse"],
+            metric,
+            metrics[metric],
             " (best)" if improved else "",
         )
         if not improved:
@@ -243,8 +280,7 @@ class TrainingLoop:
 
     def _evaluate(self, batches, num_examples: int) -> dict[str, float]:
         num_batches = tf.constant(math.ceil(num_examples / self._eval_batch_size))
-        squared, absolute, count = (float(x) for x in self._evaluate_steps(iter(batches), num_batches))
-        return {"rmse": math.sqrt(squared / count), "mae": absolute / count}
+        return self._model.metrics_from(self._evaluate_steps(iter(batches), num_batches).numpy())
 
     def _train_steps_eagerly(self, batches, num_steps: tf.Tensor) -> tf.Tensor:
         """Mean loss, first step whose loss was not finite (or -1), and seconds spent waiting for batches, `[3]`."""
@@ -281,16 +317,18 @@ class TrainingLoop:
         return fold_in(tf.stack([self._config.seed, step]), replica)
 
     def _evaluate_steps_eagerly(self, batches, num_batches: tf.Tensor) -> tf.Tensor:
-        """Sums of squared error, absolute error and weight, `[3]`."""
-        total = tf.zeros([3])
-        for _ in tf.range(num_batches):
-            sums = self._strategy.run(self._evaluate_step, args=next(batches))
-            total += self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+        """The total of the model's `evaluation_sums`, `[n]`."""
+        total = self._evaluated_batch(batches)
+        for _ in tf.range(num_batches - 1):
+            total += self._evaluated_batch(batches)
         return total
 
+    def _evaluated_batch(self, batches) -> tf.Tensor:
+        sums = self._strategy.run(self._evaluate_step, args=next(batches))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
     def _evaluate_step_eagerly(self, features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        error = self._model(features) - labels
-        return tf.stack([tf.reduce_sum(weights * x) for x in (tf.square(error), tf.abs(error), tf.ones_like(error))])
+        return self._model.evaluation_sums(features, labels, weights)
 
 
 class _Clock:

@@ -17,6 +17,7 @@ from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export, signature
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
+from trainer_module.objectives import make_objective
 from trainer_module.vocabularies import Vocabularies, check_ids
 from trainer_module.warm_start import TableReport, warm_start
 
@@ -39,7 +40,13 @@ def run_fn(fn_args: FnArgs) -> None:
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    blueprint = Blueprint(experiment, spec, vocabularies.rows, dataset.rating_range, vocabularies.fingerprints)
+    blueprint = Blueprint(
+        experiment,
+        spec,
+        vocabularies.rows,
+        make_objective(dataset.task, dataset.label_range),
+        vocabularies.fingerprints,
+    )
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
     for reader in (train, selection):

@@ -148,7 +148,7 @@ class _Parse(beam.DoFn):
     def process(self, element: Block) -> Iterator[Any]:
         with open_file(os.path.join(self._run.data_dir, RATINGS_FILE)) as file:
             data = read_block(file, element)
-        rating_range = dataset_spec(self._run.config.dataset).rating_range
+        rating_range = dataset_spec(self._run.config.dataset).label_range
         batch, malformed = parse_ratings(data, element.first_line, rating_range)
         rows, unresolved = resolve(batch, self._catalog.get(), data, element.first_line)
         if bad := malformed + unresolved:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tpu_worker.check import BATCH_SIZE, ENGINES, refuse_host_only_operations, traced_step
-from tpu_worker.models import BAG_LENGTH, SPEC
+from tpu_worker.models import BAG_LENGTH, SPEC, SmallModel
 from trainer_module.errors import ModelError
 from trainer_module.features import FeatureSpec
 from trainer_module.loop import TrainingLoop
@@ -89,7 +89,7 @@ def test_an_update_without_rule_is_refused_by_name():
 def test_the_function_of_a_training_step_does_what_the_step_does(model, tmp_path):
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
     # Of the optimizers whose updates of single rows, as on CPUs, are made of plain operations.
-    model = type(model)(WITHOUT_BAGS)
+    model = SmallModel(model.config, WITHOUT_BAGS)
     blueprint = model.blueprint(BATCH_SIZE, Sgd(learning_rate=0.1))
     trained, optimizer = blueprint.for_training(strategy, 3.0)
     loop = TrainingLoop(strategy, trained, optimizer, blueprint.experiment.training, str(tmp_path), str(tmp_path))

@@ -51,7 +51,7 @@ def with_operation(operation):
         def blueprint(self, *arguments, **options):
             return _Blueprint(super().blueprint(*arguments, **options), operation)
 
-    return Broken(model.spec)
+    return Broken(model.config, model.spec)
 
 
 def checked(monkeypatch, model) -> tuple[bool, str]:

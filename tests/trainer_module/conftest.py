@@ -11,9 +11,11 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
 from trainer_module.inputs import ExampleReader, ModelInputs, parse_spec
+from trainer_module.models.config import RatingModelConfig
+from trainer_module.objectives import Rating
 from trainer_module.preprocessing import preprocessing_fn
 from trainer_module.vocabularies import Vocabularies
 
@@ -79,7 +81,7 @@ class World:
             dataset="", model=model, embeddings=embeddings or EmbeddingsConfig(dim=2), training=training
         )
         spec = experiment.embeddings.applied_to(self.spec)
-        return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, (1.0, 4.0))
+        return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))
 
 
 def transform_graph(directory: Path, examples: list[dict]) -> tft.TFTransformOutput:

@@ -21,10 +21,12 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.checkpoints import Checkpoints
 from trainer_module.distribution import make_strategy
 from trainer_module.errors import Preempted
-from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
+from trainer_module.models.config import RatingModelConfig
+from trainer_module.objectives import Rating
 from trainer_module.vocabularies import Vocabularies
 
 PREEMPTED = 3
@@ -71,7 +73,7 @@ def train(world: dict, training: dict, directory: str) -> dict:
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
     vocabularies = Vocabularies(spec, output)
-    blueprint = Blueprint(experiment, spec, vocabularies.rows, (1.0, 4.0))
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, Rating((1.0, 4.0)))
     model, optimizer = blueprint.for_training(strategy, 2.5)
     loop = TrainingLoop(
         strategy, model, optimizer, config, f"{directory}/checkpoints", directory, vocabularies.fingerprints

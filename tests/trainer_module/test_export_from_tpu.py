@@ -20,6 +20,7 @@ from trainer_module.export.routes import Trained, from_checkpoint, from_training
 from trainer_module.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.inputs import ModelInputs
 from trainer_module.optimization import Adagrad
+from trainer_module.objectives import Rating
 
 directory = sys.argv[1]
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -31,7 +32,7 @@ spec = FeatureSpec(
 )
 training = TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1), batch_size=4, precision="float32")
 experiment = Experiment(dataset="", training=training, embeddings=EmbeddingsConfig(dim=4))
-blueprint = Blueprint(experiment, spec, {"user": 16, "item": 8}, (1.0, 5.0))
+blueprint = Blueprint(experiment, spec, {"user": 16, "item": 8}, Rating((1.0, 5.0)))
 model_inputs = ModelInputs(spec, lambda ids: ids)
 strategy = cpu_backed_tpu_strategy(2, "V1")
 with uninitialized_embedding_engine():

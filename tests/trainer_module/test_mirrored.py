@@ -19,12 +19,14 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from trainer_module.blueprint import Blueprint
 from trainer_module.distribution import make_strategy
-from trainer_module.experiment import EmbeddingsConfig, Experiment, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
 from trainer_module.optimization import Sgd
 from trainer_module.vocabularies import Vocabularies
+from trainer_module.models.config import RatingModelConfig
+from trainer_module.objectives import Rating
 
 spec, transform_dir, files, directory, replicas = json.loads(sys.argv[1])
 spec = FeatureSpec.model_validate_json(spec)
@@ -48,7 +50,7 @@ experiment = Experiment(
 output = tft.TFTransformOutput(transform_dir)
 reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), files)
 tf.keras.utils.set_random_seed(1)
-blueprint = Blueprint(experiment, spec, Vocabularies(spec, output).rows, (1.0, 4.0))
+blueprint = Blueprint(experiment, spec, Vocabularies(spec, output).rows, Rating((1.0, 4.0)))
 model, optimizer = blueprint.for_training(strategy, 2.5)
 loop = TrainingLoop(strategy, model, optimizer, training, directory, directory)
 result = loop.fit(reader, reader)

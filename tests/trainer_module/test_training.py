@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from trainer_module.distribution import make_strategy
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import EmbeddingsConfig, RatingModelConfig, TrainingConfig
+from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.loop import TrainingLoop
+from trainer_module.models.config import RatingModelConfig
 from trainer_module.optimization import Adam, Sgd
 
 from .conftest import NUM_EXAMPLES, rows, serialize

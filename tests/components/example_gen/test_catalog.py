@@ -27,7 +27,7 @@ def test_examples_hold_the_spec_columns_with_derived_values():
     catalog, bad = parse_catalog(USERS, ITEMS)
     assert bad == []
     dataset = dataset_spec("movielens-100k")
-    rows, bad = resolve(parse_ratings(DATA, 1, dataset.rating_range)[0], catalog, DATA, 1)
+    rows, bad = resolve(parse_ratings(DATA, 1, dataset.label_range)[0], catalog, DATA, 1)
     assert bad == []
     batch = ExampleBuilder(dataset, catalog).build(rows, np.array([19, 200])).to_batch()
     assert batch.schema == dataset.features.arrow_schema()

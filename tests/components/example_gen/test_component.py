@@ -263,7 +263,7 @@ def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path)
     dataset = dataset_spec("synthetic")
     catalog, _ = load_catalog(str(data_dir))
     data = (data_dir / "u.data").read_bytes()
-    rows, _ = resolve(parse_ratings(data, 1, dataset.rating_range)[0], catalog, data, 1)
+    rows, _ = resolve(parse_ratings(data, 1, dataset.label_range)[0], catalog, data, 1)
     examples = ExampleBuilder(dataset, catalog).build(rows, np.arange(NUM_USERS))
     ExampleWriter().write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, 1, examples)
     files = [str(path) for path in tmp_path.iterdir()]

@@ -1,0 +1,242 @@
+"""Ranking models against arithmetic by hand: two tables of width 2, one number."""
+
+import math
+from importlib import metadata
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.errors import ConfigError
+from trainer_module.experiment import EmbeddingsConfig
+from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.layers import DenseOptions
+from trainer_module.models.build import build_ranking_model
+from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
+from trainer_module.models.ranking import RankingModel
+from trainer_module.objectives import Click, Rating
+
+SPEC = FeatureSpec(
+    columns=(
+        Categorical(name="ad", table="ad"),
+        Categorical(name="page", table="page"),
+        Numeric(name="age"),
+        Label(name="click"),
+    ),
+    tables=(Table(name="ad"), Table(name="page")),
+)
+ROWS = {"ad": 3, "page": 2}
+SEED = tf.constant([1, 2])
+# Of every kind, with hidden layers.
+CONFIGS = {
+    "rating": RatingModelConfig(mlp=(4,), dropout=0.0, embedding_l2=0.0),
+    "dlrm": DlrmConfig(bottom=(4,), top=(4,)),
+    "dcn": DcnConfig(mlp=(4,)),
+    "dcn, low rank": DcnConfig(rank=1, mlp=(4, 3)),
+    "dcn, parallel": DcnConfig(structure="parallel", mlp=(4,)),
+    "wide_deep": WideDeepConfig(mlp=(4,)),
+}
+NO_HIDDEN = DlrmConfig(bottom=(), top=())
+# TensorFlow's TPU build compiles for TPUs alone.
+XLA_FOR_CPUS = "tensorflow" in {each.metadata["Name"] for each in metadata.distributions()}
+needs_xla = pytest.mark.skipif(not XLA_FOR_CPUS, reason="this build of TensorFlow has no XLA for CPUs")
+every_model = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+def build(config: RankingConfig, spec: FeatureSpec = SPEC, objective=None, **dense) -> RankingModel:
+    embeddings = EmbeddingsConfig(dim=2)
+    configs = feature_configs(spec, ROWS, embeddings)
+    layer = embedding_layer(configs, spec, embeddings)
+    return build_ranking_model(config, spec, configs, layer, objective or Click(), dense=DenseOptions(**dense))
+
+
+def features(ad: list[int], page: list[int], age: list[float]) -> dict[str, tf.Tensor]:
+    columns = {"ad": tf.constant(ad, tf.int64), "page": tf.constant(page, tf.int64), "age": tf.constant(age)}
+    return {name: values[:, tf.newaxis] for name, values in columns.items()}
+
+
+def by_hand(config: RankingConfig, values: tuple, **dense) -> RankingModel:
+    """Rows 1 of the tables are (1, 2) and (3, 4), all others zero; `values` are those of the dense variables."""
+    model = build(config, **dense)
+    model(features([0], [0], [0.0]))
+    tables = model.embedding.trainable_tables
+    tables["ad"].assign([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]])
+    tables["page"].assign([[0.0, 0.0], [3.0, 4.0]])
+    head = [variable for variable in model.trainable_variables if not any(variable is t for t in tables.values())]
+    for variable, value in zip(head, values, strict=True):
+        variable.assign(value)
+    return model
+
+
+# The bottom MLP is (age, -age), the top one weighs its five inputs.
+DLRM_VALUES = ([[1.0, -1.0]], [0.0, 0.0], [[1.0], [10.0], [0.1], [0.2], [0.3]], [0.5])
+# age 2: bottom (2, 0) after ReLU; ad.bottom = 2, page.bottom = 6, page.ad = 11.
+LOGIT = 1.0 * 2 + 10.0 * 0 + 0.1 * 2 + 0.2 * 6 + 0.3 * 11 + 0.5
+
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=needs_xla)])
+def test_dlrm_by_hand(jit_compile):
+    model, one = by_hand(NO_HIDDEN, DLRM_VALUES, jit_compile=jit_compile), features([1], [1], [2.0])
+    assert model.scores(one).numpy() == pytest.approx([LOGIT])
+    assert model(one).numpy() == pytest.approx([1 / (1 + math.exp(-LOGIT))])
+    no_click = model.per_example_loss(one, tf.constant([0.0]), SEED).numpy()
+    assert no_click == pytest.approx([math.log(1 + math.exp(LOGIT))])
+    click = model.per_example_loss(one, tf.constant([1.0]), SEED).numpy()
+    assert click == pytest.approx([math.log(1 + math.exp(-LOGIT))], rel=1e-4)
+
+
+def test_an_example_does_not_depend_on_its_batch():
+    model = by_hand(NO_HIDDEN, DLRM_VALUES)
+    # Rows 0 are zero and a negative age dies in the ReLU: what is left is 10 * 3 (the other bottom unit) + 0.5.
+    assert model.scores(features([1, 0], [1, 0], [2.0, -3.0])).numpy() == pytest.approx([LOGIT, 30.5])
+
+
+def cross_by_hand(first: np.ndarray, x: np.ndarray, matrix: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return first * (x @ matrix + bias) + x
+
+
+@pytest.mark.parametrize("rank", [None, 1])
+@pytest.mark.parametrize("structure", ["stacked", "parallel"])
+def test_dcn_by_hand(rank, structure):
+    random = np.random.default_rng(0)
+    first = np.array([1.0, 2.0, 3.0, 4.0, 0.5])  # both rows and the age
+    up, down = random.normal(size=(rank or 5, 5)), random.normal(size=(5, rank or 0))
+    bias, deep, deep_bias = random.normal(size=5), random.normal(size=(5, 1)), random.normal(size=1)
+    output, output_bias = random.normal(size=(1 if structure == "stacked" else 6, 1)), random.normal(size=1)
+    crossing = (up, bias, down) if rank else (up, bias)
+    config = DcnConfig(crosses=1, rank=rank, structure=structure, mlp=(1,))
+    model = by_hand(config, (*crossing, deep, deep_bias, output, output_bias))
+    crossed = cross_by_hand(first, first, down @ up if rank else up, bias)
+    if structure == "stacked":
+        last = np.maximum(crossed @ deep + deep_bias, 0)
+    else:
+        last = np.concatenate([crossed, np.maximum(first @ deep + deep_bias, 0)])
+    assert model.scores(features([1], [1], [0.5])).numpy() == pytest.approx(last @ output + output_bias, rel=1e-4)
+
+
+def test_wide_deep_by_hand():
+    values = ([[0.1], [0.2], [0.3]], [0.5], [[7.0]])  # deep: first number of each row and the age; linear in the age
+    model = by_hand(WideDeepConfig(mlp=()), values)
+    expected = (2 + 4) + (0.1 * 1 + 0.2 * 3 + 0.3 * 2 + 0.5) + 7 * 2
+    assert model.scores(features([1], [1], [2.0])).numpy() == pytest.approx([expected])
+
+
+@every_model
+def test_shapes_are_static(config):
+    column = tf.TensorSpec([8, 1], tf.int64)
+    specs = {"ad": column, "page": column, "age": tf.TensorSpec([8, 1])}
+    loss = tf.function(build(config).per_example_loss, autograph=False)
+    assert loss.get_concrete_function(specs, tf.TensorSpec([8]), SEED).output_shapes.as_list() == [8]
+
+
+@every_model
+def test_dropout_follows_its_seed_and_spares_predictions(config):
+    # So many units that one of them is alive and dropped.
+    wide = {name: (64,) for name in ("mlp", "bottom", "top") if name in type(config).model_fields}
+    model, one = build(config.model_copy(update=wide | {"dropout": 0.5})), features([1], [1], [2.0])
+    assert model.scores(one).numpy() == model.scores(one).numpy()
+    label = tf.constant([1.0])
+    by_seed = [model.per_example_loss(one, label, tf.constant([0, seed])).numpy().item() for seed in (1, 1, 2)]
+    assert by_seed[0] == by_seed[1] != by_seed[2]
+
+
+@every_model
+def test_bfloat16_predicts_in_float32(config):
+    model = build(config, dtype="mixed_bfloat16")
+    assert model(features([1], [1], [2.0])).dtype == tf.float32
+    assert {variable.dtype for variable in model.trainable_variables} == {tf.float32}
+
+
+@every_model
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_every_variable_has_a_gradient(config, batch_size):
+    model = build(config)
+    some = features([1, 2][:batch_size], [1, 0][:batch_size], [2.0, 1.0][:batch_size])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model.per_example_loss(some, tf.constant([1.0, 0.0][:batch_size]), SEED))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert len(gradients) == len(model.trainable_variables) > 2
+    assert all(gradient is not None for gradient in gradients)
+
+
+@every_model
+def test_predictions_start_at_the_mean_label(config):
+    embeddings = EmbeddingsConfig(dim=2, initializer={"name": "constant", "value": 0.0})
+    configs = feature_configs(SPEC, ROWS, embeddings)
+    for objective, mean in ((Click(), 0.03), (Rating((1.0, 5.0)), 3.5)):
+        layer = embedding_layer(configs, SPEC, embeddings)
+        model = build_ranking_model(config, SPEC, configs, layer, objective, mean)
+        assert model(features([1], [1], [0.0])).numpy() == pytest.approx([mean], rel=1e-5)
+
+
+def test_ratings_are_clipped_but_their_loss_is_not():
+    model = by_hand(NO_HIDDEN, DLRM_VALUES)
+    model.objective = Rating((1.0, 5.0))
+    one = features([1], [1], [2.0])
+    assert model(one).numpy() == [5.0]
+    assert model.per_example_loss(one, tf.constant([5.0]), SEED).numpy() == pytest.approx([(LOGIT - 5) ** 2])
+
+
+def changed(**changes) -> FeatureSpec:
+    return FeatureSpec.model_validate(SPEC.model_dump() | changes)
+
+
+@pytest.mark.parametrize("config", [CONFIGS["rating"], CONFIGS["dlrm"]])
+def test_dot_products_need_one_width(config):
+    with pytest.raises(ConfigError, match=r"one width; got \{'ad': 4, 'page': 2\}"):
+        build(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
+
+
+@pytest.mark.parametrize("config", [CONFIGS["dcn"], CONFIGS["wide_deep"]])
+def test_widths_may_differ_without_dot_products(config):
+    model = build(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
+    assert model(features([1], [1], [2.0])).shape == [1]
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"declare one"):
+        build(NO_HIDDEN, changed(columns=tuple(column for column in SPEC.columns if column.name != "age")))
+    sequence = Categorical(name="ad", table="ad", layout="ragged", max_sequence_length=3)
+    with pytest.raises(ConfigError, match=r"max_sequence_length of \['ad'\]"):
+        build(NO_HIDDEN, changed(columns=(sequence, *SPEC.columns[1:])))
+    with pytest.raises(ConfigError, match=r"at least 2 wide; got \{'ad': 1, 'page': 2\}"):
+        build(CONFIGS["wide_deep"], changed(tables=(Table(name="ad", dim=1), Table(name="page"))))
+
+
+def metrics(objective, predictions, labels, weights=None) -> dict[str, float]:
+    arrays = (predictions, labels, np.ones(len(labels)) if weights is None else weights)
+    return objective.metrics(objective.sums(*(tf.constant(x, tf.float32) for x in arrays)).numpy())
+
+
+def test_rating_metrics_by_hand():
+    found = metrics(Rating((1.0, 5.0)), [1.0, 2.0, 9.0], [2.0, 4.0, 0.0], [1.0, 1.0, 0.0])
+    assert found == pytest.approx({"rmse": math.sqrt(5 / 2), "mae": 1.5})
+
+
+def test_click_metrics_by_hand():
+    # Pairs: (.8, .3) and (.8, .5) right, (.5, .3) right, (.5, .5) tied.
+    found = metrics(Click(), [0.8, 0.5, 0.3, 0.5, 0.9], [1.0, 1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0])
+    log_loss = -(math.log(0.8) + math.log(0.5) + math.log(0.7) + math.log(0.5)) / 4
+    assert found == pytest.approx({"auc": 3.5 / 4, "log_loss": log_loss}, rel=1e-5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=50))
+@settings(deadline=None, max_examples=50)
+def test_auc_is_the_share_of_pairs_in_order(examples):
+    labels = np.array([click for _, click in examples], np.float32)
+    # In the middle of bins, so that equal ones tie and others do not.
+    predictions = np.array([(place * 64 + 0.5) / 4096 for place, _ in examples])
+    clicks, others = predictions[labels == 1], predictions[labels == 0]
+    found = metrics(Click(), predictions, labels)["auc"]
+    if not len(clicks) or not len(others):
+        assert math.isnan(found)
+        return
+    assert found == pytest.approx(np.mean(np.sign(clicks[:, None] - others) / 2 + 0.5), abs=1e-6)
+
+
+def test_clicks_all_alike_cannot_be_learned():
+    with pytest.raises(ValueError, match=r"labels must be 0 and 1, both of them; their mean is 1\.0"):
+        Click().initial_score(1.0)

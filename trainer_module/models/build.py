@@ -1,0 +1,108 @@
+"""From a model's configuration to the model."""
+
+import tensorflow as tf
+
+from trainer_module.embeddings import FeatureConfigs
+from trainer_module.errors import ConfigError
+from trainer_module.features import FeatureSpec
+from trainer_module.layers import FLOAT32, DenseOptions
+from trainer_module.models.config import (
+    DcnConfig,
+    DlrmConfig,
+    RankingConfig,
+    RatingModelConfig,
+    TwoTowerConfig,
+)
+from trainer_module.models.dcn import dcn_head
+from trainer_module.models.dlrm import dlrm_head
+from trainer_module.models.ranking import RankingModel
+from trainer_module.models.rating import rating_head
+from trainer_module.models.two_tower import Retrieval, TwoTowerModel, build_two_tower
+from trainer_module.models.wide_deep import wide_deep_head
+from trainer_module.objectives import Objective
+
+
+def build_model(
+    config: RankingConfig | TwoTowerConfig,
+    spec: FeatureSpec,
+    configs: FeatureConfigs,
+    embedding: tf.keras.layers.Layer,
+    objective: Objective | Retrieval,
+    mean_label: float | None = None,
+    dense: DenseOptions = FLOAT32,
+) -> RankingModel | TwoTowerModel:
+    """Puts the configured model together; see `build_ranking_model` and `build_two_tower`.
+
+    Raises:
+        ConfigError: The model does not fit the dataset's task, or its columns.
+    """
+    if isinstance(config, TwoTowerConfig) and isinstance(objective, Retrieval):
+        return build_two_tower(config, spec, configs, embedding, objective, dense)
+    if isinstance(config, TwoTowerConfig) or isinstance(objective, Retrieval):
+        raise ConfigError(
+            f"model.type {config.type} does not fit the dataset: two_tower is for interactions (data.dataset: "
+            "movielens-100k-retrieval), all other models are for ratings or clicks"
+        )
+    return build_ranking_model(config, spec, configs, embedding, objective, mean_label, dense)
+
+
+def build_ranking_model(
+    config: RankingConfig,
+    spec: FeatureSpec,
+    configs: FeatureConfigs,
+    embedding: tf.keras.layers.Layer,
+    objective: Objective,
+    mean_label: float | None = None,
+    dense: DenseOptions = FLOAT32,
+) -> RankingModel:
+    """Puts a ranking model together.
+
+    Args:
+        config: Which model, its sizes and regularization.
+        spec: Gives the columns.
+        configs: Features and tables.
+        embedding: The layer made from them.
+        objective: What the label means.
+        mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
+        dense: How the dense part computes.
+
+    Raises:
+        ConfigError: The model needs tables of one width or numeric columns and the spec has none, or a feature is a
+            sequence.
+    """
+    _check(config, spec, configs)
+    score = 0.0 if mean_label is None else objective.initial_score(mean_label)
+    widths = [feature.table.dim for feature in configs.values()]
+    head = _head(config, widths[0], score, dense.dtype)
+    # Variables are made here, before anything is compiled.
+    rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
+    head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
+    return RankingModel(embedding, spec, head, objective, config.embedding_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+
+
+def _head(config: RankingConfig, dim: int, score: float, dtype: str) -> tf.keras.layers.Layer:
+    if isinstance(config, RatingModelConfig):
+        return rating_head(config.mlp, config.dropout, score, dtype)
+    if isinstance(config, DlrmConfig):
+        return dlrm_head(dim, config.bottom, config.top, config.dropout, score, dtype)
+    if isinstance(config, DcnConfig):
+        return dcn_head(config.crosses, config.rank, config.structure, config.mlp, config.dropout, score, dtype)
+    return wide_deep_head(config.mlp, config.dropout, score, dtype)
+
+
+def _check(config: RankingConfig, spec: FeatureSpec, configs: FeatureConfigs) -> None:
+    widths = {feature.table.name: feature.table.dim for feature in configs.values()}
+    if config.type in ("rating", "dlrm") and len(set(widths.values())) > 1:
+        raise ConfigError(
+            f"model.type {config.type} takes dot products of all pairs of rows, so its tables need one width; got "
+            f"{widths}. Set embeddings.dim and leave the tables' own dim out."
+        )
+    if config.type == "wide_deep" and min(widths.values()) < 2:
+        raise ConfigError(
+            f"model.type wide_deep takes the last number of a row as its linear weight and the others as its "
+            f"embedding, so tables must be at least 2 wide; got {widths}"
+        )
+    if sequences := [column.name for column in spec.categorical if column.max_sequence_length]:
+        raise ConfigError(f"model.type {config.type} takes no sequences; set max_sequence_length of {sequences} to 0")
+    if config.type == "dlrm" and not spec.numeric:
+        raise ConfigError("model.type dlrm reads numeric columns and the feature spec has none; declare one")

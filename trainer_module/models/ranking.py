@@ -1,0 +1,98 @@
+"""A ranking model: embedded features and numbers under a head that scores them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.embeddings import Features, look_up
+from trainer_module.features import FeatureSpec
+from trainer_module.objectives import Objective
+
+
+class RankingModel(tf.keras.Model):
+    """Looks all columns up once and hands rows and numbers to a head; what the score means is the objective's.
+
+    Attributes:
+        embedding: The layer with the tables.
+        objective: Scores to predictions, losses and metrics.
+    """
+
+    def __init__(
+        self,
+        embedding: tf.keras.layers.Layer,
+        spec: FeatureSpec,
+        head: tf.keras.layers.Layer,
+        objective: Objective,
+        embedding_l2: float = 0.0,
+        jit_compile: bool = False,
+    ):
+        """Takes the parts.
+
+        Args:
+            embedding: From `{column: ids}` and `{column: weights}` to `{column: [batch, dim] or [batch, 1, dim]}`;
+                called once per step.
+            spec: Says which inputs are ids, weights and numbers.
+            head: The dense part: embeddings `[batch, dim]`, numbers `[batch, 1]` and seed (int32 `[2]`, or None
+                outside training) to scores `[batch]`.
+            objective: What the scores are for.
+            embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
+            jit_compile: Compile the head with XLA.
+        """
+        super().__init__()
+        self.embedding = embedding
+        self.objective = objective
+        self._spec = spec
+        self._head = head
+        self._apply_head = tf.function(head, jit_compile=True, autograph=False) if jit_compile else head
+        self._embedding_l2 = embedding_l2
+
+    def call(self, features: Features) -> tf.Tensor:
+        """Predictions `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
+        return self.objective.predict(self.scores(features))
+
+    def predict_from(self, looked_up: Mapping[str, tf.Tensor], features: Features) -> tf.Tensor:
+        """What `call` does once `look_up` has been done elsewhere; plain operations, XLA or not."""
+        return self.objective.predict(self._head(_rows(looked_up), self._numbers(features), None))
+
+    def scores(self, features: Features) -> tf.Tensor:
+        """Scores `[batch]`, without dropout."""
+        return self._apply_head(self._look_up(features), self._numbers(features), None)
+
+    def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Loss plus regularization, `[batch]`, with dropout by `seed` (int32 `[2]`).
+
+        Regularizing the rows that a batch looks up, rather than whole tables, costs nothing for the rows that it does
+        not touch and works where the tables live inside the TPU's embedding engine.
+        """
+        rows = self._look_up(features)
+        loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
+        if not self._embedding_l2:
+            return loss
+        squared_norm = tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
+        return loss + self._embedding_l2 * squared_norm
+
+    @property
+    def selection_metric(self) -> str:
+        """Which of `metrics` chooses the best weights; the lower the better."""
+        return self.objective.metric
+
+    def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """What adds up over batches and replicas to `metrics`, `[n]`; labels and weights are `[batch]`."""
+        return self.objective.sums(self(features), labels, weights)
+
+    def metrics_from(self, sums: np.ndarray) -> dict[str, float]:
+        """Metrics by name, from the total of `evaluation_sums`."""
+        return self.objective.metrics(sums)
+
+    def _look_up(self, features: Features) -> list[tf.Tensor]:
+        return _rows(look_up(self.embedding, self._spec, features))
+
+    def _numbers(self, features: Features) -> list[tf.Tensor]:
+        numbers = [features[column.name] for column in self._spec.numeric]
+        return numbers  # pyright: ignore[reportReturnType] (numbers are dense, only ids may be sparse)
+
+
+def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Embeddings `[batch, dim]` by name: a dense column may come as `[batch, 1, dim]`, a bag is `[batch, dim]`."""
+    return [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
