@@ -64,7 +64,11 @@ def measure(workload: Workload, repetitions: int) -> dict:
     _, model, optimizer = build(workload, training_config(workload, workload.batch_sizes[0]))
     of_kind = {
         kind: Checkpoints(
-            str(directory / kind), model, optimizer, training_config(workload, 1024, async_checkpoints=kind == "async")
+            str(directory / kind),
+            model,
+            optimizer,
+            training_config(workload, 1024, async_checkpoints=kind == "async"),
+            fingerprints={},
         )
         for kind in ("sync", "async")
     }

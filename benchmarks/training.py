@@ -39,9 +39,9 @@ _COMMANDS = {
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
 _COMPILED = "the loop, jit_compile, cache=features"
-# Sums come out in another order in every framework. Without any update of the tables, the second loss would differ by
-# 7e-3 of itself.
-_LOSS_TOLERANCE = 5e-5
+# Sums come out in another order in every framework, and XLA rounds differently. Without any update of the tables, the
+# second loss would differ by 7e-3 of itself.
+_LOSS_TOLERANCE = 3e-4
 
 BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
 

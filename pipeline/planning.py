@@ -287,7 +287,7 @@ def _table_rows(spec: FeatureSpec, graph: Path) -> dict[str, int]:
     with chatter_to(Path(os.devnull)):
         import tensorflow_transform as tft
 
-        from trainer_module.preprocessing import table_rows
+        from trainer_module.vocabularies import table_rows
 
         output = tft.TFTransformOutput(str(graph))
         missing = [table.name for table in spec.tables if not output.vocabulary_file_by_name(table.name)]

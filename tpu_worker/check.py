@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -59,12 +59,10 @@ class Lowered:
     Attributes:
         operations: Of TensorFlow, in the device's half.
         hlo_bytes: Length of the HLO text.
-        seconds: Spent on tracing and lowering.
     """
 
     operations: int
     hlo_bytes: int
-    seconds: float
 
 
 def traced_step(
@@ -89,7 +87,6 @@ def lower(model: SmallModel, engine: Engine, optimizer: OptimizerConfig) -> Lowe
     Raises:
         ModelError: The step holds operations that a TPU cannot run (names them), or cannot be lowered.
     """
-    started = time.monotonic()
     step = traced_step(model, engine, optimizer)
     function = step_as_function(step, bags=(BATCH_SIZE, BAG_LENGTH))
     refuse_host_only_operations(step)
@@ -97,7 +94,7 @@ def lower(model: SmallModel, engine: Engine, optimizer: OptimizerConfig) -> Lowe
         hlo = tpu_hlo(function)
     except tf.errors.OpError as error:
         raise ModelError(f"XLA does not compile the step for TPUs: {error.message}") from error
-    return Lowered(len(step.graph.get_operations()), len(hlo), time.monotonic() - started)
+    return Lowered(len(step.graph.get_operations()), len(hlo))
 
 
 def refuse_host_only_operations(step: tf.types.experimental.ConcreteFunction, device: str = XLA_TPU) -> None:
@@ -116,8 +113,8 @@ def refuse_host_only_operations(step: tf.types.experimental.ConcreteFunction, de
 
 def report(models: Mapping[str, SmallModel], console: Console) -> bool:
     """Lowers all models and prints a table; returns whether nothing failed."""
-    table = Table(title=f"training steps lowered for TPUs by TensorFlow {tf.__version__}; nothing ran on a TPU")
-    table.add_column("model, optimizer of its tables")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model, tables' optimizer")
     for engine in ENGINES:
         table.add_column(engine.title)
     failures = []
@@ -129,6 +126,7 @@ def report(models: Mapping[str, SmallModel], console: Console) -> bool:
                 with console.status(title):
                     cells.append(_cell(title, model, engine, optimizer, failures))
             table.add_row(f"{name}, {optimizer.name}", *cells)
+    console.print(f"training steps lowered for TPUs by TensorFlow {tf.__version__}; nothing ran on a TPU")
     console.print(table)
     for failure in failures:
         console.print(f"[bold red]error:[/] {failure}", highlight=False)
@@ -141,7 +139,7 @@ def _cell(title: str, model: SmallModel, engine: Engine, optimizer: OptimizerCon
     except ModelError as error:
         failures.append(f"{title}: {error}")
         return "[bold red]fails[/]"
-    return f"[green]ok[/] {lowered.operations} ops, {lowered.hlo_bytes >> 10} KiB HLO, {lowered.seconds:.0f} s"
+    return f"[green]ok[/] {lowered.operations} ops, {lowered.hlo_bytes >> 10} KiB HLO"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from trainer_module.embeddings import FeatureConfigs, embedding_layer, feature_c
 from trainer_module.experiment import Experiment
 from trainer_module.export.restore import await_values
 from trainer_module.features import FeatureSpec
-from trainer_module.models.build import build_ranking_model
+from trainer_module.models.build import build_model
+from trainer_module.models.two_tower import Retrieval
 from trainer_module.objectives import Objective
 from trainer_module.optimizers import SplitOptimizer
 
@@ -23,14 +24,14 @@ class Blueprint:
         experiment: The model, its tables and its training.
         spec: Columns and tables, with the experiment's changes applied.
         rows: Number of rows per table.
-        objective: What the label means.
+        objective: What the label means, or which items are to be found.
         fingerprints: Of the vocabularies, by table; empty where ids come from elsewhere.
     """
 
     experiment: Experiment
     spec: FeatureSpec
     rows: Mapping[str, int]
-    objective: Objective
+    objective: Objective | Retrieval
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def for_training(
@@ -46,7 +47,7 @@ class Blueprint:
             optimizer = SplitOptimizer.create(self.spec, training)
             batch_size = replica_batch_size(training, strategy)
             configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
-            model = build_ranking_model(
+            model = build_model(
                 self.experiment.model,
                 self.spec,
                 configs,
@@ -61,7 +62,7 @@ class Blueprint:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         layer = self._layer_for_serving(configs)
-        return build_ranking_model(self.experiment.model, self.spec, configs, layer, self.objective)
+        return build_model(self.experiment.model, self.spec, configs, layer, self.objective)
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""

@@ -16,7 +16,7 @@ from trainer_module.optimization import Adam, OptimizerConfig
 
 
 class TableOverride(Frozen):
-    """What an experiment says differently of a table; see `features.Table`."""
+    """What an experiment says differently of a table; see `features.Table`. What is None stays as declared."""
 
     dim: int | None = Field(default=None, ge=1)
     combiner: Literal["mean", "sum", "sqrtn"] | None = None
@@ -26,7 +26,8 @@ class TableOverride(Frozen):
 
 
 class FeatureOverride(Frozen):
-    """What an experiment says differently of a categorical column; see `features.Categorical`."""
+    """What an experiment says differently of a categorical column; see `features.Categorical`. What is None stays as
+    declared."""
 
     table: str | None = None
     layout: Literal["dense", "sparse", "ragged"] | None = None
@@ -200,7 +201,7 @@ def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:
 
 def _changed(declared: Any, override: Frozen) -> Any:
     """A column or table with the override's values, validated anew."""
-    changes = override.model_dump(exclude_unset=True)
+    changes = override.model_dump(exclude_none=True)
     try:
         return type(declared).model_validate(declared.model_dump() | changes)
     except ValidationError as error:

@@ -34,10 +34,7 @@ class Vocabularies:
 
     def __init__(self, spec: FeatureSpec, transform_output: tft.TFTransformOutput):
         self._transform_output = transform_output
-        self.rows = {
-            table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
-            for table in spec.tables
-        }
+        self.rows = table_rows(spec, transform_output)
         self.fingerprints = {
             table.name: table_fingerprint(transform_output, table.name, table.vocabulary.oov_buckets)
             for table in spec.tables
@@ -51,6 +48,14 @@ class Vocabularies:
     def tokens(self, table: str) -> pa.Array:
         """All tokens of a table, in the order of their ids."""
         return read_tokens(self._transform_output, table)
+
+
+def table_rows(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> dict[str, int]:
+    """Number of rows per table: its tokens plus its out-of-vocabulary buckets."""
+    return {
+        table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
+        for table in spec.tables
+    }
 
 
 def table_fingerprint(transform_output: tft.TFTransformOutput, table: str, oov_buckets: int) -> str:

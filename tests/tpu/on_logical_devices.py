@@ -121,9 +121,9 @@ def resumed(small: SmallModel, strategy: str, directory: str) -> bool:
     config = first.blueprint.experiment.training
     for slot in first.slots():
         slot.assign_add(tf.ones_like(slot))
-    Checkpoints(directory, first.model, first.optimizer, config).save(Progress(step=3))
+    Checkpoints(directory, first.model, first.optimizer, config, fingerprints={}).save(Progress(step=3))
     second = Trained(small, STRATEGIES[strategy](), 2, adagrad).build()
-    progress = Checkpoints(directory, second.model, second.optimizer, config).resume()
+    progress = Checkpoints(directory, second.model, second.optimizer, config, fingerprints={}).resume()
     slots = zip(first.slots(), second.slots(), strict=True)
     same_slots = all(np.array_equal(left.numpy(), right.numpy()) for left, right in slots)
     return progress.step == 3 and equal(first.values(), second.values()) and same_slots

@@ -120,6 +120,13 @@ class TestWhatAnExperimentChanges:
         with pytest.raises(ConfigError, match=message):
             EmbeddingsConfig(**section).applied_to(self.SPEC)
 
+    def test_overrides_survive_the_way_to_the_trainer_as_json(self):
+        config = EmbeddingsConfig(
+            tables={"user": {"vocabulary": {"min_frequency": 5}}}, features={"user": {"output_shape": [1]}}
+        )
+        received = EmbeddingsConfig.model_validate_json(config.model_dump_json())
+        assert received.applied_to(self.SPEC) == config.applied_to(self.SPEC) != self.SPEC
+
     def test_only_vocabularies_concern_the_transform(self):
         optimizer = {"name": "sgd", "learning_rate": 1}
         config = EmbeddingsConfig(

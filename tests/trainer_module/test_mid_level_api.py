@@ -34,14 +34,19 @@ def batch() -> tuple[dict[str, tf.Tensor | tf.SparseTensor], tf.Tensor]:
     return {"watched": watched, "candidate": tf.constant([[10], [11], [12], [13]], tf.int64)}, tf.ones([4])
 
 
-def test_the_loss_falls_and_only_looked_up_rows_move(page, tmp_path):
-    tables, losses = page.train_on_cpu([batch()] * 50)
+def test_the_loss_falls(page):
+    _, losses = page.train_on_cpu([batch()] * 50)
     assert losses[-1] < losses[0] / 2
+
+
+def test_only_looked_up_rows_move(page):
+    optimizer = tf.keras.optimizers.legacy.Adagrad(0.1)
+    tables = page.api.TPUEmbeddingForServing(page.features(optimizer), optimizer=None)
+    tables.build()
     (film,) = tables.embedding_tables.values()
-    saved = tf.train.load_checkpoint(tf.train.Checkpoint(tables=tables).write(str(tmp_path / "tables")))
-    (of_slot,) = [name for name in saved.get_variable_to_shape_map() if "film/accumulators" in name]
-    accumulator = saved.get_tensor(of_slot)
-    moved = np.flatnonzero(np.any(accumulator != accumulator[-1], axis=1))
+    before = film.numpy()
+    page.train_step(tables, optimizer, *batch())
+    moved = np.flatnonzero(np.any(film.numpy() != before, axis=1))
     # Film 13 is the candidate of somebody who watched nothing: no gradient.
     assert moved.tolist() == [0, 1, 2, 3, 10, 11, 12]
     assert film.shape == (1000, page.DIM)

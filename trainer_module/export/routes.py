@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,22 @@ from trainer_module.export.memory import PeakMemory, available_bytes, resident_b
 from trainer_module.export.restore import restore_copy, restore_tables
 from trainer_module.export.serving import (
     BY_COLUMN,
+    BY_EXAMPLE,
+    CANDIDATES,
     EMBED,
+    EMBEDDING,
+    QUERIES,
+    QUERY,
+    RequestColumn,
+    Signature,
     columns_of,
     look_up_on_cpu,
     save,
     tables_of,
 )
+from trainer_module.features import Categorical
 from trainer_module.inputs import ExampleReader, ModelInputs
+from trainer_module.models.two_tower import Retrieval
 from trainer_module.vocabularies import check_fingerprints, read_fingerprints
 
 _log = logging.getLogger(__name__)
@@ -134,37 +143,22 @@ def from_checkpoint(
     _check_vocabularies(blueprint, checkpoint)
     copy = blueprint.for_serving()
     restore_copy(copy, checkpoint, features)
-    columns = blueprint.spec.inputs
-    tables = tables_of(copy.embedding, columns)
-    save(
-        lambda inputs: {blueprint.objective.output: copy(inputs)},
-        tables,
-        _other_variables(copy),
-        model_inputs,
-        columns,
-        directory,
-        blueprint.fingerprints,
-    )
+    tables = tables_of(copy.embedding, blueprint.spec.inputs)
+    signatures = _signatures(blueprint, copy, tables)
+    save(signatures, tables, _other_variables(copy), model_inputs, directory, blueprint.fingerprints)
 
 
 def from_training(blueprint: Blueprint, trained: Trained, model_inputs: ModelInputs, directory: str) -> None:
     """Route `direct`: the training model's own variables, under its strategy; lookups by `serving_config`."""
-    model, strategy, spec = trained.model, trained.strategy, blueprint.spec
+    model, strategy = trained.model, trained.strategy
     if model is None or strategy is None:
         raise ModelError(
             "export.route direct saves the training model itself, which does not live in this process; take checkpoint"
         )
-    tables = tables_of(model.embedding, spec.inputs)
-
-    def answer(inputs: Features) -> dict[str, tf.Tensor]:
-        return {
-            blueprint.objective.output: model.predict_from(
-                look_up_on_cpu(tables, spec, spec.categorical, inputs), inputs
-            )
-        }
-
+    tables = tables_of(model.embedding, blueprint.spec.inputs)
     with strategy.scope():
-        save(answer, tables, _other_variables(model), model_inputs, spec.inputs, directory, blueprint.fingerprints)
+        signatures = _signatures(blueprint, model, tables)
+        save(signatures, tables, _other_variables(model), model_inputs, directory, blueprint.fingerprints)
 
 
 def subset(
@@ -179,16 +173,13 @@ def subset(
     layer = blueprint.embedding_for_serving(features)
     restore_tables(layer, checkpoint)
     tables = tables_of(layer, columns)
-    save(
-        lambda inputs: embeddings(tables, blueprint, features, inputs),
-        tables,
-        [],
-        model_inputs,
-        columns,
-        directory,
-        {name: blueprint.fingerprints[name] for name in tables if name in blueprint.fingerprints},
-        EMBED,
-    )
+    kept = {name: blueprint.fingerprints[name] for name in tables if name in blueprint.fingerprints}
+
+    def answer(inputs: Features) -> dict[str, tf.Tensor]:
+        return embeddings(tables, blueprint, features, inputs)
+
+    signatures = [Signature(BY_EXAMPLE, columns, answer, True), Signature(EMBED, columns, answer, False)]
+    save(signatures, tables, [], model_inputs, directory, kept)
 
 
 def expected_answers(
@@ -232,6 +223,38 @@ def embeddings(
         else tf.reshape(looked_up[column.name], [-1, looked_up[column.name].shape[-1]])
         for column in columns
     }
+
+
+def _signatures(blueprint: Blueprint, model: tf.keras.Model, tables: Mapping[str, tf.Variable]) -> list[Signature]:
+    """What a whole model answers: predictions, or vectors of queries and candidates."""
+    spec, objective = blueprint.spec, blueprint.objective
+
+    def looked_up(columns: Sequence[RequestColumn], inputs: Features) -> dict[str, tf.Tensor]:
+        return look_up_on_cpu(tables, spec, [c for c in columns if isinstance(c, Categorical)], inputs)
+
+    if not isinstance(objective, Retrieval):
+
+        def predict(inputs: Features) -> dict[str, tf.Tensor]:
+            return {objective.output: model.predict_from(looked_up(spec.inputs, inputs), inputs)}
+
+        return [
+            Signature(BY_EXAMPLE, spec.inputs, predict, serialized=True),
+            Signature(BY_COLUMN, spec.inputs, predict, serialized=False),
+        ]
+    of_query = [column for column in spec.inputs if column.name not in objective.candidate_columns]
+    of_candidate = [column for column in spec.inputs if column.name in objective.candidate_columns]
+
+    def queries(inputs: Features) -> dict[str, tf.Tensor]:
+        return {EMBEDDING: model.queries_from(looked_up(of_query, inputs), inputs)}
+
+    def candidates(inputs: Features) -> dict[str, tf.Tensor]:
+        return {EMBEDDING: model.candidates_from(looked_up(of_candidate, inputs), inputs)}
+
+    return [
+        Signature(QUERIES, of_query, queries, serialized=True),
+        Signature(QUERY, of_query, queries, serialized=False),
+        Signature(CANDIDATES, of_candidate, candidates, serialized=True),
+    ]
 
 
 def _check_vocabularies(blueprint: Blueprint, checkpoint: str) -> None:

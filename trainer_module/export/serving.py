@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +13,8 @@ from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
 from trainer_module.inputs import ModelInputs, parse_spec
 
 BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
+QUERIES, CANDIDATES, QUERY = "embed_queries", "embed_candidates", "embed_query"
+EMBEDDING = "embedding"
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig
 RequestColumn = Categorical | Weights | Numeric
@@ -93,32 +96,42 @@ def _whole(name: str, table: Any) -> tf.Variable:
     return table.variables[0]
 
 
+@dataclass(frozen=True)
+class Signature:
+    """Something that the exported model answers, for any number of examples.
+
+    Attributes:
+        name: Of the signature.
+        columns: The input columns that `answer` needs.
+        answer: From model inputs to named outputs, `[batch, ...]` each.
+        serialized: Whether it takes `examples`, serialized `tf.Example`s, string `[batch]`; otherwise one tensor per
+            column: `[batch]`; NaN is a missing number; a multivalent column is `[batch, values]`, filled up with empty
+            strings (or -1, or NaN for weights).
+    """
+
+    name: str
+    columns: Sequence[RequestColumn]
+    answer: Answer
+    serialized: bool
+
+
 def save(
-    answer: Answer,
+    signatures: Sequence[Signature],
     tables: Mapping[str, tf.Variable],
     dense: Sequence[tf.Variable],
     model_inputs: ModelInputs,
-    columns: Sequence[RequestColumn],
     directory: str,
     fingerprints: Mapping[str, str],
-    by_column: str = BY_COLUMN,
 ) -> None:
     """Writes a SavedModel that plain TensorFlow loads and serves.
 
-    Its two signatures return what `answer` does, for any number of examples:
-        serving_default: `examples`, serialized `tf.Example`s, string `[batch]`.
-        predict, or as `by_column` says: one tensor per input column: `[batch]`; NaN is a missing number; a multivalent
-            column is `[batch, values]`, filled up with empty strings (or -1, or NaN for weights).
-
     Args:
-        answer: From model inputs to named outputs, `[batch, ...]` each.
-        tables: Embedding tables that `answer` reads, by name.
-        dense: All other variables that it reads.
+        signatures: What it answers.
+        tables: Embedding tables that the answers read, by name.
+        dense: All other variables that they read.
         model_inputs: Raw columns to model inputs.
-        columns: The input columns that `answer` needs.
         directory: Where to write.
         fingerprints: Of the vocabularies, by table; the loaded model's function `vocabularies` returns them as JSON.
-        by_column: Name of the second signature.
     """
     module = tf.Module()
     # Only variables and vocabularies are tracked: a tracked Keras model would drag its own traced functions along, and
@@ -127,18 +140,24 @@ def save(
     module.dense = list(dense)
     module.model_inputs = model_inputs
     module.vocabularies = tf.function(lambda: tf.constant(json.dumps(dict(fingerprints))), input_signature=[])
+    functions = {signature.name: _function(signature, model_inputs) for signature in signatures}
+    tf.saved_model.save(module, directory, signatures=functions)
+
+
+def _function(signature: Signature, model_inputs: ModelInputs) -> Callable[..., Mapping[str, tf.Tensor]]:
+    columns = signature.columns
 
     # Nothing here is Python control flow on tensors; without autograph, tracing takes a third of the time.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve_examples(examples):
-        return answer(model_inputs(dict(tf.io.parse_example(examples, parse_spec(columns)))))
+        return signature.answer(model_inputs(dict(tf.io.parse_example(examples, parse_spec(columns)))))
 
     @tf.function(input_signature=[_request_spec(column) for column in columns], autograph=False)
     def serve_columns(*values):
         raw = {column.name: _raw(column, value) for column, value in zip(columns, values, strict=True)}
-        return answer(model_inputs(raw))
+        return signature.answer(model_inputs(raw))
 
-    tf.saved_model.save(module, directory, signatures={BY_EXAMPLE: serve_examples, by_column: serve_columns})
+    return serve_examples if signature.serialized else serve_columns
 
 
 def _request_spec(column: RequestColumn) -> tf.TensorSpec:

@@ -6,13 +6,44 @@ from trainer_module.embeddings import FeatureConfigs
 from trainer_module.errors import ConfigError
 from trainer_module.features import FeatureSpec
 from trainer_module.layers import FLOAT32, DenseOptions
-from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig
+from trainer_module.models.config import (
+    DcnConfig,
+    DlrmConfig,
+    RankingConfig,
+    RatingModelConfig,
+    TwoTowerConfig,
+)
 from trainer_module.models.dcn import dcn_head
 from trainer_module.models.dlrm import dlrm_head
 from trainer_module.models.ranking import RankingModel
 from trainer_module.models.rating import rating_head
+from trainer_module.models.two_tower import Retrieval, TwoTowerModel, build_two_tower
 from trainer_module.models.wide_deep import wide_deep_head
 from trainer_module.objectives import Objective
+
+
+def build_model(
+    config: RankingConfig | TwoTowerConfig,
+    spec: FeatureSpec,
+    configs: FeatureConfigs,
+    embedding: tf.keras.layers.Layer,
+    objective: Objective | Retrieval,
+    mean_label: float | None = None,
+    dense: DenseOptions = FLOAT32,
+) -> RankingModel | TwoTowerModel:
+    """Puts the configured model together; see `build_ranking_model` and `build_two_tower`.
+
+    Raises:
+        ConfigError: The model does not fit the dataset's task, or its columns.
+    """
+    if isinstance(config, TwoTowerConfig) and isinstance(objective, Retrieval):
+        return build_two_tower(config, spec, configs, embedding, objective, dense)
+    if isinstance(config, TwoTowerConfig) or isinstance(objective, Retrieval):
+        raise ConfigError(
+            f"model.type {config.type} does not fit the dataset: two_tower is for interactions (data.dataset: "
+            "movielens-100k-retrieval), all other models are for ratings or clicks"
+        )
+    return build_ranking_model(config, spec, configs, embedding, objective, mean_label, dense)
 
 
 def build_ranking_model(

@@ -74,6 +74,24 @@ class WideDeepConfig(_ModelConfig):
     mlp: tuple[int, ...] = (256, 128)
 
 
+class TwoTowerConfig(_ModelConfig):
+    """See `trainer_module.models.two_tower`; for datasets of interactions.
+
+    Attributes:
+        temperature: Divides the dot products of unit vectors: the lower, the more the nearest candidates matter.
+        query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
+        candidate_mlp: The same for the candidate tower.
+        hard_negatives: Only so many of each query's in-batch negatives count, the hardest; None takes all.
+        dropout: Fraction of embedding and hidden units dropped in training.
+    """
+
+    type: Literal["two_tower"] = "two_tower"
+    temperature: float = Field(default=0.2, gt=0)
+    query_mlp: tuple[int, ...] = ()
+    candidate_mlp: tuple[int, ...] = ()
+    hard_negatives: int | None = Field(default=None, ge=1)
+
+
 def _rating_unless_named(value: Any) -> Any:
     """Without a type, a section is about the default model."""
     return {"type": "rating"} | value if isinstance(value, dict) else value
@@ -81,6 +99,6 @@ def _rating_unless_named(value: Any) -> Any:
 
 RankingConfig = RatingModelConfig | DlrmConfig | DcnConfig | WideDeepConfig
 ModelConfig = Annotated[
-    Annotated[RankingConfig, Field(discriminator="type")],
+    Annotated[RankingConfig | TwoTowerConfig, Field(discriminator="type")],
     BeforeValidator(_rating_unless_named),
 ]

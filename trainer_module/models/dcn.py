@@ -5,7 +5,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from trainer_module.layers import MLP
+from trainer_module.layers import MLP, dropout, fold_in
 
 Structure = Literal["stacked", "parallel"]
 
@@ -46,6 +46,7 @@ class DcnHead(tf.keras.layers.Layer):
         deep: tf.keras.layers.Layer,
         output: tf.keras.layers.Layer,
         structure: Structure,
+        dropout: float = 0.0,
         dtype: str = "float32",
     ):
         """Takes the parts.
@@ -55,6 +56,7 @@ class DcnHead(tf.keras.layers.Layer):
             deep: From `[batch, width]` to `[batch, any width]`; ReLU follows.
             output: From `[batch, any width]` to `[batch, 1]`.
             structure: `stacked` feeds the crosses into the MLP, `parallel` both into the output (figure 1).
+            dropout: Fraction of the MLP's last units dropped in training.
             dtype: Keras dtype policy.
         """
         super().__init__(dtype=dtype)
@@ -62,6 +64,7 @@ class DcnHead(tf.keras.layers.Layer):
         self._deep = deep
         self._output = output
         self._structure = structure
+        self._dropout = dropout
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
         """From embeddings `[batch, dim]`, whose widths may differ, and numbers `[batch, 1]` to scores `[batch]`."""
@@ -69,7 +72,9 @@ class DcnHead(tf.keras.layers.Layer):
         crossed = first
         for cross in self._crosses:
             crossed = cross(crossed, first)
-        deep = tf.nn.relu(self._deep(crossed if self._structure == "stacked" else first, seed=seed))
+        of_deep, of_last = (None, None) if seed is None else (fold_in(seed, part) for part in range(2))
+        deep = tf.nn.relu(self._deep(crossed if self._structure == "stacked" else first, seed=of_deep))
+        deep = dropout(deep, self._dropout, of_last)
         last = deep if self._structure == "stacked" else tf.concat([crossed, deep], axis=1)
         return tf.cast(tf.squeeze(self._output(last), axis=1), tf.float32)
 
@@ -100,5 +105,6 @@ def dcn_head(
         deep=MLP(hidden, last, dropout, dtype=dtype),
         output=MLP((), 1, output_bias=initial_score, dtype=dtype),
         structure=structure,
+        dropout=dropout,
         dtype=dtype,
     )
