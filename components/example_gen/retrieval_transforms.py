@@ -42,6 +42,7 @@ def partitions(num_lines: int) -> int:
 
 
 def _by_partition(rows: Rows, num_partitions: int) -> Iterator[tuple[int, Rows]]:
+    assert rows.split is not None
     partition = rows.batch.column("user").to_numpy() % num_partitions
     for number in np.unique(partition).tolist():
         mine = partition == number
