@@ -32,10 +32,10 @@ _DATA_HOME = Path("data")
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="Experiment file in YAML; without it, MovieLens 100K ratings on fold u1."),
+    typer.Option("--config", help="Experiment file in YAML, or a preset's name; without it, movielens-100k-ranking."),
 ]
 Root = Annotated[Path, typer.Option(help="Directory for artifacts, logs and pushed models.")]
-DataDir = Annotated[Path | None, typer.Option(help="Directory of the raw files; data/DATASET if not given.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the raw files; data/NAME OF THE FILES if not given.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=3."),

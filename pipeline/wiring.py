@@ -15,10 +15,14 @@ from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
 from pipeline.evaluation import rating_eval_config
 from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.schema_check import check_schema
 from trainer_module.source_hash import source_hash
 
 PUSHER = "Pusher"
+
+# Splits whose examples are not the rows that the curated schema describes.
+_NOT_ROWS = (CANDIDATES, QUERIES)
 
 _BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -36,7 +40,9 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
 
     example_gen = MovieLensExampleGen(input_base=str(locations.data), data=config.data).with_id("ExampleGen")
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
+    )
     schema = CuratedSchema(schema_text=schema_text)
     validator = StrictExampleValidator(
         statistics=statistics_gen.outputs["statistics"],

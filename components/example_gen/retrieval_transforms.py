@@ -27,7 +27,7 @@ class GatherUsers(beam.PTransform):
         super().__init__()
         self._num_partitions = num_partitions
 
-    def expand(self, input_or_inputs: beam.PCollection) -> beam.PCollection:
+    def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
         return (
             input_or_inputs
             | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)

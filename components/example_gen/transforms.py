@@ -177,9 +177,7 @@ class _Assign(beam.DoFn):
         yield Rows(element.index, element.batch, self._splitter.assign(element.batch, next(iter(plans), None)))
 
 
-def _count_train_rows(
-    assigned: beam.PCollection, key: Literal["user", "item"], catalog: _SharedCatalog
-) -> beam.PCollection:
+def _count_train_rows(assigned: beam.PCollection, key: Literal["user", "item"], catalog: _SharedCatalog) -> Any:
     """One array: the number of rows in the training split of each of the catalog's users or items."""
 
     def count(rows: Rows) -> np.ndarray:
