@@ -16,9 +16,10 @@ INDEX_FILE = "index.faiss"
 IDS_FILE = "ids.txt"
 
 _BLOCK_ROWS = 65_536
+_SEED = 0
 
 
-def build(config: FaissConfig, vectors: np.ndarray, seed: int = 0) -> faiss.Index:
+def build(config: FaissConfig, vectors: np.ndarray) -> faiss.Index:
     """Trains an index and fills it block by block.
 
     Besides the index itself, memory holds one block of vectors, or the sample that the index is trained with.
@@ -26,7 +27,6 @@ def build(config: FaissConfig, vectors: np.ndarray, seed: int = 0) -> faiss.Inde
     Args:
         config: Which, with its parameters.
         vectors: Float32 `[candidates, dim]`, possibly on disk.
-        seed: Of the sample.
 
     Returns:
         An index whose ids are rows of `vectors`.
@@ -40,7 +40,7 @@ def build(config: FaissConfig, vectors: np.ndarray, seed: int = 0) -> faiss.Inde
         faiss.ParameterSpace().set_index_parameter(index, name, value)
     if num_training := config.num_training(num_candidates):
         _log.info("training the FAISS index with %d of %d vectors", num_training, num_candidates)
-        index.train(_sample(vectors, num_training, seed))
+        index.train(_sample(vectors, num_training))
     for start in range(0, num_candidates, _BLOCK_ROWS):
         index.add(np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS]))
         _log.info("FAISS index holds %d of %d candidates", index.ntotal, num_candidates)
@@ -65,7 +65,7 @@ def load(directory: str) -> tuple[faiss.Index, list[str]]:
         return index, file.read().split("\n")[:-1]
 
 
-def _sample(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
+def _sample(vectors: np.ndarray, size: int) -> np.ndarray:
     """Rows drawn without replacement, in their order, so that a file is read from front to back."""
-    rows = np.random.default_rng(seed).choice(len(vectors), size, replace=False, shuffle=False)
+    rows = np.random.default_rng(_SEED).choice(len(vectors), size, replace=False, shuffle=False)
     return np.ascontiguousarray(vectors[np.sort(rows)])

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.retrieval_index import approximate
-from components.retrieval_index.catalog import CandidateColumns, Catalog, batches, embed_catalog
+from components.retrieval_index.catalog import CandidateColumns, Catalog, Embed, batches, embed_catalog
 from components.retrieval_index.config import SECTION, RetrievalIndexConfig
 from components.retrieval_index.exact import BY_EXAMPLE, SCORES, save_exact_search
 from components.retrieval_index.recall import recall
@@ -143,7 +143,7 @@ def check(report: IndexReport, config: RetrievalIndexConfig) -> None:
     _log.info("%s", found)
 
 
-def _recall(embed, queries: list[bytes], catalog: Catalog, k: int, exact_dir: str, faiss_dir: str) -> float:
+def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_dir: str, faiss_dir: str) -> float:
     """Recall of the index in `faiss_dir` against the SavedModel in `exact_dir`, both as they were written."""
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
@@ -152,10 +152,12 @@ def _recall(embed, queries: list[bytes], catalog: Catalog, k: int, exact_dir: st
     for start in range(0, len(queries), size):
         batch = queries[start : start + size]
         vectors = embed(batch)
+        if not np.isfinite(vectors).all():
+            raise ModelError("a held-out query's vector is not finite; the model has diverged")
         best = exact.signatures[BY_EXAMPLE](examples=tf.constant(batch))[SCORES].numpy()[:, :k]
         _, found = index.search(vectors, k)
-        shares += [recall(vectors, catalog.vectors, found, best)] * len(batch)
-    return float(np.mean(shares))
+        shares.append(recall(vectors, catalog.vectors, found, best))
+    return float(np.concatenate(shares).mean())
 
 
 def _queries(files: Sequence[str], count: int) -> list[bytes]:

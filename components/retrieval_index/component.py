@@ -16,6 +16,7 @@ from tfx.utils import path_utils
 from components.retrieval_index.build import build_index, check
 from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
+from trainer_module.errors import DataError
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Executor(base_executor.BaseExecutor):
         """
         examples = input_dict["examples"]
         model = artifact_utils.get_single_instance(input_dict["model"])
-        output = artifact_utils.get_single_instance(output_dict["model"])
+        output = artifact_utils.get_single_instance(output_dict["index"])
         config = RetrievalIndexConfig.model_validate_json(exec_properties["config"])
         with tempfile.TemporaryDirectory() as scratch:
             report = build_index(
@@ -109,6 +110,16 @@ class RetrievalIndex(base_component.BaseComponent):
 
 
 def _files(examples: list[tfx.dsl.Artifact], split: str) -> list[str]:
-    """The files of a split, in the order of their names."""
+    """The files of a split, in the order of their names.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    (artifact,) = examples
+    if split not in (splits := artifact_utils.decode_split_names(artifact.split_names)):
+        raise DataError(
+            f"the examples have no split {split}, only {', '.join(splits)}; an index needs a dataset whose task is "
+            "retrieval"
+        )
     directory = artifact_utils.get_split_uri(examples, split)
     return sorted(tf.io.gfile.glob(os.path.join(directory, "*")))

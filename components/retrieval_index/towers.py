@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.errors import ConfigError, ModelError
+from trainer_module.errors import ModelError
 from trainer_module.export.serving import CANDIDATES, EMBEDDING, QUERIES, QUERY
 
 
