@@ -1,0 +1,154 @@
+"""Exact search as a SavedModel of plain TensorFlow operations, with the query tower inside.
+
+Every candidate is scored against every query, and the best are taken. A batch needs `4 * batch * candidates` bytes for
+the scores; the model itself holds one copy of the candidates' vectors.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from components.retrieval_index.catalog import Catalog
+from components.retrieval_index.towers import Towers
+from trainer_module.datasets.spec import SEEN
+from trainer_module.errors import ConfigError
+
+BY_EXAMPLE, BY_COLUMN = "serving_default", "recommend"
+IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
+EXCLUDE, K = "exclude", "k"
+
+_UNKNOWN = -1
+_BLOCK_ROWS = 65_536
+
+
+class ExactSearch(tf.Module):
+    """Finds the candidates with the largest dot product.
+
+    Ties are broken by the candidates' order. What is excluded has the score -inf; where fewer than `k` remain, the
+    rest of the answer has that score, empty texts and counts of 0.
+    """
+
+    def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
+        """Copies the candidates into variables, which a SavedModel keeps outside its graph of at most 2 GB.
+
+        Args:
+            towers: Give the query tower.
+            catalog: Its vectors are copied block by block.
+            ids_file: One identifier per line, in the catalog's order; becomes part of the SavedModel.
+        """
+        super().__init__()
+        self._towers = towers
+        # Tracked one by one: the whole model would drag the candidates' tables along.
+        self._of_queries = towers.query_trackables
+        self._vectors = _variable(catalog.vectors)
+        self._ids = tf.Variable(catalog.ids, trainable=False, name="candidate_ids")
+        self._titles = tf.Variable(catalog.titles, trainable=False, name="candidate_titles")
+        self._train_counts = tf.Variable(catalog.train_counts, trainable=False, name="candidate_train_counts")
+        self._positions = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                ids_file,
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            default_value=_UNKNOWN,
+        )
+
+    def search(self, queries: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """The best candidates of each query.
+
+        Args:
+            queries: Vectors `[batch, dim]`.
+            exclude: Identifiers left out, string `[batch, n]`; what is no candidate's is ignored, such as fillers.
+            k: How many; more than there are candidates gives all of them.
+
+        Returns:
+            Identifiers, titles, scores and training counts, `[batch, min(k, candidates)]` each, best first.
+        """
+        scores = tf.matmul(queries, self._vectors, transpose_b=True)
+        positions = self._positions.lookup(exclude)
+        known = tf.where(positions != _UNKNOWN)
+        cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))
+        best = tf.math.top_k(scores, tf.minimum(k, self._vectors.shape[0]))
+        remains = best.values > -np.inf
+        return {
+            IDS: tf.where(remains, tf.gather(self._ids, best.indices), ""),
+            TITLES: tf.where(remains, tf.gather(self._titles, best.indices), ""),
+            SCORES: best.values,
+            TRAIN_COUNTS: tf.where(remains, tf.gather(self._train_counts, best.indices), 0),
+        }
+
+
+def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str, directory: str) -> None:
+    """Writes the SavedModel.
+
+    Its signatures:
+
+    - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
+      out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
+    - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
+      with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.
+
+    Args:
+        towers: Give the query tower.
+        catalog: What is searched.
+        max_k: Width of the answers of `serving_default`.
+        scratch: Local directory for the file of identifiers.
+        directory: Where to write.
+
+    Raises:
+        ConfigError: A query column has the name of another input of `recommend`.
+    """
+    if taken := {spec.name for spec in towers.query_columns} & {EXCLUDE, K}:
+        raise ConfigError(
+            f"query column(s) {', '.join(sorted(taken))}: the signature {BY_COLUMN} has inputs of that name; rename "
+            "them in the feature spec"
+        )
+    ids_file = os.path.join(scratch, "candidate_ids.txt")
+    with open(ids_file, "w", encoding="utf-8") as file:
+        file.writelines(f"{item}\n" for item in catalog.ids)
+    module = ExactSearch(towers, catalog, ids_file)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def serve(examples):
+        best = module.search(towers.queries(examples), _seen(examples, catalog.item_dtype), max_k)
+        missing = max(0, max_k - len(catalog.ids))
+        fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
+        return {
+            name: tf.pad(values, [[0, 0], [0, missing]], constant_values=fillers[name]) for name, values in best.items()
+        }
+
+    @tf.function(
+        input_signature=[
+            *towers.query_columns,
+            tf.TensorSpec([None, None], tf.string, name=EXCLUDE),
+            tf.TensorSpec([], tf.int32, name=K),
+        ],
+        autograph=False,
+    )
+    def recommend(*inputs):
+        *columns, exclude, k = inputs
+        named = {spec.name: value for spec, value in zip(towers.query_columns, columns, strict=True)}
+        best = module.search(towers.query(**named), exclude, k)
+        return {name: best[name] for name in (IDS, TITLES, SCORES)}
+
+    tf.saved_model.save(module, directory, signatures={BY_EXAMPLE: serve, BY_COLUMN: recommend})
+
+
+def _seen(examples: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Identifiers `[batch, n]` that serialized queries list as seen, filled up with empty strings."""
+    seen = tf.io.parse_example(examples, {SEEN: tf.io.VarLenFeature(dtype)})[SEEN]
+    tokens = seen.values if dtype == tf.string else tf.strings.as_string(seen.values)
+    return tf.sparse.to_dense(tf.SparseTensor(seen.indices, tokens, seen.dense_shape), default_value="")
+
+
+def _variable(vectors: np.ndarray) -> tf.Variable:
+    """A variable with the values of an array on disk, without a second copy of it in memory."""
+    variable = tf.Variable(tf.zeros(vectors.shape), trainable=False, name="candidate_vectors")
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[start : start + _BLOCK_ROWS]
+        variable[start : start + len(block)].assign(block)
+    return variable
