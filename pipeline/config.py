@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
+from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
@@ -60,6 +61,7 @@ class PipelineConfig(Frozen):
         embeddings: The embedding tables and where they live.
         training: The training loop.
         export: How the SavedModel is made.
+        retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
     """
@@ -71,6 +73,7 @@ class PipelineConfig(Frozen):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
+    retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
 

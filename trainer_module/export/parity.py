@@ -81,6 +81,18 @@ def save_expected(directory: str, answers: Mapping[str, Mapping[str, np.ndarray]
         json.dump({"tolerance": TOLERANCE[dense_type]}, file)
 
 
+def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+    """What `save_expected` wrote: answers by signature and output name, and the largest difference allowed."""
+    with tf.io.gfile.GFile(str(PurePath(directory, EXPECTED_FILE)), "rb") as file:
+        stored = np.load(io.BytesIO(file.read()))
+    answers: dict[str, dict[str, np.ndarray]] = {}
+    for name in stored.files:
+        signature, _, output = name.partition("/")
+        answers.setdefault(signature, {})[output] = stored[name]
+    with tf.io.gfile.GFile(str(PurePath(directory, FACTS_FILE))) as file:
+        return answers, json.load(file)["tolerance"]
+
+
 _Values = list[bytes] | list[int] | list[float]
 _Change = Callable[[RequestColumn, _Values], _Values]
 
