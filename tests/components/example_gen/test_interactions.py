@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.example_gen.interactions import Interactions, find_queries, histories
+from components.example_gen.interactions import Interactions, current_queries, find_queries, histories
 from components.example_gen.splits import EVAL, TEST, TRAIN
 
 
@@ -50,6 +50,18 @@ def test_items_chosen_twice_are_seen_once():
     assert items["history"].to_pylist() == [[10, 10]]
     assert items["seen"].to_pylist() == [[10]]
     assert items["relevant"].to_pylist() == [[11]]
+
+
+def test_now_all_is_known_and_nothing_held_out():
+    rows = interactions((7, 10, 3, TEST), (8, 99, 1, TRAIN), (7, 11, 1, TRAIN), (7, 10, 5, EVAL))
+    queries = current_queries(rows, np.array([8, 3, 7]), 2)
+    assert queries.user.tolist() == [8, 3, 7]
+    assert queries.timestamp.tolist() == [1, 0, 5]
+    assert {name: items.to_pylist() for name, items in queries.items.items()} == {
+        "history": [[99], [], [10, 10]],
+        "seen": [[99], [], [11, 10]],
+        "relevant": [[], [], []],
+    }
 
 
 def test_without_test_rows_there_are_no_queries():
