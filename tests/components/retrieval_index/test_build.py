@@ -99,21 +99,28 @@ def test_more_queries_than_asked_for_are_left_alone(build, tmp_path):
 
 
 def test_what_a_user_has_seen_takes_part_in_the_judgement(build, tmp_path):
-    # With seen items left out, exact search would answer fewer than three.
-    seen = [query(EAST, seen=["i0", "i1", "i3", "i4"])]
-    assert build(tmp_path, queries=seen).recall == 1
+    # Left out, the nearest items would lower the score that counts as found.
+    narrow = {"recall_k": 40, "faiss": {"type": "ivf", "nlist": 20, "nprobe": 1}}
+    seen = [f"c{number}" for number in range(0, NUM_ITEMS, 2)]
+    asked = [each | {"seen": seen} for each in directions(50)]
+    recalls = [
+        build(tmp_path / str(n), circle(), queries, **narrow).recall
+        for n, queries in enumerate((asked, directions(50)))
+    ]
+    assert recalls[0] == recalls[1] < 0.9
 
 
 def spoiled(**fields) -> list[dict]:
-    return [*CATALOG[:3], CATALOG[3] | fields, CATALOG[4]]
+    # The third row of the second file, and so the first of its second batch.
+    return [*CATALOG[:4], CATALOG[4] | fields]
 
 
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
         ([], DataError, r"no candidate in .*candidates-0\.gz.*nothing to retrieve"),
-        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 1: item 'i1' stands in .*-0\.gz, row 1 too"),
-        (spoiled(item=[]), DataError, r"-1\.gz, row 1: item holds 0 values; a candidate must have exactly one"),
+        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 2: item 'i1' stands in .*-0\.gz, row 1 too"),
+        (spoiled(item=[]), DataError, r"-1\.gz, row 2: item holds 0 values; a candidate must have exactly one"),
         (spoiled(item=["a", "b"]), DataError, "item holds 2 values"),
         (spoiled(item=[""]), DataError, "item '' is empty"),
         (spoiled(item=["a\nb"]), DataError, "holds a line break, which an identifier must not"),
@@ -122,8 +129,8 @@ def spoiled(**fields) -> list[dict]:
         (spoiled(title=["a", "b"]), DataError, "title is .*; expected one text at most"),
         (spoiled(train_count=[]), DataError, "train_count holds 0 values"),
         (spoiled(train_count=[-1]), DataError, "train_count is -1; expected a number of training rows"),
-        (spoiled(a=[np.nan]), ModelError, r"-1\.gz, row 1: the vector of candidate 'i3' holds nan"),
-        (spoiled(b=[-np.inf]), ModelError, "the vector of candidate 'i3' holds -inf"),
+        (spoiled(a=[np.nan]), ModelError, r"-1\.gz, row 2: the vector of candidate 'i4' holds nan"),
+        (spoiled(b=[-np.inf]), ModelError, "the vector of candidate 'i4' holds -inf"),
     ],
 )
 def test_broken_catalogs_are_refused(build, rows, error, message, tmp_path):
@@ -132,7 +139,7 @@ def test_broken_catalogs_are_refused(build, rows, error, message, tmp_path):
 
 
 def test_a_missing_title_is_empty(build, tmp_path):
-    build(tmp_path, spoiled(title=[]))
+    build(tmp_path, [*CATALOG[:3], CATALOG[3] | {"title": []}, CATALOG[4]])
     model = tf.saved_model.load(str(tmp_path / "index"))
     served = model.signatures["serving_default"](examples=tf.constant([serialize(query(EAST))]))
     assert served["ids"][0, :2].numpy().tolist() == [b"i3", b"i0"]
