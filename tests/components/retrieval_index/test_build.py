@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from components.retrieval_index import approximate
 from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE, build_index, check
+from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.errors import ConfigError, DataError, ModelError
 
 from .conftest import COLUMNS
-from .world import CATALOG, EAST, NORTH, query, save_towers, serialize
+from .world import CATALOG, EAST, NORTH, query, save_towers, serialize, write
 
 VECTORS = [[1, 0], [0, 1], [1, 1], [2, 0], [1, 1]]
 NUM_ITEMS = 400
@@ -119,11 +120,12 @@ def spoiled(**fields) -> list[dict]:
     ("rows", "error", "message"),
     [
         ([], DataError, r"no candidate in .*candidates-0\.gz.*nothing to retrieve"),
-        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 2: item 'i1' stands in .*-0\.gz, row 1 too"),
+        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 2: item 'i1' is that of candidate 1 too"),
+        (spoiled(item=["i3"]), DataError, "item 'i3' is that of candidate 3 too"),
         (spoiled(item=[]), DataError, r"-1\.gz, row 2: item holds 0 values; a candidate must have exactly one"),
         (spoiled(item=["a", "b"]), DataError, "item holds 2 values"),
-        (spoiled(item=[""]), DataError, "item '' is empty"),
-        (spoiled(item=["a\nb"]), DataError, "holds a line break, which an identifier must not"),
+        (spoiled(item=[""]), DataError, "item is ''; an identifier is not empty"),
+        (spoiled(item=["a\nb"]), DataError, r"item is 'a\\nb'; an identifier is not empty and holds no line break"),
         (spoiled(item=[b"\xff"]), DataError, "is not UTF-8"),
         (spoiled(item=[1.5]), DataError, "item is the number 1.5"),
         (spoiled(title=["a", "b"]), DataError, "title is .*; expected one text at most"),
@@ -136,6 +138,15 @@ def spoiled(**fields) -> list[dict]:
 def test_broken_catalogs_are_refused(build, rows, error, message, tmp_path):
     with pytest.raises(error, match=message):
         build(tmp_path, rows)
+
+
+def test_a_column_to_filter_by_must_have_values(towers_dir, tmp_path):
+    files = [write(tmp_path / "candidates.gz", CATALOG)]
+    with pytest.raises(
+        ConfigError, match=r"retrieval_index\.restricts names genre, but no candidate has a value there"
+    ):
+        columns = CandidateColumns("item", "title", ("genres", "genre"))
+        build_index(config(), columns, files, [], towers_dir, str(tmp_path), str(tmp_path / "index"))
 
 
 def test_a_missing_title_is_empty(build, tmp_path):
