@@ -28,8 +28,8 @@ FAISS_DIRECTORY = os.path.join(EXTRA, "faiss")
 # Vertex AI imports a directory of nothing but such files, and tells their format from the suffix.
 VERTEX_FILE = os.path.join(EXTRA, "vertex_vector_search", "candidates.json")
 
-# Scores computed at once in judging the approximate index: 128 MB.
-_SCORES_AT_ONCE = 32 << 20
+# Scores, or numbers of vectors found, that are held at once in judging the approximate index: 128 MB.
+_NUMBERS_AT_ONCE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_
     """Recall of the index in `faiss_dir` against the SavedModel in `exact_dir`, both as they were written."""
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
-    size = max(1, _SCORES_AT_ONCE // len(catalog.ids))
+    size = max(1, _NUMBERS_AT_ONCE // max(len(catalog.ids), k * catalog.vectors.shape[1]))
     shares = []
     for start in range(0, len(queries), size):
         batch = queries[start : start + size]
