@@ -1,6 +1,7 @@
 """From candidates, held-out queries and a trained model to one directory that can be searched, and its judgement."""
 
 import dataclasses
+import gc
 import logging
 import os
 import time
@@ -108,6 +109,8 @@ def build_index(
         approximate.save(approximate.build(config.faiss, catalog.vectors), catalog.ids, faiss_dir)
     with _timed("exact", seconds):
         save_exact_search(towers, catalog, config.max_k, scratch, directory)
+        # What was saved refers to itself; until it is collected, the vectors are held twice when they are loaded.
+        gc.collect()
     with _timed("recall", seconds):
         k = min(config.recall_k, len(catalog.ids))
         queries = _queries(query_files, config.recall_queries)
