@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
+from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
@@ -17,6 +18,8 @@ from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConf
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
+
+_PRESETS = Path(__file__).parent / "presets"
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -58,6 +61,7 @@ class PipelineConfig(Frozen):
         embeddings: The embedding tables and where they live.
         training: The training loop.
         export: How the SavedModel is made.
+        retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
     """
@@ -69,6 +73,7 @@ class PipelineConfig(Frozen):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
+    retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
 
@@ -126,22 +131,23 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie in `data/DATASET` unless `data` says otherwise."""
-        return cls((data or Path("data", config.data.dataset)).absolute(), root.absolute())
+        """Absolute locations; the raw files lie below `data` unless `data` says otherwise."""
+        directory = data or Path("data", dataset_spec(config.data.dataset).directory)
+        return cls(directory.absolute(), root.absolute())
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
     """Reads an experiment file and applies overrides.
 
     Args:
-        file: YAML; None means the preset of the dataset (MovieLens 100K unless overridden).
+        file: YAML, or the name of a preset; None means the preset of the dataset (MovieLens 100K unless overridden).
         overrides: Values by dotted key, as in `{"training.epochs": 3}`.
 
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
     overrides = overrides or {}
-    source = file or _preset(overrides.get("data.dataset", MOVIELENS_100K.name))
+    source = _named(file) if file else _preset_of(overrides.get("data.dataset", MOVIELENS_100K.name))
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
 
 
@@ -184,10 +190,29 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def _preset(dataset: str) -> Path:
-    """The experiment file that comes with the product for a dataset."""
+def preset_names() -> list[str]:
+    """The experiment files that come with the product."""
+    return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
+
+
+def _named(file: Path) -> Path:
+    """The file, or the preset of that name."""
+    if file.suffix or file.exists():
+        return file
+    if str(file) not in preset_names():
+        near = difflib.get_close_matches(str(file), preset_names(), n=1, cutoff=0.0)
+        raise ConfigError(
+            f"--config {file}: no such file, and no preset of that name. Did you mean {near[0]}? Presets: "
+            f"{', '.join(preset_names())}"
+        )
+    return _PRESETS / f"{file}.yaml"
+
+
+def _preset_of(dataset: str) -> Path:
+    """The first of a dataset's presets."""
     dataset_spec(dataset)
-    return Path(__file__).parent / "presets" / f"{dataset}.yaml"
+    files = [_PRESETS / f"{name}.yaml" for name in preset_names()]
+    return next(file for file in files if _read(file)["data"]["dataset"] == dataset)
 
 
 def _read(file: Path) -> dict[str, Any]:

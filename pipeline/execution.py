@@ -16,6 +16,7 @@ from pipeline.config import Locations, PipelineConfig
 from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
 from pipeline.run import RunOutcome
 from pipeline.wiring import PUSHER, create_pipeline
+from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import SYNTHETIC
 from trainer_module.errors import ModelError
 
@@ -48,7 +49,7 @@ def execute(
 
 def _generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
     """Writes the synthetic dataset at its default size, if that is the dataset and there is none yet."""
-    if config.data.dataset == SYNTHETIC.name and not data_dir.exists():
+    if dataset_spec(config.data.dataset).directory == SYNTHETIC.directory and not data_dir.exists():
         write_synthetic(data_dir, **DEFAULT_SIZES, seed=0)
 
 

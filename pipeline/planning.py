@@ -159,7 +159,7 @@ def from_experiment(
         ConfigError: The experiment is wrong, or there is no transform graph that knows its tables.
     """
     config = load_config(file, overrides)
-    spec = config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    spec = config.experiment.features(dataset_spec(config.data.dataset).features)
     graph = transform_graph or _newest_transform_graph(config, root)
     rows = _table_rows(spec, graph)
     return PlanInput(

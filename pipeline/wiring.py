@@ -1,6 +1,7 @@
 """The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
 
 from importlib import resources
+from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -11,14 +12,19 @@ from components.curated_schema.component import CuratedSchema
 from components.example_gen.component import MovieLensExampleGen
 from components.example_validator.component import StrictExampleValidator
 from components.pusher.component import VerifyingPusher
+from components.retrieval_index.component import RetrievalIndex
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
 from pipeline.evaluation import rating_eval_config
 from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.schema_check import check_schema
 from trainer_module.source_hash import source_hash
 
 PUSHER = "Pusher"
+
+# Splits whose examples are not the rows that the curated schema describes.
+_NOT_ROWS = (CANDIDATES, QUERIES)
 
 _BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -36,7 +42,9 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
 
     example_gen = MovieLensExampleGen(input_base=str(locations.data), data=config.data).with_id("ExampleGen")
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
+    )
     schema = CuratedSchema(schema_text=schema_text)
     validator = StrictExampleValidator(
         statistics=statistics_gen.outputs["statistics"],
@@ -71,24 +79,37 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
             "source_hash": source_hash("trainer_module.run_fn"),
         },
     )
+    components: list[Any] = [example_gen, statistics_gen, schema, validator, transform, trainer]
+    model, judged_split = trainer.outputs["model"], "test"
+    if dataset.task == "retrieval":
+        index = RetrievalIndex(
+            examples=example_gen.outputs["examples"],
+            model=model,
+            item_key=dataset.item_key,
+            title_key=dataset.title_key,
+            config=config.retrieval_index.model_dump_json(),
+            source_hash=source_hash("components.retrieval_index.component"),
+        )
+        components.append(index)
+        model, judged_split = index.outputs["index"], QUERIES
     baseline = tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessedModel,
-        candidate=trainer.outputs["model"],
+        candidate=model,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("Baseline")
     evaluator = tfx.components.Evaluator(
         examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        model=model,
         baseline_model=baseline.outputs["model"],
         schema=schema.outputs["schema"],
         eval_config=rating_eval_config(config.evaluation, dataset),
-        example_splits=["test"],
+        example_splits=[judged_split],
         module_path=extractors.__name__,
     )
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         base_directory=str(locations.serving(config.pipeline_name)),
@@ -99,17 +120,7 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     return tfx.dsl.Pipeline(
         pipeline_name=config.pipeline_name,
         pipeline_root=str(locations.artifacts(config.pipeline_name)),
-        components=[
-            example_gen,
-            statistics_gen,
-            schema,
-            validator,
-            transform,
-            trainer,
-            baseline,
-            evaluator,
-            pusher,
-        ],
+        components=[*components, baseline, evaluator, pusher],
         enable_cache=config.cache,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(locations.metadata)

@@ -22,7 +22,7 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("block", EXPERIMENTS)
 def test_every_experiment_is_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))
-    config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    config.experiment.features(dataset_spec(config.data.dataset).features)
 
 
 def test_the_page_on_training_shows_the_defaults():

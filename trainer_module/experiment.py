@@ -191,6 +191,19 @@ class Experiment(Frozen):
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
 
+    def features(self, declared: FeatureSpec) -> FeatureSpec:
+        """The columns and tables of the model, from those of the dataset.
+
+        Raises:
+            ConfigError: A name in `embeddings` or `model.ignore` is unknown, or what is left contradicts itself.
+        """
+        spec = self.embeddings.applied_to(declared)
+        _check_names("model.ignore", self.model.ignore, [column.name for column in spec.inputs])
+        try:
+            return spec.without(self.model.ignore)
+        except ValidationError as error:
+            raise ConfigError(f"model.ignore: {reasons(error)}") from None
+
 
 def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:
     for name in names:

@@ -6,6 +6,7 @@ TensorFlow, and travels as JSON between components.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import pyarrow as pa
@@ -229,6 +230,13 @@ class FeatureSpec(Frozen):
     @property
     def label(self) -> Label:
         return next(c for c in self.columns if c.kind == "label")
+
+    def without(self, names: Collection[str]) -> "FeatureSpec":
+        """The same without some columns, their weights, and the tables that nothing else looks up in."""
+        weights = {c.weights for c in self.categorical if c.name in names}
+        columns = tuple(c for c in self.columns if c.name not in names and c.name not in weights)
+        used = {c.table for c in columns if isinstance(c, Categorical)}
+        return FeatureSpec(columns=columns, tables=tuple(t for t in self.tables if t.name in used))
 
     def for_preprocessing(self) -> "FeatureSpec":
         """The same without what only training looks at, so that a new optimizer does not transform the data again."""

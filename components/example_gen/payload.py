@@ -51,6 +51,11 @@ class ExampleWriter:
                 for record in map(b"".join, zip(*features, strict=True)):
                     writer.write(_EXAMPLE_TAG + _varint(len(record)) + record)
 
+    def write_split(self, uri: str, index: int, count: int, examples: Examples) -> None:
+        """Writes a batch that belongs to one split as a whole; the arguments are those of `write`."""
+        (num_examples,) = {len(part.index) for part in examples.parts}
+        self.write((uri,), np.zeros(num_examples, np.int8), index, count, examples)
+
     def _encode(self, part: Part) -> np.ndarray:
         """Serialized map entries of `Example.features`, `[distinct]` bytes objects.
 

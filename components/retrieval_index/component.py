@@ -16,11 +16,15 @@ from tfx.utils import path_utils
 from components.retrieval_index.build import build_index, check
 from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
+from components.retrieval_index.tower_parity import check_candidates, pass_on
+from components.retrieval_index.towers import load_towers
+from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
+from trainer_module.export.parity import PARITY_DIRECTORY
+from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES_SPLIT, QUERIES_SPLIT = "candidates", "queries"
 REPORT_FILE = "retrieval_index.json"
 
 
@@ -39,12 +43,14 @@ class Executor(base_executor.BaseExecutor):
         output = artifact_utils.get_single_instance(output_dict["index"])
         config = RetrievalIndexConfig.model_validate_json(exec_properties["config"])
         with tempfile.TemporaryDirectory() as scratch:
+            towers_dir = path_utils.serving_model_path(model.uri)
+            check_candidates(load_towers(towers_dir), os.path.join(model.uri, PARITY_DIRECTORY))
             report = build_index(
                 config,
                 CandidateColumns(exec_properties["item_key"], exec_properties["title_key"], config.restricts),
-                _files(examples, CANDIDATES_SPLIT),
-                _files(examples, QUERIES_SPLIT),
-                path_utils.serving_model_path(model.uri),
+                _files(examples, CANDIDATES),
+                _files(examples, QUERIES),
+                towers_dir,
                 scratch,
                 path_utils.serving_model_dir(output.uri),
             )
@@ -53,6 +59,9 @@ class Executor(base_executor.BaseExecutor):
         with tf.io.gfile.GFile(os.path.join(output.uri, REPORT_FILE), "w") as file:
             file.write(text)
         check(report, config)
+        # What the Pusher proves and reports of the Trainer's model goes along.
+        pass_on(os.path.join(model.uri, PARITY_DIRECTORY), os.path.join(output.uri, PARITY_DIRECTORY))
+        tf.io.gfile.copy(os.path.join(model.uri, TRAINING_REPORT), os.path.join(output.uri, TRAINING_REPORT))
 
 
 class RetrievalIndexSpec(ComponentSpec):

@@ -13,6 +13,7 @@ from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.towers import Towers
 from trainer_module.datasets.spec import SEEN
 from trainer_module.errors import ConfigError
+from trainer_module.export.serving import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 BY_EXAMPLE, BY_COLUMN = "serving_default", "recommend"
 IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
@@ -89,6 +90,7 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
 
     - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
       out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
+    - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
     - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
       with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.
 
@@ -135,7 +137,22 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
         best = module.search(towers.query(**named), exclude, k)
         return {name: best[name] for name in (IDS, TITLES, SCORES)}
 
-    tf.saved_model.save(module, directory, signatures={BY_EXAMPLE: serve, BY_COLUMN: recommend})
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def embed_queries(examples):
+        return {EMBEDDING: towers.queries(examples)}
+
+    @tf.function(input_signature=towers.query_columns, autograph=False)
+    def embed_query(*columns):
+        named = {spec.name: value for spec, value in zip(towers.query_columns, columns, strict=True)}
+        return {EMBEDDING: towers.query(**named)}
+
+    signatures = {
+        BY_EXAMPLE: serve,
+        BY_COLUMN: recommend,
+        EMBED_QUERIES: embed_queries,
+        EMBED_QUERY: embed_query,
+    }
+    tf.saved_model.save(module, directory, signatures=signatures)
 
 
 def _seen(examples: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.errors import ModelError
-from trainer_module.export.serving import CANDIDATES, EMBEDDING, QUERIES, QUERY
+from trainer_module.export.serving import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,29 @@ class Towers:
     @property
     def query_columns(self) -> list[tf.TensorSpec]:
         """What `embed_query` takes, one tensor per column."""
-        return list(self.model.signatures[QUERY].structured_input_signature[1].values())
+        return list(self.model.signatures[EMBED_QUERY].structured_input_signature[1].values())
 
     @property
     def query_trackables(self) -> list[Any]:
         """Variables, vocabularies and their files that a query's vector depends on, and no others."""
-        captured = {id(tensor) for name in (QUERIES, QUERY) for tensor in self.model.signatures[name].captured_inputs}
+        captured = {
+            id(tensor)
+            for name in (EMBED_QUERIES, EMBED_QUERY)
+            for tensor in self.model.signatures[name].captured_inputs
+        }
         return [child for child in tf.train.TrackableView(self.model).descendants() if id(_tensor(child)) in captured]
 
     def query(self, **columns: tf.Tensor) -> tf.Tensor:
         """Vectors `[batch, dim]` of queries, from one tensor per column."""
-        return self.model.signatures[QUERY](**columns)[EMBEDDING]
+        return self.model.signatures[EMBED_QUERY](**columns)[EMBEDDING]
 
     def queries(self, examples: tf.Tensor) -> tf.Tensor:
         """Vectors `[batch, dim]` of queries, from serialized examples `[batch]`."""
-        return self.model.signatures[QUERIES](examples=examples)[EMBEDDING]
+        return self.model.signatures[EMBED_QUERIES](examples=examples)[EMBEDDING]
 
     def candidates(self, examples: tf.Tensor) -> tf.Tensor:
         """Vectors `[batch, dim]` of candidates, from serialized examples `[batch]`."""
-        return self.model.signatures[CANDIDATES](examples=examples)[EMBEDDING]
+        return self.model.signatures[EMBED_CANDIDATES](examples=examples)[EMBEDDING]
 
 
 def load_towers(directory: str) -> Towers:
@@ -54,7 +58,7 @@ def load_towers(directory: str) -> Towers:
         ModelError: It is no two-tower model.
     """
     model = tf.saved_model.load(directory)
-    if missing := {QUERIES, QUERY, CANDIDATES} - set(model.signatures):
+    if missing := {EMBED_QUERIES, EMBED_QUERY, EMBED_CANDIDATES} - set(model.signatures):
         raise ModelError(
             f"the model in {directory} has no signature {', '.join(sorted(missing))}, only "
             f"{', '.join(sorted(model.signatures))}; an index needs model.type two_tower"

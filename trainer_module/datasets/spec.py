@@ -10,7 +10,9 @@ from trainer_module.features import FeatureSpec
 
 Task = Literal["rating", "click", "retrieval"]
 
-# What the splits `candidates` and `queries` of a retrieval dataset hold beside columns of its feature spec.
+# Splits of a retrieval dataset beside `train`, `eval` and `test`, and what they hold beside columns of its features.
+CANDIDATES = "candidates"
+QUERIES = "queries"
 TRAIN_COUNT = "train_count"
 SEEN = "seen"
 RELEVANT = "relevant"

@@ -15,9 +15,10 @@ from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE
 from components.retrieval_index.component import REPORT_FILE, RetrievalIndex
 from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.errors import DataError, ModelError
+from trainer_module.export import parity
 from trainer_module.source_hash import source_hash
 
-from .world import CATALOG, EAST, NORTH, query, serialize, write
+from .world import CATALOG, EAST, NORTH, query, save_training_facts, serialize, write
 
 
 class Run:
@@ -27,6 +28,7 @@ class Run:
         write(root / "examples" / "Split-candidates" / "data-00001-of-00002.gz", CATALOG[3:])
         write(root / "examples" / "Split-candidates" / "data-00000-of-00002.gz", CATALOG[:3])
         write(root / "examples" / "Split-queries" / "data-00000-of-00001.gz", [query(EAST), query(NORTH)])
+        save_training_facts(towers_dir)
         self.root = root
         self.model_dir = str(Path(towers_dir).parent)
         self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
@@ -86,6 +88,9 @@ def test_an_index_is_published_and_cached(run):
     # The order of candidates is that of the files' names.
     assert Path(model_dir, FAISS_DIRECTORY, "ids.txt").read_text().split() == ["i0", "i1", "i2", "i3", "i4"]
     assert Path(model_dir, VERTEX_FILE).exists()
+    expected, _ = parity.load_expected(str(Path(uri, parity.PARITY_DIRECTORY)))
+    assert set(expected) == {"embed_queries", "embed_query"}
+    assert Path(uri, "training.json").exists()
     report = json.loads(Path(uri, REPORT_FILE).read_text())
     assert (report["recall"], report["candidates"], report["holds"]) == (1, 5, True)
     run.run(recall_k=3)
@@ -106,3 +111,12 @@ def test_an_index_that_finds_too_little_is_not_published(run, monkeypatch, caplo
 def test_examples_of_another_task_are_refused(run):
     with pytest.raises(DataError, match="no split candidates, only train, eval; an index needs a dataset whose task"):
         run.run(splits=["train", "eval"])
+
+
+def test_a_candidate_tower_that_is_not_the_trained_one_is_refused(run):
+    directory = Path(run.model_dir, parity.PARITY_DIRECTORY)
+    answers, _ = parity.load_expected(str(directory))
+    answers["embed_candidates"]["embedding"] += 0.01
+    parity.save_expected(str(directory), answers, "float32")
+    with pytest.raises(ModelError, match=r"candidate tower in .* differs from the training model by 0\.0"):
+        run.run(recall_k=3)

@@ -6,7 +6,10 @@ A query's vector is (x, y), plus (10, 0) for user "u1"; a candidate's is (a, b),
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+
+from trainer_module.export import parity
 
 EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 NUMBER = tf.io.FixedLenFeature([], tf.float32)
@@ -95,3 +98,13 @@ def save_towers(directory: Path, leave_out: str = "", column: str = "x") -> str:
     tf.saved_model.save(towers, str(target), signatures=signatures)
     vocabulary.unlink()
     return str(target)
+
+
+def save_training_facts(model_dir: str) -> None:
+    """Writes what the Trainer leaves beside a SavedModel: its report, and what its towers answer to one example."""
+    artifact = Path(model_dir).parent
+    (artifact / "training.json").write_text("{}")
+    write(artifact / parity.PARITY_DIRECTORY / parity.EXAMPLES_FILE, [query(EAST) | CATALOG[2]])
+    of_query, of_candidate = ({"embedding": np.array([vector], np.float32)} for vector in (EAST, (1.0, 1.0)))
+    answers = {"embed_queries": of_query, "embed_query": of_query, "embed_candidates": of_candidate}
+    parity.save_expected(str(artifact / parity.PARITY_DIRECTORY), answers, "float32")
