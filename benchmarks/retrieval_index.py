@@ -24,7 +24,7 @@ from components.retrieval_index.config import FaissConfig, FlatConfig, HnswConfi
 from components.retrieval_index.exact import save_exact_search
 from components.retrieval_index.recall import recall
 from components.retrieval_index.towers import load_towers
-from trainer_module.export.serving import CANDIDATES, EMBEDDING, QUERIES, QUERY
+from trainer_module.export.serving import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_index.md"
 _DIM, _K, _QUERIES, _BATCH = 64, 100, 500, 64
@@ -157,7 +157,7 @@ def _towers(directory: str) -> str:
     def of_vectors(vector):
         return {EMBEDDING: tf.identity(vector)}
 
-    signatures = {QUERIES: of_examples, CANDIDATES: of_examples, QUERY: of_vectors}
+    signatures = {EMBED_QUERIES: of_examples, EMBED_CANDIDATES: of_examples, EMBED_QUERY: of_vectors}
     tf.saved_model.save(tf.Module(), directory, signatures=signatures)
     return directory
 
