@@ -1,6 +1,7 @@
 """From candidates, held-out queries and a trained model to one directory that can be searched, and its judgement."""
 
 import dataclasses
+import gc
 import logging
 import os
 import time
@@ -28,8 +29,8 @@ FAISS_DIRECTORY = os.path.join(EXTRA, "faiss")
 # Vertex AI imports a directory of nothing but such files, and tells their format from the suffix.
 VERTEX_FILE = os.path.join(EXTRA, "vertex_vector_search", "candidates.json")
 
-# Scores computed at once in judging the approximate index: 128 MB.
-_SCORES_AT_ONCE = 32 << 20
+# Scores, or numbers of vectors found, that are held at once in judging the approximate index: 128 MB.
+_NUMBERS_AT_ONCE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def build_index(
         approximate.save(approximate.build(config.faiss, catalog.vectors), catalog.ids, faiss_dir)
     with _timed("exact", seconds):
         save_exact_search(towers, catalog, config.max_k, scratch, directory)
+        # What was saved refers to itself; until it is collected, the vectors are held twice when they are loaded.
+        gc.collect()
     with _timed("recall", seconds):
         k = min(config.recall_k, len(catalog.ids))
         queries = _queries(query_files, config.recall_queries)
@@ -147,7 +150,7 @@ def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_
     """Recall of the index in `faiss_dir` against the SavedModel in `exact_dir`, both as they were written."""
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
-    size = max(1, _SCORES_AT_ONCE // len(catalog.ids))
+    size = max(1, _NUMBERS_AT_ONCE // max(len(catalog.ids), k * catalog.vectors.shape[1]))
     shares = []
     for start in range(0, len(queries), size):
         batch = queries[start : start + size]

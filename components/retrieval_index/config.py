@@ -10,9 +10,11 @@ from trainer_module.frozen import Frozen
 
 SECTION = "retrieval_index"
 
-# FAISS's k-means asks for 39 points per centroid at least, and looks at 256 at most (`ClusteringParameters`).
-_LEAST_POINTS_PER_CENTROID = 39
-_MOST_POINTS_PER_CENTROID = 256
+# FAISS's k-means warns below 39 points per centroid and looks at 256 at most (`ClusteringParameters`). Cells are many,
+# and their training takes time in proportion to both numbers; the centroids of a product quantizer are few.
+_LEAST_POINTS_PER_CELL = 39
+_MOST_POINTS_PER_CELL = 64
+_POINTS_PER_CODE = 256
 
 
 class _FaissIndex(Frozen):
@@ -71,7 +73,7 @@ class _Cells(_FaissIndex):
         return self
 
     def num_training(self, num_candidates: int) -> int:
-        return min(num_candidates, _MOST_POINTS_PER_CENTROID * self.cells(num_candidates))
+        return min(num_candidates, _MOST_POINTS_PER_CELL * self.cells(num_candidates))
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -84,7 +86,7 @@ class _Cells(_FaissIndex):
             ConfigError: There are fewer candidates.
         """
         if self.nlist is None:
-            return max(1, min(4 * math.isqrt(num_candidates), num_candidates // _LEAST_POINTS_PER_CENTROID))
+            return max(1, min(4 * math.isqrt(num_candidates), num_candidates // _LEAST_POINTS_PER_CELL))
         if self.nlist > num_candidates:
             raise ConfigError(
                 f"{SECTION}.faiss.nlist is {self.nlist}, but there are only {num_candidates} candidates to learn the "
@@ -130,11 +132,11 @@ class IvfPqConfig(_Cells):
                 f"{SECTION}.faiss.bits is {self.bits}, which asks for {2**self.bits} centroids, but there are only "
                 f"{num_candidates} candidates to learn them from; lower it, or take another {SECTION}.faiss.type"
             )
-        return f"IVF{self.cells(num_candidates)},PQ{self.m}x{self.bits}"
+        # np: not polysemous. Ordering the codes for Hamming distances takes most of the time and serves no search here.
+        return f"IVF{self.cells(num_candidates)},PQ{self.m}x{self.bits}np"
 
     def num_training(self, num_candidates: int) -> int:
-        most = _MOST_POINTS_PER_CENTROID * 2**self.bits
-        return max(super().num_training(num_candidates), min(num_candidates, most))
+        return max(super().num_training(num_candidates), min(num_candidates, _POINTS_PER_CODE * 2**self.bits))
 
 
 class HnswConfig(_FaissIndex):

@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from components.retrieval_index import approximate
 from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE, build_index, check
+from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.errors import ConfigError, DataError, ModelError
 
 from .conftest import COLUMNS
-from .world import CATALOG, EAST, NORTH, query, save_towers, serialize
+from .world import CATALOG, EAST, NORTH, query, save_towers, serialize, write
 
 VECTORS = [[1, 0], [0, 1], [1, 1], [2, 0], [1, 1]]
 NUM_ITEMS = 400
@@ -99,31 +100,39 @@ def test_more_queries_than_asked_for_are_left_alone(build, tmp_path):
 
 
 def test_what_a_user_has_seen_takes_part_in_the_judgement(build, tmp_path):
-    # With seen items left out, exact search would answer fewer than three.
-    seen = [query(EAST, seen=["i0", "i1", "i3", "i4"])]
-    assert build(tmp_path, queries=seen).recall == 1
+    # Left out, the nearest items would lower the score that counts as found.
+    narrow = {"recall_k": 40, "faiss": {"type": "ivf", "nlist": 20, "nprobe": 1}}
+    seen = [f"c{number}" for number in range(0, NUM_ITEMS, 2)]
+    asked = [each | {"seen": seen} for each in directions(50)]
+    recalls = [
+        build(tmp_path / str(n), circle(), queries, **narrow).recall
+        for n, queries in enumerate((asked, directions(50)))
+    ]
+    assert recalls[0] == recalls[1] < 0.9
 
 
 def spoiled(**fields) -> list[dict]:
-    return [*CATALOG[:3], CATALOG[3] | fields, CATALOG[4]]
+    # The third row of the second file, and so the first of its second batch.
+    return [*CATALOG[:4], CATALOG[4] | fields]
 
 
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
         ([], DataError, r"no candidate in .*candidates-0\.gz.*nothing to retrieve"),
-        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 1: item 'i1' stands in .*-0\.gz, row 1 too"),
-        (spoiled(item=[]), DataError, r"-1\.gz, row 1: item holds 0 values; a candidate must have exactly one"),
+        (spoiled(item=["i1"]), DataError, r"-1\.gz, row 2: item 'i1' is that of candidate 1 too"),
+        (spoiled(item=["i3"]), DataError, "item 'i3' is that of candidate 3 too"),
+        (spoiled(item=[]), DataError, r"-1\.gz, row 2: item holds 0 values; a candidate must have exactly one"),
         (spoiled(item=["a", "b"]), DataError, "item holds 2 values"),
-        (spoiled(item=[""]), DataError, "item '' is empty"),
-        (spoiled(item=["a\nb"]), DataError, "holds a line break, which an identifier must not"),
+        (spoiled(item=[""]), DataError, "item is ''; an identifier is not empty"),
+        (spoiled(item=["a\nb"]), DataError, r"item is 'a\\nb'; an identifier is not empty and holds no line break"),
         (spoiled(item=[b"\xff"]), DataError, "is not UTF-8"),
         (spoiled(item=[1.5]), DataError, "item is the number 1.5"),
         (spoiled(title=["a", "b"]), DataError, "title is .*; expected one text at most"),
         (spoiled(train_count=[]), DataError, "train_count holds 0 values"),
         (spoiled(train_count=[-1]), DataError, "train_count is -1; expected a number of training rows"),
-        (spoiled(a=[np.nan]), ModelError, r"-1\.gz, row 1: the vector of candidate 'i3' holds nan"),
-        (spoiled(b=[-np.inf]), ModelError, "the vector of candidate 'i3' holds -inf"),
+        (spoiled(a=[np.nan]), ModelError, r"-1\.gz, row 2: the vector of candidate 'i4' holds nan"),
+        (spoiled(b=[-np.inf]), ModelError, "the vector of candidate 'i4' holds -inf"),
     ],
 )
 def test_broken_catalogs_are_refused(build, rows, error, message, tmp_path):
@@ -131,8 +140,17 @@ def test_broken_catalogs_are_refused(build, rows, error, message, tmp_path):
         build(tmp_path, rows)
 
 
+def test_a_column_to_filter_by_must_have_values(towers_dir, tmp_path):
+    files = [write(tmp_path / "candidates.gz", CATALOG)]
+    with pytest.raises(
+        ConfigError, match=r"retrieval_index\.restricts names genre, but no candidate has a value there"
+    ):
+        columns = CandidateColumns("item", "title", ("genres", "genre"))
+        build_index(config(), columns, files, [], towers_dir, str(tmp_path), str(tmp_path / "index"))
+
+
 def test_a_missing_title_is_empty(build, tmp_path):
-    build(tmp_path, spoiled(title=[]))
+    build(tmp_path, [*CATALOG[:3], CATALOG[3] | {"title": []}, CATALOG[4]])
     model = tf.saved_model.load(str(tmp_path / "index"))
     served = model.signatures["serving_default"](examples=tf.constant([serialize(query(EAST))]))
     assert served["ids"][0, :2].numpy().tolist() == [b"i3", b"i0"]
@@ -166,7 +184,7 @@ def test_blocks_and_batches_change_nothing(build, tmp_path, monkeypatch):
     whole = build(tmp_path / "whole", circle(), directions(20), recall_k=10, batch_size=1000)
     monkeypatch.setattr("components.retrieval_index.exact._BLOCK_ROWS", 7)
     monkeypatch.setattr("components.retrieval_index.approximate._BLOCK_ROWS", 7)
-    monkeypatch.setattr("components.retrieval_index.build._SCORES_AT_ONCE", 3 * NUM_ITEMS)
+    monkeypatch.setattr("components.retrieval_index.build._NUMBERS_AT_ONCE", 3 * NUM_ITEMS)
     parts = build(tmp_path / "parts", circle(), directions(20), recall_k=10, batch_size=7)
     assert parts.recall == whole.recall == 1
     for name in (VERTEX_FILE, f"{FAISS_DIRECTORY}/index.faiss"):

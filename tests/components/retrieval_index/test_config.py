@@ -18,13 +18,13 @@ def faiss(**fields):
     [
         (faiss(type="flat"), 1, "Flat", 0),
         (faiss(type="ivf", nlist=50), 1000, "IVF50,Flat", 1000),
-        (faiss(type="ivf", nlist=50), 20_000, "IVF50,Flat", 50 * 256),
+        (faiss(type="ivf", nlist=50), 20_000, "IVF50,Flat", 50 * 64),
         # Four times the root of a million; of 1600 that would be 160, but 39 for each leaves 41.
-        (faiss(type="ivf"), 1_000_000, "IVF4000,Flat", 1_000_000),
+        (faiss(type="ivf"), 1_000_000, "IVF4000,Flat", 256_000),
         (faiss(type="ivf"), 1600, "IVF41,Flat", 1600),
         (faiss(type="ivf"), 3, "IVF1,Flat", 3),
-        (faiss(type="ivf_pq", nlist=20, m=4), 90_000, "IVF20,PQ4x8", 256 * 256),
-        (faiss(type="ivf_pq", nlist=1000, nprobe=5, m=4, bits=4), 900_000, "IVF1000,PQ4x4", 256_000),
+        (faiss(type="ivf_pq", nlist=20, m=4), 90_000, "IVF20,PQ4x8np", 256 * 256),
+        (faiss(type="ivf_pq", nlist=1000, nprobe=5, m=4, bits=4), 900_000, "IVF1000,PQ4x4np", 64_000),
         (faiss(type="hnsw", m=16), 10, "HNSW16,Flat", 0),
     ],
 )
