@@ -26,8 +26,9 @@ _BLOCK_ROWS = 65_536
 class ExactSearch(tf.Module):
     """Finds the candidates with the largest dot product.
 
-    Ties are broken by the candidates' order. What is excluded has the score -inf; where fewer than `k` remain, the
-    rest of the answer has that score, empty texts and counts of 0.
+    Equal scores stand in the candidates' order; equal vectors need not have equal scores, since float32 sums differ in
+    the last bit with a candidate's position and the size of the batch. What is excluded has the score -inf; where fewer
+    than `k` remain, the rest of the answer has that score, empty texts and counts of 0.
     """
 
     def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
