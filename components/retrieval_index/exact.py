@@ -40,7 +40,6 @@ class ExactSearch(tf.Module):
             ids_file: One identifier per line, in the catalog's order; becomes part of the SavedModel.
         """
         super().__init__()
-        self._towers = towers
         # Tracked one by one: the whole model would drag the candidates' tables along.
         self._of_queries = towers.query_trackables
         self._vectors = _variable(catalog.vectors)
