@@ -28,8 +28,9 @@ _BLOCK_ROWS = 65_536
 class ExactSearch(tf.Module):
     """Finds the candidates with the largest dot product.
 
-    Ties are broken by the candidates' order. What is excluded has the score -inf; where fewer than `k` remain, the
-    rest of the answer has that score, empty texts and counts of 0.
+    Equal scores stand in the candidates' order; equal vectors need not have equal scores, since float32 sums differ in
+    the last bit with a candidate's position and the size of the batch. What is excluded has the score -inf; where fewer
+    than `k` remain, the rest of the answer has that score, empty texts and counts of 0.
     """
 
     def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
@@ -41,7 +42,6 @@ class ExactSearch(tf.Module):
             ids_file: One identifier per line, in the catalog's order; becomes part of the SavedModel.
         """
         super().__init__()
-        self._towers = towers
         # Tracked one by one: the whole model would drag the candidates' tables along.
         self._of_queries = towers.query_trackables
         self._vectors = _variable(catalog.vectors)

@@ -182,7 +182,7 @@ def test_tensorflow_serving_knows_every_operation(index_dir):
     graph = saved.meta_graphs[0].graph_def
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     operations = {node.op for node in nodes} - {function.signature.name for function in graph.library.function}
-    # The registry of this process is that of TensorFlow alone, plus what TFX's packages add under their own prefixes.
+    # These are TensorFlow's own, which its server is built with; operations that other packages load are not there.
     assert {operation for operation in operations if not hasattr(tf.raw_ops, operation)} == set()
     assert not {operation for operation in operations if "PyFunc" in operation or TPU_OPERATION.search(operation)}
     assert {"MatMul", "TopKV2", "LookupTableFindV2", "TensorScatterUpdate"} <= operations
