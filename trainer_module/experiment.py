@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from trainer_module.errors import ConfigError
 from trainer_module.export.config import ExportConfig
-from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
+from trainer_module.features import Categorical, FeatureSpec, Table, TokenRows
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
 from trainer_module.models.config import ModelConfig, RatingModelConfig
@@ -22,7 +22,7 @@ class TableOverride(Frozen):
     combiner: Literal["mean", "sum", "sqrtn"] | None = None
     initializer: Initializer | None = None
     optimizer: OptimizerConfig | None = None
-    vocabulary: Vocabulary | None = None
+    vocabulary: TokenRows | None = None
 
 
 class FeatureOverride(Frozen):
