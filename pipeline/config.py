@@ -4,19 +4,29 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
+from components.flat_example_gen.config import (
+    DESCRIBED_DATASETS,
+    NAMED_DATASETS,
+    CriteoIngestConfig,
+    FlatIngestConfig,
+)
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
+from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
+
+# Presets that are not called like their dataset.
+_PRESETS = {"criteo": "criteo-dlrm", "synthetic-criteo": "criteo-dlrm"}
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -46,6 +56,22 @@ class EvaluationConfig(Frozen):
     first_run: Literal["push", "hold"] = "push"
 
 
+def _kind_of_data(value: Any) -> str:
+    """Which of the classes below a section `data` is of; one without a known dataset is left to MovieLens' to refuse."""
+    dataset = value.get("dataset") if isinstance(value, dict) else value.dataset
+    if dataset in DESCRIBED_DATASETS:
+        return "flat"
+    return "criteo" if dataset in NAMED_DATASETS else "movielens"
+
+
+DataConfig = Annotated[
+    Annotated[IngestConfig, Tag("movielens")]
+    | Annotated[FlatIngestConfig, Tag("flat")]
+    | Annotated[CriteoIngestConfig, Tag("criteo")],
+    Discriminator(_kind_of_data),
+]
+
+
 class PipelineConfig(Frozen):
     """A whole experiment.
 
@@ -63,7 +89,7 @@ class PipelineConfig(Frozen):
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    data: IngestConfig = IngestConfig()
+    data: DataConfig = IngestConfig()
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
@@ -86,10 +112,15 @@ class PipelineConfig(Frozen):
         return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
 
     @property
+    def dataset(self) -> DatasetSpec:
+        """What the pipeline knows about the data."""
+        return dataset_spec(self.data.dataset_key)
+
+    @property
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.data.dataset,
+            dataset=self.data.dataset_key,
             model=self.model,
             embeddings=self.embeddings,
             training=self.training,
@@ -126,8 +157,8 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie in `data/DATASET` unless `data` says otherwise."""
-        return cls((data or Path("data", config.data.dataset)).absolute(), root.absolute())
+        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
+        return cls((data or config.data.directory).absolute(), root.absolute())
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
@@ -186,8 +217,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 def _preset(dataset: str) -> Path:
     """The experiment file that comes with the product for a dataset."""
+    if dataset in DESCRIBED_DATASETS:
+        raise ConfigError(f"data.dataset: {dataset} is described in an experiment file; name it with --config")
     dataset_spec(dataset)
-    return Path(__file__).parent / "presets" / f"{dataset}.yaml"
+    return Path(__file__).parent / "presets" / f"{_PRESETS.get(dataset, dataset)}.yaml"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from pipeline.config import Locations, PipelineConfig, load_config, read_settings
 from trainer_module.accelerators import GENERATIONS, HBM_RESERVE_FRACTION, Slice, parse_slice
-from trainer_module.datasets import dataset_spec
 from trainer_module.errors import ConfigError
 from trainer_module.features import Categorical, FeatureSpec, HashBuckets
 from trainer_module.frozen import Frozen
@@ -159,7 +158,7 @@ def from_experiment(
         ConfigError: The experiment is wrong, or there is no transform graph that knows its tables.
     """
     config = load_config(file, overrides)
-    spec = config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    spec = config.embeddings.applied_to(config.dataset.features)
     graph = transform_graph or _newest_transform_graph(config, root)
     rows = _table_rows(spec, graph)
     return PlanInput(

@@ -14,7 +14,6 @@ from components.pusher.component import VerifyingPusher
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
 from pipeline.evaluation import rating_eval_config
-from trainer_module.datasets import dataset_spec
 from trainer_module.schema_check import check_schema
 from trainer_module.source_hash import source_hash
 
@@ -30,7 +29,7 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
             `embeddings` does not.
     """
-    dataset = dataset_spec(config.data.dataset)
+    dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
     schema_text = resources.files("schema").joinpath(dataset.schema_file).read_text()
     check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from pipeline.config import PipelineConfig
-from trainer_module.datasets import dataset_spec
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.optimization import EMBEDDING_OPTIMIZERS
 
@@ -22,7 +21,7 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("block", EXPERIMENTS)
 def test_every_experiment_is_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))
-    config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    config.embeddings.applied_to(config.dataset.features)
 
 
 def test_the_page_on_training_shows_the_defaults():

@@ -136,8 +136,8 @@ class Categorical(_Column):
     def _check(self) -> "Categorical":
         if self.missing_token and (self.multivalent or self.required or self.dtype != "string"):
             raise ValueError(
-                f"{self.name}: missing_token stands for the missing value of a column of strings that may lack its only "
-                "one; set required=False, multivalent=False, or leave missing_token out"
+                f"{self.name}: missing_token stands for the missing value of a column of strings that may lack its "
+                "only one; set required=False, multivalent=False, or leave missing_token out"
             )
         if self.layout == "dense" and not self._one_id:
             raise ValueError(f"{self.name}: layout dense needs exactly one value per example; take sparse or ragged")

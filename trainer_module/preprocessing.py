@@ -19,8 +19,8 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
         custom_config: Holds the JSON of the dataset's `FeatureSpec` under `features`.
 
     Returns:
-        Categorical columns as int64 ids of the shape they came in, or `[batch, 1]` with a token for the missing value; weights as they came; numeric columns and the label
-        as float32 `[batch, 1]`.
+        Categorical columns as int64 ids of the shape they came in, or `[batch, 1]` where a token stands for the missing
+        value; weights as they came; numeric columns and the label as float32 `[batch, 1]`.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
     outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
