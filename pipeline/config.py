@@ -45,19 +45,23 @@ class EvaluationConfig(Frozen):
     """When a model is blessed.
 
     Attributes:
-        max_rmse: Upper bound of the RMSE on the test split.
-        max_regression: How much worse than the last blessed model's the RMSE may be.
+        max_rmse: For ratings: upper bound of the RMSE on the test split.
+        max_log_loss: For clicks: upper bound of the log loss (in nats) on the test split; None sets none.
+        min_auc: For clicks: lower bound of the area under the ROC curve on the test split; .5 is no better than chance.
+        max_regression: How much worse than the last blessed model's the RMSE, or for clicks the log loss, may be.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
     max_rmse: float = Field(default=0.93, gt=0)
+    max_log_loss: float | None = Field(default=None, gt=0)
+    min_auc: float = Field(default=0.5, ge=0, le=1)
     max_regression: float = Field(default=0.005, ge=0)
     first_run: Literal["push", "hold"] = "push"
 
 
 def _kind_of_data(value: Any) -> str:
-    """Which of the classes below a section `data` is of; one without a known dataset is left to MovieLens' to refuse."""
+    """Which of the classes below a section `data` is of; MovieLens' refuses unknown datasets."""
     dataset = value.get("dataset") if isinstance(value, dict) else value.dataset
     if dataset in DESCRIBED_DATASETS:
         return "flat"

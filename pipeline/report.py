@@ -37,7 +37,7 @@ def _metrics(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="test split", title_justify="left")
     table.add_column("slice")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
         table.add_row(row["slice"], *(_number(name, row[name]) for name in names))
     return table

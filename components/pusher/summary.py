@@ -61,7 +61,8 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
         values = {metric: cell["doubleValue"] for metric, cell in outputs[""][""].items()}
-        values.pop("example_count_diff", None)  # both models see the same examples
+        for name_of_data in ("example_count", "baseline_log_loss"):
+            values.pop(f"{name_of_data}_diff", None)  # both models see the same examples
         slices.append({"slice": name} | values)
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
@@ -80,4 +81,6 @@ def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
     if threshold.HasField("change_threshold"):
         allowed = threshold.change_threshold.absolute.value
         return f"{name} changed by {value:+.4f} against the last blessed model; at most {allowed:+.4f} is allowed"
+    if threshold.value_threshold.HasField("lower_bound"):
+        return f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is needed"
     return f"{name} is {value:.4f}; at most {threshold.value_threshold.upper_bound.value:.4f} is allowed"
