@@ -13,6 +13,7 @@ import tensorflow as tf
 from components.example_gen.catalog import ROWS_SCHEMA, Catalog
 from components.example_gen.examples import ExampleBuilder
 from components.example_gen.transforms import load_catalog
+from components.flat_example_gen.config import DESCRIBED_DATASETS, NAMED_DATASETS
 from components.pusher.component import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from trainer_module.datasets import dataset_spec
@@ -62,7 +63,13 @@ def predict(model_dir: Path, user: str, item: str, data_dir: Path | None = None)
         DataError: The data is not there, or knows no such user or item.
     """
     summary = json.loads((model_dir / SUMMARY_FILE_NAME).read_text())
-    dataset = dataset_spec(summary["config"]["data"]["dataset"])
+    name = summary["config"]["data"]["dataset"]
+    if name in (*DESCRIBED_DATASETS, *NAMED_DATASETS):
+        raise ModelError(
+            f"{model_dir} was trained on a table ({name}), whose rows are no pairs of a user and an item; call its "
+            "signature `predict` with one value per column"
+        )
+    dataset = dataset_spec(name)
     directory = data_dir or Path(summary["data_dir"])
     if not directory.is_dir():
         raise DataError(f"{directory} is not there; name the directory of the raw files with --data-dir")

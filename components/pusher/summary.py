@@ -67,7 +67,7 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
     failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
-    return {"slices": slices, "failures": [_as_text(failure) for failure in failures]}
+    return {"slices": slices, "failures": [failure_text(failure) for failure in failures]}
 
 
 def package_versions() -> dict[str, str]:
@@ -75,7 +75,8 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
-def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
+def failure_text(failure: validation_result_pb2.ValidationFailure) -> str:
+    """Which metric missed which bound, by how much."""
     name, value = failure.metric_key.name, failure.metric_value.double_value.value
     threshold = failure.metric_threshold
     if threshold.HasField("change_threshold"):
