@@ -197,6 +197,23 @@ def generate(
     typer.echo(f"{ratings} ratings in {directory}; no model can beat an RMSE of {truth.noise_floor:.4f}")
 
 
+@data_app.command()
+def generate_clicks(
+    rows: Annotated[int, typer.Option(min=1000, help="Number of rows.")] = 500_000,
+    seed: int = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Generate clicks in Criteo's format, whose best reachable log loss and AUC are known."""
+    from components.flat_example_gen.synthetic import write_synthetic_criteo
+
+    directory = data_dir or _DATA_HOME / "synthetic-criteo"
+    best = write_synthetic_criteo(directory, rows, seed).test
+    typer.echo(
+        f"{rows} rows in {directory}; on their test split no model can be expected to beat a log loss of "
+        f"{best.log_loss:.4f} and an AUC of {best.auc:.4f}"
+    )
+
+
 @pipeline_app.command()
 def run(
     config: ConfigFile = None,

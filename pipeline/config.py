@@ -4,15 +4,22 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
+from components.flat_example_gen.config import (
+    DESCRIBED_DATASETS,
+    NAMED_DATASETS,
+    CriteoIngestConfig,
+    FlatIngestConfig,
+)
 from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
+from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
@@ -38,19 +45,39 @@ class EvaluationConfig(Frozen):
     """When a model is blessed.
 
     Attributes:
-        max_rmse: For ratings, upper bound of the RMSE on the test split.
-        min_ndcg: For retrieval, lower bound of nDCG@10 over the full corpus.
-        beat_popularity: For retrieval, whether nDCG@10 must exceed that of recommending what is most popular.
-        max_regression: How much worse than the last blessed model's the RMSE or nDCG@10 may be.
+        max_rmse: For ratings: upper bound of the RMSE on the test split.
+        max_log_loss: For clicks: upper bound of the log loss (in nats) on the test split; None sets none.
+        min_auc: For clicks: lower bound of the area under the ROC curve on the test split; .5 is no better than chance.
+        min_ndcg: For retrieval: lower bound of nDCG@10 over the full corpus.
+        beat_popularity: For retrieval: whether nDCG@10 must not be below that of recommending what is most popular.
+        max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG@10 may be.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
     max_rmse: float = Field(default=0.93, gt=0)
+    max_log_loss: float | None = Field(default=None, gt=0)
+    min_auc: float = Field(default=0.5, ge=0, le=1)
     min_ndcg: float = Field(default=0.0, ge=0, le=1)
     beat_popularity: bool = True
     max_regression: float = Field(default=0.005, ge=0)
     first_run: Literal["push", "hold"] = "push"
+
+
+def _kind_of_data(value: Any) -> str:
+    """Which of the classes below a section `data` is of; MovieLens' refuses unknown datasets."""
+    dataset = value.get("dataset") if isinstance(value, dict) else value.dataset
+    if dataset in DESCRIBED_DATASETS:
+        return "flat"
+    return "criteo" if dataset in NAMED_DATASETS else "movielens"
+
+
+DataConfig = Annotated[
+    Annotated[IngestConfig, Tag("movielens")]
+    | Annotated[FlatIngestConfig, Tag("flat")]
+    | Annotated[CriteoIngestConfig, Tag("criteo")],
+    Discriminator(_kind_of_data),
+]
 
 
 class PipelineConfig(Frozen):
@@ -71,7 +98,7 @@ class PipelineConfig(Frozen):
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    data: IngestConfig = IngestConfig()
+    data: DataConfig = IngestConfig()
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
@@ -95,10 +122,15 @@ class PipelineConfig(Frozen):
         return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
 
     @property
+    def dataset(self) -> DatasetSpec:
+        """What the pipeline knows about the data."""
+        return dataset_spec(self.data.dataset_key)
+
+    @property
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.data.dataset,
+            dataset=self.data.dataset_key,
             model=self.model,
             embeddings=self.embeddings,
             training=self.training,
@@ -135,9 +167,8 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie below `data` unless `data` says otherwise."""
-        directory = data or Path("data", dataset_spec(config.data.dataset).directory)
-        return cls(directory.absolute(), root.absolute())
+        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
+        return cls((data or config.data.directory).absolute(), root.absolute())
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
@@ -213,10 +244,14 @@ def _named(file: Path) -> Path:
 
 
 def _preset_of(dataset: str) -> Path:
-    """The first of a dataset's presets."""
+    """The first preset that reads a dataset, or generated data of its kind."""
+    if dataset in DESCRIBED_DATASETS:
+        raise ConfigError(f"data.dataset: {dataset} is described in an experiment file; name it with --config")
     dataset_spec(dataset)
-    files = [_PRESETS / f"{name}.yaml" for name in preset_names()]
-    return next(file for file in files if _read(file)["data"]["dataset"] == dataset)
+    reads = {name: _read(_PRESETS / f"{name}.yaml")["data"]["dataset"] for name in preset_names()}
+    exact = [name for name, of in reads.items() if of == dataset]
+    same_kind = [name for name, of in reads.items() if of == f"synthetic-{dataset}"]
+    return _PRESETS / f"{(exact + same_kind)[0]}.yaml"
 
 
 def _read(file: Path) -> dict[str, Any]:

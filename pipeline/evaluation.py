@@ -1,11 +1,12 @@
 """What the Evaluator measures and when it blesses."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.columnar_evaluation.metrics import RegressionMetric
+from components.columnar_evaluation.metrics import ClickMetric, RegressionMetric
 from components.retrieval_evaluation.tfma_metrics import RetrievalMetric
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
@@ -38,9 +39,8 @@ def eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.Ev
         config: The thresholds. The one against the last blessed model is ignored where there is none.
         dataset: Gives the task, the label and the slices.
     """
-    if dataset.task == "retrieval":
-        return _retrieval_eval_config(config, dataset)
-    return _rating_eval_config(config, dataset)
+    of_task = {"rating": _rating_eval_config, "click": _click_eval_config, "retrieval": _retrieval_eval_config}
+    return of_task[dataset.task](config, dataset)
 
 
 def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
@@ -50,10 +50,23 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> confi
         change_threshold=_at_most_worse(config, config_pb2.MetricDirection.LOWER_IS_BETTER),
     )
     metrics = [_metric(RegressionMetric, name) for name in ("mae", "example_count")]
+    return _eval_config(_of_rows(dataset), [_metric(RegressionMetric, "rmse", threshold), *metrics], dataset)
+
+
+def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+    """Log loss, AUC and calibration of click probabilities."""
+    log_loss = config_pb2.MetricThreshold(
+        change_threshold=_at_most_worse(config, config_pb2.MetricDirection.LOWER_IS_BETTER)
+    )
+    if config.max_log_loss is not None:
+        log_loss.value_threshold.upper_bound.value = config.max_log_loss
+    auc = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.min_auc})
+    )
+    thresholds = {"log_loss": log_loss, "auc": auc}
+    names = ("log_loss", "baseline_log_loss", "auc", "calibration", "example_count")
     return _eval_config(
-        config_pb2.ModelSpec(signature_name="serving_default", label_key=dataset.features.label.name),
-        [_metric(RegressionMetric, "rmse", threshold), *metrics],
-        dataset,
+        _of_rows(dataset), [_metric(ClickMetric, name, thresholds.get(name)) for name in names], dataset
     )
 
 
@@ -76,8 +89,12 @@ def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> co
     )
 
 
+def _of_rows(dataset: DatasetSpec) -> config_pb2.ModelSpec:
+    return config_pb2.ModelSpec(signature_name="serving_default", label_key=dataset.features.label.name)
+
+
 def _eval_config(
-    model: config_pb2.ModelSpec, metrics: Iterable[config_pb2.MetricConfig], dataset: DatasetSpec
+    model: config_pb2.ModelSpec, metrics: Sequence[config_pb2.MetricConfig], dataset: DatasetSpec
 ) -> config_pb2.EvalConfig:
     options = config_pb2.Options()
     options.include_default_metrics.value = False  # TFMA's own count would count batches
@@ -99,12 +116,14 @@ def _at_most_worse(
     return config_pb2.GenericChangeThreshold(direction=direction, absolute={"value": sign * config.max_regression})
 
 
-def _metric(metric: type, name: str, threshold: config_pb2.MetricThreshold | None = None) -> config_pb2.MetricConfig:
+def _metric(
+    kind: type[tfma.metrics.Metric], name: str, threshold: config_pb2.MetricThreshold | None = None
+) -> config_pb2.MetricConfig:
     # Slices are for people to look at; a slice of a dozen examples must not decide.
-    overall = [config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)]
+    overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
     return config_pb2.MetricConfig(
-        class_name=metric.__name__,
-        module=metric.__module__,
+        class_name=kind.__name__,
+        module=kind.__module__,
         config=json.dumps({"name": name}),
-        per_slice_thresholds=overall if threshold else [],
+        per_slice_thresholds=[overall] if threshold else [],
     )

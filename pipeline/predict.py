@@ -13,6 +13,7 @@ from tfx_bsl.coders import example_coder
 from components.example_gen.catalog import ROWS_SCHEMA
 from components.example_gen.examples import ExampleBuilder
 from components.example_gen.transforms import load_catalog
+from components.flat_example_gen.config import DESCRIBED_DATASETS, NAMED_DATASETS
 from components.pusher.component import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from components.pusher.verify import request_columns
@@ -71,9 +72,16 @@ class RatingPredictor:
 
         Raises:
             DataError: The data is not there.
+            ModelError: The model knows no users and items.
         """
         summary = read_summary(model_dir)
-        self._dataset = dataset_spec(summary["config"]["data"]["dataset"])
+        name = summary["config"]["data"]["dataset"]
+        if name in (*DESCRIBED_DATASETS, *NAMED_DATASETS):
+            raise ModelError(
+                f"{model_dir} was trained on a table ({name}), whose rows are no pairs of a user and an item; call its "
+                "signature `predict` with one value per column"
+            )
+        self._dataset = dataset_spec(name)
         self._catalog, _ = load_catalog(str(raw_directory(summary, data_dir)))
         self._builder = ExampleBuilder(self._dataset, self._catalog)
         self._model = tf.saved_model.load(str(model_dir))

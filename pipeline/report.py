@@ -55,7 +55,7 @@ def _by_slice(rows: list[dict[str, Any]], names: list[str]) -> Table:
     table = Table(title="test split", title_justify="left")
     table.add_column("slice", no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
         table.add_row(row["slice"], *(_number(name, row[name]) for name in names))
     return table

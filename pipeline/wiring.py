@@ -10,15 +10,18 @@ from tfx import v1 as tfx
 from components.columnar_evaluation import extractors
 from components.curated_schema.component import CuratedSchema
 from components.example_gen.component import MovieLensExampleGen
+from components.example_gen.config import IngestConfig
 from components.example_validator.component import StrictExampleValidator
+from components.flat_example_gen.component import FlatExampleGen
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
 from pipeline.evaluation import eval_config
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.spec import CANDIDATES, QUERIES
+from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.errors import ConfigError
 from trainer_module.schema_check import check_schema
+from trainer_module.schema_derivation import derive_schema
 from trainer_module.source_hash import source_hash
 
 PUSHER = "Pusher"
@@ -36,12 +39,11 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
             `embeddings` does not.
     """
-    dataset = dataset_spec(config.data.dataset)
+    dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
-    schema_text = resources.files("schema").joinpath(dataset.schema_file).read_text()
-    check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
+    schema_text = _schema_text(dataset)
 
-    example_gen = MovieLensExampleGen(input_base=str(locations.data), data=config.data).with_id("ExampleGen")
+    example_gen = _example_gen(config, locations).with_id("ExampleGen")
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
     )
@@ -128,3 +130,28 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         ),
         beam_pipeline_args=list(_BEAM_ARGS),
     )
+
+
+def _example_gen(config: PipelineConfig, locations: Locations) -> MovieLensExampleGen | FlatExampleGen:
+    """What reads the dataset."""
+    if isinstance(config.data, IngestConfig):
+        return MovieLensExampleGen(input_base=str(locations.data), data=config.data)
+    return FlatExampleGen(input_base=str(locations.data), data=config.data)
+
+
+def _schema_text(dataset: DatasetSpec) -> str:
+    """The curated schema, the user's own or the product's, or the one that follows from the columns.
+
+    Raises:
+        ConfigError: A user's file cannot be read or is no schema, or a schema does not fit the feature spec.
+    """
+    if not dataset.schema_file:
+        return text_format.MessageToString(derive_schema(dataset))
+    try:
+        # A user's file is named by an absolute path, which joins to itself.
+        text = resources.files("schema").joinpath(dataset.schema_file).read_text()
+        schema = text_format.Parse(text, schema_pb2.Schema())
+    except (OSError, text_format.ParseError) as error:
+        raise ConfigError(f"data.schema_file: {dataset.schema_file} cannot be read as a schema ({error})") from None
+    check_schema(dataset.features, schema, dataset.schema_file)
+    return text

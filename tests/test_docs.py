@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.flat_example_gen.config import FlatIngestConfig
 from components.retrieval_index.config import (
     FlatConfig,
     HnswConfig,
@@ -14,8 +15,9 @@ from components.retrieval_index.config import (
     RetrievalIndexConfig,
 )
 from pipeline.config import PipelineConfig
-from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.flat import CategoricalEntry, NumericEntry
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.features import HashBuckets, Vocabulary
 from trainer_module.optimization import EMBEDDING_OPTIMIZERS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -29,7 +31,7 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("block", EXPERIMENTS)
 def test_every_experiment_is_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))
-    config.experiment.features(dataset_spec(config.data.dataset).features)
+    config.experiment.features(config.dataset.features)
 
 
 def test_the_page_on_training_shows_the_defaults():
@@ -73,3 +75,23 @@ def test_the_embedding_section_is_explained_whole():
     text = (DOCS / "embeddings.md").read_text()
     for field in EmbeddingsConfig.model_fields:
         assert field in text, field
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL), ids=["first", "second"]
+)
+def test_experiments_on_own_data_are_valid(block):
+    config = PipelineConfig.model_validate(yaml.safe_load(block))
+    assert config.dataset.features.label.name in ("clicked", "stars")
+
+
+def test_the_first_experiment_on_own_data_is_short():
+    first = re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL)[0]
+    assert len(first.splitlines()) < 15
+
+
+def test_every_key_of_own_data_is_explained():
+    text = (DOCS / "own_data.md").read_text()
+    for kind in (FlatIngestConfig, CategoricalEntry, NumericEntry, Vocabulary, HashBuckets):
+        for field in kind.model_fields:
+            assert field in text, field

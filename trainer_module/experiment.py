@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from trainer_module.datasets.flat import FlatDataset
 from trainer_module.errors import ConfigError
 from trainer_module.export.config import ExportConfig
-from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
+from trainer_module.features import Categorical, FeatureSpec, Table, TokenRows
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
 from trainer_module.models.config import ModelConfig, RatingModelConfig
@@ -22,7 +23,7 @@ class TableOverride(Frozen):
     combiner: Literal["mean", "sum", "sqrtn"] | None = None
     initializer: Initializer | None = None
     optimizer: OptimizerConfig | None = None
-    vocabulary: Vocabulary | None = None
+    vocabulary: TokenRows | None = None
 
 
 class FeatureOverride(Frozen):
@@ -181,14 +182,14 @@ class Experiment(Frozen):
     """All that the Trainer needs to know, beside its input artifacts.
 
     Attributes:
-        dataset: Name of a dataset spec.
+        dataset: Name of a dataset, or the description of a user's own; see `datasets.dataset_spec`.
         model: The model.
         embeddings: The embedding tables.
         training: The loop.
         export: How the SavedModel is made.
     """
 
-    dataset: str
+    dataset: str | FlatDataset
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()

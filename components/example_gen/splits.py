@@ -216,22 +216,23 @@ class Splitter:
         """
         if isinstance(plan, TimeCuts):
             timestamp = rows.column("timestamp").to_numpy()
-            return _choose(timestamp >= plan.test_from, timestamp >= plan.eval_from)
+            return choose(timestamp >= plan.test_from, timestamp >= plan.eval_from)
         line = rows.column("line").to_numpy()
         if isinstance(plan, HeldOutLines) and plan.eval_lines is not None:
-            return _choose(np.isin(line, plan.test_lines), np.isin(line, plan.eval_lines))
+            return choose(np.isin(line, plan.test_lines), np.isin(line, plan.eval_lines))
         hashes = self._user_hash[rows.column("user").to_numpy()]
         if self.config.protocol != "user":
-            hashes = _mix(hashes ^ _mix(self._item_hash[rows.column("item").to_numpy()]))
-        test = _uniform(_mix(hashes ^ np.uint64(TEST))) < self.config.test_fraction
+            hashes = mix(hashes ^ mix(self._item_hash[rows.column("item").to_numpy()]))
+        test = uniform(mix(hashes ^ np.uint64(TEST))) < self.config.test_fraction
         if fold := fold_lines(self.config.protocol):
             test = (line >= fold.start) & (line < fold.stop)
         if isinstance(plan, HeldOutLines):
             test = np.isin(line, plan.test_lines)
-        return _choose(test, _uniform(_mix(hashes ^ np.uint64(EVAL))) < self.config.eval_fraction)
+        return choose(test, uniform(mix(hashes ^ np.uint64(EVAL))) < self.config.eval_fraction)
 
 
-def _choose(test: np.ndarray, evaluation: np.ndarray) -> np.ndarray:
+def choose(test: np.ndarray, evaluation: np.ndarray) -> np.ndarray:
+    """Indices into `SPLITS`, `[rows]` int8, from two masks `[rows]`; what is in both is `test`."""
     return np.where(test, TEST, np.where(evaluation, EVAL, TRAIN)).astype(np.int8)
 
 
@@ -242,7 +243,7 @@ def _hash_tokens(tokens: Sequence[str], role: str, seed: int) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """The finalizer of splitmix64 over its first state, elementwise on uint64 (arithmetic modulo 2^64)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -250,7 +251,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _uniform(hashes: np.ndarray) -> np.ndarray:
+def uniform(hashes: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1) from the upper 53 bits, all that a float64 holds."""
     return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

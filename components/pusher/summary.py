@@ -53,8 +53,8 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     """Metrics of the candidate model and the thresholds that failed.
 
     Returns:
-        `slices`: list of `{"slice": text, metric: value}`, the overall one first, None where nothing was to be measured;
-            with a baseline also the differences from it, as `rmse_diff`. `failures`: list of texts.
+        `slices`: list of `{"slice": text, metric: value}`, the overall one first; None where there was nothing to
+            measure; with a baseline also the differences from it, as `rmse_diff`. `failures`: list of texts.
     """
     # Without a model's name, TFMA gives the candidate's metrics.
     result = tfma.load_eval_result(evaluation_uri)
@@ -62,12 +62,13 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
         values = {metric: _finite(cell["doubleValue"]) for metric, cell in outputs[""][""].items()}
-        values.pop("example_count_diff", None)  # both models see the same examples
+        for name_of_data in ("example_count", "baseline_log_loss", "popularity_ndcg_at_10", "popularity_recall_at_10"):
+            values.pop(f"{name_of_data}_diff", None)  # both models see the same examples
         slices.append({"slice": name} | values)
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
     failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
-    return {"slices": slices, "failures": [_as_text(failure) for failure in failures]}
+    return {"slices": slices, "failures": [failure_text(failure) for failure in failures]}
 
 
 def package_versions() -> dict[str, str]:
@@ -80,7 +81,8 @@ def _finite(value: float | str) -> float | None:
     return float(value) if math.isfinite(float(value)) else None
 
 
-def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
+def failure_text(failure: validation_result_pb2.ValidationFailure) -> str:
+    """Which metric missed which bound, by how much."""
     name, value = failure.metric_key.name, failure.metric_value.double_value.value
     threshold = failure.metric_threshold
     if threshold.HasField("change_threshold"):
@@ -89,5 +91,5 @@ def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
         return f"{name} changed by {value:+.4f} against the last blessed model; {bound} {allowed:+.4f} is allowed"
     bounds = threshold.value_threshold
     if bounds.HasField("lower_bound"):
-        return f"{name} is {value:.4f}; at least {bounds.lower_bound.value:.4f} is asked for"
+        return f"{name} is {value:.4f}; at least {bounds.lower_bound.value:.4f} is needed"
     return f"{name} is {value:.4f}; at most {bounds.upper_bound.value:.4f} is allowed"
