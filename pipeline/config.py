@@ -38,13 +38,17 @@ class EvaluationConfig(Frozen):
     """When a model is blessed.
 
     Attributes:
-        max_rmse: Upper bound of the RMSE on the test split.
-        max_regression: How much worse than the last blessed model's the RMSE may be.
+        max_rmse: For ratings, upper bound of the RMSE on the test split.
+        min_ndcg: For retrieval, lower bound of nDCG@10 over the full corpus.
+        beat_popularity: For retrieval, whether nDCG@10 must exceed that of recommending what is most popular.
+        max_regression: How much worse than the last blessed model's the RMSE or nDCG@10 may be.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
     max_rmse: float = Field(default=0.93, gt=0)
+    min_ndcg: float = Field(default=0.0, ge=0, le=1)
+    beat_popularity: bool = True
     max_regression: float = Field(default=0.005, ge=0)
     first_run: Literal["push", "hold"] = "push"
 

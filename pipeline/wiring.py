@@ -15,7 +15,7 @@ from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
-from pipeline.evaluation import rating_eval_config
+from pipeline.evaluation import eval_config
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.schema_check import check_schema
@@ -102,8 +102,9 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         examples=example_gen.outputs["examples"],
         model=model,
         baseline_model=baseline.outputs["model"],
-        schema=schema.outputs["schema"],
-        eval_config=rating_eval_config(config.evaluation, dataset),
+        # The curated schema describes rows, not queries.
+        schema=None if dataset.task == "retrieval" else schema.outputs["schema"],
+        eval_config=eval_config(config.evaluation, dataset),
         example_splits=[judged_split],
         module_path=extractors.__name__,
     )

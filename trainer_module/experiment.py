@@ -131,6 +131,8 @@ class TrainingConfig(Frozen):
             configured for one size.
         epochs: Passes over the training split at most.
         patience: Evaluations without improvement after which training stops.
+        keep: Which weights are exported: those of the `best` evaluation, or of the `last` one, where the metric of the
+            evaluations cannot judge; `patience` then has no part.
         evaluate_every: Steps between evaluations; None is an epoch.
         steps_per_loop: Steps in one call to the devices, at most; evaluations end a call early. Logs, signals and
             checkpoints are looked after between calls.
@@ -157,6 +159,7 @@ class TrainingConfig(Frozen):
     eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
     patience: int = Field(default=6, ge=1)
+    keep: Literal["best", "last"] = "best"
     evaluate_every: int | None = Field(default=None, ge=1)
     steps_per_loop: int = Field(default=500, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)

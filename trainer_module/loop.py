@@ -257,18 +257,19 @@ class TrainingLoop:
         return loss, clock.last_waiting_percent
 
     def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
-        """Evaluates, and keeps the weights if they are the best so far."""
+        """Evaluates, and keeps the weights if they are the ones to export so far."""
         metrics = self._evaluate(batches, num_examples)
         logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
         metric = self._model.selection_metric
-        improved = not progress.best_step or metrics[metric] < progress.best_metrics[metric]
+        first, keep_last = not progress.best_step, self._config.keep == "last"
+        improved = first or keep_last or metrics[metric] < progress.best_metrics[metric]
         _log.info(
             "step %d: loss %.4f, selection %s %.4f%s",
             progress.step,
             loss,
             metric,
             metrics[metric],
-            " (best)" if improved else "",
+            " (best)" if improved and not keep_last else "",
         )
         if not improved:
             return progress

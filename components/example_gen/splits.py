@@ -4,10 +4,10 @@ Blocks of rows are assigned one by one. Three protocols need to know something o
 over blocks, then `plan`): `time` its cuts, `leave-last-out` the last rows of each user, `stratified` the lines of each
 user. The others look at the row alone.
 
-`stratified` draws as Microsoft's Recommenders did, up to version 1.1.1, in `python_stratified_split(data, ratio,
-filter_by="user", seed=seed)`, so that results on its splits compare: each user's rows, in the order of the file, are
-permuted by a generator that is seeded anew for every user (`pandas.DataFrame.sample`), and all but the first
-round(ratio * rows) are test rows, where round goes to the even neighbour in the middle.
+`stratified` draws as `python_stratified_split(data, ratio, filter_by="user", seed=seed)` does (Recommenders team,
+github.com/recommenders-team/recommenders, python_splitters.py), so that results on its splits compare: each line of the
+file gets a random number, each user's rows are ordered by theirs, and those whose rank exceeds `ratio` times the user's
+number of rows are test rows.
 
 Hashing: each distinct identifier is hashed once with BLAKE2b, keyed by the seed; pairs are then mixed from the two
 64-bit values by the finalizer of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
@@ -15,7 +15,6 @@ OOPSLA 2014). That is vectorized, needs no state, and gives the same split on ev
 row that stays the same whatever other rows are added or in whatever order they stand.
 """
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -265,17 +264,12 @@ def _keep_last(rows: LastRows) -> LastRows:
 
 def _draw_test_lines(rows: UserLines, test_fraction: float, seed: int) -> np.ndarray:
     """Lines of the test rows of `stratified`, ascending."""
-
-    @functools.cache
-    def drawn(count: int) -> np.ndarray:
-        # Users with equally many rows share a permutation, since each is drawn from the same seed.
-        return np.random.RandomState(seed).permutation(count)[round((1 - test_fraction) * count) :]
-
-    order = np.lexsort((rows.line, rows.user))
+    of_line = np.random.RandomState(seed).rand(rows.line.max(initial=0))
+    order = np.lexsort((of_line[rows.line - 1], rows.user))
     lengths = _run_lengths(rows.user[order])
-    firsts = np.cumsum(lengths) - lengths
-    test = [first + drawn(count) for first, count in zip(firsts.tolist(), lengths.tolist(), strict=True)]
-    return np.sort(rows.line[order[np.concatenate(test)]]) if test else np.empty(0, np.int64)
+    firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rank = np.arange(1, len(order) + 1) - firsts
+    return np.sort(rows.line[order[rank / np.repeat(lengths, lengths) > 1 - test_fraction]])
 
 
 def _run_lengths(groups: np.ndarray) -> np.ndarray:

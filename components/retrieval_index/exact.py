@@ -11,13 +11,15 @@ import tensorflow as tf
 
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.towers import Towers
-from trainer_module.datasets.spec import SEEN
+from trainer_module.datasets.spec import RELEVANT, SEEN
 from trainer_module.errors import ConfigError
 from trainer_module.export.serving import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
-BY_EXAMPLE, BY_COLUMN = "serving_default", "recommend"
+BY_EXAMPLE, BY_COLUMN, EVALUATE = "serving_default", "recommend", "evaluate"
 IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 EXCLUDE, K = "exclude", "k"
+# What `evaluate` answers beside `ids` and `train_counts`.
+POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 
 _UNKNOWN = -1
 _BLOCK_ROWS = 65_536
@@ -68,7 +70,20 @@ class ExactSearch(tf.Module):
         Returns:
             Identifiers, titles, scores and training counts, `[batch, min(k, candidates)]` each, best first.
         """
-        scores = tf.matmul(queries, self._vectors, transpose_b=True)
+        return self._best(tf.matmul(queries, self._vectors, transpose_b=True), exclude, k)
+
+    def most_popular(self, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `search` answers if the score of a candidate is its number of rows in the training split."""
+        counts = tf.cast(self._train_counts, tf.float32)
+        return self._best(tf.repeat(counts[tf.newaxis], tf.shape(exclude)[0], axis=0), exclude, k)
+
+    def train_counts(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows in the training split of each identifier, int64; 0 for what is no candidate's."""
+        positions = self._positions.lookup(ids)
+        counts = tf.gather(self._train_counts, tf.maximum(positions, 0))
+        return tf.where(positions == _UNKNOWN, tf.zeros_like(counts), counts)
+
+    def _best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         positions = self._positions.lookup(exclude)
         known = tf.where(positions != _UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
@@ -90,6 +105,9 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
 
     - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
       out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
+    - `evaluate`: `examples` as above. Answers `ids`, `train_counts` and `popular_ids` (the most frequent candidates of
+      the training split, seen ones left out), `[batch, max_k]`; `relevant` and `relevant_train_counts` of the example,
+      `[batch, n]`; and under `candidates` their number, `[batch]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
     - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
       with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.
@@ -113,14 +131,29 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     with open(ids_file, "w", encoding="utf-8") as file:
         file.writelines(f"{item}\n" for item in catalog.ids)
     module = ExactSearch(towers, catalog, ids_file)
+    missing = max(0, max_k - len(catalog.ids))
+    fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
+
+    def padded(best: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {
+            name: tf.pad(values, [[0, 0], [0, missing]], constant_values=fillers[name]) for name, values in best.items()
+        }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve(examples):
-        best = module.search(towers.queries(examples), _seen(examples, catalog.item_dtype), max_k)
-        missing = max(0, max_k - len(catalog.ids))
-        fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
+        return padded(module.search(towers.queries(examples), _items(examples, SEEN, catalog.item_dtype), max_k))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def evaluate(examples):
+        seen, relevant = (_items(examples, name, catalog.item_dtype) for name in (SEEN, RELEVANT))
+        found = padded(module.search(towers.queries(examples), seen, max_k))
         return {
-            name: tf.pad(values, [[0, 0], [0, missing]], constant_values=fillers[name]) for name, values in best.items()
+            IDS: found[IDS],
+            TRAIN_COUNTS: found[TRAIN_COUNTS],
+            POPULAR_IDS: padded(module.most_popular(seen, max_k))[IDS],
+            RELEVANT: relevant,
+            RELEVANT_COUNTS: module.train_counts(relevant),
+            CANDIDATES: tf.fill(tf.shape(examples), tf.constant(len(catalog.ids), tf.int64)),
         }
 
     @tf.function(
@@ -149,17 +182,18 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     signatures = {
         BY_EXAMPLE: serve,
         BY_COLUMN: recommend,
+        EVALUATE: evaluate,
         EMBED_QUERIES: embed_queries,
         EMBED_QUERY: embed_query,
     }
     tf.saved_model.save(module, directory, signatures=signatures)
 
 
-def _seen(examples: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Identifiers `[batch, n]` that serialized queries list as seen, filled up with empty strings."""
-    seen = tf.io.parse_example(examples, {SEEN: tf.io.VarLenFeature(dtype)})[SEEN]
-    tokens = seen.values if dtype == tf.string else tf.strings.as_string(seen.values)
-    return tf.sparse.to_dense(tf.SparseTensor(seen.indices, tokens, seen.dense_shape), default_value="")
+def _items(examples: tf.Tensor, column: str, dtype: tf.DType) -> tf.Tensor:
+    """Identifiers `[batch, n]` that serialized queries list in a column, filled up with empty strings."""
+    items = tf.io.parse_example(examples, {column: tf.io.VarLenFeature(dtype)})[column]
+    tokens = items.values if dtype == tf.string else tf.strings.as_string(items.values)
+    return tf.sparse.to_dense(tf.SparseTensor(items.indices, tokens, items.dense_shape), default_value="")
 
 
 def _variable(vectors: np.ndarray) -> tf.Variable:
