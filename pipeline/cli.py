@@ -199,7 +199,7 @@ def generate(
 
 @data_app.command()
 def generate_clicks(
-    rows: Annotated[int, typer.Option(min=1000, help="Number of rows.")] = 500_000,
+    rows: Annotated[int, typer.Option(min=1000, help="Number of rows.")] = 1_000_000,
     seed: int = 0,
     data_dir: DataDir = None,
 ) -> None:

@@ -52,7 +52,7 @@ def execute(
 def _generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
     """Writes a generated dataset, if that is the dataset and there is none yet."""
     if isinstance(config.data, CriteoIngestConfig) and config.data.dataset == SYNTHETIC_CRITEO.name:
-        write_synthetic_criteo(data_dir, config.data.rows)
+        write_synthetic_criteo(data_dir, config.data.rows, config.data.seed)
     if config.dataset.directory == SYNTHETIC.directory and not data_dir.exists():
         write_synthetic(data_dir, **DEFAULT_SIZES, seed=0)
 

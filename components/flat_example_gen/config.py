@@ -181,15 +181,23 @@ class CriteoIngestConfig(Frozen):
     Attributes:
         dataset: `criteo` reads `train.txt` or `day_0` and so on, plain or with `.gz`, from the dataset's directory;
             `synthetic-criteo` reads what was generated, and generates it where there is nothing yet.
-        rows: Of `synthetic-criteo`, if it is generated.
+        rows: Of `synthetic-criteo`; what is there already must have been generated with so many, and the same seed.
+        seed: Of `synthetic-criteo`.
         split: How rows are split into `train`, `eval` and `test`.
         max_bad_rows: So many malformed rows are set aside in a quarantine file; one more fails the run.
     """
 
     dataset: Literal["criteo", "synthetic-criteo"]
-    rows: int = Field(default=500_000, ge=1000)
+    rows: int = Field(default=1_000_000, ge=1000)
+    seed: int = Field(default=0, ge=0)
     split: SplitConfig = RandomSplit()
     max_bad_rows: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "CriteoIngestConfig":
+        if self.dataset == "criteo" and (given := {"rows", "seed"} & self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(given))}: only synthetic-criteo is generated; leave it out")
+        return self
 
     @property
     def dataset_key(self) -> str:

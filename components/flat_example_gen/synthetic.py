@@ -30,22 +30,22 @@ from trainer_module.errors import DataError
 
 PLANTED_FILE = "planted.json"
 
-VOCABULARY_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 20_000)
-PAIRS = ((0, 1), (1, 2), (2, 8), (8, 9), (9, 16), (10, 17))
+VOCABULARY_SIZES = (10, 20, 50, 100, 200, 500, 2000, 10_000)
+PAIRS = ((0, 1), (8, 9), (16, 17))
 
 _ROWS_PER_FILE = 1_000_000
 _ROWS_AT_ONCE = 100_000
-_BIAS = -1.2
-_TOKEN_EFFECT = 0.25
-# The effect of the token of rank r is smaller by 1 / sqrt(1 + r / _RARITY).
+_BIAS = -1.0
+_TOKEN_EFFECT = 0.5
+# The effect of the token of rank r is smaller by 1 / (1 + r / _RARITY).
 _RARITY = 10.0
-_NUMBER_EFFECT = 0.25
+_NUMBER_EFFECT = 0.5
 _PAIR_EFFECT = 0.5
-_FACTORS = 4
+_FACTORS = 2
 # Of the logarithm of 1 plus a number.
 _LOG_MEAN, _LOG_DEVIATION, _LOG_LIMIT = 2.0, 0.8, 2.0
-# Least probability of the token of rank r is about 1 / (r + _SHIFT)^_POPULARITY.
-_SHIFT, _POPULARITY = 2.0, 1.2
+# The probability of the token of rank r is proportional to 1 / (r + _SHIFT)^_POPULARITY.
+_SHIFT, _POPULARITY = 2.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def plant(seed: int) -> Truth:
         return np.cumsum(weights / weights.sum())
 
     def effects(size: int) -> np.ndarray:
-        rarity = np.append(1 / np.sqrt(1 + np.arange(size) / _RARITY), 1.0)
+        rarity = np.append(1 / (1 + np.arange(size) / _RARITY), 1.0)
         return _TOKEN_EFFECT * rarity * random.standard_normal(size + 1)
 
     def vectors(size: int) -> np.ndarray:
@@ -222,7 +222,7 @@ def _require_same(data_dir: Path, rows: int, seed: int) -> Planted:
     if (planted.rows, planted.seed) != (rows, seed):
         raise DataError(
             f"{data_dir} holds {planted.rows:,} rows of seed {planted.seed}, not {rows:,} of seed {seed}; remove it, "
-            "or name another directory with --data-dir"
+            "set data.rows and data.seed to what is there, or name another directory with --data-dir"
         )
     return planted
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.flat_example_gen.config import FlatIngestConfig, RandomSplit
+from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, RandomSplit
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.flat import MISSING_TOKEN, FlatDataset
 from trainer_module.features import HashBuckets, Vocabulary
@@ -74,3 +74,8 @@ def test_what_does_not_fit_is_refused(changes, message):
 def test_files_lie_below_the_path_up_to_the_first_wildcard(files, directory, pattern):
     settings = config(files=files)
     assert (settings.directory, settings.source().files) == (Path(directory), (pattern,))
+
+
+def test_what_is_not_generated_has_no_seed():
+    with pytest.raises(ValidationError, match="rows: only synthetic-criteo is generated"):
+        CriteoIngestConfig.model_validate({"dataset": "criteo", "rows": 5000})
