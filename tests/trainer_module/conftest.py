@@ -30,7 +30,7 @@ SPEC = FeatureSpec(
     ),
     tables=(
         Table(name="user"),
-        Table(name="item", vocabulary=Vocabulary(min_frequency=2, oov_buckets=3)),
+        Table(name="item", vocabulary=Vocabulary(min_frequency=2, oov_buckets=3), frequencies=True),
         Table(name="tags", combiner="sum", dim=2),
     ),
 )
