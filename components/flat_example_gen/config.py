@@ -143,6 +143,8 @@ class FlatIngestConfig(FlatDataset):
         text_only = {"delimiter", "column_names", "missing_values"} & self.model_fields_set
         if self.dataset == "parquet" and text_only:
             raise ValueError(f"{', '.join(sorted(text_only))}: Parquet has none; it is for dataset csv")
+        if self.dataset == "csv" and (lists := [e.name for e in self.categorical if e.multivalent and not e.separator]):
+            raise ValueError(f"categorical: text holds no lists; name the separator of {', '.join(lists)}")
         return self
 
     @property

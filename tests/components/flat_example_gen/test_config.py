@@ -53,6 +53,7 @@ def test_the_trainer_gets_what_the_columns_mean_and_nothing_else():
         ({"categorical": ["clicked"]}, "duplicate column"),
         ({"categorical": ["a", {"name": "b", "table": "a", "dim": 3}]}, "columns of table 'a' differ"),
         ({"dataset": "parquet", "delimiter": ";"}, "delimiter: Parquet has none"),
+        ({"categorical": [{"name": "tags", "multivalent": True}]}, "name the separator of tags"),
         ({"split": {"by": "time"}}, "Field required"),
         ({"split": {"by": "luck"}}, "'random', 'time', 'column'"),
     ],
