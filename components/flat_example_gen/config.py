@@ -95,7 +95,7 @@ class TextFormat(Frozen):
 
 
 def _changed(config: Frozen, *names: str) -> list[str]:
-    """Which of some fields differ from their defaults; as configurations travel with all fields, not which are given."""
+    """Which of some fields differ from their defaults; configurations travel with all fields, given or not."""
     return [name for name in names if getattr(config, name) != type(config).model_fields[name].default]
 
 
