@@ -94,6 +94,11 @@ class TextFormat(Frozen):
     missing_values: tuple[str, ...] = ("",)
 
 
+def _changed(config: Frozen, *names: str) -> list[str]:
+    """Which of some fields differ from their defaults; configurations travel with all fields, given or not."""
+    return [name for name in names if getattr(config, name) != type(config).model_fields[name].default]
+
+
 class FlatSource(Frozen):
     """Everything that reading needs to know.
 
@@ -140,9 +145,11 @@ class FlatIngestConfig(FlatDataset):
 
     @model_validator(mode="after")
     def _check_format(self) -> "FlatIngestConfig":
-        text_only = {"delimiter", "column_names", "missing_values"} & self.model_fields_set
+        text_only = _changed(self, "delimiter", "column_names", "missing_values")
         if self.dataset == "parquet" and text_only:
-            raise ValueError(f"{', '.join(sorted(text_only))}: Parquet has none; it is for dataset csv")
+            raise ValueError(f"{', '.join(text_only)}: Parquet has none; it is for dataset csv")
+        if self.dataset == "csv" and (lists := [e.name for e in self.categorical if e.multivalent and not e.separator]):
+            raise ValueError(f"categorical: text holds no lists; name the separator of {', '.join(lists)}")
         return self
 
     @property
@@ -195,8 +202,8 @@ class CriteoIngestConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "CriteoIngestConfig":
-        if self.dataset == "criteo" and (given := {"rows", "seed"} & self.model_fields_set):
-            raise ValueError(f"{', '.join(sorted(given))}: only synthetic-criteo is generated; leave it out")
+        if self.dataset == "criteo" and (given := _changed(self, "rows", "seed")):
+            raise ValueError(f"{', '.join(given)}: only synthetic-criteo is generated; leave it out")
         return self
 
     @property

@@ -12,6 +12,7 @@ from components.example_gen.rows import BadRow, bad_row
 from components.flat_example_gen.config import ColumnSplit, FlatSource, TimeSplit
 from components.flat_example_gen.splits import names_of
 from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.errors import DataError
 from trainer_module.features import Column
 
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
@@ -105,7 +106,12 @@ def _column(column: Column, raw: RawRows, source: FlatSource, problems: _Problem
     """One value (or list) per row; null is missing."""
     values = raw.columns[column.name]
     if column.multivalent:
-        return _token_lists(column.name, values, source.separators.get(column.name))
+        return _token_lists(values, source.separators.get(column.name))
+    if _is_list(values):
+        raise DataError(
+            f"{raw.file}: column {column.name!r} holds lists, {values.type}, and one value per row is expected; if the "
+            "lists are tokens, say multivalent: true of the column in data.categorical"
+        )
     converted = _text(values) if column.dtype == "string" else _numbers(column.name, values, problems)
     if column.required:
         problems.add(
@@ -113,6 +119,10 @@ def _column(column: Column, raw: RawRows, source: FlatSource, problems: _Problem
             lambda row: f"column {column.name!r}: expected a value, found none",
         )
     return converted
+
+
+def _is_list(values: pa.Array) -> bool:
+    return pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
 
 
 def _text(values: pa.Array) -> pa.Array:
@@ -126,12 +136,13 @@ def _text(values: pa.Array) -> pa.Array:
     return values.cast(pa.large_binary())
 
 
-def _token_lists(name: str, values: pa.Array, separator: str | None) -> pa.Array:
+def _token_lists(values: pa.Array, separator: str | None) -> pa.Array:
     """`large_list` of `large_binary`, without empty tokens; a missing list is empty."""
     if separator is not None:
         values = pc.split_pattern(_text(values), separator.encode())
-    if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
-        values = pc.split_pattern(_text(values), b"\0")
+    if not _is_list(values):
+        # One token per row is a list of one.
+        values = pa.LargeListArray.from_arrays(pa.array(np.arange(len(values) + 1)), values)
     tokens, parents = _text(values.flatten()), pc.list_parent_indices(values).to_numpy()
     kept = pc.fill_null(pc.not_equal(pc.binary_length(tokens), 0), False).to_numpy(zero_copy_only=False)
     counts = np.bincount(parents[kept], minlength=len(values))

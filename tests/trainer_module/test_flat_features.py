@@ -14,6 +14,7 @@ from trainer_module.features import Categorical, FeatureSpec, HashBuckets, Label
 from trainer_module.inputs import ModelInputs, parse_spec
 from trainer_module.preprocessing import preprocessing_fn
 from trainer_module.vocabularies import Vocabularies, table_fingerprint, training_counts
+from trainer_module.warm_start import row_mapping
 
 from .conftest import serialize
 
@@ -110,3 +111,10 @@ def test_an_experiment_may_hash_what_the_dataset_counts():
 def test_only_a_column_that_may_lack_its_one_value_names_the_missing(wrong):
     with pytest.raises(ValidationError, match="missing_token stands for"):
         Categorical(**{"name": "x", "table": "x", "required": False, "missing_token": "-"} | wrong)
+
+
+def test_a_warm_start_moves_all_rows_of_equally_many_buckets_and_none_of_others():
+    none = pa.array([], pa.large_binary())
+    new, old = row_mapping(none, none, BUCKETS, BUCKETS)
+    assert new.tolist() == old.tolist() == list(range(BUCKETS))
+    assert len(row_mapping(none, none, BUCKETS, BUCKETS + 1)[0]) == 0

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, RandomSplit
+from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, RandomSplit, TableIngestConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.flat import MISSING_TOKEN, FlatDataset
 from trainer_module.features import HashBuckets, Vocabulary
@@ -53,6 +53,7 @@ def test_the_trainer_gets_what_the_columns_mean_and_nothing_else():
         ({"categorical": ["clicked"]}, "duplicate column"),
         ({"categorical": ["a", {"name": "b", "table": "a", "dim": 3}]}, "columns of table 'a' differ"),
         ({"dataset": "parquet", "delimiter": ";"}, "delimiter: Parquet has none"),
+        ({"categorical": [{"name": "tags", "multivalent": True}]}, "name the separator of tags"),
         ({"split": {"by": "time"}}, "Field required"),
         ({"split": {"by": "luck"}}, "'random', 'time', 'column'"),
     ],
@@ -79,3 +80,9 @@ def test_files_lie_below_the_path_up_to_the_first_wildcard(files, directory, pat
 def test_what_is_not_generated_has_no_seed():
     with pytest.raises(ValidationError, match="rows: only synthetic-criteo is generated"):
         CriteoIngestConfig.model_validate({"dataset": "criteo", "rows": 5000})
+
+
+@pytest.mark.parametrize("settings", [MINIMAL | {"dataset": "parquet"}, {"dataset": "criteo"}])
+def test_configurations_survive_the_way_between_components(settings):
+    config = TypeAdapter(TableIngestConfig).validate_python(settings)
+    assert TypeAdapter(TableIngestConfig).validate_json(config.model_dump_json()) == config

@@ -147,3 +147,31 @@ def test_blocks_compressed_or_not_and_parquet_give_the_same_examples(tmp_path, m
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no file matches .*nothing\.csv"):
         find_files(str(tmp_path), config(files="nothing.csv").source())
+
+
+def test_lists_where_one_value_is_expected_are_an_error(tmp_path):
+    columns = {"user": [["a"]], "tags": ["a"], "price": [1.0], "country": ["de"], "clicked": [1]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    settings = config(dataset="parquet", files="*.parquet", categorical=["user", {"name": "tags", "multivalent": True}])
+    with pytest.raises(DataError, match=r"a\.parquet: column 'user' holds lists"):
+        read_all(tmp_path, settings)
+
+
+def test_parquet_may_hold_other_types_than_those_of_the_feature_spec(tmp_path):
+    columns = {
+        "user": pa.array([7, None]),
+        "tags": pa.array(["a", None]),
+        "price": pa.array(["2.5", "1"]),
+        "country": pa.array(["de", "fr"]).dictionary_encode(),
+        "clicked": pa.array([True, False]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    settings = config(dataset="parquet", files="*.parquet", categorical=["user", {"name": "tags", "multivalent": True}])
+    examples, _ = read_all(tmp_path, settings)
+    assert examples.to_pydict() == {
+        "user": [[b"7"], []],
+        "tags": [[b"a"], []],
+        "price": [[2.5], [1.0]],
+        "clicked": [[1.0], [0.0]],
+        "country": [[b"de"], [b"fr"]],
+    }
