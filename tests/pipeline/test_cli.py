@@ -64,7 +64,7 @@ def test_a_dataset_can_be_generated(tmp_path):
 def test_predict_without_a_model_says_how_to_get_one(tmp_path):
     process = recspan("predict", "--user", "1", "--item", "1", cwd=tmp_path)
     assert process.returncode == 1
-    assert "no pushed model below runs/serving" in process.stderr
+    assert "no pushed ranking model below runs/serving" in process.stderr
 
 
 def test_recommend_takes_one_user_or_all(tmp_path):
