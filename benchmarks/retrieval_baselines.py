@@ -118,8 +118,8 @@ def _top_10_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[str
     return [
         "# Baselines of retrieval on MovieLens 100K",
         "",
-        "`python -m benchmarks.retrieval_baselines`. The neighbours of item kNN (10 to 200) and the lambda of EASE (50 to "
-        "800) are chosen for each split by nDCG@10 on a quarter of its training rows, never on its test rows.",
+        "`python -m benchmarks.retrieval_baselines`. The neighbours of item kNN (10 to 200) and the lambda of EASE "
+        "(50 to 800) are chosen for each split by nDCG@10 on a quarter of its training rows, never on its test rows.",
         "",
         "## Top 10, full ranking",
         "",

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
+from components.retrieval_evaluation.config import BaselineName
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError
@@ -37,12 +38,18 @@ class EvaluationConfig(Frozen):
     Attributes:
         max_rmse: Upper bound of the RMSE on the test split.
         max_regression: How much worse than the last blessed model's the RMSE may be.
+        min_ndcg_at_10: For retrieval: lower bound of the nDCG@10 over the full catalog.
+        beat_baseline: For retrieval: a model whose nDCG@10 is below this baseline's is refused.
+        baselines: For retrieval: baselines that stand beside the model, with the one to beat and popularity.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
     max_rmse: float = Field(default=0.93, gt=0)
     max_regression: float = Field(default=0.005, ge=0)
+    min_ndcg_at_10: float = Field(default=0.0, ge=0, le=1)
+    beat_baseline: BaselineName | Literal["none"] = "popularity"
+    baselines: tuple[BaselineName, ...] = ("popularity", "item_knn", "ease")
     first_run: Literal["push", "hold"] = "push"
 
 
