@@ -32,7 +32,7 @@ def popularity(known: sparse.csr_matrix) -> Scorer:
         known: Binary `[users, items]`.
     """
     counts = np.asarray(known.sum(axis=0), np.float32).reshape(1, -1)
-    return lambda queries: np.repeat(counts, queries.shape[0], axis=0)
+    return lambda queries: np.repeat(counts, np.diff(queries.indptr).size, axis=0)
 
 
 def item_knn(known: sparse.csr_matrix, neighbours: int) -> Scorer:

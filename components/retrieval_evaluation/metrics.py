@@ -79,7 +79,7 @@ def precision(hit: np.ndarray, k: int) -> np.ndarray:
         hit: Bool `[queries, at least k]`.
         k: Length of the list.
     """
-    return _first(hit, k).sum(axis=1) / k
+    return _first(hit, k) @ np.full(k, 1 / k)
 
 
 def hit_rate(hit: np.ndarray, k: int) -> np.ndarray:

@@ -46,7 +46,7 @@ class _QueryCombiner(beam.CombineFn):
     def add_input(self, accumulator: _Queries, element: metric_types.StandardMetricInputs) -> _Queries:
         accumulator.values.append(element.get_predictions(self._model_name, "values"))
         accumulator.items.update(element.get_predictions(self._model_name, "ids").reshape(-1).tolist())
-        accumulator.catalog_size = int(element.get_labels()[0])
+        accumulator.catalog_size = int(np.asarray(element.get_labels())[0])
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[_Queries]) -> _Queries:
