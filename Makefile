@@ -36,11 +36,12 @@ tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, 
 	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
 	@$(RUN_TPU)/python -m tpu_worker.check
 
-bench: setup ## Measure ingestion, training, checkpoints and export; takes half an hour of a quiet machine
+bench: setup ## Measure ingestion, training, checkpoints, export and search; takes half an hour of a quiet machine
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
 	@$(RUN)/python -m benchmarks.checkpoints
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
+	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000
 
 clean: ## Remove the environments, runs and downloaded data
 	rm -rf .venv .venv-tpu .venv-benchmark runs data

@@ -18,7 +18,7 @@ import typer
 from scipy import sparse
 
 from components.example_gen.splits import UserLines, draw_test_lines
-from components.retrieval_evaluation import baselines, metrics
+from components.retrieval_evaluation import baselines, ranking_metrics
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)
@@ -90,7 +90,7 @@ def row_accuracy(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tupl
     scores = _chosen(ratings, np.sort(train), candidates)(known)(known)
     user, item = ratings.user[test], ratings.item[test]
     kept, excluded = (
-        metrics.top_k_accuracy(baselines.top_k(scores, 100, seen)[user] == item[:, None], 100) for seen in (None, known)
+        float((baselines.top_k(scores, 100, seen)[user] == item[:, None]).any(axis=1).mean()) for seen in (None, known)
     )
     return kept, excluded
 
@@ -104,14 +104,17 @@ def _chosen(ratings: Ratings, train: np.ndarray, candidates: Sequence[Fit]) -> F
 
 def _stratified(ratings: Ratings, rows: np.ndarray, seed: int) -> np.ndarray:
     """Which of the rows are the held-out quarter of their user's, bool `[rows]`."""
-    return np.isin(rows, draw_test_lines(UserLines(ratings.user[rows], rows), 0.25, seed))
+    lines = rows + 1
+    return np.isin(lines, draw_test_lines(UserLines(ratings.user[rows], lines), 0.25, seed))
 
 
 def _top_10(known: sparse.csr_matrix, relevant: sparse.csr_matrix, fit: Fit) -> tuple[float, float]:
     lists = baselines.top_k(fit(known)(known), 10, seen=known)
     hit = relevant[np.arange(len(lists))[:, None], lists].toarray() > 0
     sizes = np.diff(relevant.indptr)
-    return float(np.nanmean(metrics.ndcg(hit, sizes, 10))), float(np.nanmean(metrics.recall(hit, sizes, 10)))
+    return float(np.nanmean(ranking_metrics.ndcg(hit, sizes, 10))), float(
+        np.nanmean(ranking_metrics.recall(hit, sizes, 10))
+    )
 
 
 def _top_10_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[str]:

@@ -32,10 +32,10 @@ _DATA_HOME = Path("data")
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="Experiment file in YAML; without it, MovieLens 100K ratings on fold u1."),
+    typer.Option("--config", help="Experiment file in YAML, or a preset's name; without it, movielens-100k-ranking."),
 ]
 Root = Annotated[Path, typer.Option(help="Directory for artifacts, logs and pushed models.")]
-DataDir = Annotated[Path | None, typer.Option(help="Directory of the raw files; data/DATASET if not given.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the raw files; data/NAME OF THE FILES if not given.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=3."),
@@ -79,12 +79,52 @@ def predict(
     from pipeline.console import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from pipeline.predict import last_pushed
-        from pipeline.predict import predict as predict_rating
+        from pipeline.predict import RatingPredictor, last_pushed
 
-        answer = predict_rating(model or last_pushed(root), user, item, data_dir)
-    typer.echo(f"user {user}, item {item} ({answer.title}): {answer.rating:.2f}")
-    typer.echo(f"model: {answer.model}")
+        version = model or last_pushed(root)
+        predictor = RatingPredictor(version, data_dir)
+        (rating,) = predictor.ratings([user], [item])
+        title = predictor.title(item)
+    typer.echo(f"user {user}, item {item} ({title}): {rating:.2f}")
+    typer.echo(f"model: {version}")
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option(help="Identifier of the user.")] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the dataset.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Parquet file to write; needed with --all-users.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items per user.")] = 10,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user knows.")] = False,
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last retrieval model if not given.")] = None,
+    rank: Annotated[bool, typer.Option("--rank", help="Order the items by the last pushed ranking model.")] = False,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Recommend items with a pushed retrieval model."""
+    if (user is None) != all_users or all_users != (output is not None):
+        raise ConfigError("recommend: give --user ID, or --all-users with --output FILE")
+    if all_users and rank:
+        raise ConfigError("recommend: --rank goes with --user")
+    from pipeline.console import chatter_to
+
+    with chatter_to(Path(os.devnull)) as console:
+        from pipeline.predict import RatingPredictor, last_pushed
+        from pipeline.recommend import Recommender, print_recommendations, ranked, recommend_all
+
+        version = model or last_pushed(root, retrieval=True)
+        if output is not None:
+            count = recommend_all(version, output, k, exclude_seen, data_dir)
+            console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
+            return
+        found = Recommender(version, data_dir).recommend([user or ""], k, exclude_seen)
+        ranker = last_pushed(root) if rank else None
+        if ranker:
+            found = ranked(found, RatingPredictor(ranker, data_dir))
+        print_recommendations(found, console)
+        console.print(f"model: {version}", soft_wrap=True, highlight=False)
+        if ranker:
+            console.print(f"ranked by: {ranker}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -155,6 +195,23 @@ def generate(
     directory = data_dir or _DATA_HOME / "synthetic"
     truth = write_synthetic(directory, num_ratings=ratings, num_users=users, num_items=items, seed=seed)
     typer.echo(f"{ratings} ratings in {directory}; no model can beat an RMSE of {truth.noise_floor:.4f}")
+
+
+@data_app.command()
+def generate_clicks(
+    rows: Annotated[int, typer.Option(min=1000, help="Number of rows.")] = 1_000_000,
+    seed: int = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Generate clicks in Criteo's format, whose best reachable log loss and AUC are known."""
+    from components.flat_example_gen.synthetic import write_synthetic_criteo
+
+    directory = data_dir or _DATA_HOME / "synthetic-criteo"
+    best = write_synthetic_criteo(directory, rows, seed).test
+    typer.echo(
+        f"{rows} rows in {directory}; on their test split no model can be expected to beat a log loss of "
+        f"{best.log_loss:.4f} and an AUC of {best.auc:.4f}"
+    )
 
 
 @pipeline_app.command()

@@ -4,20 +4,29 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.example_gen.config import IngestConfig
-from components.retrieval_evaluation.config import BaselineName
+from components.flat_example_gen.config import (
+    DESCRIBED_DATASETS,
+    NAMED_DATASETS,
+    CriteoIngestConfig,
+    FlatIngestConfig,
+)
+from components.retrieval_index.config import RetrievalIndexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
+from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
+
+_PRESETS = Path(__file__).parent / "presets"
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -36,21 +45,39 @@ class EvaluationConfig(Frozen):
     """When a model is blessed.
 
     Attributes:
-        max_rmse: Upper bound of the RMSE on the test split.
-        max_regression: How much worse than the last blessed model's the RMSE may be.
-        min_ndcg_at_10: For retrieval: lower bound of the nDCG@10 over the full catalog.
-        beat_baseline: For retrieval: a model whose nDCG@10 is below this baseline's is refused.
-        baselines: For retrieval: baselines that stand beside the model, with the one to beat and popularity.
+        max_rmse: For ratings: upper bound of the RMSE on the test split.
+        max_log_loss: For clicks: upper bound of the log loss (in nats) on the test split; None sets none.
+        min_auc: For clicks: lower bound of the area under the ROC curve on the test split; .5 is no better than chance.
+        min_ndcg: For retrieval: lower bound of nDCG@10 over the full corpus.
+        beat_popularity: For retrieval: whether nDCG@10 must not be below that of recommending what is most popular.
+        max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG@10 may be.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
     max_rmse: float = Field(default=0.93, gt=0)
+    max_log_loss: float | None = Field(default=None, gt=0)
+    min_auc: float = Field(default=0.5, ge=0, le=1)
+    min_ndcg: float = Field(default=0.0, ge=0, le=1)
+    beat_popularity: bool = True
     max_regression: float = Field(default=0.005, ge=0)
-    min_ndcg_at_10: float = Field(default=0.0, ge=0, le=1)
-    beat_baseline: BaselineName | Literal["none"] = "popularity"
-    baselines: tuple[BaselineName, ...] = ("popularity", "item_knn", "ease")
     first_run: Literal["push", "hold"] = "push"
+
+
+def _kind_of_data(value: Any) -> str:
+    """Which of the classes below a section `data` is of; MovieLens' refuses unknown datasets."""
+    dataset = value.get("dataset") if isinstance(value, dict) else value.dataset
+    if dataset in DESCRIBED_DATASETS:
+        return "flat"
+    return "criteo" if dataset in NAMED_DATASETS else "movielens"
+
+
+DataConfig = Annotated[
+    Annotated[IngestConfig, Tag("movielens")]
+    | Annotated[FlatIngestConfig, Tag("flat")]
+    | Annotated[CriteoIngestConfig, Tag("criteo")],
+    Discriminator(_kind_of_data),
+]
 
 
 class PipelineConfig(Frozen):
@@ -65,17 +92,19 @@ class PipelineConfig(Frozen):
         embeddings: The embedding tables and where they live.
         training: The training loop.
         export: How the SavedModel is made.
+        retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    data: IngestConfig = IngestConfig()
+    data: DataConfig = IngestConfig()
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
+    retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
 
@@ -93,10 +122,15 @@ class PipelineConfig(Frozen):
         return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
 
     @property
+    def dataset(self) -> DatasetSpec:
+        """What the pipeline knows about the data."""
+        return dataset_spec(self.data.dataset_key)
+
+    @property
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.data.dataset,
+            dataset=self.data.dataset_key,
             model=self.model,
             embeddings=self.embeddings,
             training=self.training,
@@ -133,22 +167,22 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie in `data/DATASET` unless `data` says otherwise."""
-        return cls((data or Path("data", config.data.dataset)).absolute(), root.absolute())
+        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
+        return cls((data or config.data.directory).absolute(), root.absolute())
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
     """Reads an experiment file and applies overrides.
 
     Args:
-        file: YAML; None means the preset of the dataset (MovieLens 100K unless overridden).
+        file: YAML, or the name of a preset; None means the preset of the dataset (MovieLens 100K unless overridden).
         overrides: Values by dotted key, as in `{"training.epochs": 3}`.
 
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
     overrides = overrides or {}
-    source = file or _preset(overrides.get("data.dataset", MOVIELENS_100K.name))
+    source = _named(file) if file else _preset_of(overrides.get("data.dataset", MOVIELENS_100K.name))
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
 
 
@@ -191,10 +225,33 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def _preset(dataset: str) -> Path:
-    """The experiment file that comes with the product for a dataset."""
+def preset_names() -> list[str]:
+    """The experiment files that come with the product."""
+    return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
+
+
+def _named(file: Path) -> Path:
+    """The file, or the preset of that name."""
+    if file.suffix or file.exists():
+        return file
+    if str(file) not in preset_names():
+        near = difflib.get_close_matches(str(file), preset_names(), n=1, cutoff=0.0)
+        raise ConfigError(
+            f"--config {file}: no such file, and no preset of that name. Did you mean {near[0]}? Presets: "
+            f"{', '.join(preset_names())}"
+        )
+    return _PRESETS / f"{file}.yaml"
+
+
+def _preset_of(dataset: str) -> Path:
+    """The first preset that reads a dataset, or generated data of its kind."""
+    if dataset in DESCRIBED_DATASETS:
+        raise ConfigError(f"data.dataset: {dataset} is described in an experiment file; name it with --config")
     dataset_spec(dataset)
-    return Path(__file__).parent / "presets" / f"{dataset}.yaml"
+    reads = {name: _read(_PRESETS / f"{name}.yaml")["data"]["dataset"] for name in preset_names()}
+    exact = [name for name, of in reads.items() if of == dataset]
+    same_kind = [name for name, of in reads.items() if of == f"synthetic-{dataset}"]
+    return _PRESETS / f"{(exact + same_kind)[0]}.yaml"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -11,11 +11,14 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 from components.example_gen.synthetic import write_synthetic
+from components.flat_example_gen.config import CriteoIngestConfig
+from components.flat_example_gen.synthetic import write_synthetic_criteo
 from components.pusher.component import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
 from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
 from pipeline.run import RunOutcome
 from pipeline.wiring import PUSHER, create_pipeline
+from trainer_module.datasets.criteo import SYNTHETIC_CRITEO
 from trainer_module.datasets.movielens import SYNTHETIC
 from trainer_module.errors import ModelError
 
@@ -47,8 +50,10 @@ def execute(
 
 
 def _generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
-    """Writes the synthetic dataset at its default size, if that is the dataset and there is none yet."""
-    if config.data.dataset == SYNTHETIC.name and not data_dir.exists():
+    """Writes a generated dataset, if that is the dataset and there is none yet."""
+    if isinstance(config.data, CriteoIngestConfig) and config.data.dataset == SYNTHETIC_CRITEO.name:
+        write_synthetic_criteo(data_dir, config.data.rows, config.data.seed)
+    if config.dataset.directory == SYNTHETIC.directory and not data_dir.exists():
         write_synthetic(data_dir, **DEFAULT_SIZES, seed=0)
 
 

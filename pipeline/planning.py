@@ -15,9 +15,8 @@ from rich.table import Table
 
 from pipeline.config import Locations, PipelineConfig, load_config, read_settings
 from trainer_module.accelerators import GENERATIONS, HBM_RESERVE_FRACTION, Slice, parse_slice
-from trainer_module.datasets import dataset_spec
 from trainer_module.errors import ConfigError
-from trainer_module.features import Categorical, FeatureSpec
+from trainer_module.features import Categorical, FeatureSpec, HashBuckets
 from trainer_module.frozen import Frozen
 from trainer_module.optimization import EMBEDDING_OPTIMIZERS, OptimizerConfig
 from trainer_module.plan import (
@@ -159,7 +158,7 @@ def from_experiment(
         ConfigError: The experiment is wrong, or there is no transform graph that knows its tables.
     """
     config = load_config(file, overrides)
-    spec = config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    spec = config.experiment.features(config.dataset.features)
     graph = transform_graph or _newest_transform_graph(config, root)
     rows = _table_rows(spec, graph)
     return PlanInput(
@@ -290,7 +289,8 @@ def _table_rows(spec: FeatureSpec, graph: Path) -> dict[str, int]:
         from trainer_module.vocabularies import table_rows
 
         output = tft.TFTransformOutput(str(graph))
-        missing = [table.name for table in spec.tables if not output.vocabulary_file_by_name(table.name)]
+        counted = [table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)]
+        missing = [name for name in counted if not output.vocabulary_file_by_name(name)]
         rows = {} if missing else table_rows(spec, output)
     if missing:
         raise ConfigError(

@@ -5,11 +5,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+# More metrics than so many do not stand side by side; then these are shown by slice.
+_WIDEST = 7
+_BY_SLICE = ("ndcg_at_10", "popularity_ndcg_at_10", "recall_at_10", "hit_rate_at_10", "example_count")
+
 
 def print_report(summary: dict[str, Any]) -> None:
     """Prints seconds per component, metrics by slice, the verdict and where things lie."""
     console = Console()
-    console.print(_components(summary["components"]), _metrics(summary["evaluation"]["slices"]))
+    console.print(_components(summary["components"]), *_metrics(summary["evaluation"]["slices"]))
     verdict = summary["blessing"]
     colour = "green" if verdict["push"] else "yellow"
     console.print(f"[bold {colour}]{'pushed' if verdict['push'] else 'not pushed'}[/]: {verdict['reason']}")
@@ -32,16 +36,32 @@ def _components(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _metrics(rows: list[dict[str, Any]]) -> Table:
-    names = [name for name in rows[0] if name != "slice"]  # with a baseline, differences from it too
+def _metrics(rows: list[dict[str, Any]]) -> list[Table]:
+    """One table; where that would be too wide, one of the overall metrics and one of the first ones by slice."""
+    overall, *_ = rows
+    names = [name for name in overall if name != "slice"]  # with a baseline, differences from it too
+    if len(names) <= _WIDEST:
+        return [_by_slice(rows, names)]
     table = Table(title="test split", title_justify="left")
-    table.add_column("slice")
+    table.add_column("metric")
+    table.add_column("overall", justify="right")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_row(name, _number(name, overall[name]))
+    shown = [name for name in _BY_SLICE if name in overall]
+    return [table, _by_slice(rows, shown)]
+
+
+def _by_slice(rows: list[dict[str, Any]], names: list[str]) -> Table:
+    table = Table(title="test split", title_justify="left")
+    table.add_column("slice", no_wrap=True)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
         table.add_row(row["slice"], *(_number(name, row[name]) for name in names))
     return table
 
 
-def _number(name: str, value: float) -> str:
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
     return f"{value:.0f}" if name == "example_count" else f"{value:.4f}"

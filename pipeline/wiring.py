@@ -1,6 +1,7 @@
 """The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
 
 from importlib import resources
+from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -9,16 +10,24 @@ from tfx import v1 as tfx
 from components.columnar_evaluation import extractors
 from components.curated_schema.component import CuratedSchema
 from components.example_gen.component import MovieLensExampleGen
+from components.example_gen.config import IngestConfig
 from components.example_validator.component import StrictExampleValidator
+from components.flat_example_gen.component import FlatExampleGen
 from components.pusher.component import VerifyingPusher
+from components.retrieval_index.component import RetrievalIndex
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations, PipelineConfig
-from pipeline.evaluation import rating_eval_config
-from trainer_module.datasets import dataset_spec
+from pipeline.evaluation import eval_config
+from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.errors import ConfigError
 from trainer_module.schema_check import check_schema
+from trainer_module.schema_derivation import derive_schema
 from trainer_module.source_hash import source_hash
 
 PUSHER = "Pusher"
+
+# Splits whose examples are not the rows that the curated schema describes.
+_NOT_ROWS = (CANDIDATES, QUERIES)
 
 _BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -30,13 +39,14 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
             `embeddings` does not.
     """
-    dataset = dataset_spec(config.data.dataset)
+    dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
-    schema_text = resources.files("schema").joinpath(dataset.schema_file).read_text()
-    check_schema(dataset.features, text_format.Parse(schema_text, schema_pb2.Schema()), dataset.schema_file)
+    schema_text = _schema_text(dataset)
 
-    example_gen = MovieLensExampleGen(input_base=str(locations.data), data=config.data).with_id("ExampleGen")
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    example_gen = _example_gen(config, locations).with_id("ExampleGen")
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
+    )
     schema = CuratedSchema(schema_text=schema_text)
     validator = StrictExampleValidator(
         statistics=statistics_gen.outputs["statistics"],
@@ -71,24 +81,38 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
             "source_hash": source_hash("trainer_module.run_fn"),
         },
     )
+    components: list[Any] = [example_gen, statistics_gen, schema, validator, transform, trainer]
+    model, judged_split = trainer.outputs["model"], "test"
+    if dataset.task == "retrieval":
+        index = RetrievalIndex(
+            examples=example_gen.outputs["examples"],
+            model=model,
+            item_key=dataset.item_key,
+            title_key=dataset.title_key,
+            config=config.retrieval_index.model_dump_json(),
+            source_hash=source_hash("components.retrieval_index.component"),
+        )
+        components.append(index)
+        model, judged_split = index.outputs["index"], QUERIES
     baseline = tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessedModel,
-        candidate=trainer.outputs["model"],
+        candidate=model,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("Baseline")
     evaluator = tfx.components.Evaluator(
         examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        model=model,
         baseline_model=baseline.outputs["model"],
-        schema=schema.outputs["schema"],
-        eval_config=rating_eval_config(config.evaluation, dataset),
-        example_splits=["test"],
+        # The curated schema describes rows, not queries.
+        schema=None if dataset.task == "retrieval" else schema.outputs["schema"],
+        eval_config=eval_config(config.evaluation, dataset),
+        example_splits=[judged_split],
         module_path=extractors.__name__,
     )
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         base_directory=str(locations.serving(config.pipeline_name)),
@@ -99,20 +123,35 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     return tfx.dsl.Pipeline(
         pipeline_name=config.pipeline_name,
         pipeline_root=str(locations.artifacts(config.pipeline_name)),
-        components=[
-            example_gen,
-            statistics_gen,
-            schema,
-            validator,
-            transform,
-            trainer,
-            baseline,
-            evaluator,
-            pusher,
-        ],
+        components=[*components, baseline, evaluator, pusher],
         enable_cache=config.cache,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(locations.metadata)
         ),
         beam_pipeline_args=list(_BEAM_ARGS),
     )
+
+
+def _example_gen(config: PipelineConfig, locations: Locations) -> MovieLensExampleGen | FlatExampleGen:
+    """What reads the dataset."""
+    if isinstance(config.data, IngestConfig):
+        return MovieLensExampleGen(input_base=str(locations.data), data=config.data)
+    return FlatExampleGen(input_base=str(locations.data), data=config.data)
+
+
+def _schema_text(dataset: DatasetSpec) -> str:
+    """The curated schema, the user's own or the product's, or the one that follows from the columns.
+
+    Raises:
+        ConfigError: A user's file cannot be read or is no schema, or a schema does not fit the feature spec.
+    """
+    if not dataset.schema_file:
+        return text_format.MessageToString(derive_schema(dataset))
+    try:
+        # A user's file is named by an absolute path, which joins to itself.
+        text = resources.files("schema").joinpath(dataset.schema_file).read_text()
+        schema = text_format.Parse(text, schema_pb2.Schema())
+    except (OSError, text_format.ParseError) as error:
+        raise ConfigError(f"data.schema_file: {dataset.schema_file} cannot be read as a schema ({error})") from None
+    check_schema(dataset.features, schema, dataset.schema_file)
+    return text

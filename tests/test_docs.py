@@ -6,15 +6,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.flat_example_gen.config import FlatIngestConfig
+from components.retrieval_index.config import (
+    FlatConfig,
+    HnswConfig,
+    IvfConfig,
+    IvfPqConfig,
+    RetrievalIndexConfig,
+)
 from pipeline.config import PipelineConfig
-from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.flat import CategoricalEntry, NumericEntry
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.features import HashBuckets, Vocabulary
 from trainer_module.optimization import EMBEDDING_OPTIMIZERS
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
-    for page in (DOCS / "embeddings.md", DOCS / "training.md")
+    for page in (DOCS / "embeddings.md", DOCS / "training.md", DOCS / "retrieval_index.md")
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]
 
@@ -22,13 +31,29 @@ EXPERIMENTS = [
 @pytest.mark.parametrize("block", EXPERIMENTS)
 def test_every_experiment_is_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))
-    config.embeddings.applied_to(dataset_spec(config.data.dataset).features)
+    config.experiment.features(config.dataset.features)
 
 
 def test_the_page_on_training_shows_the_defaults():
     (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "training.md").read_text(), re.DOTALL)
     shown = TrainingConfig.model_validate(yaml.safe_load(block)["training"])
     assert shown.model_copy(update={"dense_optimizer": TrainingConfig().dense_optimizer}) == TrainingConfig()
+
+
+def test_the_page_on_the_index_shows_the_defaults_and_every_parameter():
+    text = (DOCS / "retrieval_index.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    section = yaml.safe_load(block)["retrieval_index"]
+    assert RetrievalIndexConfig.model_validate(section) == RetrievalIndexConfig()
+    assert set(section) == set(RetrievalIndexConfig.model_fields)
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    for kind in (FlatConfig, IvfConfig, IvfPqConfig, HnswConfig):
+        parameters = {name: field.default for name, field in kind.model_fields.items()}
+        row = rows[parameters.pop("type")]
+        # Where the default is a rule, the row explains it; one that another row explains is named alone.
+        shown = dict(re.findall(r"`(\w+)`[^`(]*\((\d+)", row))
+        assert all(f"`{name}`" in row for name in parameters)
+        assert all(int(value) == parameters[name] for name, value in shown.items() if parameters[name])
 
 
 def test_the_table_of_optimizers_is_the_data():
@@ -50,3 +75,23 @@ def test_the_embedding_section_is_explained_whole():
     text = (DOCS / "embeddings.md").read_text()
     for field in EmbeddingsConfig.model_fields:
         assert field in text, field
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL), ids=["first", "second"]
+)
+def test_experiments_on_own_data_are_valid(block):
+    config = PipelineConfig.model_validate(yaml.safe_load(block))
+    assert config.dataset.features.label.name in ("clicked", "stars")
+
+
+def test_the_first_experiment_on_own_data_is_short():
+    first = re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL)[0]
+    assert len(first.splitlines()) < 15
+
+
+def test_every_key_of_own_data_is_explained():
+    text = (DOCS / "own_data.md").read_text()
+    for kind in (FlatIngestConfig, CategoricalEntry, NumericEntry, Vocabulary, HashBuckets):
+        for field in kind.model_fields:
+            assert field in text, field

@@ -9,8 +9,16 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.embeddings import Features
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
-from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
-from trainer_module.objectives import Rating
+from trainer_module.models.config import (
+    DcnConfig,
+    DlrmConfig,
+    RankingConfig,
+    RatingModelConfig,
+    TwoTowerConfig,
+    WideDeepConfig,
+)
+from trainer_module.models.two_tower import Retrieval
+from trainer_module.objectives import Objective, Rating
 from trainer_module.optimization import Adagrad, OptimizerConfig
 
 # Dense ids, bags of any length, one table that two columns share, numbers.
@@ -27,20 +35,23 @@ SPEC = FeatureSpec(
 )
 ROWS = {"user": 100, "item": 301, "tag": 7}
 DIM = 8
+RATING = Rating((1.0, 5.0))
 BAG_LENGTH = 2
 
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A model of ratings over three small tables.
+    """A model over three small tables.
 
     Attributes:
         config: Which model.
         spec: Its columns and tables.
+        objective: What it is trained for.
     """
 
-    config: RankingConfig
+    config: RankingConfig | TwoTowerConfig
     spec: FeatureSpec = SPEC
+    objective: Objective | Retrieval = RATING
 
     def blueprint(
         self,
@@ -61,7 +72,7 @@ class SmallModel:
             embeddings=EmbeddingsConfig(dim=DIM, pipelining=pipelining),
             training=TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer),
         )
-        return Blueprint(experiment, self.spec, ROWS, Rating((1.0, 5.0)))
+        return Blueprint(experiment, self.spec, ROWS, self.objective)
 
     def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
         """Features and labels `[batch]`, the same at every call; bags hold `BAG_LENGTH` ids."""
@@ -85,4 +96,8 @@ MODELS = {
     "dlrm": SmallModel(DlrmConfig(bottom=(16,), top=(16,), dropout=0.1)),
     "dcn": SmallModel(DcnConfig(rank=4, mlp=(16,), dropout=0.1)),
     "wide_deep": SmallModel(WideDeepConfig(mlp=(16,), dropout=0.1)),
+    "two_tower": SmallModel(
+        TwoTowerConfig(query_mlp=(16,), dropout=0.1),
+        objective=Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"])),
+    ),
 }

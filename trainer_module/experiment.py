@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from trainer_module.datasets.flat import FlatDataset
 from trainer_module.errors import ConfigError
 from trainer_module.export.config import ExportConfig
-from trainer_module.features import Categorical, FeatureSpec, Table, Vocabulary
+from trainer_module.features import Categorical, FeatureSpec, Table, TokenRows
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.initialization import Initializer, TruncatedNormal
 from trainer_module.models.config import ModelConfig, RatingModelConfig
@@ -22,7 +23,7 @@ class TableOverride(Frozen):
     combiner: Literal["mean", "sum", "sqrtn"] | None = None
     initializer: Initializer | None = None
     optimizer: OptimizerConfig | None = None
-    vocabulary: Vocabulary | None = None
+    vocabulary: TokenRows | None = None
 
 
 class FeatureOverride(Frozen):
@@ -131,6 +132,8 @@ class TrainingConfig(Frozen):
             configured for one size.
         epochs: Passes over the training split at most.
         patience: Evaluations without improvement after which training stops.
+        keep: Which weights are exported: those of the `best` evaluation, or of the `last` one, where the metric of the
+            evaluations cannot judge; `patience` then has no part.
         evaluate_every: Steps between evaluations; None is an epoch.
         steps_per_loop: Steps in one call to the devices, at most; evaluations end a call early. Logs, signals and
             checkpoints are looked after between calls.
@@ -157,6 +160,7 @@ class TrainingConfig(Frozen):
     eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
     patience: int = Field(default=6, ge=1)
+    keep: Literal["best", "last"] = "best"
     evaluate_every: int | None = Field(default=None, ge=1)
     steps_per_loop: int = Field(default=500, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)
@@ -178,18 +182,31 @@ class Experiment(Frozen):
     """All that the Trainer needs to know, beside its input artifacts.
 
     Attributes:
-        dataset: Name of a dataset spec.
+        dataset: Name of a dataset, or the description of a user's own; see `datasets.dataset_spec`.
         model: The model.
         embeddings: The embedding tables.
         training: The loop.
         export: How the SavedModel is made.
     """
 
-    dataset: str
+    dataset: str | FlatDataset
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
+
+    def features(self, declared: FeatureSpec) -> FeatureSpec:
+        """The columns and tables of the model, from those of the dataset.
+
+        Raises:
+            ConfigError: A name in `embeddings` or `model.ignore` is unknown, or what is left contradicts itself.
+        """
+        spec = self.embeddings.applied_to(declared)
+        _check_names("model.ignore", self.model.ignore, [column.name for column in spec.inputs])
+        try:
+            return spec.without(self.model.ignore)
+        except ValidationError as error:
+            raise ConfigError(f"model.ignore: {reasons(error)}") from None
 
 
 def _check_names(section: str, names: Iterable[str], known: list[str]) -> None:

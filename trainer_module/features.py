@@ -6,10 +6,11 @@ TensorFlow, and travels as JSON between components.
 """
 
 from collections import Counter
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainer_module.frozen import Frozen
 from trainer_module.initialization import Initializer
@@ -34,6 +35,34 @@ class Vocabulary(Frozen):
     oov_buckets: int = Field(default=1, ge=1)
 
 
+class HashBuckets(Frozen):
+    """No token has an id of its own: all are hashed to so many rows.
+
+    For features with more values than anybody wants to count, or that change while a model is in use: the number of
+    rows is known before any data is seen, and tokens that hash alike share a row.
+
+    Attributes:
+        buckets: Number of rows.
+    """
+
+    buckets: int = Field(ge=1)
+
+    @property
+    def oov_buckets(self) -> int:
+        """A vocabulary without tokens: every token is out of it."""
+        return self.buckets
+
+
+def _rows_by(value: Any) -> str:
+    hashed = "buckets" in value if isinstance(value, dict) else isinstance(value, HashBuckets)
+    return "hash" if hashed else "tokens"
+
+
+TokenRows = Annotated[
+    Annotated[Vocabulary, Tag("tokens")] | Annotated[HashBuckets, Tag("hash")], Discriminator(_rows_by)
+]
+
+
 class Table(Frozen):
     """An embedding table. Its number of rows is the vocabulary's size plus the out-of-vocabulary buckets.
 
@@ -44,7 +73,7 @@ class Table(Frozen):
         initializer: Initial values; None takes the experiment's default.
         optimizer: Of this table alone; None takes the experiment's embedding optimizer. The fewer distinct ones, the
             faster a TPU.
-        vocabulary: Which tokens get a row.
+        vocabulary: Which tokens get a row: a `Vocabulary`, or `HashBuckets`.
         frequencies: Whether the transform graph also keeps how often each token stands in the training split, for
             `vocabularies.training_counts`.
     """
@@ -54,7 +83,7 @@ class Table(Frozen):
     combiner: Literal["mean", "sum", "sqrtn"] = "mean"
     initializer: Initializer | None = None
     optimizer: OptimizerConfig | None = None
-    vocabulary: Vocabulary = Vocabulary()
+    vocabulary: TokenRows = Vocabulary()
     frequencies: bool = False
 
     @property
@@ -77,7 +106,9 @@ class Categorical(_Column):
         table: Where the tokens are looked up.
         counted: Whether the column's tokens count for the table's vocabulary. Not for one that repeats what another
             column holds, as the history of a user does: it would count an item once for every later row.
-        layout: How ids reach the embedding layer. None is `dense` where exactly one value is required and `sparse`
+        missing_token: Stands for a missing value, and has a row (or bucket) like any other token; the model then gets
+            exactly one id per example. None leaves the bag empty, whose embedding is zero.
+        layout: How ids reach the embedding layer. None is `dense` where there is always exactly one value and `sparse`
             elsewhere. One experiment cannot mix `sparse` and `ragged`: the embedding layer takes one of them per call.
         max_sequence_length: 0 combines the rows of an example; above, they stay a sequence `[batch, length, dim]`,
             cut or filled up with zeros.
@@ -94,6 +125,7 @@ class Categorical(_Column):
     dtype: Literal["string", "int64"] = "string"
     table: str
     counted: bool = True
+    missing_token: str | None = Field(default=None, min_length=1)
     layout: Literal["dense", "sparse", "ragged"] | None = None
     max_sequence_length: int = Field(default=0, ge=0)
     output_shape: tuple[int, ...] | None = None
@@ -103,8 +135,12 @@ class Categorical(_Column):
 
     @model_validator(mode="after")
     def _check(self) -> "Categorical":
-        one_value = self.required and not self.multivalent
-        if self.layout == "dense" and not one_value:
+        if self.missing_token and (self.multivalent or self.required or self.dtype != "string"):
+            raise ValueError(
+                f"{self.name}: missing_token stands for the missing value of a column of strings that may lack its "
+                "only one; set required=False, multivalent=False, or leave missing_token out"
+            )
+        if self.layout == "dense" and not self._one_id:
             raise ValueError(f"{self.name}: layout dense needs exactly one value per example; take sparse or ragged")
         if self.max_sequence_length and self.ids_layout == "dense":
             raise ValueError(f"{self.name}: a sequence must be sparse or ragged; set its layout")
@@ -120,7 +156,12 @@ class Categorical(_Column):
 
     @property
     def ids_layout(self) -> Literal["dense", "sparse", "ragged"]:
-        return self.layout or ("dense" if self.required and not self.multivalent else "sparse")
+        return self.layout or ("dense" if self._one_id else "sparse")
+
+    @property
+    def _one_id(self) -> bool:
+        """Whether the model gets exactly one id per example."""
+        return not self.multivalent and (self.required or self.missing_token is not None)
 
     @property
     def _form(self) -> Literal["dense", "bag", "sequence"]:
@@ -138,16 +179,21 @@ class Weights(_Column):
 
 
 class Numeric(_Column):
-    """One number per example, as a z-score under the training split; a missing value becomes the mean, that is 0.
+    """One number per example, as a z-score under the training split.
 
     Attributes:
+        transform: What becomes of a number x: `z_score` takes x itself, `log1p_z_score` log(1 + max(x, 0)), for counts
+            and amounts whose large values are rare. Of that, minus the mean, over the standard deviation.
         clip: Largest absolute z-score; keeps one wild value from dominating the dense tower.
+        missing: The z-score of a missing value; 0 is the mean.
     """
 
     kind: Literal["numeric"] = "numeric"
     dtype: Literal["int64", "float32"] = "float32"
     multivalent: Literal[False] = False
+    transform: Literal["z_score", "log1p_z_score"] = "z_score"
     clip: float = Field(default=3.0, gt=0)
+    missing: float = 0.0
 
 
 class Label(_Column):
@@ -229,6 +275,13 @@ class FeatureSpec(Frozen):
     @property
     def label(self) -> Label:
         return next(c for c in self.columns if c.kind == "label")
+
+    def without(self, names: Collection[str]) -> "FeatureSpec":
+        """The same without some columns, their weights, and the tables that nothing else looks up in."""
+        weights = {c.weights for c in self.categorical if c.name in names}
+        columns = tuple(c for c in self.columns if c.name not in names and c.name not in weights)
+        used = {c.table for c in columns if isinstance(c, Categorical)}
+        return FeatureSpec(columns=columns, tables=tuple(t for t in self.tables if t.name in used))
 
     def for_preprocessing(self) -> "FeatureSpec":
         """The same without what only training looks at, so that a new optimizer does not transform the data again."""

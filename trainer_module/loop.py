@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -64,8 +64,8 @@ class Trainable(Protocol):
     embedding: tf.keras.layers.Layer
     trainable_variables: list[tf.Variable]
 
-    def __call__(self, features: Features) -> tf.Tensor:
-        """Predictions `[batch]`."""
+    def __call__(self, features: Features) -> tf.Tensor | dict[str, tf.Tensor]:
+        """Predictions `[batch, ...]`, one or several by name."""
         ...
 
     @property
@@ -218,15 +218,22 @@ class TrainingLoop:
         """The model's metrics over all examples of `reader`."""
         return self._evaluate(self._evaluation_batches(reader), reader.num_examples)
 
-    def predict(self, reader: ExampleReader, num_examples: int) -> np.ndarray:
-        """Predictions of the training model for the first `num_examples` of `reader`, float32 `[num_examples]`."""
-        predictions: list[np.ndarray] = []
+    def predict(self, reader: ExampleReader, num_examples: int) -> Any:
+        """Predictions of the training model for the first `num_examples` of `reader`.
+
+        Returns:
+            A float32 array `[num_examples, ...]`, or several by name, as the model gives them.
+        """
+        predictions, predicted = [], 0
         for features, _, _ in self._evaluation_batches(reader):
-            if sum(map(len, predictions)) >= num_examples:
+            if predicted >= num_examples:
                 break
-            per_replica = self._predict_step(features)
-            predictions += [part.numpy() for part in self._strategy.experimental_local_results(per_replica)]
-        return np.concatenate(predictions)[:num_examples]
+            predictions.append(tf.nest.map_structure(self._local_values, self._predict_step(features)))
+            predicted += len(tf.nest.flatten(predictions[-1])[0])
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts)[:num_examples], *predictions)
+
+    def _local_values(self, per_replica: Any) -> np.ndarray:
+        return np.concatenate([part.numpy() for part in self._strategy.experimental_local_results(per_replica)])
 
     def _make_variables(self, batches: tf.data.Dataset | tf.distribute.DistributedDataset) -> None:
         """Makes all variables and optimizer slots, so that a checkpoint finds where to put its values."""
@@ -250,18 +257,19 @@ class TrainingLoop:
         return loss, clock.last_waiting_percent
 
     def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
-        """Evaluates, and keeps the weights if they are the best so far."""
+        """Evaluates, and keeps the weights if they are the ones to export so far."""
         metrics = self._evaluate(batches, num_examples)
         logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
         metric = self._model.selection_metric
-        improved = not progress.best_step or metrics[metric] < progress.best_metrics[metric]
+        first, keep_last = not progress.best_step, self._config.keep == "last"
+        improved = first or keep_last or metrics[metric] < progress.best_metrics[metric]
         _log.info(
             "step %d: loss %.4f, selection %s %.4f%s",
             progress.step,
             loss,
             metric,
             metrics[metric],
-            " (best)" if improved else "",
+            " (best)" if improved and not keep_last else "",
         )
         if not improved:
             return progress

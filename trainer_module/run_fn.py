@@ -11,14 +11,17 @@ from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.distribution import dense_options, make_strategy
 from trainer_module.experiment import Experiment
 from trainer_module.export import parity
-from trainer_module.export.routes import Trained, expected_answers, export, signature
+from trainer_module.export.routes import Trained, expected_answers, export
+from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
-from trainer_module.objectives import make_objective
-from trainer_module.vocabularies import Vocabularies, check_ids
+from trainer_module.models.two_tower import Retrieval
+from trainer_module.objectives import Objective, make_objective
+from trainer_module.vocabularies import Vocabularies, check_ids, training_counts
 from trainer_module.warm_start import TableReport, warm_start
 
 # Facts about the training that go into the run's summary; lies beside the SavedModel.
@@ -36,17 +39,12 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     experiment = Experiment.model_validate_json(fn_args.custom_config["experiment"])
     dataset, training = dataset_spec(experiment.dataset), experiment.training
-    spec = experiment.embeddings.applied_to(dataset.features)
+    spec = experiment.features(dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    blueprint = Blueprint(
-        experiment,
-        spec,
-        vocabularies.rows,
-        make_objective(dataset.task, dataset.label_range),
-        vocabularies.fingerprints,
-    )
+    objective = _objective(dataset, spec, transform_output)
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
     for reader in (train, selection):
@@ -73,7 +71,7 @@ def run_fn(fn_args: FnArgs) -> None:
     sample = ExampleReader(spec, model_inputs, [sample_file])
     config, trained = experiment.export, Trained(result.checkpoint, model, strategy)
     answers = expected_answers(config, blueprint, model, loop.predict, sample)
-    parity.save_expected(parity_dir, answers, dense_options(training, strategy).dtype, signature(config))
+    parity.save_expected(parity_dir, answers, dense_options(training, strategy).dtype)
     features = sample.features(tf.constant(sample.head(1)))
     exported = export(config, blueprint, trained, model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(result) | {
@@ -85,6 +83,17 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
     tf.io.gfile.rmtree(checkpoints)
+
+
+def _objective(
+    dataset: DatasetSpec, spec: FeatureSpec, transform_output: tft.TFTransformOutput
+) -> Objective | Retrieval:
+    """What the model of this dataset is trained for."""
+    if dataset.task != "retrieval":
+        return make_objective(dataset.task, dataset.label_range)
+    (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
+    (table,) = [table for table in spec.tables if table.name == column.table]
+    return Retrieval(dataset.item_key, dataset.candidate_columns, training_counts(transform_output, table))
 
 
 def _checkpoint_dir(fn_args: FnArgs, vocabularies: str, train: ExampleReader) -> str:

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer_module.errors import ConfigError, DataError, ModelError
-from trainer_module.features import FeatureSpec, Table
+from trainer_module.features import FeatureSpec, HashBuckets, Table
 
 _BLOCK_BYTES = 8 << 20
 _NONE = "no such table"
@@ -53,24 +53,32 @@ class Vocabularies:
 def table_rows(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> dict[str, int]:
     """Number of rows per table: its tokens plus its out-of-vocabulary buckets."""
     return {
-        table.name: transform_output.vocabulary_size_by_name(table.name) + table.vocabulary.oov_buckets
+        table.name: table.vocabulary.oov_buckets
+        + (0 if isinstance(table.vocabulary, HashBuckets) else transform_output.vocabulary_size_by_name(table.name))
         for table in spec.tables
     }
 
 
 def table_fingerprint(transform_output: tft.TFTransformOutput, table: str, oov_buckets: int) -> str:
-    """SHA-256 over a table's tokens in the order of their ids and its number of out-of-vocabulary buckets."""
+    """SHA-256 over a table's tokens in the order of their ids and its number of out-of-vocabulary buckets.
+
+    A table of hash buckets has no tokens, so that the number of its buckets is all that its ids depend on.
+    """
     digest = hashlib.sha256(f"{oov_buckets}\n".encode())
+    path = transform_output.vocabulary_file_by_name(table)
+    if path is None:
+        return digest.hexdigest()
     # In blocks: a vocabulary may have hundreds of millions of tokens.
-    with tf.io.gfile.GFile(transform_output.vocabulary_file_by_name(table), "rb") as file:
+    with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
 def read_tokens(transform_output: tft.TFTransformOutput, table: str) -> pa.Array:
-    """The tokens of a vocabulary file, `large_binary`, in the order of their ids."""
-    return _read_lines(transform_output.vocabulary_file_by_name(table))
+    """The tokens of a table, `large_binary`, in the order of their ids; none for a table of hash buckets."""
+    path = transform_output.vocabulary_file_by_name(table)
+    return pa.array([], pa.large_binary()) if path is None else _read_lines(path)
 
 
 def training_counts(transform_output: tft.TFTransformOutput, table: Table) -> np.ndarray:

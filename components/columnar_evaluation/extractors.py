@@ -33,7 +33,9 @@ def custom_extractors(
         raise ValueError("slicing_specs with feature_values are not supported; slice by feature_keys")
     columns = [list(spec.feature_keys) for spec in eval_config.slicing_specs] or [[]]
     return [
-        features_extractor.FeaturesExtractor(eval_config, tensor_adapter_config.tensor_representations),
+        features_extractor.FeaturesExtractor(
+            eval_config, tensor_adapter_config.tensor_representations if tensor_adapter_config else None
+        ),
         labels_extractor.LabelsExtractor(eval_config),
         predictions_extractor.PredictionsExtractor(eval_config, eval_shared_model),
         extractor.Extractor(
@@ -52,7 +54,7 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
     """
     features = {
         name: extracts[tfma.FEATURES_KEY][name] for name in {name for columns in slices for name in columns}
-    } or {tfma.LABELS_KEY: extracts[tfma.LABELS_KEY]}
+    } or {tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])}
     for columns in slices:
         for key, rows in group_by_slice(features, columns):
             yield {
@@ -62,8 +64,15 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
             }
 
 
-def _take(values: np.ndarray | dict[str, Any], rows: np.ndarray) -> np.ndarray | dict[str, Any]:
-    """Rows of an array, or of each array of a dictionary by model or output."""
+def _any_array(values: np.ndarray | dict[str, Any]) -> np.ndarray:
+    """Some array, for the number of its rows."""
+    return _any_array(next(iter(values.values()))) if isinstance(values, dict) else np.asarray(values)
+
+
+def _take(values: Any, rows: np.ndarray) -> Any:
+    """Rows of an array, or of each array of a dictionary by model or output; None, where there are no labels, stays."""
+    if values is None:
+        return None
     if isinstance(values, dict):
         return {name: _take(value, rows) for name, value in values.items()}
     return np.asarray(values)[rows]

@@ -1,5 +1,6 @@
 """How data is read and split."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -50,6 +51,16 @@ class IngestConfig(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_bad_rows: int = Field(default=0, ge=0)
     history_length: int = Field(default=50, ge=1)
+
+    @property
+    def dataset_key(self) -> str:
+        """What `dataset_spec` makes the dataset's spec from."""
+        return self.dataset
+
+    @property
+    def directory(self) -> Path:
+        """Where the raw files lie."""
+        return Path("data", dataset_spec(self.dataset).directory)
 
     @field_validator("dataset")
     @classmethod

@@ -20,6 +20,8 @@ from components.example_gen.layout import FILES, RATINGS_FILE
 from components.example_gen.outcome import Outcome, check_bad_rows, check_splits, combine
 from components.example_gen.splits import SPLITS, check_num_lines
 from components.example_gen.transforms import Ingestion, ingest, load_catalog, open_file
+from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
 CONFIG_KEY = "data"
@@ -44,8 +46,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Args:
             input_dict: Empty.
             output_dict: Holds one `Examples` artifact under `examples`. It gets the splits `train`, `eval` and
-                `test`; the custom properties `bad_rows`, `rows_train`, `rows_eval` and `rows_test` (int); and, if
-                bad rows were tolerated, these as JSON lines in `quarantine/bad_rows.jsonl`.
+                `test`, for retrieval also `candidates` and `queries`; the custom properties `bad_rows`,
+                `rows_train`, `rows_eval` and `rows_test` (int); and, if bad rows were tolerated, these as JSON lines
+                in `quarantine/bad_rows.jsonl`.
             exec_properties: Those of `FileBasedExampleGen`; the custom config holds an `IngestConfig`.
 
         Raises:
@@ -55,9 +58,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         config = read_config(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        uris = tuple(artifact_utils.get_split_uri([artifact], split) for split in SPLITS)
-        for uri in uris:
+        of_items = (CANDIDATES, QUERIES) if dataset_spec(config.dataset).task == "retrieval" else ()
+        artifact.split_names = artifact_utils.encode_split_names([*SPLITS, *of_items])
+        uris = {split: artifact_utils.get_split_uri([artifact], split) for split in (*SPLITS, *of_items)}
+        for uri in uris.values():
             tf.io.gfile.makedirs(uri)
 
         _require_files(data_dir)

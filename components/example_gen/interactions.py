@@ -109,6 +109,30 @@ def find_queries(rows: Interactions, length: int) -> Queries:
     return Queries(user, np.maximum(test.timestamp[first_test], last_known), items)
 
 
+def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queries:
+    """What users would ask now: everything that they did is known, and nothing is held out.
+
+    Args:
+        rows: Of these users; their splits do not matter.
+        users: `[queries]` int64, distinct.
+        length: Of a history, at most.
+
+    Returns:
+        One query per user, in the order of `users`, at the time of the user's last row (0 where there is none);
+        `relevant` is empty.
+    """
+    rows = rows.take(np.lexsort((rows.line, rows.timestamp, rows.user)))
+    start, end = np.searchsorted(rows.user, users, side="left"), np.searchsorted(rows.user, users, side="right")
+    timestamp = np.zeros(len(users), np.int64)
+    timestamp[end > start] = rows.timestamp[end[end > start] - 1]
+    items = {
+        "history": _slices(rows.item, np.maximum(start, end - length), end),
+        "seen": _distinct(rows, users),
+        "relevant": _slices(rows.item, start, start),
+    }
+    return Queries(users, timestamp, items)
+
+
 def _moments(rows: Interactions) -> tuple[np.ndarray, np.ndarray]:
     """Numbers that order rows by user and time, equal where both are, and for each row its user's first one."""
     order = np.lexsort((rows.timestamp, rows.user))

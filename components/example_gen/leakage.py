@@ -70,10 +70,10 @@ def partition(protocol: str, rows: Evidence, count: int) -> dict[int, Evidence]:
 def find_leaks(protocol: str, rows: Evidence) -> list[str]:
     """Looks for rows that break the protocol's promise.
 
-    Promises: under `random`, `stratified` and `u1` to `u5` no (user, item) pair is in two splits, and the test rows of a fold are
-    just its lines; under `user` no user is in two splits; under `time` every `test` row is later than every `eval`
-    row, and that than every `train` row; under `leave-last-out` each user has at most one `test` row, later (by time,
-    then by line) than its `eval` row, of which there is at most one, and that later than all its `train` rows.
+    Promises: under `random`, `stratified` and `u1` to `u5` no (user, item) pair is in two splits, and the test rows of
+    a fold are just its lines; under `user` no user is in two splits; under `time` every `test` row is later than every
+    `eval` row, and that than every `train` row; under `leave-last-out` each user has at most one `test` row, later (by
+    time, then by line) than its `eval` row, of which there is at most one, and that later than all its `train` rows.
 
     Args:
         protocol: See `IngestConfig`.

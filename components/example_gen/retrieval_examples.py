@@ -1,6 +1,5 @@
 """Examples of retrieval datasets: rows with histories, and the splits `candidates` and `queries`."""
 
-
 import numpy as np
 import pyarrow as pa
 

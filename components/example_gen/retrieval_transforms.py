@@ -27,7 +27,7 @@ class GatherUsers(beam.PTransform):
         super().__init__()
         self._num_partitions = num_partitions
 
-    def expand(self, input_or_inputs: beam.PCollection) -> beam.PCollection:
+    def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
         return (
             input_or_inputs
             | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)
@@ -42,6 +42,7 @@ def partitions(num_lines: int) -> int:
 
 
 def _by_partition(rows: Rows, num_partitions: int) -> Iterator[tuple[int, Rows]]:
+    assert rows.split is not None
     partition = rows.batch.column("user").to_numpy() % num_partitions
     for number in np.unique(partition).tolist():
         mine = partition == number

@@ -4,10 +4,10 @@ Blocks of rows are assigned one by one. Three protocols need to know something o
 over blocks, then `plan`): `time` its cuts, `leave-last-out` the last rows of each user, `stratified` the lines of each
 user. The others look at the row alone.
 
-`stratified` draws as Microsoft's Recommenders did, up to version 1.1.1, in `python_stratified_split(data, ratio,
-filter_by="user", seed=seed)`, so that results on its splits compare: each user's rows, in the order of the file, are
-permuted by a generator that is seeded anew for every user (`pandas.DataFrame.sample`), and all but the first
-round(ratio * rows) are test rows, where round goes to the even neighbour in the middle.
+`stratified` draws as `python_stratified_split(data, ratio, filter_by="user", seed=seed)` does (Recommenders team,
+github.com/recommenders-team/recommenders, python_splitters.py), so that results on its splits compare: each line of the
+file gets a random number, each user's rows are ordered by theirs, and those whose rank exceeds `ratio` times the user's
+number of rows are test rows.
 
 Hashing: each distinct identifier is hashed once with BLAKE2b, keyed by the seed; pairs are then mixed from the two
 64-bit values by the finalizer of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
@@ -15,7 +15,6 @@ OOPSLA 2014). That is vectorized, needs no state, and gives the same split on ev
 row that stays the same whatever other rows are added or in whatever order they stand.
 """
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -217,22 +216,23 @@ class Splitter:
         """
         if isinstance(plan, TimeCuts):
             timestamp = rows.column("timestamp").to_numpy()
-            return _choose(timestamp >= plan.test_from, timestamp >= plan.eval_from)
+            return choose(timestamp >= plan.test_from, timestamp >= plan.eval_from)
         line = rows.column("line").to_numpy()
         if isinstance(plan, HeldOutLines) and plan.eval_lines is not None:
-            return _choose(np.isin(line, plan.test_lines), np.isin(line, plan.eval_lines))
+            return choose(np.isin(line, plan.test_lines), np.isin(line, plan.eval_lines))
         hashes = self._user_hash[rows.column("user").to_numpy()]
         if self.config.protocol != "user":
-            hashes = _mix(hashes ^ _mix(self._item_hash[rows.column("item").to_numpy()]))
-        test = _uniform(_mix(hashes ^ np.uint64(TEST))) < self.config.test_fraction
+            hashes = mix(hashes ^ mix(self._item_hash[rows.column("item").to_numpy()]))
+        test = uniform(mix(hashes ^ np.uint64(TEST))) < self.config.test_fraction
         if fold := fold_lines(self.config.protocol):
             test = (line >= fold.start) & (line < fold.stop)
         if isinstance(plan, HeldOutLines):
             test = np.isin(line, plan.test_lines)
-        return _choose(test, _uniform(_mix(hashes ^ np.uint64(EVAL))) < self.config.eval_fraction)
+        return choose(test, uniform(mix(hashes ^ np.uint64(EVAL))) < self.config.eval_fraction)
 
 
-def _choose(test: np.ndarray, evaluation: np.ndarray) -> np.ndarray:
+def choose(test: np.ndarray, evaluation: np.ndarray) -> np.ndarray:
+    """Indices into `SPLITS`, `[rows]` int8, from two masks `[rows]`; what is in both is `test`."""
     return np.where(test, TEST, np.where(evaluation, EVAL, TRAIN)).astype(np.int8)
 
 
@@ -243,7 +243,7 @@ def _hash_tokens(tokens: Sequence[str], role: str, seed: int) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """The finalizer of splitmix64 over its first state, elementwise on uint64 (arithmetic modulo 2^64)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -251,7 +251,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _uniform(hashes: np.ndarray) -> np.ndarray:
+def uniform(hashes: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1) from the upper 53 bits, all that a float64 holds."""
     return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -271,17 +271,12 @@ def draw_test_lines(rows: UserLines, test_fraction: float, seed: int) -> np.ndar
         test_fraction: Of each user's rows.
         seed: Of the draws.
     """
-
-    @functools.cache
-    def drawn(count: int) -> np.ndarray:
-        # Users with equally many rows share a permutation, since each is drawn from the same seed.
-        return np.random.RandomState(seed).permutation(count)[round((1 - test_fraction) * count) :]
-
-    order = np.lexsort((rows.line, rows.user))
+    of_line = np.random.RandomState(seed).rand(rows.line.max(initial=0))
+    order = np.lexsort((of_line[rows.line - 1], rows.user))
     lengths = _run_lengths(rows.user[order])
-    firsts = np.cumsum(lengths) - lengths
-    test = [first + drawn(count) for first, count in zip(firsts.tolist(), lengths.tolist(), strict=True)]
-    return np.sort(rows.line[order[np.concatenate(test)]]) if test else np.empty(0, np.int64)
+    firsts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rank = np.arange(1, len(order) + 1) - firsts
+    return np.sort(rows.line[order[rank / np.repeat(lengths, lengths) > 1 - test_fraction]])
 
 
 def _run_lengths(groups: np.ndarray) -> np.ndarray:

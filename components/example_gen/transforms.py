@@ -8,29 +8,33 @@ are made in the pure modules beside this one.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
 from components.example_gen import leakage, splits
+from components.example_gen.assigned import Rows
 from components.example_gen.blocks import Block, read_block
 from components.example_gen.catalog import Catalog, parse_catalog, resolve
 from components.example_gen.config import IngestConfig
 from components.example_gen.examples import ExampleBuilder
+from components.example_gen.interactions import Interactions, find_queries, histories
 from components.example_gen.layout import ITEMS_FILE, RATINGS_FILE, USERS_FILE
 from components.example_gen.outcome import Outcome, combine
 from components.example_gen.payload import ExampleWriter
 from components.example_gen.ratings import parse_ratings
+from components.example_gen.retrieval_examples import RetrievalExampleBuilder
+from components.example_gen.retrieval_transforms import GatherUsers, partitions
 from components.example_gen.rows import BadRow
 from trainer_module.datasets import dataset_spec
+from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
 
 _OUTCOME = "outcome"
 _EVIDENCE = "evidence"
@@ -45,7 +49,8 @@ class Ingestion:
     Attributes:
         data_dir: Directory or URI with the files of the layout.
         config: How rows are split and how many bad ones are tolerated.
-        split_uris: Where the examples of each of `splits.SPLITS` go.
+        split_uris: Where the examples of each split go, by name: `splits.SPLITS`, for retrieval also `CANDIDATES` and
+            `QUERIES`.
         outcome_path: Where the `Outcome` goes, as JSON.
         num_blocks: Blocks in all.
         num_lines: Lines in all.
@@ -53,10 +58,20 @@ class Ingestion:
 
     data_dir: str
     config: IngestConfig
-    split_uris: tuple[str, ...]
+    split_uris: Mapping[str, str]
     outcome_path: str
     num_blocks: int
     num_lines: int
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """What is known of the dataset."""
+        return dataset_spec(self.config.dataset)
+
+    @property
+    def row_uris(self) -> tuple[str, ...]:
+        """Where the examples of each of `splits.SPLITS` go, in that order."""
+        return tuple(self.split_uris[name] for name in splits.SPLITS)
 
 
 def open_file(path: str) -> Any:
@@ -99,12 +114,14 @@ def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> 
         )
         plans = [beam.pvalue.AsIter(plan)]
     assigned = parsed.rows | "Assign" >> beam.ParDo(_Assign(run, catalog), *plans)
-    train_ratings = (
-        assigned
-        | "CountTrainRatings" >> beam.ParDo(_CountTrainRatings(catalog))
-        | "AddUp" >> beam.CombineGlobally(_AddArrays()).without_defaults()
-    )
-    written = assigned | "Write" >> beam.ParDo(_Write(run, catalog), beam.pvalue.AsIter(train_ratings)).with_outputs(
+    train_ratings = _count_train_rows(assigned, "user", catalog)
+    write = _Write(run, catalog, run.num_blocks)
+    if run.dataset.task == "retrieval":
+        train_choices = _count_train_rows(assigned, "item", catalog)
+        _ = train_choices | "WriteCandidates" >> beam.Map(_write_candidates, run, catalog)
+        count = partitions(run.num_lines)
+        assigned, write = assigned | "GatherUsers" >> GatherUsers(count), _WriteInteractions(run, catalog, count)
+    written = assigned | "Write" >> beam.ParDo(write, beam.pvalue.AsIter(train_ratings)).with_outputs(
         _OUTCOME, _EVIDENCE
     )
     checked = (
@@ -118,15 +135,6 @@ def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> 
         | "CombineOutcomes" >> beam.CombineGlobally(_CombineOutcomes(run.config.max_bad_rows))
         | "WriteOutcome" >> beam.Map(_write_outcome, run.outcome_path)
     )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A block's good rows; `split` is None until they are assigned."""
-
-    index: int
-    batch: pa.RecordBatch
-    split: np.ndarray | None = None
 
 
 class _SharedCatalog:
@@ -148,14 +156,13 @@ class _Parse(beam.DoFn):
     def process(self, element: Block) -> Iterator[Any]:
         with open_file(os.path.join(self._run.data_dir, RATINGS_FILE)) as file:
             data = read_block(file, element)
-        rating_range = dataset_spec(self._run.config.dataset).label_range
-        batch, malformed = parse_ratings(data, element.first_line, rating_range)
+        batch, malformed = parse_ratings(data, element.first_line, self._run.dataset.label_range)
         rows, unresolved = resolve(batch, self._catalog.get(), data, element.first_line)
         if bad := malformed + unresolved:
             # Combining at once bounds what travels on, however bad the block.
             outcome = combine([Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad))], self._run.config.max_bad_rows)
             yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
-        yield _Rows(element.index, rows)
+        yield Rows(element.index, rows)
 
 
 class _Assign(beam.DoFn):
@@ -166,42 +173,82 @@ class _Assign(beam.DoFn):
     def start_bundle(self):
         self._splitter = splits.Splitter(self._run.config, self._catalog.get())
 
-    def process(self, element: _Rows, plans: Iterable[splits.Plan] = ()) -> Iterator[_Rows]:
-        yield _Rows(element.index, element.batch, self._splitter.assign(element.batch, next(iter(plans), None)))
+    def process(self, element: Rows, plans: Iterable[splits.Plan] = ()) -> Iterator[Rows]:
+        yield Rows(element.index, element.batch, self._splitter.assign(element.batch, next(iter(plans), None)))
 
 
-class _CountTrainRatings(beam.DoFn):
-    def __init__(self, catalog: _SharedCatalog):
-        self._catalog = catalog
+def _count_train_rows(assigned: beam.PCollection, key: Literal["user", "item"], catalog: _SharedCatalog) -> Any:
+    """One array: the number of rows in the training split of each of the catalog's users or items."""
 
-    def process(self, element: _Rows) -> Iterator[np.ndarray]:
-        user = element.batch.column("user").to_numpy()[element.split == splits.TRAIN]
-        yield np.bincount(user, minlength=self._catalog.get().users.num_rows)
+    def count(rows: Rows) -> np.ndarray:
+        entities = catalog.get().users if key == "user" else catalog.get().items
+        in_train = rows.batch.column(key).to_numpy()[rows.split == splits.TRAIN]
+        return np.bincount(in_train, minlength=entities.num_rows)
+
+    return (
+        assigned
+        | f"CountTrainRowsOf{key.title()}s" >> beam.Map(count)
+        | f"AddUp{key.title()}s" >> beam.CombineGlobally(_AddArrays()).without_defaults()
+    )
 
 
 class _Write(beam.DoFn):
-    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
+    """Joins, encodes and writes rows; gives what is reported of them."""
+
+    def __init__(self, run: Ingestion, catalog: _SharedCatalog, num_files: int):
         self._run = run
         self._catalog = catalog
+        self._num_files = num_files
 
     def start_bundle(self):
-        self._builder = ExampleBuilder(dataset_spec(self._run.config.dataset), self._catalog.get())
+        self._builder = ExampleBuilder(self._run.dataset, self._catalog.get())
         self._writer = ExampleWriter()
 
-    def process(self, element: _Rows, train_ratings: Iterable[np.ndarray]) -> Iterator[Any]:
+    def process(self, element: Rows, train_ratings: Iterable[np.ndarray]) -> Iterator[Any]:
         (counts,) = train_ratings
-        rows, split, protocol = element.batch, element.split, self._run.config.protocol
-        examples = self._builder.build(rows, counts)
-        self._writer.write(self._run.split_uris, split, element.index, self._run.num_blocks, examples)
+        self._write(element, counts)
+        yield from self._findings(element)
+
+    def _write(self, rows: Rows, train_ratings: np.ndarray) -> None:
+        examples = self._builder.build(rows.batch, train_ratings)
+        self._writer.write(self._run.row_uris, rows.split, rows.index, self._num_files, examples)
+
+    def _findings(self, rows: Rows) -> Iterator[Any]:
+        split, protocol = rows.split, self._run.config.protocol
         yield beam.pvalue.TaggedOutput(
             _OUTCOME, Outcome(split_rows=tuple(np.bincount(split, minlength=len(splits.SPLITS)).tolist()))
         )
         evidence = leakage.Evidence(
-            *(rows.column(name).to_numpy() for name in ("user", "item", "timestamp", "line")), split=split
+            *(rows.batch.column(name).to_numpy() for name in ("user", "item", "timestamp", "line")), split=split
         )
         parts = 1 + self._run.num_lines // _LINES_PER_CHECK
         for part in leakage.partition(protocol, leakage.reduce(protocol, evidence), parts).items():
             yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
+
+
+class _WriteInteractions(_Write):
+    """The same for partitions of the users: rows with histories, and queries."""
+
+    def start_bundle(self):
+        self._interactions = RetrievalExampleBuilder(self._run.dataset, self._catalog.get())
+        self._writer = ExampleWriter()
+
+    def _write(self, rows: Rows, train_ratings: np.ndarray) -> None:
+        of_users, length = Interactions.of(rows.batch, rows.split), self._run.config.history_length
+        examples = self._interactions.build(rows.batch, histories(of_users, length), train_ratings)
+        self._writer.write(self._run.row_uris, rows.split, rows.index, self._num_files, examples)
+        queries = find_queries(of_users, length)
+        self._writer.write_split(
+            self._run.split_uris[QUERIES],
+            rows.index,
+            self._num_files,
+            self._interactions.queries(queries, train_ratings),
+        )
+
+
+def _write_candidates(train_choices: np.ndarray, run: Ingestion, catalog: _SharedCatalog) -> None:
+    examples = RetrievalExampleBuilder(run.dataset, catalog.get()).candidates(train_choices)
+    ExampleWriter().write_split(run.split_uris[CANDIDATES], 0, 1, examples)
 
 
 class _MergeSummaries(beam.CombineFn):

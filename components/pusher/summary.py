@@ -1,5 +1,6 @@
 """The parts of `summary.json` that the Pusher knows."""
 
+import math
 from importlib import metadata
 from typing import Any
 
@@ -52,21 +53,22 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     """Metrics of the candidate model and the thresholds that failed.
 
     Returns:
-        `slices`: list of `{"slice": text, metric: value}`, the overall one first; with a baseline also the differences
-            from it, as `rmse_diff`. `failures`: list of texts.
+        `slices`: list of `{"slice": text, metric: value}`, the overall one first; None where there was nothing to
+            measure; with a baseline also the differences from it, as `rmse_diff`. `failures`: list of texts.
     """
     # Without a model's name, TFMA gives the candidate's metrics.
     result = tfma.load_eval_result(evaluation_uri)
     slices = []
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
-        values = {metric: cell["doubleValue"] for metric, cell in outputs[""][""].items()}
-        values.pop("example_count_diff", None)  # both models see the same examples
+        values = {metric: _finite(cell["doubleValue"]) for metric, cell in outputs[""][""].items()}
+        for name_of_data in ("example_count", "baseline_log_loss", "popularity_ndcg_at_10", "popularity_recall_at_10"):
+            values.pop(f"{name_of_data}_diff", None)  # both models see the same examples
         slices.append({"slice": name} | values)
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
     failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
-    return {"slices": slices, "failures": [_as_text(failure) for failure in failures]}
+    return {"slices": slices, "failures": [failure_text(failure) for failure in failures]}
 
 
 def package_versions() -> dict[str, str]:
@@ -74,10 +76,20 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
-def _as_text(failure: validation_result_pb2.ValidationFailure) -> str:
+def _finite(value: float | str) -> float | None:
+    """TFMA says "NaN" for what is none."""
+    return float(value) if math.isfinite(float(value)) else None
+
+
+def failure_text(failure: validation_result_pb2.ValidationFailure) -> str:
+    """Which metric missed which bound, by how much."""
     name, value = failure.metric_key.name, failure.metric_value.double_value.value
     threshold = failure.metric_threshold
     if threshold.HasField("change_threshold"):
         allowed = threshold.change_threshold.absolute.value
-        return f"{name} changed by {value:+.4f} against the last blessed model; at most {allowed:+.4f} is allowed"
-    return f"{name} is {value:.4f}; at most {threshold.value_threshold.upper_bound.value:.4f} is allowed"
+        bound = "at most" if allowed >= 0 else "at least"
+        return f"{name} changed by {value:+.4f} against the last blessed model; {bound} {allowed:+.4f} is allowed"
+    bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound"):
+        return f"{name} is {value:.4f}; at least {bounds.lower_bound.value:.4f} is needed"
+    return f"{name} is {value:.4f}; at most {bounds.upper_bound.value:.4f} is allowed"

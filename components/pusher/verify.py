@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-BY_EXAMPLE = "serving_default"
 EXAMPLES_FILE, EXPECTED_FILE, FACTS_FILE = "examples.tfrecord.gz", "expected.npz", "parity.json"
 UNKNOWN_TOKEN = "a token that no vocabulary holds"
 
@@ -30,13 +29,13 @@ class VerificationError(Exception):
 def verify(model_dir: str, parity_dir: str) -> dict:
     """Loads a SavedModel and calls its signatures.
 
-    Checks that the model holds no operation of a TPU and no optimizer slot, that both signatures exist, answer batches
+    Checks that the model holds no operation of a TPU and no optimizer slot, that all signatures exist, answer batches
     of 0, 1 and N with what the training model answered, and answer unknown tokens with finite numbers.
 
     Args:
-        model_dir: A SavedModel with the signature `serving_default` and one with a tensor per column.
+        model_dir: A SavedModel whose signatures take serialized examples, as `examples`, or a tensor per column.
         parity_dir: Holds `examples.tfrecord.gz`, the training model's answers `expected.npz`, `[num_examples, ...]` by
-            output name, and `parity.json` with the largest allowed difference and the name of the second signature.
+            `SIGNATURE/OUTPUT`, and `parity.json` with the largest allowed difference.
 
     Returns:
         What was checked, as JSON-able values.
@@ -45,29 +44,24 @@ def verify(model_dir: str, parity_dir: str) -> dict:
         VerificationError: Says which check failed, on what.
     """
     num_operations = check_contents(model_dir)
-    facts = json.loads(Path(parity_dir, FACTS_FILE).read_text())
-    by_column, tolerance = facts["signature"], facts["tolerance"]
-    model = tf.saved_model.load(model_dir)
-    if missing := {BY_EXAMPLE, by_column} - set(model.signatures):
-        raise VerificationError(f"signature(s) {sorted(missing)} missing; found {sorted(model.signatures)}")
+    tolerance = json.loads(Path(parity_dir, FACTS_FILE).read_text())["tolerance"]
     records = tf.data.TFRecordDataset(str(Path(parity_dir, EXAMPLES_FILE)), "GZIP")
     examples = [record.numpy() for record in records]
-    expected = dict(np.load(Path(parity_dir, EXPECTED_FILE)))
-    specs = model.signatures[by_column].structured_input_signature[1]
-
-    def serve(serialized: list[bytes]) -> Answers:
-        return _numpy(model.signatures[BY_EXAMPLE](examples=tf.constant(serialized, tf.string)))
-
-    def predict(serialized: list[bytes]) -> Answers:
-        return _numpy(model.signatures[by_column](**request_columns(serialized, specs)))
-
+    expected: dict[str, dict[str, np.ndarray]] = {}
+    for name, answers in np.load(Path(parity_dir, EXPECTED_FILE)).items():
+        signature, _, output = name.partition("/")
+        expected.setdefault(signature, {})[output] = answers
+    model = tf.saved_model.load(model_dir)
+    if missing := set(expected) - set(model.signatures):
+        raise VerificationError(f"signature(s) {sorted(missing)} missing; found {sorted(model.signatures)}")
     batch_sizes = sorted({0, 1, len(examples)})
-    differences = [
-        _difference(f"{name}, batch of {size}", ask(examples[:size]), expected, size, tolerance)
-        for name, ask in ((BY_EXAMPLE, serve), (by_column, predict))
-        for size in batch_sizes
-    ]
-    _check_unknown_tokens(model.signatures[by_column], request_columns(examples, specs))
+    differences = []
+    for name, answers in expected.items():
+        ask = _asking(model.signatures[name])
+        for size in batch_sizes:
+            answered = ask(examples[:size])
+            differences.append(_difference(f"{name}, batch of {size}", answered, answers, size, tolerance))
+        _check_unknown_tokens(model.signatures[name], examples)
     if "tensorflow_recommenders" in sys.modules or "tfx" in sys.modules:
         raise VerificationError("the process that was to prove plain TensorFlow enough has imported more than that")
     return {
@@ -126,10 +120,25 @@ def _slots(objects) -> list[str]:
     ]
 
 
-def _check_unknown_tokens(signature: Callable[..., Mapping[str, tf.Tensor]], columns: Mapping[str, tf.Tensor]) -> None:
+def _asking(signature: Callable[..., Mapping[str, tf.Tensor]]) -> Callable[[list[bytes]], Answers]:
+    """A function that sends serialized examples to a signature, as it takes them."""
+    specs = signature.structured_input_signature[1]
+    if _takes_examples(specs):
+        return lambda examples: _numpy(signature(examples=tf.constant(examples, tf.string)))
+    return lambda examples: _numpy(signature(**request_columns(examples, specs)))
+
+
+def _takes_examples(specs: Mapping[str, tf.TensorSpec]) -> bool:
+    return set(specs) == {"examples"}
+
+
+def _check_unknown_tokens(signature: Callable[..., Mapping[str, tf.Tensor]], examples: list[bytes]) -> None:
+    specs = signature.structured_input_signature[1]
+    if _takes_examples(specs):
+        return  # one with a tensor per column answers from the same functions
     unknown = {
         name: tf.fill(tf.shape(value), UNKNOWN_TOKEN) if value.dtype == tf.string else value
-        for name, value in columns.items()
+        for name, value in request_columns(examples, specs).items()
     }
     for name, answers in _numpy(signature(**unknown)).items():
         if not np.all(np.isfinite(answers)):

@@ -1,1 +1,1 @@
-"""How good lists of recommendations are: metrics, the baselines that a model must beat, and their TFMA side."""
+"""How good a retrieval model is: metrics over the whole corpus, and their TFMA side."""

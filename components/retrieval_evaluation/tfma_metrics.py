@@ -1,119 +1,175 @@
-"""The TFMA side of retrieval metrics: sums up what `extractors` made of each query."""
+"""The metrics as TFMA computes them: from the index's signature `evaluate`, batch by batch."""
 
-import json
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.metrics import metric_types
-from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from components.retrieval_evaluation.judged import GROUPS
-from components.retrieval_evaluation.metrics import NO_ITEM, bootstrap_interval
-from components.retrieval_evaluation.outcomes import INTERVAL_OF, value_names
+from components.retrieval_evaluation import ranking_metrics
+from components.retrieval_index.exact import CANDIDATES, IDS, POPULAR_IDS, RELEVANT_COUNTS, TRAIN_COUNTS
+from trainer_module.datasets.spec import RELEVANT
+
+# An item with fewer rows in the training split belongs to the tail, one without any is cold, all others are the head.
+HEAD_FROM = 20
+
+_PER_QUERY: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "ndcg": ranking_metrics.ndcg,
+    "recall": ranking_metrics.recall,
+    "precision": ranking_metrics.precision,
+    "hit_rate": ranking_metrics.hit_rate,
+    "mrr": ranking_metrics.reciprocal_rank,
+}
+_NAME = re.compile(
+    r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_head|_tail|_cold)?"
+)
+_ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
+
+Answers = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric, read from its name.
+
+    - `ndcg_at_10`, and so `recall`, `precision`, `hit_rate` and `mrr`: mean over queries.
+    - `ndcg_at_10_low`, `ndcg_at_10_high`: ends of the 95% bootstrap interval of that mean.
+    - `popularity_ndcg_at_10`: the same metric of the list of the most popular items, seen ones left out.
+    - `ndcg_at_10_lift`: mean difference from that list.
+    - `recall_at_10_head`, `_tail`, `_cold`: only items of the head (`HEAD_FROM` training rows and more), the tail, or
+      without any training row count as relevant.
+    - `coverage_at_10`: share of the catalog that is in any list.
+    - `average_popularity_at_10`: mean number of training rows of the listed items (Yin et al., "Challenging the long
+      tail recommendation", 2012).
+    - `row_recall_at_100`: share of all relevant (query, item) pairs found, which is TFRS's factorized top-k accuracy.
+    - `example_count`: number of queries.
+    """
+
+    metric: str
+    k: int = 0
+    of_popularity: bool = False
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> "MetricName":
+        """Reads a name.
+
+        Raises:
+            ValueError: It is none of the above.
+        """
+        if name == "example_count":
+            return cls(name)
+        match = _NAME.fullmatch(name)
+        known = {*_PER_QUERY, "coverage", "average_popularity", "row_recall"}
+        if not match or match["metric"] not in known or int(match["k"]) < 1:
+            raise ValueError(f"{name!r} is no retrieval metric; known: {sorted(known)} with _at_K, and example_count")
+        return cls(match["metric"], int(match["k"]), bool(match["of_popularity"]), match["variant"] or "")
+
+    def partial(self, answers: Answers) -> "Partial":
+        """What a batch contributes."""
+        if self.metric == "example_count":
+            return Partial([np.ones(len(answers[IDS]))])
+        ids = answers[POPULAR_IDS] if self.of_popularity else answers[IDS]
+        if self.metric == "coverage":
+            return Partial(items=set(ids[:, : self.k].ravel().tolist()) - {b"", ""}, size=_catalog_size(answers))
+        if self.metric == "average_popularity":
+            listed = ids[:, : self.k] != b""
+            return Partial([answers[TRAIN_COUNTS][:, : self.k][listed].astype(float)])
+        relevant = answers[RELEVANT]
+        if self.variant in _ITEMS:
+            low, high = _ITEMS[self.variant]
+            counts = answers[RELEVANT_COUNTS]
+            relevant = np.where((counts >= low) & (counts <= high), relevant, b"")
+        num_relevant = (relevant != b"").sum(axis=1)
+        hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
+        if self.metric == "row_recall":
+            return Partial([np.repeat([1.0, 0.0], [hits.sum(), num_relevant.sum() - hits.sum()])])
+        compute = _PER_QUERY[self.metric]
+        values = compute(hits, num_relevant, self.k)
+        if self.variant == "_lift":
+            popular = ranking_metrics.find_hits(answers[POPULAR_IDS][:, : self.k], relevant)
+            values = values - compute(popular, num_relevant, self.k)
+        return Partial([values[~np.isnan(values)]])
+
+    def value(self, total: "Partial") -> float:
+        """The metric; NaN where no query counts."""
+        if self.metric == "coverage":
+            return len(total.items) / total.size if total.size else math.nan
+        values = np.concatenate([np.empty(0), *total.values])
+        if self.metric == "example_count":
+            return float(len(values))
+        if not len(values):
+            return math.nan
+        if self.variant in ("_low", "_high"):
+            return ranking_metrics.confidence_interval(values)[self.variant == "_high"]
+        return float(values.mean())
 
 
 @dataclass
-class _Queries:
-    """What is known of the queries of a slice: memory grows with them and with the distinct items.
+class Partial:
+    """Values of some queries (8 bytes each), or the items that they were shown.
 
     Attributes:
-        values: Blocks of values per query, `[queries, names]` each.
-        items: Distinct recommended identifiers.
-        catalog_size: Number of items in the catalog.
+        values: Arrays `[n]`.
+        items: Distinct identifiers.
+        size: Of the catalog.
     """
 
     values: list[np.ndarray] = field(default_factory=list)
-    items: set[bytes] = field(default_factory=set)
-    catalog_size: int = 0
+    items: set = field(default_factory=set)
+    size: int = 0
 
 
-class _QueryCombiner(beam.CombineFn):
-    """Means over queries, coverage and an interval for one model."""
+class _Combiner(beam.CombineFn):
+    """Collects `Partial`s of one metric."""
 
-    def __init__(self, names: Sequence[str], k: int, resamples: int, model_name: str):
-        self._names = names
-        self._k = k
-        self._resamples = resamples
-        self._model_name = model_name
+    def __init__(self, key: metric_types.MetricKey):
+        self._key = key
+        self._name = MetricName.parse(key.name)
 
-    def create_accumulator(self) -> _Queries:
-        return _Queries()
+    def create_accumulator(self) -> Partial:
+        return Partial()
 
-    def add_input(self, accumulator: _Queries, element: metric_types.StandardMetricInputs) -> _Queries:
-        accumulator.values.append(element.get_predictions(self._model_name, "values"))
-        accumulator.items.update(element.get_predictions(self._model_name, "ids").reshape(-1).tolist())
-        accumulator.catalog_size = int(np.asarray(element.get_labels())[0])
-        return accumulator
+    def add_input(self, accumulator: Partial, element: metric_types.StandardMetricInputs) -> Partial:
+        answers = element.get_predictions(self._key.model_name, self._key.output_name)
+        return self.merge_accumulators([accumulator, self._name.partial(answers)])
 
-    def merge_accumulators(self, accumulators: Iterable[_Queries]) -> _Queries:
-        merged = _Queries()
+    def merge_accumulators(self, accumulators: Iterable[Partial]) -> Partial:
+        total = Partial()
         for part in accumulators:
-            merged.values += part.values
-            merged.items |= part.items
-            merged.catalog_size = max(merged.catalog_size, part.catalog_size)
-        return merged
+            total.values.extend(part.values)
+            total.items |= part.items
+            total.size = max(total.size, part.size)
+        return total
 
-    def extract_output(self, accumulator: _Queries) -> dict[metric_types.MetricKey, float]:
-        values = np.concatenate(accumulator.values)
-        present = ~np.isnan(values)
-        counts = present.sum(axis=0)
-        means = np.divide(np.nansum(values, axis=0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-        results = dict(zip(self._names, means.tolist(), strict=True))
-        interval_of = f"{INTERVAL_OF}_at_{self._k}"
-        low, high = bootstrap_interval(values[:, self._names.index(interval_of)], resamples=self._resamples)
-        results |= {
-            f"coverage_at_{self._k}": len(accumulator.items - {NO_ITEM}) / accumulator.catalog_size,
-            f"{interval_of}_low": low,
-            f"{interval_of}_high": high,
-            "example_count": float(len(values)),
-        }
-        return {_key(name, self._model_name): value for name, value in results.items()}
+    def extract_output(self, accumulator: Partial) -> dict[metric_types.MetricKey, float]:
+        return {self._key: self._name.value(accumulator)}
 
 
-def _computations(
-    name: str, k: int, baselines: Sequence[str], resamples: int, model_names: Sequence[str] | None = None
-) -> metric_types.MetricComputations:
-    values = value_names(baselines, GROUPS, k)
-    at_k = f"{INTERVAL_OF}_at_{k}"
-    names = (*values, f"coverage_at_{k}", f"{at_k}_low", f"{at_k}_high", "example_count")
-    return [
-        metric_types.MetricComputation(
-            keys=[_key(each, model_name) for each in names],
-            preprocessors=None,
-            combiner=_QueryCombiner(values, k, resamples, model_name),
-        )
-        for model_name in model_names or [""]
-    ]
+def _computations(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
+    key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
+    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_Combiner(key))]
 
 
-class RetrievalMetrics(tfma.metrics.Metric):
-    """All metrics of retrieval in one pass, under names with k in them, as `ndcg_at_10`."""
+class RetrievalMetric(tfma.metrics.Metric):
+    """One of the metrics of `MetricName`, by its name."""
 
-    def __init__(self, k: int, baselines: Sequence[str], resamples: int = 1000, name: str = "retrieval"):
-        """Chooses what is measured.
+    def __init__(self, name: str):
+        """Names the metric.
 
-        Args:
-            k: Length at which lists are judged.
-            baselines: Names of the baselines that the queries carry.
-            resamples: Of the bootstrap.
-            name: Of the group; the metrics have names of their own.
+        Raises:
+            ValueError: There is no such metric.
         """
-        super().__init__(_computations, name=name, k=k, baselines=list(baselines), resamples=resamples)
+        MetricName.parse(name)
+        super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
 
 
-def _key(name: str, model_name: str) -> metric_types.MetricKey:
-    # Thresholds under `per_slice_thresholds` are looked up by keys that leave open whether examples have weights.
-    return metric_types.MetricKey(name, model_name=model_name, example_weighted=None)
+def _catalog_size(answers: Answers) -> int:
+    return int(answers[CANDIDATES].max(initial=0))
 
 
-def metric_arguments(eval_config: config_pb2.EvalConfig) -> dict[str, Any]:
-    """The arguments that the configuration gives `RetrievalMetrics`."""
-    (metric,) = eval_config.metrics_specs[0].metrics
-    return json.loads(metric.config)
-
-
-metric_types.register_metric(RetrievalMetrics)
+metric_types.register_metric(RetrievalMetric)

@@ -26,6 +26,10 @@ def example(user: str, age: float | None, genres: list[str]) -> bytes:
 EXAMPLES = [example("1", 2.0, []), example("2", 5.0, ["Drama", "War"]), example("3", 3.5, ["War"])]
 
 
+def expected(answers: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    return dict.fromkeys(("serving_default", "predict"), answers)
+
+
 def save(
     directory: Path,
     module: tf.Module | None = None,
@@ -60,7 +64,7 @@ def save(
     with tf.io.TFRecordWriter(str(directory / "parity" / parity.EXAMPLES_FILE), options) as writer:
         for serialized in EXAMPLES:
             writer.write(serialized)
-    parity.save_expected(str(directory / "parity"), {"rating": RATINGS}, "float32", "predict")
+    parity.save_expected(str(directory / "parity"), expected({"rating": RATINGS}), "float32")
     return str(directory / "model"), str(directory / "parity")
 
 
@@ -96,14 +100,14 @@ def test_a_model_that_does_not(tmp_path, options, message):
 
 def test_outputs_go_by_name(tmp_path):
     model_dir, parity_dir = save(tmp_path)
-    parity.save_expected(parity_dir, {"rating": RATINGS, "score": RATINGS}, "float32", "predict")
+    parity.save_expected(parity_dir, expected({"rating": RATINGS, "score": RATINGS}), "float32")
     with pytest.raises(VerificationError, match=r"outputs \['rating'\] instead of \['rating', 'score'\]"):
         verify(model_dir, parity_dir)
 
 
 def test_the_tolerance_is_the_trainers(tmp_path):
     model_dir, parity_dir = save(tmp_path, served=lambda age: age + 0.01)
-    parity.save_expected(parity_dir, {"rating": RATINGS}, "mixed_bfloat16", "predict")
+    parity.save_expected(parity_dir, expected({"rating": RATINGS}), "mixed_bfloat16")
     assert verify(model_dir, parity_dir)["largest_difference"] == pytest.approx(0.01, rel=1e-3)
 
 

@@ -8,6 +8,7 @@ VERBS = [
     ["doctor"],
     ["plan"],
     ["predict"],
+    ["recommend"],
     ["data"],
     ["data", "fetch"],
     ["data", "generate"],
@@ -64,3 +65,13 @@ def test_predict_without_a_model_says_how_to_get_one(tmp_path):
     process = recspan("predict", "--user", "1", "--item", "1", cwd=tmp_path)
     assert process.returncode == 1
     assert "no pushed model below runs/serving" in process.stderr
+
+
+def test_recommend_takes_one_user_or_all(tmp_path):
+    for arguments in ([], ["--user", "1", "--all-users"], ["--all-users"], ["--user", "1", "--output", "x.parquet"]):
+        process = recspan("recommend", *arguments, cwd=tmp_path)
+        assert process.returncode == 1
+        assert process.stderr.startswith("error: recommend: give --user ID, or --all-users with --output FILE")
+    process = recspan("recommend", "--user", "1", cwd=tmp_path)
+    assert process.returncode == 1
+    assert "no pushed retrieval model below runs/serving" in process.stderr

@@ -98,3 +98,33 @@ def test_locations_are_absolute_and_named_after_the_dataset(monkeypatch, tmp_pat
 def test_the_trainer_does_not_see_what_does_not_concern_it():
     one, other = load_config(), load_config(overrides={"evaluation.max_rmse": 2, "data.protocol": "time"})
     assert one.experiment == other.experiment
+
+
+@pytest.mark.parametrize("name", ["criteo-dlrm", "criteo-dcn", "criteo-wide-deep"])
+def test_presets_of_clicks_take_generated_or_real_data(name):
+    file = Path(__file__).parents[2] / "pipeline" / "presets" / f"{name}.yaml"
+    assert load_config(file).data.dataset == "synthetic-criteo"
+    config = load_config(file, {"data.dataset": "criteo"})
+    assert config.dataset.name == config.experiment.dataset == "criteo"
+    assert config.dataset.task == "click"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {dataset: csv, files: a.csv, categorical: [b]}", r"data\.label: Field required"),
+        ("data: {dataset: csv, files: a.csv, labl: c, categorical: [b]}", r"data\.labl: .*Did you mean data\.label\?"),
+        (
+            "data: {dataset: csv, files: a, label: c, categorical: [{name: b, vocabulary: {bucket: 3}}]}",
+            r"vocabulary\.bucket: unknown key\. Did you mean .*vocabulary\.buckets",
+        ),
+    ],
+)
+def test_a_wrong_table_is_refused_with_what_would_be_right(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_described_dataset_needs_its_description():
+    with pytest.raises(ConfigError, match="csv is described in an experiment file; name it with --config"):
+        load_config(overrides={"data.dataset": "csv"})

@@ -89,7 +89,7 @@ def test_an_update_without_rule_is_refused_by_name():
 def test_the_function_of_a_training_step_does_what_the_step_does(model, tmp_path):
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
     # Of the optimizers whose updates of single rows, as on CPUs, are made of plain operations.
-    model = SmallModel(model.config, WITHOUT_BAGS)
+    model = SmallModel(model.config, WITHOUT_BAGS, model.objective)
     blueprint = model.blueprint(BATCH_SIZE, Sgd(learning_rate=0.1))
     trained, optimizer = blueprint.for_training(strategy, 3.0)
     loop = TrainingLoop(strategy, trained, optimizer, blueprint.experiment.training, str(tmp_path), str(tmp_path))

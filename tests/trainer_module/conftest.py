@@ -30,7 +30,7 @@ SPEC = FeatureSpec(
     ),
     tables=(
         Table(name="user"),
-        Table(name="item", vocabulary=Vocabulary(min_frequency=2, oov_buckets=3)),
+        Table(name="item", vocabulary=Vocabulary(min_frequency=2, oov_buckets=3), frequencies=True),
         Table(name="tags", combiner="sum", dim=2),
     ),
 )
@@ -80,7 +80,7 @@ class World:
         experiment = Experiment(
             dataset="", model=model, embeddings=embeddings or EmbeddingsConfig(dim=2), training=training
         )
-        spec = experiment.embeddings.applied_to(self.spec)
+        spec = experiment.features(self.spec)
         return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))
 
 

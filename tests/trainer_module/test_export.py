@@ -74,7 +74,7 @@ def test_every_route_answers_as_the_training_model(config, world, blueprint, tra
         return trained.strategy.run(tf.function(trained.model), args=(features,)).numpy()
 
     answers = routes.expected_answers(config, blueprint, trained.model, predict, sample)
-    parity.save_expected(sample_dir, answers, "float32", routes.signature(config))
+    parity.save_expected(sample_dir, answers, "float32")
     report = export(config, blueprint, trained, world.model_inputs, one_batch, model_dir)
     for name in ("tensorflow_recommenders", "tfx"):
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -97,6 +97,9 @@ def test_training_stops_when_nothing_improves(world, tmp_path):
     result = make_loop(world, str(tmp_path), still).fit(world.reader(), world.reader())
     assert result.best_step == NUM_EXAMPLES // TRAINING.batch_size
     assert result.steps == 3 * result.best_step
+    last = still.model_copy(update={"keep": "last", "epochs": 5})
+    result = make_loop(world, str(tmp_path / "last"), last).fit(world.reader(), world.reader())
+    assert result.steps == result.best_step == 5 * (NUM_EXAMPLES // TRAINING.batch_size)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_steps(world, tmp_path):

@@ -1,16 +1,21 @@
+from collections import Counter
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.errors import DataError, ModelError
+from trainer_module.errors import ConfigError, DataError, ModelError
+from trainer_module.inputs import ModelInputs, parse_spec
 from trainer_module.vocabularies import (
     Vocabularies,
     VocabularyState,
     check_fingerprints,
     check_ids,
     read_fingerprints,
+    training_counts,
 )
 
-from .conftest import NUM_EXAMPLES, NUM_ITEMS, NUM_USERS
+from .conftest import NUM_EXAMPLES, NUM_ITEMS, NUM_USERS, SPEC, rows, serialize, transform_graph
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,27 @@ def test_a_fingerprint_depends_on_tokens_and_buckets(world, vocabularies):
     differing = {name for name in changed.rows if changed.fingerprints[name] != vocabularies.fingerprints[name]}
     assert differing == {"user"}
     assert changed.fingerprint != vocabularies.fingerprint
+
+
+def test_training_counts_are_those_of_the_rows(tmp_path):
+    examples = rows()[:60]
+    rare = [examples[0] | {"item": [b"rare, with a blank"]}, examples[0] | {"item": [b"rarer"]}]
+    output = transform_graph(tmp_path, [*examples, *rare])
+    (item,) = [table for table in SPEC.tables if table.name == "item"]
+    counts = training_counts(output, item)
+    of_token = Counter(row["item"][0] for row in examples)
+    assert dict(zip(output.vocabulary_by_name("item"), counts.tolist(), strict=False)) == of_token
+    # Both rare tokens are out of vocabulary; their counts are where the graph looks them up.
+    features = dict(tf.io.parse_example([serialize(row) for row in rare], parse_spec(SPEC.inputs)))
+    buckets = ModelInputs(SPEC, output.transform_features_layer())(features)["item"].numpy()[:, 0]
+    expected = np.zeros(3, int)
+    np.add.at(expected, buckets - len(of_token), 1)
+    assert counts[len(of_token) :].tolist() == expected.tolist()
+
+
+def test_training_counts_must_have_been_kept(world):
+    with pytest.raises(ConfigError, match=r"table user: its training frequencies are needed.*frequencies=True"):
+        training_counts(world.transform_output, world.spec.tables[0])
 
 
 def test_a_mismatch_names_the_tables():

@@ -2,6 +2,8 @@
 
 import difflib
 
+from trainer_module.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
+from trainer_module.datasets.flat import FlatDataset
 from trainer_module.datasets.movielens import (
     MOVIELENS_100K,
     MOVIELENS_100K_RETRIEVAL,
@@ -12,18 +14,29 @@ from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 
 _DATASETS = {
-    dataset.name: dataset for dataset in (MOVIELENS_100K, SYNTHETIC, MOVIELENS_100K_RETRIEVAL, SYNTHETIC_RETRIEVAL)
+    dataset.name: dataset
+    for dataset in (
+        MOVIELENS_100K,
+        SYNTHETIC,
+        MOVIELENS_100K_RETRIEVAL,
+        SYNTHETIC_RETRIEVAL,
+        CRITEO,
+        SYNTHETIC_CRITEO,
+    )
 }
 
 DATASET_NAMES = tuple(_DATASETS)
 
 
-def dataset_spec(name: str) -> DatasetSpec:
-    """Returns the dataset called `name`.
+def dataset_spec(key: str | FlatDataset) -> DatasetSpec:
+    """Returns a dataset by its name, or from its description.
 
     Raises:
-        ConfigError: There is none; the message lists the known ones.
+        ConfigError: None has that name; the message lists the known ones.
     """
+    if isinstance(key, FlatDataset):
+        return key.spec()
+    name = key
     if name not in _DATASETS:
         near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

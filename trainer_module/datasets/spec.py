@@ -10,7 +10,9 @@ from trainer_module.features import FeatureSpec
 
 Task = Literal["rating", "click", "retrieval"]
 
-# What the splits `candidates` and `queries` of a retrieval dataset hold beside columns of its feature spec.
+# Splits of a retrieval dataset beside `train`, `eval` and `test`, and what they hold beside columns of its features.
+CANDIDATES = "candidates"
+QUERIES = "queries"
 TRAIN_COUNT = "train_count"
 SEEN = "seen"
 RELEVANT = "relevant"
@@ -23,10 +25,11 @@ class DatasetSpec:
     Attributes:
         name: As given in `data.dataset`.
         features: Its columns and embedding tables.
-        schema_file: Curated schema, a file of the `schema` package.
+        schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one from the
+            columns.
         label_range: Smallest and largest label that a row may hold.
-        user_key: Column that identifies the user.
-        item_key: Column that identifies the item.
+        user_key: Column that identifies the user; empty where rows are of no user.
+        item_key: Column that identifies the item; empty where rows are of no item.
         task: What the label means: a rating, or 1 for a click and 0 for none; under `retrieval` a row is a positive
             example by being there, whatever its label.
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.

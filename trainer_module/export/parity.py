@@ -64,22 +64,33 @@ def save_sample(directory: str, spec: FeatureSpec, examples: Sequence[bytes], nu
     return path
 
 
-def save_expected(directory: str, answers: Mapping[str, np.ndarray], dense_type: str, signature: str) -> None:
+def save_expected(directory: str, answers: Mapping[str, Mapping[str, np.ndarray]], dense_type: str) -> None:
     """Writes what the export must answer to the sample.
 
     Args:
         directory: As for `save_sample`.
-        answers: By output name, `[num_examples, ...]`.
+        answers: By signature and output name, `[num_examples, ...]`.
         dense_type: Of the training model's dense part, a key of `TOLERANCE`.
-        signature: The one with a tensor per column, beside `serving_default`.
     """
     # A zip archive is written with steps back, which a remote file does not take.
     buffer = io.BytesIO()
-    np.savez(buffer, **answers)
+    np.savez(buffer, **{f"{name}/{output}": values for name, of in answers.items() for output, values in of.items()})
     with tf.io.gfile.GFile(str(PurePath(directory, EXPECTED_FILE)), "wb") as file:
         file.write(buffer.getvalue())
     with tf.io.gfile.GFile(str(PurePath(directory, FACTS_FILE)), "w") as file:
-        json.dump({"tolerance": TOLERANCE[dense_type], "signature": signature}, file)
+        json.dump({"tolerance": TOLERANCE[dense_type]}, file)
+
+
+def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+    """What `save_expected` wrote: answers by signature and output name, and the largest difference allowed."""
+    with tf.io.gfile.GFile(str(PurePath(directory, EXPECTED_FILE)), "rb") as file:
+        stored = np.load(io.BytesIO(file.read()))
+    answers: dict[str, dict[str, np.ndarray]] = {}
+    for name in stored.files:
+        signature, _, output = name.partition("/")
+        answers.setdefault(signature, {})[output] = stored[name]
+    with tf.io.gfile.GFile(str(PurePath(directory, FACTS_FILE))) as file:
+        return answers, json.load(file)["tolerance"]
 
 
 _Values = list[bytes] | list[int] | list[float]

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +19,11 @@ from trainer_module.export.restore import restore_copy, restore_tables
 from trainer_module.export.serving import (
     BY_COLUMN,
     BY_EXAMPLE,
-    CANDIDATES,
     EMBED,
+    EMBED_CANDIDATES,
+    EMBED_QUERIES,
+    EMBED_QUERY,
     EMBEDDING,
-    QUERIES,
-    QUERY,
     RequestColumn,
     Signature,
     columns_of,
@@ -32,7 +33,7 @@ from trainer_module.export.serving import (
 )
 from trainer_module.features import Categorical
 from trainer_module.inputs import ExampleReader, ModelInputs
-from trainer_module.models.two_tower import Retrieval
+from trainer_module.models.two_tower import CANDIDATE, QUERY, Retrieval
 from trainer_module.vocabularies import check_fingerprints, read_fingerprints
 
 _log = logging.getLogger(__name__)
@@ -186,10 +187,10 @@ def expected_answers(
     config: ExportConfig,
     blueprint: Blueprint,
     model: tf.keras.Model,
-    predict: Callable[[ExampleReader, int], np.ndarray],
+    predict: Callable[[ExampleReader, int], Any],
     sample: ExampleReader,
-) -> dict[str, np.ndarray]:
-    """What the training model answers to the parity sample, by output name.
+) -> dict[str, dict[str, np.ndarray]]:
+    """What the training model answers to the parity sample, by signature and output name.
 
     Args:
         config: A subset is answered from the tables of the training model, all else by `predict`.
@@ -198,17 +199,17 @@ def expected_answers(
         predict: Its predictions, under its strategy, for the first so many examples.
         sample: The examples.
     """
+    objective = blueprint.objective
     if config.route != "subset":
-        return {blueprint.objective.output: predict(sample, sample.num_examples)}
+        predicted = predict(sample, sample.num_examples)
+        if isinstance(objective, Retrieval):
+            of_query, of_candidate = ({EMBEDDING: predicted[tower]} for tower in (QUERY, CANDIDATE))
+            return {EMBED_QUERIES: of_query, EMBED_QUERY: of_query, EMBED_CANDIDATES: of_candidate}
+        return {key: {objective.output: predicted} for key in (BY_EXAMPLE, BY_COLUMN)}
     inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
     tables = tables_of(model.embedding, columns_of(blueprint.spec, config.features))
     answers = embeddings(tables, blueprint, config.features, inputs)
-    return {name: answer.numpy() for name, answer in answers.items()}
-
-
-def signature(config: ExportConfig) -> str:
-    """Name of the exported signature that takes one tensor per column."""
-    return EMBED if config.route == "subset" else BY_COLUMN
+    return {key: {name: answer.numpy() for name, answer in answers.items()} for key in (BY_EXAMPLE, EMBED)}
 
 
 def embeddings(
@@ -251,9 +252,9 @@ def _signatures(blueprint: Blueprint, model: tf.keras.Model, tables: Mapping[str
         return {EMBEDDING: model.candidates_from(looked_up(of_candidate, inputs), inputs)}
 
     return [
-        Signature(QUERIES, of_query, queries, serialized=True),
-        Signature(QUERY, of_query, queries, serialized=False),
-        Signature(CANDIDATES, of_candidate, candidates, serialized=True),
+        Signature(EMBED_QUERIES, of_query, queries, serialized=True),
+        Signature(EMBED_QUERY, of_query, queries, serialized=False),
+        Signature(EMBED_CANDIDATES, of_candidate, candidates, serialized=True),
     ]
 
 

@@ -13,7 +13,7 @@ from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
 from trainer_module.inputs import ModelInputs, parse_spec
 
 BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
-QUERIES, CANDIDATES, QUERY = "embed_queries", "embed_candidates", "embed_query"
+EMBED_QUERIES, EMBED_CANDIDATES, EMBED_QUERY = "embed_queries", "embed_candidates", "embed_query"
 EMBEDDING = "embedding"
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig

@@ -13,8 +13,10 @@ class _ModelConfig(Frozen):
     Attributes:
         dropout: Fraction of hidden units dropped in training.
         embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
+        ignore: Input columns that the model does not read.
     """
 
+    ignore: tuple[str, ...] = ()
     dropout: float = Field(default=0.0, ge=0, lt=1)
     embedding_l2: float = Field(default=0.0, ge=0)
 

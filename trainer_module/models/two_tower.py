@@ -16,6 +16,9 @@ from trainer_module.features import Categorical, FeatureSpec
 from trainer_module.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.config import TwoTowerConfig
 
+# What the model predicts, by name.
+QUERY, CANDIDATE = "query", "candidate"
+
 _MASKED = -1e9
 
 
@@ -151,11 +154,13 @@ class TwoTowerModel(tf.keras.Model):
         """Which of `metrics_from` chooses the best weights; the lower the better."""
         return "softmax_loss"
 
-    def call(self, features: Features) -> tf.Tensor:
-        """Scores `[batch]` of each example's query and item: dot products of unit vectors."""
+    def call(self, features: Features) -> dict[str, tf.Tensor]:
+        """Unit vectors `[batch, dim]` of each example's query and candidate; their dot product is the score."""
         looked_up = look_up(self.embedding, self._spec, features)
-        queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
-        return tf.reduce_sum(queries * candidates, axis=1)
+        return {
+            QUERY: self.queries_from(looked_up, features),
+            CANDIDATE: self.candidates_from(looked_up, features),
+        }
 
     def queries_from(
         self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor | None = None

@@ -14,6 +14,7 @@ from tfx.components.util import examples_utils
 from tfx.orchestration.metadata import Metadata
 from tfx_bsl.coders import example_coder
 
+from components.example_gen import retrieval_transforms
 from components.example_gen.catalog import resolve
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
@@ -52,7 +53,7 @@ class Run:
         self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
 
     def run(self, data_dir: Path, **config) -> None:
-        component = MovieLensExampleGen(str(data_dir), IngestConfig(dataset="synthetic", **config))
+        component = MovieLensExampleGen(str(data_dir), IngestConfig(**({"dataset": "synthetic"} | config)))
         pipeline = tfx.dsl.Pipeline(
             "test",
             str(self.root),
@@ -73,7 +74,8 @@ class Run:
 
     def examples(self) -> dict[str, list[dict[str, list]]]:
         (artifact,) = self.artifacts()
-        return {split: read_split(Path(artifact.uri, f"Split-{split}")) for split in SPLITS}
+        names = json.loads(artifact.properties["split_names"].string_value)
+        return {split: read_split(Path(artifact.uri, f"Split-{split}")) for split in names}
 
 
 def read_split(folder: Path) -> list[dict[str, list]]:
@@ -277,3 +279,42 @@ def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path)
     assert set(decoded.schema.names) == set(dataset.features.arrow_schema().names)
     parsed = tf.io.parse_example(written, {"rating": tf.io.FixedLenFeature([], tf.float32)})
     np.testing.assert_allclose(parsed["rating"], rows.column("rating").to_numpy())
+
+
+def test_interactions_come_with_histories_candidates_and_queries(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval_transforms, "ROWS_PER_PARTITION", 1000)  # several partitions
+    run = Run(tmp_path)
+    run.run(data_dir, dataset="synthetic-retrieval", protocol="time", eval_fraction=0.1, history_length=3)
+    examples = run.examples()
+    assert list(examples) == [*SPLITS, "candidates", "queries"]
+    rows = {split: examples[split] for split in SPLITS}
+    assert sorted(key(row) for of_split in rows.values() for row in of_split) == sorted(file_keys(data_dir))
+
+    dataset = dataset_spec("synthetic-retrieval")
+    known = {"train": ("train",), "eval": ("train",), "test": ("train", "eval")}
+    earlier = {split: [row for name in known[split] for row in rows[name]] for split in SPLITS}
+    for split, of_split in rows.items():
+        for row in of_split[:50]:
+            before = [
+                (other["timestamp"][0], other["movie_id"][0])
+                for other in earlier[split]
+                if other["user_id"] == row["user_id"] and other["timestamp"] < row["timestamp"]
+            ]
+            assert {item for _, item in sorted(before)[-3:]} >= set(row["history"]) or len(before) > 3
+            assert len(row["history"]) == min(3, len(before))
+
+    counts = Counter(row["movie_id"][0] for row in rows["train"])
+    assert len(examples["candidates"]) == 150
+    assert {row["movie_id"][0]: row["train_count"][0] for row in examples["candidates"]} == {
+        row["movie_id"][0]: counts[row["movie_id"][0]] for row in examples["candidates"]
+    }
+    assert set(examples["candidates"][0]) == set(dataset.candidate_schema().names)
+
+    assert {row["user_id"][0] for row in examples["queries"]} == {row["user_id"][0] for row in rows["test"]}
+    assert set(examples["queries"][0]) == set(dataset.query_schema().names)
+    for query in examples["queries"]:
+        mine = {
+            split: {row["movie_id"][0] for row in rows[split] if row["user_id"] == query["user_id"]} for split in SPLITS
+        }
+        assert set(query["seen"]) == mine["train"] | mine["eval"]
+        assert set(query["relevant"]) == mine["test"]

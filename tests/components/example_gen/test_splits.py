@@ -1,6 +1,7 @@
 """Protocols, and the checks that watch over them."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from components.example_gen.outcome import Outcome, check_splits
 from components.example_gen.splits import EVAL, TEST, TRAIN
 from trainer_module.errors import DataError
 
-ALL = ("random", "user", "time", "leave-last-out", "u1", "u5")
+ALL = ("random", "user", "time", "leave-last-out", "stratified", "u1", "u5")
 
 
 def make_catalog(num_users: int, num_items: int) -> Catalog:
@@ -69,8 +70,19 @@ def test_protocols_keep_their_promise_and_about_their_fractions(protocol: str, m
     if protocol == "leave-last-out":
         assert np.bincount(split).tolist() == [98_000, 1_000, 1_000]
     else:
-        assert shares[TEST] == pytest.approx(0.2, abs=0.02)
-        assert shares[EVAL] == pytest.approx(0.8 * 0.1, abs=0.02)
+        test_share = 0.25 if protocol == "stratified" else 0.2
+        assert shares[TEST] == pytest.approx(test_share, abs=0.02)
+        assert shares[EVAL] == pytest.approx((1 - test_share) * 0.1, abs=0.02)
+
+
+def test_stratified_draws_each_users_rows_as_the_published_benchmark_did(many):
+    rows, catalog = many
+    split = assign(IngestConfig(protocol="stratified", seed=42), [rows], catalog)
+    frame = pd.DataFrame({name: rows.column(name).to_numpy() for name in ("user", "line")})
+    np.random.seed(42)
+    frame["random"] = np.random.rand(len(frame))
+    share = frame.groupby("user").random.rank() / frame.groupby("user").random.transform("count")
+    assert frame.line[share > 0.75].tolist() == rows.column("line").to_numpy()[split == TEST].tolist()
 
 
 @pytest.mark.parametrize("protocol", ALL)

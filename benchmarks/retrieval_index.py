@@ -1,0 +1,197 @@
+"""Exact search beside every FAISS index: time to build, size, recall, time to answer.
+
+python -m benchmarks.retrieval_index --items 100000 --items 1000000
+"""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import faiss
+import numpy as np
+import tensorflow as tf
+import typer
+
+from components.retrieval_index import approximate
+from components.retrieval_index.catalog import Catalog
+from components.retrieval_index.config import FaissConfig, FlatConfig, HnswConfig, IvfConfig, IvfPqConfig
+from components.retrieval_index.exact import save_exact_search
+from components.retrieval_index.recall import recall
+from components.retrieval_index.towers import load_towers
+from trainer_module.export.serving import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
+
+_RESULT = Path(__file__).parent / "results" / "retrieval_index.md"
+_DIM, _K, _QUERIES, _BATCH = 64, 100, 500, 64
+# Vectors of a trained model lie in groups; how many, and how far a group spreads around its centre.
+_GROUPS, _SPREAD = 1000, 0.7
+_CONFIGS: tuple[FaissConfig, ...] = (
+    FlatConfig(),
+    IvfConfig(),
+    IvfConfig(nprobe=64),
+    IvfPqConfig(m=16, nprobe=64),
+    HnswConfig(),
+)
+
+app = typer.Typer(add_completion=False)
+
+# From query vectors `[batch, dim]` to the scores of the best candidates and, if known, their rows, `[batch, k]`.
+Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to search.
+
+    Attributes:
+        name: Of it.
+        build_seconds: To build and write it.
+        megabytes: On disk, 10^6 bytes.
+        recall: Share of the exact answer.
+        single_ms: Median time of a query alone.
+        batch_ms: Time per query in batches.
+    """
+
+    name: str
+    build_seconds: float
+    megabytes: float
+    recall: float
+    single_ms: float
+    batch_ms: float
+
+
+@app.command()
+def main(
+    items: Annotated[list[int], typer.Option(help="Sizes of catalogs.", min=10_000)],
+    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+) -> None:
+    """Measures every index for every size, prints a table and writes it to a file."""
+    table = _table({size: _measure(size) for size in items})
+    print(table)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(table + "\n")
+
+
+def _measure(num_items: int) -> list[Measured]:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(_GROUPS, _DIM))
+    vectors, queries = _unit_vectors(random, centres, num_items), _unit_vectors(random, centres, _QUERIES)
+    names = [str(number) for number in range(num_items)]
+    titles = [name.encode() for name in names]
+    catalog = Catalog(names, titles, np.zeros(num_items, np.int64), vectors, tf.string)
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.monotonic()
+        save_exact_search(load_towers(_towers(f"{directory}/towers")), catalog, _K, directory, f"{directory}/exact")
+        seconds = time.monotonic() - started
+        # The signatures belong to the model and die with it.
+        model = tf.saved_model.load(f"{directory}/exact")
+        recommend = model.signatures["recommend"]
+
+        def exact(batch: np.ndarray) -> tuple[np.ndarray, None]:
+            nothing = tf.zeros([len(batch), 0], tf.string)
+            return recommend(vector=tf.constant(batch), exclude=nothing, k=tf.constant(_K))["scores"].numpy(), None
+
+        best_scores = np.concatenate([exact(queries[i : i + _BATCH])[0] for i in range(0, _QUERIES, _BATCH)])
+        measured = [_timed("SavedModel, exact", exact, queries, seconds, f"{directory}/exact", 1.0)]
+        for config in _CONFIGS:
+            measured.append(_approximate(config, catalog, queries, best_scores, f"{directory}/{len(measured)}"))
+            print(measured[-1], flush=True)
+    return measured
+
+
+def _approximate(
+    config: FaissConfig, catalog: Catalog, queries: np.ndarray, best_scores: np.ndarray, directory: str
+) -> Measured:
+    started = time.monotonic()
+    approximate.save(approximate.build(config, catalog.vectors), catalog.ids, directory)
+    seconds = time.monotonic() - started
+    index, _ = approximate.load(directory)
+    _, found = index.search(queries, _K)
+    share = float(recall(queries, catalog.vectors, found, best_scores).mean())
+    parameters = ", ".join(f"{name} {value}" for name, value in config.parameters.items())
+    name = ", ".join(filter(None, [f"FAISS {config.description(*catalog.vectors.shape)}", parameters]))
+    return _timed(name, lambda batch: index.search(batch, _K), queries, seconds, directory, share)
+
+
+def _timed(name: str, search: Search, queries: np.ndarray, seconds: float, directory: str, share: float) -> Measured:
+    size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
+    # Waiting for each other, several threads take longer over one query than one does.
+    faiss.omp_set_num_threads(1)
+    search(queries[:1])
+    singles = [_seconds(search, queries[number : number + 1]) for number in range(100)]
+    faiss.omp_set_num_threads(os.cpu_count())
+    search(queries[:_BATCH])
+    batches = [_seconds(search, queries[start : start + _BATCH]) for start in range(0, 4 * _BATCH, _BATCH)]
+    return Measured(
+        name, seconds, size / 1e6, share, 1e3 * float(np.median(singles)), 1e3 * float(np.median(batches)) / _BATCH
+    )
+
+
+def _seconds(search: Search, batch: np.ndarray) -> float:
+    started = time.perf_counter()
+    search(batch)
+    return time.perf_counter() - started
+
+
+def _unit_vectors(random: np.random.Generator, centres: np.ndarray, count: int) -> np.ndarray:
+    """Float32 `[count, dim]`, in groups."""
+    vectors = centres[random.integers(len(centres), size=count)].astype(np.float32)
+    vectors += _SPREAD * random.standard_normal(vectors.shape, np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _towers(directory: str) -> str:
+    """A SavedModel whose query is its own vector."""
+    spec = {"vector": tf.io.FixedLenFeature([_DIM], tf.float32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def of_examples(examples):
+        return {EMBEDDING: tf.io.parse_example(examples, spec)["vector"]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, _DIM], tf.float32, name="vector")])
+    def of_vectors(vector):
+        return {EMBEDDING: tf.identity(vector)}
+
+    signatures = {EMBED_QUERIES: of_examples, EMBED_CANDIDATES: of_examples, EMBED_QUERY: of_vectors}
+    tf.saved_model.save(tf.Module(), directory, signatures=signatures)
+    return directory
+
+
+def _table(measured: dict[int, list[Measured]]) -> str:
+    options = " ".join(f"--items {size}" for size in measured)
+    lines = [
+        "# Exact and approximate search",
+        "",
+        f"`python -m benchmarks.retrieval_index {options}` wrote this. Unit vectors of dimension {_DIM} in {_GROUPS}",
+        f"groups; recall@{_K} of {_QUERIES} queries against exact search; a query alone (median of 100) and in batches",
+        f"of {_BATCH}; MB are 10^6 bytes on disk, titles included in the SavedModel. FAISS answers from a vector, a",
+        "query alone with one thread; the SavedModel from a request, with identifiers and titles.",
+    ]
+    for size, rows in measured.items():
+        lines += [
+            "",
+            f"## {size:,} items",
+            "",
+            "| search | built in s | MB | recall | ms per query, alone | ms per query, in batches |",
+            "|---|---:|---:|---:|---:|---:|",
+            *(
+                f"| {row.name} | {row.build_seconds:.1f} | {row.megabytes:.0f} | {row.recall:.3f} "
+                f"| {row.single_ms:.2f} | {row.batch_ms:.2f} |"
+                for row in rows
+            ),
+        ]
+    lines += [
+        "",
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
+        f"tensorflow {version('tensorflow')}, faiss {faiss.__version__}.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,92 @@
+"""Metrics of predicted click probabilities, as sums that add up over batches. Free functions on numpy arrays."""
+
+import math
+
+import numpy as np
+
+# Two predictions whose log odds lie in one of so many bins between -LIMIT and LIMIT count as tied in the AUC; a bin is
+# 0.001 wide. Equal bins of log odds, not of probabilities, so that rare clicks are told apart as well as frequent ones.
+AUC_BINS = 30_000
+_LIMIT = 15.0
+
+# Of a probability of 0 or 1, so that one wrong answer does not make the log loss infinite.
+_EPSILON = 1e-7
+
+NUM_SUMS = 4
+
+
+def click_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Sums of log losses, predictions and labels, and the number of examples: float64 `[4]`.
+
+    Args:
+        labels: 0 or 1, `[batch]`, or any shape with one value per example.
+        probabilities: As many.
+
+    Raises:
+        ValueError: Their numbers differ, a label is neither 0 nor 1, or a probability is none.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
+    losses = -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))
+    return np.array([losses.sum(), probabilities.sum(), labels.sum(), labels.size])
+
+
+def click_metrics(sums: np.ndarray) -> dict[str, float]:
+    """Metrics from `click_sums`.
+
+    Returns:
+        `log_loss`; `baseline_log_loss`, that of predicting the mean label of these very examples for all of them, which
+        any useful model beats; `calibration`, the mean prediction over the mean label, NaN without a click; and
+        `example_count`.
+    """
+    loss, predicted, clicks, count = (float(value) for value in sums)
+    mean = clicks / count
+    entropy = -sum(share * math.log(share) for share in (mean, 1 - mean) if share > 0)
+    return {
+        "log_loss": loss / count,
+        "baseline_log_loss": entropy,
+        "calibration": predicted / clicks if clicks else math.nan,
+        "example_count": count,
+    }
+
+
+def auc_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Examples without and with a click by bin of their predicted log odds: float64 `[2, AUC_BINS]`.
+
+    Arguments and errors are those of `click_sums`.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
+    log_odds = np.log(clipped) - np.log1p(-clipped)
+    bins = np.clip((log_odds + _LIMIT) * (AUC_BINS / (2 * _LIMIT)), 0, AUC_BINS - 1).astype(np.int64)
+    counts = np.bincount(bins + AUC_BINS * labels.astype(np.int64), minlength=2 * AUC_BINS)
+    return counts.reshape(2, AUC_BINS).astype(np.float64)
+
+
+def auc(sums: np.ndarray) -> float:
+    """Share of the pairs of a click and another in which the click has the higher prediction; ties count half.
+
+    NaN if all labels are alike.
+    """
+    others, clicks = sums
+    pairs = others.sum() * clicks.sum()
+    below = np.cumsum(others) - others
+    return float(clicks @ (below + others / 2) / pairs) if pairs else math.nan
+
+
+def exact_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """The same by sorting all predictions, without bins."""
+    labels, probabilities = _checked(labels, probabilities)
+    distinct, ranks = np.unique(probabilities, return_inverse=True)
+    return auc(np.stack([np.bincount(ranks[labels == label], minlength=len(distinct)) for label in (0, 1)]))
+
+
+def _checked(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, probabilities = (np.asarray(values, np.float64).reshape(-1) for values in (labels, probabilities))
+    if labels.shape != probabilities.shape:
+        raise ValueError(f"{labels.size} labels but {probabilities.size} predictions")
+    if not np.all((labels == 0) | (labels == 1)):
+        raise ValueError("a label is neither 0 nor 1")
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise ValueError("a prediction is no probability")
+    return labels, probabilities

@@ -1,0 +1,82 @@
+"""Metrics of ranked lists against the items that turned out to be relevant. Free numpy functions.
+
+All are over the full corpus. `hits` says of each query's list, best first, which items are relevant: bool
+`[queries, length]`; `num_relevant` counts what could be found, `[queries]`. A value per query is NaN where nothing is
+relevant.
+"""
+
+import numpy as np
+
+
+def find_hits(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Which listed items are relevant.
+
+    Args:
+        ids: `[queries, length]`; empty where a list ends early.
+        relevant: `[queries, n]`; empty where there are fewer.
+
+    Returns:
+        Bool `[queries, length]`.
+    """
+    hits = np.zeros(ids.shape, bool)
+    for row, (listed, wanted) in enumerate(zip(ids, relevant, strict=True)):
+        known = set(wanted.tolist()) - {b"", ""}
+        hits[row] = [item in known for item in listed.tolist()]
+    return hits
+
+
+def recall(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Share of the relevant items that are among the first `k`, `[queries]`."""
+    return _share(hits[:, :k].sum(axis=1), num_relevant)
+
+
+def precision(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Share of the first `k` that is relevant, `[queries]`."""
+    return _where_relevant(hits[:, :k].sum(axis=1) / k, num_relevant)
+
+
+def hit_rate(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Whether any of the first `k` is relevant, 0 or 1, `[queries]`."""
+    return _where_relevant(hits[:, :k].any(axis=1).astype(float), num_relevant)
+
+
+def reciprocal_rank(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """One over the rank of the first relevant item; 0 if it is not among the first `k`, `[queries]`."""
+    cut = hits[:, :k]
+    first = cut.argmax(axis=1) + 1
+    return _where_relevant(np.where(cut.any(axis=1), 1 / first, 0.0), num_relevant)
+
+
+def ndcg(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Normalized discounted cumulative gain with binary gains and log2 discounts, `[queries]`.
+
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002. The ideal list has all relevant
+    items first and is cut at `k` as well.
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(num_relevant, k)]
+    cut = hits[:, :k]
+    return _share(cut @ discounts[: cut.shape[1]], ideal)
+
+
+def confidence_interval(values: np.ndarray, level: float = 0.95, resamples: int = 1000) -> tuple[float, float]:
+    """Percentile bootstrap of the mean over queries (Efron and Tibshirani, 1993); always the same for the same values.
+
+    Args:
+        values: `[queries]`, in any order.
+        level: Of confidence.
+        resamples: Drawn with replacement.
+    """
+    values = np.sort(values)
+    random = np.random.default_rng(0)
+    means = [random.choice(values, len(values)).mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def _where_relevant(values: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
+    return np.where(num_relevant > 0, values, np.nan)

@@ -1,0 +1,205 @@
+"""Exact search as a SavedModel of plain TensorFlow operations, with the query tower inside.
+
+Every candidate is scored against every query, and the best are taken. A batch needs `4 * batch * candidates` bytes for
+the scores; the model itself holds one copy of the candidates' vectors.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from components.retrieval_index.catalog import Catalog
+from components.retrieval_index.towers import Towers
+from trainer_module.datasets.spec import RELEVANT, SEEN
+from trainer_module.errors import ConfigError
+from trainer_module.export.serving import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
+
+BY_EXAMPLE, BY_COLUMN, EVALUATE = "serving_default", "recommend", "evaluate"
+IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
+EXCLUDE, K = "exclude", "k"
+# What `evaluate` answers beside `ids` and `train_counts`.
+POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
+
+_UNKNOWN = -1
+_BLOCK_ROWS = 65_536
+
+
+class ExactSearch(tf.Module):
+    """Finds the candidates with the largest dot product.
+
+    Equal scores stand in the candidates' order; equal vectors need not have equal scores, since float32 sums differ in
+    the last bit with a candidate's position and the size of the batch. What is excluded has the score -inf; where fewer
+    than `k` remain, the rest of the answer has that score, empty texts and counts of 0.
+    """
+
+    def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
+        """Copies the candidates into variables, which a SavedModel keeps outside its graph of at most 2 GB.
+
+        Args:
+            towers: Give the query tower.
+            catalog: Its vectors are copied block by block.
+            ids_file: One identifier per line, in the catalog's order; becomes part of the SavedModel.
+        """
+        super().__init__()
+        # Tracked one by one: the whole model would drag the candidates' tables along.
+        self._of_queries = towers.query_trackables
+        self._vectors = _variable(catalog.vectors)
+        self._ids = tf.Variable(catalog.ids, trainable=False, name="candidate_ids")
+        self._titles = tf.Variable(catalog.titles, trainable=False, name="candidate_titles")
+        self._train_counts = tf.Variable(catalog.train_counts, trainable=False, name="candidate_train_counts")
+        self._positions = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                ids_file,
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            default_value=_UNKNOWN,
+        )
+
+    def search(self, queries: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """The best candidates of each query.
+
+        Args:
+            queries: Vectors `[batch, dim]`.
+            exclude: Identifiers left out, string `[batch, n]`; what is no candidate's is ignored, such as fillers.
+            k: How many; more than there are candidates gives all of them.
+
+        Returns:
+            Identifiers, titles, scores and training counts, `[batch, min(k, candidates)]` each, best first.
+        """
+        return self._best(tf.matmul(queries, self._vectors, transpose_b=True), exclude, k)
+
+    def most_popular(self, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `search` answers if the score of a candidate is its number of rows in the training split."""
+        counts = tf.cast(self._train_counts, tf.float32)
+        return self._best(tf.repeat(counts[tf.newaxis], tf.shape(exclude)[0], axis=0), exclude, k)
+
+    def train_counts(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows in the training split of each identifier, int64; 0 for what is no candidate's."""
+        positions = self._positions.lookup(ids)
+        counts = tf.gather(self._train_counts, tf.maximum(positions, 0))
+        return tf.where(positions == _UNKNOWN, tf.zeros_like(counts), counts)
+
+    def _best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        positions = self._positions.lookup(exclude)
+        known = tf.where(positions != _UNKNOWN)
+        cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))
+        best = tf.math.top_k(scores, tf.minimum(k, self._vectors.shape[0]))
+        remains = best.values > -np.inf
+        return {
+            IDS: tf.where(remains, tf.gather(self._ids, best.indices), ""),
+            TITLES: tf.where(remains, tf.gather(self._titles, best.indices), ""),
+            SCORES: best.values,
+            TRAIN_COUNTS: tf.where(remains, tf.gather(self._train_counts, best.indices), 0),
+        }
+
+
+def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str, directory: str) -> None:
+    """Writes the SavedModel.
+
+    Its signatures:
+
+    - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
+      out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
+    - `evaluate`: `examples` as above. Answers `ids`, `train_counts` and `popular_ids` (the most frequent candidates of
+      the training split, seen ones left out), `[batch, max_k]`; `relevant` and `relevant_train_counts` of the example,
+      `[batch, n]`; and under `candidates` their number, `[batch]`.
+    - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
+    - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
+      with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.
+
+    Args:
+        towers: Give the query tower.
+        catalog: What is searched.
+        max_k: Width of the answers of `serving_default`.
+        scratch: Local directory for the file of identifiers.
+        directory: Where to write.
+
+    Raises:
+        ConfigError: A query column has the name of another input of `recommend`.
+    """
+    if taken := {spec.name for spec in towers.query_columns} & {EXCLUDE, K}:
+        raise ConfigError(
+            f"query column(s) {', '.join(sorted(taken))}: the signature {BY_COLUMN} has inputs of that name; rename "
+            "them in the feature spec"
+        )
+    ids_file = os.path.join(scratch, "candidate_ids.txt")
+    with open(ids_file, "w", encoding="utf-8") as file:
+        file.writelines(f"{item}\n" for item in catalog.ids)
+    module = ExactSearch(towers, catalog, ids_file)
+    missing = max(0, max_k - len(catalog.ids))
+    fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
+
+    def padded(best: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {
+            name: tf.pad(values, [[0, 0], [0, missing]], constant_values=fillers[name]) for name, values in best.items()
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def serve(examples):
+        return padded(module.search(towers.queries(examples), _items(examples, SEEN, catalog.item_dtype), max_k))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def evaluate(examples):
+        seen, relevant = (_items(examples, name, catalog.item_dtype) for name in (SEEN, RELEVANT))
+        found = padded(module.search(towers.queries(examples), seen, max_k))
+        return {
+            IDS: found[IDS],
+            TRAIN_COUNTS: found[TRAIN_COUNTS],
+            POPULAR_IDS: padded(module.most_popular(seen, max_k))[IDS],
+            RELEVANT: relevant,
+            RELEVANT_COUNTS: module.train_counts(relevant),
+            CANDIDATES: tf.fill(tf.shape(examples), tf.constant(len(catalog.ids), tf.int64)),
+        }
+
+    @tf.function(
+        input_signature=[
+            *towers.query_columns,
+            tf.TensorSpec([None, None], tf.string, name=EXCLUDE),
+            tf.TensorSpec([], tf.int32, name=K),
+        ],
+        autograph=False,
+    )
+    def recommend(*inputs):
+        *columns, exclude, k = inputs
+        named = {spec.name: value for spec, value in zip(towers.query_columns, columns, strict=True)}
+        best = module.search(towers.query(**named), exclude, k)
+        return {name: best[name] for name in (IDS, TITLES, SCORES)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def embed_queries(examples):
+        return {EMBEDDING: towers.queries(examples)}
+
+    @tf.function(input_signature=towers.query_columns, autograph=False)
+    def embed_query(*columns):
+        named = {spec.name: value for spec, value in zip(towers.query_columns, columns, strict=True)}
+        return {EMBEDDING: towers.query(**named)}
+
+    signatures = {
+        BY_EXAMPLE: serve,
+        BY_COLUMN: recommend,
+        EVALUATE: evaluate,
+        EMBED_QUERIES: embed_queries,
+        EMBED_QUERY: embed_query,
+    }
+    tf.saved_model.save(module, directory, signatures=signatures)
+
+
+def _items(examples: tf.Tensor, column: str, dtype: tf.DType) -> tf.Tensor:
+    """Identifiers `[batch, n]` that serialized queries list in a column, filled up with empty strings."""
+    items = tf.io.parse_example(examples, {column: tf.io.VarLenFeature(dtype)})[column]
+    tokens = items.values if dtype == tf.string else tf.strings.as_string(items.values)
+    return tf.sparse.to_dense(tf.SparseTensor(items.indices, tokens, items.dense_shape), default_value="")
+
+
+def _variable(vectors: np.ndarray) -> tf.Variable:
+    """A variable with the values of an array on disk, without a second copy of it in memory."""
+    variable = tf.Variable(tf.zeros(vectors.shape), trainable=False, name="candidate_vectors")
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[start : start + _BLOCK_ROWS]
+        variable[start : start + len(block)].assign(block)
+    return variable

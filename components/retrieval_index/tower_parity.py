@@ -1,0 +1,49 @@
+"""Whether the towers that are indexed answer as the training model did."""
+
+import io
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from components.retrieval_index.towers import Towers
+from trainer_module.errors import ModelError
+from trainer_module.export.parity import EXAMPLES_FILE, EXPECTED_FILE, FACTS_FILE, load_expected
+from trainer_module.export.serving import EMBED_CANDIDATES, EMBEDDING
+
+
+def check_candidates(towers: Towers, parity_dir: str) -> float:
+    """Compares the candidate tower with the training model's; returns the largest difference.
+
+    The index holds the candidates' vectors and not their tower, so this cannot be checked later.
+
+    Raises:
+        ModelError: They differ by more than the Trainer allows.
+    """
+    answers, tolerance = load_expected(parity_dir)
+    examples = list(tf.data.TFRecordDataset(os.path.join(parity_dir, EXAMPLES_FILE), "GZIP").as_numpy_iterator())
+    difference = np.abs(towers.candidates(tf.constant(examples)).numpy() - answers[EMBED_CANDIDATES][EMBEDDING])
+    if not (largest := float(difference.max())) <= tolerance:
+        raise ModelError(
+            f"the candidate tower in {towers.directory} differs from the training model by {largest}; at most "
+            f"{tolerance} is allowed"
+        )
+    return largest
+
+
+def pass_on(source: str, destination: str) -> None:
+    """Copies what the query tower must answer, for whoever verifies the index."""
+    tf.io.gfile.makedirs(destination)
+    for name in (EXAMPLES_FILE, FACTS_FILE):
+        tf.io.gfile.copy(os.path.join(source, name), os.path.join(destination, name), overwrite=True)
+    answers, _ = load_expected(source)
+    kept = {
+        f"{signature}/{output}": values
+        for signature, outputs in answers.items()
+        if signature != EMBED_CANDIDATES
+        for output, values in outputs.items()
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **kept)
+    with tf.io.gfile.GFile(os.path.join(destination, EXPECTED_FILE), "wb") as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,128 @@
+"""Two towers from generated interactions to a pushed index, and what is refused on the way."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE
+from tests.workspace import NOT_PUSHED, Workspace
+
+EXPERIMENT = """
+name: small
+data: {dataset: synthetic-retrieval, protocol: leave-last-out}
+model: {type: two_tower}
+embeddings:
+  dim: 16
+  features: {history: {max_sequence_length: 10}}
+training:
+  batch_size: 256
+  epochs: 4
+  dense_optimizer: {name: adam, learning_rate: 0.01}
+  embedding_optimizer: {name: adam, learning_rate: 0.01}
+retrieval_index: {max_k: 50, recall_k: 10}
+evaluation: {beat_popularity: false}
+"""
+
+# What somebody with TensorFlow and nothing else does with the pushed directory.
+ASK = """
+import json, sys
+import tensorflow as tf
+recommend = tf.saved_model.load(sys.argv[1]).signatures["recommend"]
+answer = recommend(
+    user_id=tf.constant(["1"]), gender=tf.constant(["F"]), occupation=tf.constant(["artist"]), age=tf.constant([30.0]),
+    timestamp=tf.constant([9e8]), history=tf.constant([["3", "4"]]), exclude=tf.constant([["5", ""]]), k=tf.constant(7),
+)
+assert not {"tensorflow_recommenders", "tfx", "trainer_module", "faiss"} & set(sys.modules)
+print(json.dumps([item.decode() for item in answer["ids"].numpy()[0]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    workspace = Workspace.create(tmp_path_factory.mktemp("retrieval"), EXPERIMENT)
+    generated = workspace.recspan("data", "generate", "--ratings", "10000", "--users", "150", "--items", "120")
+    assert generated.returncode == 0, generated.stderr
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
+    process, summary = workspace.run()
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process, summary
+
+
+def pushed(summary: dict) -> Path:
+    return Path(summary["pushed_to"])
+
+
+def test_index_and_query_tower_are_pushed_as_one(first):
+    process, summary = first
+    assert "✓ RetrievalIndex" in process.stdout
+    for text in ("ndcg_at_10_lift", "popularity_ndcg_at_10", "user_activity="):
+        assert text in process.stdout
+    overall = summary["evaluation"]["slices"][0]
+    assert 0 < overall["ndcg_at_10_low"] <= overall["ndcg_at_10"] <= overall["ndcg_at_10_high"] < 1
+    assert overall["example_count"] == 150
+    assert {"embed_queries", "embed_query", "recommend", "serving_default"} <= set(
+        summary["verification"]["signatures"]
+    )
+    directory = pushed(summary)
+    assert len(Path(directory, FAISS_DIRECTORY, "ids.txt").read_text().split()) == 120
+    assert len(Path(directory, VERTEX_FILE).read_text().splitlines()) == 120
+
+
+def test_the_index_answers_with_tensorflow_alone(first):
+    command = [sys.executable, "-I", "-c", ASK, str(pushed(first[1]))]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    items = json.loads(process.stdout)
+    assert len(set(items)) == 7 and "5" not in items
+
+
+def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
+    process = workspace.recspan("recommend", "--user", "7", "-k", "3", "--exclude-seen")
+    assert process.returncode == 0, process.stderr
+    assert "runs/serving/small/1" in process.stdout
+    process = workspace.recspan("recommend", "--all-users", "--output", "all.parquet", "-k", "3", "--exclude-seen")
+    assert process.returncode == 0, process.stderr
+    rows = pq.read_table(workspace.directory / "all.parquet").to_pylist()
+    assert len(rows) == 150 * 3
+    seen = {
+        tuple(line.split()[:2]) for line in (workspace.directory / "data/synthetic/u.data").read_text().splitlines()
+    }
+    assert not {(row["user"], row["item"]) for row in rows} & seen
+    of_one = [row["item"] for row in rows if row["user"] == "7"]
+    alone = workspace.recspan("recommend", "--user", "7", "-k", "3", "--exclude-seen").stdout
+    assert [line.split()[1] for line in alone.splitlines()[2:5]] == of_one
+    unknown = workspace.recspan("recommend", "--user", "nobody")
+    assert unknown.returncode == 1
+    assert "has no user 'nobody'" in unknown.stderr
+
+
+def test_a_model_below_its_threshold_is_refused(workspace, first):
+    process, summary = workspace.run("--set", "evaluation.min_ndcg=0.99")
+    assert process.returncode == NOT_PUSHED
+    assert "ndcg_at_10 is 0." in process.stdout and "at least 0.9900 is needed" in process.stdout
+    assert [row["component"] for row in summary["components"] if not row["cached"]] == [
+        "Baseline",
+        "Evaluator",
+        "Pusher",
+    ]
+    assert workspace.pushed() == ["1"]
+
+
+def test_a_model_below_popularity_is_refused(workspace, first):
+    nothing = "{name: sgd, learning_rate: 1.0e-9}"
+    process, _ = workspace.run(
+        *("--set", f"training.embedding_optimizer={nothing}", "--set", f"training.dense_optimizer={nothing}"),
+        *("--set", "training.epochs=1", "--set", "evaluation.beat_popularity=true"),
+        *("--set", "evaluation.max_regression=1"),
+    )
+    assert process.returncode == NOT_PUSHED, process.stdout + process.stderr
+    assert "ndcg_at_10_lift is -0." in process.stdout and "at least 0.0000 is needed" in process.stdout
+    assert workspace.pushed() == ["1"]
