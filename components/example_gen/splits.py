@@ -175,7 +175,7 @@ def plan(config: IngestConfig, whole: Summary) -> Plan:
         times = np.append(whole.times, whole.times[-1] + 1 if num_rows else 0)
         return TimeCuts(int(times[eval_at]), int(times[test_at]))
     if isinstance(whole, UserLines):
-        return HeldOutLines(None, _draw_test_lines(whole, config.test_fraction, config.seed))
+        return HeldOutLines(None, draw_test_lines(whole, config.test_fraction, config.seed))
     # Ascending by user, time and line, so that a user's entries end with the last row.
     from_end = _position_from_end(whole.user)
     enough = np.repeat(_run_lengths(whole.user) >= _MIN_ROWS_TO_LEAVE_OUT, _run_lengths(whole.user))
@@ -263,8 +263,14 @@ def _keep_last(rows: LastRows) -> LastRows:
     return LastRows(rows.user[kept], rows.timestamp[kept], rows.line[kept])
 
 
-def _draw_test_lines(rows: UserLines, test_fraction: float, seed: int) -> np.ndarray:
-    """Lines of the test rows of `stratified`, ascending."""
+def draw_test_lines(rows: UserLines, test_fraction: float, seed: int) -> np.ndarray:
+    """Lines of the test rows of `stratified`, ascending.
+
+    Args:
+        rows: All of them.
+        test_fraction: Of each user's rows.
+        seed: Of the draws.
+    """
     of_line = np.random.RandomState(seed).rand(rows.line.max(initial=0))
     order = np.lexsort((of_line[rows.line - 1], rows.user))
     lengths = _run_lengths(rows.user[order])
