@@ -1,6 +1,7 @@
 """How the index is built and when it is good enough, as data. Free of TensorFlow, TFX and FAISS."""
 
 import math
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -26,13 +27,13 @@ class _FaissIndex(Frozen):
 
     remedy: ClassVar[str]
 
+    @abstractmethod
     def description(self, num_candidates: int, dim: int) -> str:
         """As `faiss.index_factory` takes it.
 
         Raises:
             ConfigError: The parameters do not fit the number of candidates or the dimension of their vectors.
         """
-        raise NotImplementedError
 
     def num_training(self, num_candidates: int) -> int:
         """How many vectors it is trained with."""
