@@ -26,6 +26,7 @@ _RETRIEVAL_METRICS = (
     "hit_rate_at_10",
     "mrr_at_100",
     "row_recall_at_100",
+    "row_recall_at_100_kept",
     "coverage_at_10",
     "average_popularity_at_10",
     "example_count",
@@ -71,7 +72,7 @@ def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config
 
 
 def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
-    """Metrics over the full corpus, without what the user has seen, beside those of popularity."""
+    """Metrics over the full corpus, without what the user has seen unless named `_kept`, beside those of popularity."""
     thresholds = {
         "ndcg_at_10": config_pb2.MetricThreshold(
             value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.min_ndcg}),

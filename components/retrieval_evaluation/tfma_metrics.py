@@ -11,7 +11,14 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.retrieval_evaluation import ranking_metrics
-from components.retrieval_index.exact import CANDIDATES, IDS, POPULAR_IDS, RELEVANT_COUNTS, TRAIN_COUNTS
+from components.retrieval_index.exact import (
+    CANDIDATES,
+    IDS,
+    IDS_WITH_SEEN,
+    POPULAR_IDS,
+    RELEVANT_COUNTS,
+    TRAIN_COUNTS,
+)
 from trainer_module.datasets.spec import RELEVANT
 
 # An item with fewer rows in the training split belongs to the tail, one without any is cold, all others are the head.
@@ -25,7 +32,7 @@ _PER_QUERY: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = 
     "mrr": ranking_metrics.reciprocal_rank,
 }
 _NAME = re.compile(
-    r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_head|_tail|_cold)?"
+    r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold)?"
 )
 _ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
 
@@ -45,7 +52,8 @@ class MetricName:
     - `coverage_at_10`: share of the catalog that is in any list.
     - `average_popularity_at_10`: mean number of training rows of the listed items (Yin et al., "Challenging the long
       tail recommendation", 2012).
-    - `row_recall_at_100`: share of all relevant (query, item) pairs found, which is TFRS's factorized top-k accuracy.
+    - `row_recall_at_100`: share of all relevant (query, item) pairs found.
+    - `row_recall_at_100_kept`: the same where seen items stay in the lists, as in TFRS's `FactorizedTopK`.
     - `example_count`: number of queries.
     """
 
@@ -67,13 +75,15 @@ class MetricName:
         known = {*_PER_QUERY, "coverage", "average_popularity", "row_recall"}
         if not match or match["metric"] not in known or int(match["k"]) < 1:
             raise ValueError(f"{name!r} is no retrieval metric; known: {sorted(known)} with _at_K, and example_count")
+        if match["variant"] == "_kept" and (match["of_popularity"] or match["metric"] == "average_popularity"):
+            raise ValueError(f"{name!r} is no retrieval metric: what is popular is listed without seen items only")
         return cls(match["metric"], int(match["k"]), bool(match["of_popularity"]), match["variant"] or "")
 
     def partial(self, answers: Answers) -> "Partial":
         """What a batch contributes."""
         if self.metric == "example_count":
             return Partial([np.ones(len(answers[IDS]))])
-        ids = answers[POPULAR_IDS] if self.of_popularity else answers[IDS]
+        ids = answers[POPULAR_IDS if self.of_popularity else IDS_WITH_SEEN if self.variant == "_kept" else IDS]
         if self.metric == "coverage":
             return Partial(items=set(ids[:, : self.k].ravel().tolist()) - {b"", ""}, size=_catalog_size(answers))
         if self.metric == "average_popularity":

@@ -20,6 +20,7 @@ IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 EXCLUDE, K = "exclude", "k"
 # What `evaluate` answers beside `ids` and `train_counts`.
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
+IDS_WITH_SEEN = "ids_with_seen"
 
 _UNKNOWN = -1
 _BLOCK_ROWS = 65_536
@@ -70,12 +71,16 @@ class ExactSearch(tf.Module):
         Returns:
             Identifiers, titles, scores and training counts, `[batch, min(k, candidates)]` each, best first.
         """
-        return self._best(tf.matmul(queries, self._vectors, transpose_b=True), exclude, k)
+        return self.best(self.scores(queries), exclude, k)
+
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products of vectors `[batch, dim]` with all candidates, `[batch, candidates]`."""
+        return tf.matmul(queries, self._vectors, transpose_b=True)
 
     def most_popular(self, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """What `search` answers if the score of a candidate is its number of rows in the training split."""
         counts = tf.cast(self._train_counts, tf.float32)
-        return self._best(tf.repeat(counts[tf.newaxis], tf.shape(exclude)[0], axis=0), exclude, k)
+        return self.best(tf.repeat(counts[tf.newaxis], tf.shape(exclude)[0], axis=0), exclude, k)
 
     def train_counts(self, ids: tf.Tensor) -> tf.Tensor:
         """Rows in the training split of each identifier, int64; 0 for what is no candidate's."""
@@ -83,7 +88,8 @@ class ExactSearch(tf.Module):
         counts = tf.gather(self._train_counts, tf.maximum(positions, 0))
         return tf.where(positions == _UNKNOWN, tf.zeros_like(counts), counts)
 
-    def _best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+    def best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `search` answers, from the candidates' scores `[batch, candidates]`."""
         positions = self._positions.lookup(exclude)
         known = tf.where(positions != _UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
@@ -105,8 +111,8 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
 
     - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
       out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
-    - `evaluate`: `examples` as above. Answers `ids`, `train_counts` and `popular_ids` (the most frequent candidates of
-      the training split, seen ones left out), `[batch, max_k]`; `relevant` and `relevant_train_counts` of the example,
+    - `evaluate`: `examples` as above. Answers `ids`, `train_counts`, `ids_with_seen` (nothing left out) and
+      `popular_ids` (the most frequent candidates of the training split, seen ones left out), `[batch, max_k]`; `relevant` and `relevant_train_counts` of the example,
       `[batch, n]`; and under `candidates` their number, `[batch]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
     - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
@@ -146,9 +152,11 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def evaluate(examples):
         seen, relevant = (_items(examples, name, catalog.item_dtype) for name in (SEEN, RELEVANT))
-        found = padded(module.search(towers.queries(examples), seen, max_k))
+        scores = module.scores(towers.queries(examples))
+        found = padded(module.best(scores, seen, max_k))
         return {
             IDS: found[IDS],
+            IDS_WITH_SEEN: padded(module.best(scores, seen[:, :0], max_k))[IDS],
             TRAIN_COUNTS: found[TRAIN_COUNTS],
             POPULAR_IDS: padded(module.most_popular(seen, max_k))[IDS],
             RELEVANT: relevant,

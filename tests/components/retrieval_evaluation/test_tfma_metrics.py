@@ -10,6 +10,7 @@ from components.retrieval_evaluation.tfma_metrics import MetricName, Partial, Re
 # Two users; the catalog has eight items.
 ANSWERS = {
     "ids": np.array([[b"a", b"b"], [b"c", b"a"]], object),
+    "ids_with_seen": np.array([[b"s", b"a"], [b"s", b"t"]], object),
     "train_counts": np.array([[30, 4], [2, 30]]),
     "popular_ids": np.array([[b"p", b"a"], [b"p", b"a"]], object),
     "relevant": np.array([[b"a", b"z"], [b"c", b""]], object),
@@ -34,6 +35,7 @@ FIRST_OF_TWO = 1 / (1 + 1 / math.log2(3))
         ("recall_at_2_tail", 1.0),  # item c of the second
         ("recall_at_2_cold", 0.0),  # item z
         ("row_recall_at_2", 2 / 3),
+        ("row_recall_at_2_kept", 1 / 3),
         ("coverage_at_2", 3 / 8),
         ("coverage_at_1", 2 / 8),
         ("average_popularity_at_2", (30 + 4 + 2 + 30) / 4),
@@ -67,4 +69,10 @@ def test_where_nothing_counts_there_is_no_value():
 @pytest.mark.parametrize("name", ["ndcg", "ndcg_at_0", "ndgc_at_10", "sampled_recall_at_10", "ndcg_at_10_warm"])
 def test_an_unknown_metric_is_refused(name):
     with pytest.raises(ValueError, match="is no retrieval metric; known: "):
+        RetrievalMetric(name)
+
+
+@pytest.mark.parametrize("name", ["popularity_recall_at_10_kept", "average_popularity_at_10_kept"])
+def test_popular_lists_with_seen_items_do_not_exist(name):
+    with pytest.raises(ValueError, match="without seen items only"):
         RetrievalMetric(name)
