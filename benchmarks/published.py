@@ -1,0 +1,201 @@
+"""Runs presets through the product's command, each with several seeds, and compares them with published results.
+
+python -m benchmarks.published --data data/movielens-100k
+
+What ran before below the same root is answered from its cache, so the command goes on where it was stopped.
+"""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from components.flat_example_gen.synthetic import PLANTED_FILE
+
+_RESULT = Path(__file__).parent / "results" / "published.md"
+_NOT_PUSHED = 3
+_FIVE_SPLITS = tuple({"data.seed": seed} for seed in range(1, 6))
+_THREE_TRAININGS = tuple({"training.seed": seed} for seed in (42, 1, 2))
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        task: What is measured.
+        protocol: On what.
+        preset: Which is run.
+        metrics: Of the overall slice.
+        runs: What each run sets; the line shows mean and standard deviation over runs.
+        settings: What all runs set.
+        published: What others report.
+        generated: Whether the data is generated, so that the best reachable score can stand beside ours.
+    """
+
+    task: str
+    protocol: str
+    preset: str
+    metrics: tuple[str, ...]
+    runs: tuple[Settings, ...]
+    settings: Settings = field(default_factory=dict)
+    published: str = ""
+    generated: bool = False
+
+    @property
+    def command(self) -> list[str]:
+        """Arguments of `recspan` for the first run."""
+        return _arguments(self.preset, {**self.settings, **self.runs[0]})
+
+
+_RATINGS, _TWO_TOWER = "movielens-100k-ranking", "movielens-100k-two-tower"
+_TOP_10 = "stratified 75/25 per user, training items excluded, every test rating relevant"
+_PUBLISHED_TOP_10 = "BPR .442 / .213, BiVAE .475 / .219 (seed 42)"
+
+ROWS: dict[str, Row] = {
+    "ratings-u1": Row(
+        "MovieLens 100K ratings",
+        "u1, three training seeds",
+        _RATINGS,
+        ("rmse",),
+        _THREE_TRAININGS,
+        published="sRGCNN .929, GC-MC .905, IGMC .905, GLocal-K .889",
+    ),
+    "ratings-folds": Row(
+        "MovieLens 100K ratings",
+        "mean of u1 to u5",
+        _RATINGS,
+        ("rmse",),
+        tuple({"data.protocol": f"u{fold}"} for fold in range(1, 6)),
+        published="Surprise SVD .934, SVD++ .919 (five random folds)",
+    ),
+    "top-10": Row(
+        "MovieLens 100K top 10",
+        f"{_TOP_10}; seed 42, three training seeds",
+        _TWO_TOWER,
+        ("ndcg_at_10", "recall_at_10"),
+        _THREE_TRAININGS,
+        published=_PUBLISHED_TOP_10,
+    ),
+    "top-10-splits": Row(
+        "MovieLens 100K top 10",
+        "the same with split seeds 1 to 5",
+        _TWO_TOWER,
+        ("ndcg_at_10", "recall_at_10"),
+        _FIVE_SPLITS,
+        published=_PUBLISHED_TOP_10,
+    ),
+    "top-100": Row(
+        "MovieLens 100K top 100",
+        "random 80/20 of all ratings, training items kept / excluded; split seeds 1 to 5",
+        _TWO_TOWER,
+        ("row_recall_at_100_kept", "row_recall_at_100"),
+        _FIVE_SPLITS,
+        settings={"data.protocol": "random"},
+        published="TFRS tutorial .27-.29 kept",
+    ),
+} | {
+    f"clicks-{name}{suffix}": Row(
+        f"generated clicks, {title}",
+        f"a million rows, generator's seed {seed}, {len(runs)} training seed(s)",
+        f"criteo-{name}",
+        ("auc", "log_loss"),
+        runs,
+        # One name for all three: what comes before the Trainer runs once.
+        settings={"name": f"clicks-{seed}", "data.seed": seed},
+        generated=True,
+    )
+    for name, title in (("dlrm", "DLRM"), ("dcn", "DCN v2"), ("wide-deep", "wide & deep"))
+    for suffix, seed, runs in (("", 0, _THREE_TRAININGS), ("-fresh", 1, _THREE_TRAININGS[:1]))
+}
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Directory of MovieLens 100K.")] = Path("data/movielens-100k"),
+    root: Annotated[Path, typer.Option(help="Directory for what the runs leave behind.")] = Path("runs/published"),
+    row: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(ROWS)}; all if not given.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+) -> None:
+    """Runs everything, prints a table and writes it to a file."""
+    if unknown := set(row or ()) - set(ROWS):
+        raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    lines = [
+        "| task | protocol | published | metric | best reachable | ours | runs |",
+        "|---|---|---|---|---:|---:|---|",
+    ]
+    commands = []
+    for name in row or ROWS:
+        wanted = ROWS[name]
+        data_dir = root / f"clicks-{wanted.settings['data.seed']}" if wanted.generated else data
+        results = [_run(wanted.preset, {**wanted.settings, **changed}, data_dir, root) for changed in wanted.runs]
+        best = json.loads((data_dir / PLANTED_FILE).read_text())["test"] if wanted.generated else {}
+        for metric in wanted.metrics:
+            values = [result[metric] for result in results]
+            lines.append(
+                f"| {wanted.task} | {wanted.protocol} | {wanted.published} | {metric} | "
+                f"{f'{best[metric]:.4f}' if best else ''} | {_mean(values)} | {' '.join(f'{v:.4f}' for v in values)} |"
+            )
+        commands.append(f"- {name}: `recspan {shlex.join(wanted.command)}`")
+    report = "\n".join(
+        [
+            "# Beside published results",
+            "",
+            "`python -m benchmarks.published`: mean and standard deviation over runs. First run of each line:",
+            "",
+            *commands,
+            "",
+            *lines,
+            "",
+            _versions(),
+        ]
+    )
+    print(report)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(report + "\n")
+
+
+def _run(preset: str, settings: Settings, data_dir: Path, root: Path) -> dict[str, float]:
+    """Metrics of the overall slice; a model that its gate refuses is measured too."""
+    arguments = [*_arguments(preset, settings), "--data-dir", str(data_dir), "--root", str(root)]
+    print(f"recspan {shlex.join(arguments)}", file=sys.stderr, flush=True)
+    process = subprocess.run(
+        [Path(sys.executable).parent / "recspan", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if process.returncode not in (0, _NOT_PUSHED):
+        raise SystemExit(f"recspan {shlex.join(arguments)} failed:\n{process.stdout}")
+    last = max((root / "runs").iterdir())
+    overall, *_ = json.loads((last / "summary.json").read_text())["evaluation"]["slices"]
+    return overall
+
+
+def _arguments(preset: str, settings: Settings) -> list[str]:
+    # JSON is YAML.
+    assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return ["pipeline", "run", "--config", preset, *(text for each in assignments for text in ("--set", each))]
+
+
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "tensorflow-recommenders", "tfx"))
+    return f"Python {platform.python_version()}, {packages}."
+
+
+if __name__ == "__main__":
+    typer.run(main)
