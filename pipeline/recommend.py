@@ -224,8 +224,3 @@ def _interactions(file: Path, catalog: Catalog, label_range: tuple[float, float]
     parsed, _ = parse_ratings(data, 1, label_range)
     rows, _ = resolve(parsed, catalog, data, 1)
     return Interactions.of(rows, np.zeros(rows.num_rows, np.int8))
-
-
-def _filled(lists: Sequence[Sequence[str]]) -> tf.Tensor:
-    """String `[lists, longest]`, short ones filled up with empty strings."""
-    return tf.ragged.constant(lists, dtype=tf.string, ragged_rank=1).to_tensor()

@@ -62,6 +62,12 @@ def pushed(summary: dict) -> Path:
     return Path(summary["pushed_to"])
 
 
+def shown(process: subprocess.CompletedProcess) -> tuple[list[str], list[float]]:
+    """Items and scores of a printed table of recommendations."""
+    rows = [line.split() for line in process.stdout.splitlines() if re.match(r" +\d+ +\d", line)]
+    return [row[1] for row in rows], [float(row[-1]) for row in rows]
+
+
 def test_index_and_query_tower_are_pushed_as_one(first):
     process, summary = first
     assert "✓ RetrievalIndex" in process.stdout
@@ -100,11 +106,25 @@ def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
     process = workspace.recspan("recommend", "--user", user, "-k", "3", "--exclude-seen")
     assert process.returncode == 0, process.stderr
     assert "runs/serving/small/1" in process.stdout
-    shown = [line.split()[1] for line in process.stdout.splitlines() if re.match(r" +[123] +\d", line)]
-    assert shown == [row["item"] for row in rows if row["user"] == user]
+    assert shown(process)[0] == [row["item"] for row in rows if row["user"] == user]
     unknown = workspace.recspan("recommend", "--user", "nobody")
     assert unknown.returncode == 1
     assert "has no user 'nobody'" in unknown.stderr
+
+
+def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
+    without = workspace.recspan("recommend", "--user", "1", "--rank")
+    assert without.returncode == 1 and "no pushed ranking model" in without.stderr
+    process = workspace.recspan(
+        *("pipeline", "run", "--config", "synthetic", "--set", "training.epochs=1", "--set", "evaluation.max_rmse=5")
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    found, ranked = (workspace.recspan("recommend", "--user", "1", "-k", "5", *rank) for rank in ([], ["--rank"]))
+    items, scores = shown(ranked)
+    assert set(items) == set(shown(found)[0]) and len(items) == 5
+    assert scores == sorted(scores, reverse=True) and 1 <= scores[-1] <= scores[0] <= 5
+    assert "ranked by: runs/serving/synthetic-random-rating/1" in ranked.stdout
+    assert f": {scores[0]:.2f}\n" in workspace.recspan("predict", "--user", "1", "--item", items[0]).stdout
 
 
 def test_a_model_below_its_threshold_is_refused(workspace, first):

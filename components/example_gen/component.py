@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf import any_pb2, struct_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
 from components.example_gen.config import IngestConfig
-from components.example_gen.executor import CONFIG_KEY, Executor
+from components.example_gen.executor import Executor
 from components.example_gen.layout import FILES
-from trainer_module.source_hash import source_hash
+from components.example_gen.packed_config import pack
 
 
 class MovieLensExampleGen(FileBasedExampleGen):
@@ -34,11 +33,6 @@ class MovieLensExampleGen(FileBasedExampleGen):
             pydantic.ValidationError: `data` is not a valid `IngestConfig`.
         """
         config = data if isinstance(data, IngestConfig) else IngestConfig.model_validate(data)
-        # A Struct turns every number into a float64, which a seed need not fit; so the config travels as one string.
-        fields = struct_pb2.Struct()
-        fields.update({CONFIG_KEY: config.model_dump_json(), "source_hash": source_hash(Executor.__module__)})
-        packed = any_pb2.Any()
-        packed.Pack(fields)
         super().__init__(
             input_base=input_base,
             input_config=example_gen_pb2.Input(
@@ -46,5 +40,5 @@ class MovieLensExampleGen(FileBasedExampleGen):
             ),
             # The output splits follow from the protocol, not from TFX's hash buckets.
             output_config=example_gen_pb2.Output(),
-            custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
+            custom_config=pack(config, Executor.__module__),
         )

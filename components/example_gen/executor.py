@@ -1,38 +1,26 @@
 """Reads a dataset directory, splits its rows and publishes examples, or nothing."""
 
-import json
-import logging
 import os
-from dataclasses import asdict
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf import struct_pb2
 from tfx.dsl.components.base import base_beam_executor
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
 
-from components.example_gen import payload
 from components.example_gen.blocks import find_blocks
 from components.example_gen.config import IngestConfig
 from components.example_gen.layout import FILES, RATINGS_FILE
 from components.example_gen.outcome import Outcome, check_bad_rows, check_splits, combine
+from components.example_gen.packed_config import unpack
+from components.example_gen.reporting import publish, take_outcome
 from components.example_gen.splits import SPLITS, check_num_lines
 from components.example_gen.transforms import Ingestion, ingest, load_catalog, open_file
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
-CONFIG_KEY = "data"
-QUARANTINE_FILE = os.path.join("quarantine", "bad_rows.jsonl")
-
 # Some 200,000 ratings: enough to amortize Beam's cost per element, and a few tens of MB in memory.
 BLOCK_BYTES = 4 << 20
-
-_OUTCOME_FILE = "outcome.json"
-
-_log = logging.getLogger(__name__)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -55,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             DataError: A file is missing or empty, too many rows are bad, a split is empty, or the splits leak.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        config = read_config(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
+        config = IngestConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
         data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         of_items = (CANDIDATES, QUERIES) if dataset_spec(config.dataset).task == "retrieval" else ()
@@ -77,38 +65,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         check_bad_rows(attributes, config.max_bad_rows, data_dir)
 
-        outcome_path = os.path.join(artifact.uri, _OUTCOME_FILE)
-        run = Ingestion(data_dir, config, uris, outcome_path, len(blocks), num_lines)
+        run = Ingestion(data_dir, config, uris, artifact.uri, len(blocks), num_lines)
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, blocks, run)
-        with tf.io.gfile.GFile(outcome_path) as file:
-            outcome = combine([attributes, Outcome.from_json(file.read())], config.max_bad_rows)
-        tf.io.gfile.remove(outcome_path)
-
+        outcome = combine([attributes, take_outcome(artifact.uri)], config.max_bad_rows)
         check_bad_rows(outcome, config.max_bad_rows, data_dir)
         check_splits(outcome, config.protocol)
-        if outcome.num_bad_rows:
-            _write_quarantine(os.path.join(artifact.uri, QUARANTINE_FILE), outcome)
-            _log.warning("%d bad row(s) set aside in %s", outcome.num_bad_rows, QUARANTINE_FILE)
-        payload.describe(artifact)
-        artifact.set_int_custom_property("bad_rows", outcome.num_bad_rows)
-        for split, count in zip(SPLITS, outcome.split_rows, strict=True):
-            artifact.set_int_custom_property(f"rows_{split}", count)
-            _log.info("split %s: %d rows", split, count)
-
-
-def read_config(custom_config: str) -> IngestConfig:
-    """Restores the config that the component packed.
-
-    Args:
-        custom_config: A serialized `example_gen_pb2.CustomConfig` in JSON.
-    """
-    message = example_gen_pb2.CustomConfig()
-    proto_utils.json_to_proto(custom_config, message)
-    fields = struct_pb2.Struct()
-    if not message.custom_config.Unpack(fields):
-        raise ValueError(f"custom_config holds {message.custom_config.type_url!r} instead of a Struct")
-    return IngestConfig.model_validate_json(fields.fields[CONFIG_KEY].string_value)
+        publish(artifact, outcome)
 
 
 def _require_files(data_dir: str) -> None:
@@ -118,10 +81,3 @@ def _require_files(data_dir: str) -> None:
             f"{data_dir}: no {', '.join(missing)}; expected {', '.join(FILES)} there. Run `recspan data fetch "
             "movielens-100k`, or go on without a download: `recspan pipeline run --dataset synthetic`."
         )
-
-
-def _write_quarantine(path: str, outcome: Outcome) -> None:
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "w") as file:
-        for row in outcome.bad_rows:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")

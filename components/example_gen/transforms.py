@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
@@ -30,6 +29,7 @@ from components.example_gen.layout import ITEMS_FILE, RATINGS_FILE, USERS_FILE
 from components.example_gen.outcome import Outcome, combine
 from components.example_gen.payload import ExampleWriter
 from components.example_gen.ratings import parse_ratings
+from components.example_gen.reporting import MergeAll, WriteOutcome
 from components.example_gen.retrieval_examples import RetrievalExampleBuilder
 from components.example_gen.retrieval_transforms import GatherUsers, partitions
 from components.example_gen.rows import BadRow
@@ -51,7 +51,7 @@ class Ingestion:
         config: How rows are split and how many bad ones are tolerated.
         split_uris: Where the examples of each split go, by name: `splits.SPLITS`, for retrieval also `CANDIDATES` and
             `QUERIES`.
-        outcome_path: Where the `Outcome` goes, as JSON.
+        examples_uri: Of the artifact; beside the examples goes the outcome.
         num_blocks: Blocks in all.
         num_lines: Lines in all.
     """
@@ -59,7 +59,7 @@ class Ingestion:
     data_dir: str
     config: IngestConfig
     split_uris: Mapping[str, str]
-    outcome_path: str
+    examples_uri: str
     num_blocks: int
     num_lines: int
 
@@ -109,7 +109,7 @@ def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> 
         plan = (
             parsed.rows
             | "Summarize" >> beam.Map(lambda rows, protocol: splits.summary(protocol, rows.batch), run.config.protocol)
-            | "Merge" >> beam.CombineGlobally(_MergeSummaries()).without_defaults()
+            | "Merge" >> beam.CombineGlobally(MergeAll(splits.merge)).without_defaults()
             | "Plan" >> beam.Map(lambda whole, config: splits.plan(config, whole), run.config)
         )
         plans = [beam.pvalue.AsIter(plan)]
@@ -129,12 +129,8 @@ def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> 
         | "GroupEvidence" >> beam.GroupByKey()
         | "FindLeaks" >> beam.Map(_find_leaks, run.config.protocol)
     )
-    _ = (
-        (parsed[_OUTCOME], written[_OUTCOME], checked)
-        | "Outcomes" >> beam.Flatten()
-        | "CombineOutcomes" >> beam.CombineGlobally(_CombineOutcomes(run.config.max_bad_rows))
-        | "WriteOutcome" >> beam.Map(_write_outcome, run.outcome_path)
-    )
+    outcomes = (parsed[_OUTCOME], written[_OUTCOME], checked)
+    _ = outcomes | "Outcomes" >> beam.Flatten() | "Report" >> WriteOutcome(run.examples_uri, run.config.max_bad_rows)
 
 
 class _SharedCatalog:
@@ -251,22 +247,6 @@ def _write_candidates(train_choices: np.ndarray, run: Ingestion, catalog: _Share
     ExampleWriter().write_split(run.split_uris[CANDIDATES], 0, 1, examples)
 
 
-class _MergeSummaries(beam.CombineFn):
-    def create_accumulator(self) -> list[splits.Summary]:
-        return []
-
-    def add_input(self, mutable_accumulator: list[splits.Summary], element: splits.Summary) -> list[splits.Summary]:
-        return [splits.merge([*mutable_accumulator, element])]
-
-    def merge_accumulators(self, accumulators: Iterable[list[splits.Summary]]) -> list[splits.Summary]:
-        parts = [part for accumulator in accumulators for part in accumulator]
-        return [splits.merge(parts)] if parts else []
-
-    def extract_output(self, accumulator: list[splits.Summary]) -> splits.Summary:
-        (whole,) = accumulator
-        return whole
-
-
 class _AddArrays(beam.CombineFn):
     def create_accumulator(self) -> np.ndarray:
         return np.zeros(1, np.int64)
@@ -281,28 +261,6 @@ class _AddArrays(beam.CombineFn):
         return accumulator
 
 
-class _CombineOutcomes(beam.CombineFn):
-    def __init__(self, max_bad_rows: int):
-        self._max_bad_rows = max_bad_rows
-
-    def create_accumulator(self) -> Outcome:
-        return Outcome()
-
-    def add_input(self, mutable_accumulator: Outcome, element: Outcome) -> Outcome:
-        return combine([mutable_accumulator, element], self._max_bad_rows)
-
-    def merge_accumulators(self, accumulators: Iterable[Outcome]) -> Outcome:
-        return combine(accumulators, self._max_bad_rows)
-
-    def extract_output(self, accumulator: Outcome) -> Outcome:
-        return accumulator
-
-
 def _find_leaks(part: tuple[int, Iterable[leakage.Evidence]], protocol: str) -> Outcome:
     evidence = leakage.concatenate(list(part[1]))
     return Outcome(leaks=tuple(leakage.find_leaks(protocol, evidence)))
-
-
-def _write_outcome(outcome: Outcome, path: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(outcome.to_json())

@@ -1,13 +1,12 @@
 """The ExampleGen of tables: text or Parquet, a row per example."""
 
-from google.protobuf import any_pb2, struct_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
+from components.example_gen.packed_config import pack
 from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig
-from components.flat_example_gen.executor import CONFIG_KEY, Executor
-from trainer_module.source_hash import source_hash
+from components.flat_example_gen.executor import Executor
 
 
 class FlatExampleGen(FileBasedExampleGen):
@@ -26,11 +25,6 @@ class FlatExampleGen(FileBasedExampleGen):
             input_base: Directory below which the files lie.
             data: The configuration.
         """
-        # A Struct turns every number into a float64, which a seed need not fit; so the config travels as one string.
-        fields = struct_pb2.Struct()
-        fields.update({CONFIG_KEY: data.model_dump_json(), "source_hash": source_hash(Executor.__module__)})
-        packed = any_pb2.Any()
-        packed.Pack(fields)
         super().__init__(
             input_base=input_base,
             input_config=example_gen_pb2.Input(
@@ -41,5 +35,5 @@ class FlatExampleGen(FileBasedExampleGen):
             ),
             # The output splits follow from the section `data`, not from TFX's hash buckets.
             output_config=example_gen_pb2.Output(),
-            custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
+            custom_config=pack(data, Executor.__module__),
         )

@@ -17,6 +17,7 @@ from tfx_bsl.coders import example_coder
 
 from components.example_gen.outcome import Outcome, combine
 from components.example_gen.payload import OPTIONS
+from components.example_gen.reporting import MergeAll, WriteOutcome
 from components.example_gen.splits import SPLITS
 from components.flat_example_gen import splits
 from components.flat_example_gen.config import FlatSource, TimeSplit
@@ -35,13 +36,13 @@ class Ingestion:
         dataset: Columns and their types.
         source: How files are read and rows split.
         split_uris: Where the examples of each of `SPLITS` go.
-        outcome_path: Where the `Outcome` goes, as JSON.
+        examples_uri: Of the artifact; beside the examples goes the outcome.
     """
 
     dataset: DatasetSpec
     source: FlatSource
     split_uris: tuple[str, ...]
-    outcome_path: str
+    examples_uri: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
         plan = (
             read_rows.rows
             | "CountTimes" >> beam.Map(lambda block: splits.count_times(splits.as_times(block.rows.split_values)))
-            | "Merge" >> beam.CombineGlobally(_MergeCounts()).without_defaults()
+            | "Merge" >> beam.CombineGlobally(MergeAll(splits.merge)).without_defaults()
             | "Plan" >> beam.Map(lambda whole, split: splits.plan(split, whole), run.source.split)
         )
         plans = [beam.pvalue.AsIter(plan)]
@@ -74,8 +75,7 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
     _ = (
         (read_rows[_OUTCOME], written)
         | "Outcomes" >> beam.Flatten()
-        | "CombineOutcomes" >> beam.CombineGlobally(_CombineOutcomes(run.source.max_bad_rows))
-        | "WriteOutcome" >> beam.Map(_write_outcome, run.outcome_path)
+        | "Report" >> WriteOutcome(run.examples_uri, run.source.max_bad_rows)
     )
 
 
@@ -116,41 +116,3 @@ class _Write(beam.DoFn):
                 for record in chosen:
                     writer.write(record)
         yield Outcome(split_rows=tuple(np.bincount(split, minlength=len(SPLITS)).tolist()))
-
-
-class _MergeCounts(beam.CombineFn):
-    def create_accumulator(self) -> list[splits.Counts]:
-        return []
-
-    def add_input(self, mutable_accumulator: list[splits.Counts], element: splits.Counts) -> list[splits.Counts]:
-        return [splits.merge([*mutable_accumulator, element])]
-
-    def merge_accumulators(self, accumulators: Iterable[list[splits.Counts]]) -> list[splits.Counts]:
-        parts = [part for accumulator in accumulators for part in accumulator]
-        return [splits.merge(parts)] if parts else []
-
-    def extract_output(self, accumulator: list[splits.Counts]) -> splits.Counts:
-        (whole,) = accumulator
-        return whole
-
-
-class _CombineOutcomes(beam.CombineFn):
-    def __init__(self, max_bad_rows: int):
-        self._max_bad_rows = max_bad_rows
-
-    def create_accumulator(self) -> Outcome:
-        return Outcome()
-
-    def add_input(self, mutable_accumulator: Outcome, element: Outcome) -> Outcome:
-        return combine([mutable_accumulator, element], self._max_bad_rows)
-
-    def merge_accumulators(self, accumulators: Iterable[Outcome]) -> Outcome:
-        return combine(accumulators, self._max_bad_rows)
-
-    def extract_output(self, accumulator: Outcome) -> Outcome:
-        return accumulator
-
-
-def _write_outcome(outcome: Outcome, path: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(outcome.to_json())

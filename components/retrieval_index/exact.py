@@ -112,8 +112,9 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
       out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
     - `evaluate`: `examples` as above. Answers `ids`, `train_counts`, `ids_with_seen` (nothing left out) and
-      `popular_ids` (the most frequent candidates of the training split, seen ones left out), `[batch, max_k]`; `relevant` and `relevant_train_counts` of the example,
-      `[batch, n]`; and under `candidates` their number, `[batch]`.
+      `popular_ids` (the most frequent candidates of the training split, seen ones left out), `[batch, max_k]`;
+      `relevant` and `relevant_train_counts` of the example, `[batch, n]`; and under `candidates` their number,
+      `[batch]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
     - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
       with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.

@@ -170,7 +170,7 @@ def test_a_second_run_is_cached_until_data_config_or_code_change(data_dir, tmp_p
     run.run(changing, seed=1)
     assert run.states()[-1] == executed
     with monkeypatch.context() as patch:
-        patch.setattr("components.example_gen.component.source_hash", lambda module: "other sources")
+        patch.setattr("components.example_gen.packed_config.source_hash", lambda module: "other sources")
         run.run(changing)
     assert run.states()[-1] == executed
     with (changing / "u.data").open("a") as file:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from pydantic import TypeAdapter
 from tfx.types import standard_artifacts, standard_component_specs
 
+from components.example_gen.packed_config import unpack
+from components.example_gen.reporting import QUARANTINE_FILE
 from components.flat_example_gen.component import FlatExampleGen
-from components.flat_example_gen.config import FlatIngestConfig
-from components.flat_example_gen.executor import QUARANTINE_FILE, Executor, read_config
+from components.flat_example_gen.config import FlatIngestConfig, TableIngestConfig
+from components.flat_example_gen.executor import Executor
 from trainer_module.errors import DataError
 
 CONFIG = {
@@ -36,7 +39,7 @@ def ingest(table: Path, to: Path, **changes):
     config = FlatIngestConfig.model_validate(CONFIG | changes)
     component = FlatExampleGen(str(table), config)
     packed = component.exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]
-    assert read_config(packed) == config
+    assert TypeAdapter(TableIngestConfig).validate_json(unpack(packed)) == config
     artifact = standard_artifacts.Examples()
     artifact.uri = str(to)
     properties = {

@@ -206,7 +206,9 @@ def test_a_query_column_must_not_be_called_like_another_input(tmp_path):
 
 def test_the_evaluator_gets_lists_with_and_without_what_was_seen(model):
     examples = tf.constant([serialize(query(EAST, seen=["i3"]) | {"relevant": ["i0", "gone"]})], tf.string)
-    answer = {name: value.numpy()[0].tolist() for name, value in model.signatures["evaluate"](examples=examples).items()}
+    answer = {
+        name: value.numpy()[0].tolist() for name, value in model.signatures["evaluate"](examples=examples).items()
+    }
     assert answer["ids"] == [b"i0", b"i2", b"i4", b"i1", b"", b"", b""]
     assert answer["ids_with_seen"] == [*TO_EAST, b"", b""]
     assert answer["popular_ids"] == [b"i0", b"i1", b"i2", b"i4", b"", b"", b""]
