@@ -40,6 +40,7 @@ class IngestConfig(Frozen):
         seed: Another seed hashes rows into other splits; has no part in `time` and `leave-last-out`.
         max_bad_rows: So many malformed rows are set aside in a quarantine file; one more fails the run.
         history_length: For retrieval datasets: a row's history is so many items at most, the latest ones.
+        neighbours: For datasets with columns `rated` and `raters`: these hold so many tokens at most, drawn at random.
     """
 
     dataset: str = "movielens-100k"
@@ -51,6 +52,7 @@ class IngestConfig(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_bad_rows: int = Field(default=0, ge=0)
     history_length: int = Field(default=50, ge=1)
+    neighbours: int = Field(default=100, ge=1)
 
     @property
     def dataset_key(self) -> str:

@@ -7,6 +7,7 @@ Elements are Arrow batches of some hundred thousand rows, so Beam's cost per ele
 are made in the pure modules beside this one.
 """
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from components.example_gen.config import IngestConfig
 from components.example_gen.examples import ExampleBuilder
 from components.example_gen.interactions import Interactions, find_queries, histories
 from components.example_gen.layout import ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from components.example_gen.neighbour_examples import NeighbourExampleBuilder
+from components.example_gen.neighbours import RATED, Neighbours
+from components.example_gen.neighbours import merge as merge_neighbours
 from components.example_gen.outcome import Outcome, combine
 from components.example_gen.payload import ExampleWriter
 from components.example_gen.ratings import parse_ratings
@@ -121,9 +125,11 @@ def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> 
         _ = train_choices | "WriteCandidates" >> beam.Map(_write_candidates, run, catalog)
         count = partitions(run.num_lines)
         assigned, write = assigned | "GatherUsers" >> GatherUsers(count), _WriteInteractions(run, catalog, count)
-    written = assigned | "Write" >> beam.ParDo(write, beam.pvalue.AsIter(train_ratings)).with_outputs(
-        _OUTCOME, _EVIDENCE
-    )
+    known = [beam.pvalue.AsIter(train_ratings)]
+    if RATED in run.dataset.features.arrow_schema().names:
+        write = _WriteWithNeighbours(run, catalog, run.num_blocks)
+        known.append(beam.pvalue.AsIter(_sample_neighbours(assigned, run.config.neighbours)))
+    written = assigned | "Write" >> beam.ParDo(write, *known).with_outputs(_OUTCOME, _EVIDENCE)
     checked = (
         written[_EVIDENCE]
         | "GroupEvidence" >> beam.GroupByKey()
@@ -188,6 +194,22 @@ def _count_train_rows(assigned: beam.PCollection, key: Literal["user", "item"], 
     )
 
 
+def _sample_neighbours(assigned: beam.PCollection, length: int) -> Any:
+    """One `Neighbours`, of the rows in the training split."""
+
+    def sample(rows: Rows) -> Neighbours:
+        in_train = rows.split == splits.TRAIN
+        user, item = (rows.batch.column(name).to_numpy()[in_train] for name in ("user", "item"))
+        return Neighbours.of(user, item, length)
+
+    return (
+        assigned
+        | "SampleNeighbours" >> beam.Map(sample)
+        | "MergeNeighbours"
+        >> beam.CombineGlobally(MergeAll(functools.partial(merge_neighbours, length=length))).without_defaults()
+    )
+
+
 class _Write(beam.DoFn):
     """Joins, encodes and writes rows; gives what is reported of them."""
 
@@ -220,6 +242,22 @@ class _Write(beam.DoFn):
         parts = 1 + self._run.num_lines // _LINES_PER_CHECK
         for part in leakage.partition(protocol, leakage.reduce(protocol, evidence), parts).items():
             yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
+
+
+class _WriteWithNeighbours(_Write):
+    """The same for datasets whose rows come with their neighbours."""
+
+    def start_bundle(self):
+        self._neighbours = NeighbourExampleBuilder(self._run.dataset, self._catalog.get())
+        self._writer = ExampleWriter()
+
+    def process(
+        self, element: Rows, train_ratings: Iterable[np.ndarray], neighbours: Iterable[Neighbours] = ()
+    ) -> Iterator[Any]:
+        (counts,), (sample,) = train_ratings, neighbours
+        examples = self._neighbours.build(element.batch, sample, self._run.config.neighbours, counts)
+        self._writer.write(self._run.row_uris, element.split, element.index, self._num_files, examples)
+        yield from self._findings(element)
 
 
 class _WriteInteractions(_Write):

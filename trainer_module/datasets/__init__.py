@@ -6,8 +6,10 @@ from trainer_module.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
 from trainer_module.datasets.flat import FlatDataset
 from trainer_module.datasets.movielens import (
     MOVIELENS_100K,
+    MOVIELENS_100K_NEIGHBOURS,
     MOVIELENS_100K_RETRIEVAL,
     SYNTHETIC,
+    SYNTHETIC_NEIGHBOURS,
     SYNTHETIC_RETRIEVAL,
 )
 from trainer_module.datasets.spec import DatasetSpec
@@ -18,6 +20,8 @@ _DATASETS = {
     for dataset in (
         MOVIELENS_100K,
         SYNTHETIC,
+        MOVIELENS_100K_NEIGHBOURS,
+        SYNTHETIC_NEIGHBOURS,
         MOVIELENS_100K_RETRIEVAL,
         SYNTHETIC_RETRIEVAL,
         CRITEO,

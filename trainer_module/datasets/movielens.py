@@ -50,6 +50,30 @@ MOVIELENS_100K = DatasetSpec(
 
 SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", directory="synthetic", license_note="")
 
+# Ratings with the neighbours of both sides.
+_NEIGHBOURS = FeatureSpec(
+    columns=(
+        *FEATURES.columns,
+        # Some of the movies that the user rated in the training split, and of the users who rated the movie there,
+        # without this rating. Tables of their own, as SVD++ has them.
+        Categorical(name="rated", table="rated", multivalent=True),
+        Categorical(name="raters", table="raters", multivalent=True),
+    ),
+    tables=(
+        *FEATURES.tables,
+        Table(name="rated", combiner="sqrtn"),
+        Table(name="raters", combiner="sqrtn"),
+    ),
+)
+
+MOVIELENS_100K_NEIGHBOURS = replace(
+    MOVIELENS_100K, name="movielens-100k-neighbours", features=_NEIGHBOURS, schema_file="movielens_neighbours.pbtxt"
+)
+
+SYNTHETIC_NEIGHBOURS = replace(
+    MOVIELENS_100K_NEIGHBOURS, name="synthetic-neighbours", directory=SYNTHETIC.directory, license_note=""
+)
+
 # The same files as interactions: which movies a user rated, and when, whatever the rating.
 INTERACTIONS = FeatureSpec(
     columns=(
