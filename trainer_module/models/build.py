@@ -77,7 +77,8 @@ def build_ranking_model(
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    return RankingModel(embedding, spec, head, objective, config.embedding_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    table_l2 = config.table_l2 if isinstance(config, RatingModelConfig) else 0.0
+    return RankingModel(embedding, spec, head, objective, config.embedding_l2, table_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
 
 
 def _head(config: RankingConfig, dim: int, score: float, dtype: str) -> tf.keras.layers.Layer:

@@ -25,14 +25,18 @@ class RatingModelConfig(_ModelConfig):
     """Factorization of pairwise interactions plus a small MLP.
 
     Attributes:
-        mlp: Widths of the hidden layers.
+        mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
+        table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
+            (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007): frequent rows are held less than by
+            `embedding_l2`. Every step touches every row, so it is for tables of some 100,000 rows at most, off TPUs.
     """
 
     type: Literal["rating"] = "rating"
     mlp: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
+    table_l2: float = Field(default=0.0, ge=0)
 
 
 class DlrmConfig(_ModelConfig):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.embeddings import Features, look_up
+from trainer_module.errors import ConfigError
 from trainer_module.features import FeatureSpec
 from trainer_module.objectives import Objective
 
@@ -25,6 +26,7 @@ class RankingModel(tf.keras.Model):
         head: tf.keras.layers.Layer,
         objective: Objective,
         embedding_l2: float = 0.0,
+        table_l2: float = 0.0,
         jit_compile: bool = False,
     ):
         """Takes the parts.
@@ -37,6 +39,7 @@ class RankingModel(tf.keras.Model):
                 outside training) to scores `[batch]`.
             objective: What the scores are for.
             embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
+            table_l2: Weight of the squared norm of all tables in the loss.
             jit_compile: Compile the head with XLA.
         """
         super().__init__()
@@ -46,6 +49,7 @@ class RankingModel(tf.keras.Model):
         self._head = head
         self._apply_head = tf.function(head, jit_compile=True, autograph=False) if jit_compile else head
         self._embedding_l2 = embedding_l2
+        self._table_l2 = table_l2
 
     def call(self, features: Features) -> tf.Tensor:
         """Predictions `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
@@ -64,13 +68,27 @@ class RankingModel(tf.keras.Model):
 
         Regularizing the rows that a batch looks up, rather than whole tables, costs nothing for the rows that it does
         not touch and works where the tables live inside the TPU's embedding engine.
+
+        Raises:
+            ConfigError: Whole tables are to be regularized, and some live inside the TPU's embedding engine.
         """
         rows = self._look_up(features)
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
-        if not self._embedding_l2:
-            return loss
-        squared_norm = tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
-        return loss + self._embedding_l2 * squared_norm
+        if self._embedding_l2:
+            loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
+        if self._table_l2:
+            loss += self._table_l2 * tf.add_n([tf.reduce_sum(tf.square(table)) for table in self._tables()])
+        return loss
+
+    def _tables(self) -> list[tf.Variable]:
+        tables = self.embedding.trainable_tables
+        looked_up = {column.table for column in self._spec.categorical}
+        if inside := sorted(looked_up - tables.keys()):
+            raise ConfigError(
+                f"model.table_l2: table(s) {', '.join(inside)} live inside the TPU's embedding engine, which has no "
+                "gradient for rows that are not looked up; use model.embedding_l2, or embeddings.placement: replicated"
+            )
+        return list(tables.values())
 
     @property
     def selection_metric(self) -> str:

@@ -1,4 +1,4 @@
-"""A head for ratings: what users, items and their attributes say of each other, pair by pair, plus a small MLP."""
+"""A head for ratings: what users, items and their attributes say of each other, pair by pair, and a small MLP."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,27 @@ class RatingHead(tf.keras.layers.Layer):
     """Factorization of all pairs of embedded features, with an MLP over embeddings and numbers.
 
     A DLRM (Naumov et al., 2019) without a bottom tower: the dot products enter the MLP and, summed with a linear term
-    per feature, also the output directly, as in a factorization machine (Rendle, 2010).
+    per feature, also the output directly, as in a factorization machine (Rendle, 2010), which it is without the MLP.
     """
 
-    def __init__(self, top: tf.keras.layers.Layer, dropout: float, dtype: str = "float32"):
+    def __init__(
+        self,
+        linear: tf.keras.layers.Layer,
+        top: tf.keras.layers.Layer | None,
+        dropout: float,
+        dtype: str = "float32",
+    ):
         """Takes the parts.
 
         Args:
-            top: From embeddings, numbers and dot products, side by side, to `[batch, 1]`.
+            linear: From embeddings and numbers, side by side, to `[batch, 1]`.
+            top: From embeddings, numbers and dot products, side by side, to `[batch, 1]`; None leaves it out.
             dropout: Fraction of embedding units dropped in training.
             dtype: Keras dtype policy.
         """
         super().__init__(dtype=dtype)
         self._interaction = DotInteraction(dtype=dtype)
-        self._linear = tf.keras.layers.Dense(1, use_bias=False, dtype=dtype)
+        self._linear = linear
         self._top = top
         self._dropout = dropout
 
@@ -34,8 +41,10 @@ class RatingHead(tf.keras.layers.Layer):
             rows = [dropout(row, self._dropout, fold_in(seed, number)) for number, row in enumerate(rows)]
         dots = self._interaction(rows)
         flat = tf.concat([*rows, *(tf.cast(number, rows[0].dtype) for number in numbers)], axis=1)
-        of_top = self._top(tf.concat([flat, dots], axis=1), seed=None if seed is None else fold_in(seed, len(rows)))
-        score = tf.squeeze(of_top + self._linear(flat), axis=1) + tf.reduce_sum(dots, axis=1)
+        score = tf.squeeze(self._linear(flat), axis=1) + tf.reduce_sum(dots, axis=1)
+        if self._top is not None:
+            of_top = self._top(tf.concat([flat, dots], axis=1), seed=None if seed is None else fold_in(seed, len(rows)))
+            score += tf.squeeze(of_top, axis=1)
         return tf.cast(score, tf.float32)
 
 
@@ -45,9 +54,13 @@ def rating_head(
     """Puts a `RatingHead` together.
 
     Args:
-        mlp: Widths of the hidden layers.
+        mlp: Widths of the hidden layers; without any there is no MLP.
         dropout: Fraction of embedding and hidden units dropped in training.
         initial_score: Where scores start.
         dtype: Keras dtype policy.
     """
-    return RatingHead(MLP(mlp, 1, dropout, initial_score, dtype), dropout, dtype)
+    if mlp:
+        linear = tf.keras.layers.Dense(1, use_bias=False, dtype=dtype)
+        return RatingHead(linear, MLP(mlp, 1, dropout, initial_score, dtype), dropout, dtype)
+    start = tf.keras.initializers.Constant(initial_score)
+    return RatingHead(tf.keras.layers.Dense(1, bias_initializer=start, dtype=dtype), None, dropout, dtype)
