@@ -1,7 +1,8 @@
 """Asks a pushed model for the ratings of users and items."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pyarrow as pa
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
-from components.example_gen.catalog import ROWS_SCHEMA
-from components.example_gen.examples import ExampleBuilder
+from components.example_gen.catalog import ROWS_SCHEMA, Catalog, resolve
+from components.example_gen.examples import ExampleBuilder, Examples
+from components.example_gen.interactions import Interactions
+from components.example_gen.layout import RATINGS_FILE
+from components.example_gen.neighbour_examples import NeighbourExampleBuilder
+from components.example_gen.neighbours import RATED, Neighbours
+from components.example_gen.ratings import parse_ratings
 from components.example_gen.transforms import load_catalog
 from components.flat_example_gen.config import DESCRIBED_DATASETS, NAMED_DATASETS
 from components.pusher.component import SUMMARY_FILE_NAME
@@ -56,19 +62,33 @@ def raw_directory(summary: Mapping[str, Any], data_dir: Path | None) -> Path:
     return directory
 
 
+def read_interactions(directory: Path, catalog: Catalog, label_range: tuple[float, float]) -> Interactions:
+    """All ratings of a directory; bad rows are left out, and all are as if in one split.
+
+    Args:
+        directory: Of the raw files.
+        catalog: Of the same directory.
+        label_range: Smallest and largest rating.
+    """
+    data = (directory / RATINGS_FILE).read_bytes()
+    parsed, _ = parse_ratings(data, 1, label_range)
+    rows, _ = resolve(parsed, catalog, data, 1)
+    return Interactions.of(rows, np.zeros(rows.num_rows, np.int8))
+
+
 def _is_retrieval(summary: Mapping[str, Any]) -> bool:
     return summary["config"]["model"]["type"] == "two_tower"
 
 
 class RatingPredictor:
-    """A pushed rating model beside the attributes of users and items."""
+    """A pushed rating model beside the raw files that its inputs come from."""
 
     def __init__(self, model_dir: Path, data_dir: Path | None = None):
-        """Loads both.
+        """Reads the files; the model is loaded by the first question.
 
         Args:
             model_dir: A pushed version.
-            data_dir: Holds the attribute files; None means where the model's data came from.
+            data_dir: Holds the raw files; None means where the model's data came from.
 
         Raises:
             DataError: The data is not there.
@@ -81,10 +101,27 @@ class RatingPredictor:
                 f"{model_dir} was trained on a table ({name}), whose rows are no pairs of a user and an item; call its "
                 "signature `predict` with one value per column"
             )
+        self._model_dir = model_dir
         self._dataset = dataset_spec(name)
-        self._catalog, _ = load_catalog(str(raw_directory(summary, data_dir)))
-        self._builder = ExampleBuilder(self._dataset, self._catalog)
-        self._model = tf.saved_model.load(str(model_dir))
+        directory = raw_directory(summary, data_dir)
+        self._catalog, _ = load_catalog(str(directory))
+        self._build = self._builder(directory, summary["config"]["data"].get("neighbours"))
+
+    def _builder(self, directory: Path, length: int) -> Callable[[pa.RecordBatch], Examples]:
+        """What makes examples of rows: for a dataset with neighbours, from all ratings that there are now."""
+        # What a user did in training only tells evaluation slices apart.
+        nothing = np.zeros(self._catalog.users.num_rows, np.int64)
+        if RATED not in self._dataset.features.arrow_schema().names:
+            rows = ExampleBuilder(self._dataset, self._catalog)
+            return lambda batch: rows.build(batch, nothing)
+        known = read_interactions(directory, self._catalog, self._dataset.label_range)
+        sample = Neighbours.of(known.user, known.item, length)
+        with_neighbours = NeighbourExampleBuilder(self._dataset, self._catalog)
+        return lambda batch: with_neighbours.build(batch, sample, length, nothing)
+
+    @cached_property
+    def _model(self) -> Any:
+        return tf.saved_model.load(str(self._model_dir))
 
     def title(self, item: str) -> str:
         """What people call an item."""
@@ -111,8 +148,7 @@ class RatingPredictor:
             "timestamp": nothing,
             "line": nothing,
         }
-        rows = pa.RecordBatch.from_pydict(columns, schema=ROWS_SCHEMA)
-        return self._builder.build(rows, np.zeros(self._catalog.users.num_rows, np.int64)).to_batch()
+        return self._build(pa.RecordBatch.from_pydict(columns, schema=ROWS_SCHEMA)).to_batch()
 
     def ratings(self, users: Sequence[str], items: Sequence[str]) -> np.ndarray:
         """What users would rate items, float32 `[pairs]`, by the model's `predict` signature.

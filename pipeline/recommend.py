@@ -22,15 +22,12 @@ from rich.markup import escape
 from rich.table import Table
 from tfx_bsl.coders import example_coder
 
-from components.example_gen.catalog import Catalog, resolve
-from components.example_gen.interactions import Interactions, current_queries
-from components.example_gen.layout import RATINGS_FILE
-from components.example_gen.ratings import parse_ratings
+from components.example_gen.interactions import current_queries
 from components.example_gen.retrieval_examples import RetrievalExampleBuilder
 from components.example_gen.transforms import load_catalog
 from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
-from pipeline.predict import RatingPredictor, raw_directory, read_summary
+from pipeline.predict import RatingPredictor, raw_directory, read_interactions, read_summary
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import SEEN
 from trainer_module.errors import DataError
@@ -89,7 +86,7 @@ class Recommender:
         self._dataset = dataset_spec(data["dataset"])
         self._history_length = data["history_length"]
         self._catalog, _ = load_catalog(str(directory))
-        self._rows = _interactions(directory / RATINGS_FILE, self._catalog, self._dataset.label_range)
+        self._rows = read_interactions(directory, self._catalog, self._dataset.label_range)
         self._builder = RetrievalExampleBuilder(self._dataset, self._catalog)
         self._encoder = example_coder.RecordBatchToExamplesEncoder()
 
@@ -217,10 +214,3 @@ def _recommendations(users: Sequence[str], answer: Mapping[str, np.ndarray]) -> 
         for rank, (item, title, score) in enumerate(zip(ids, titles, scores, strict=True), start=1)
         if item
     ]
-
-
-def _interactions(file: Path, catalog: Catalog, label_range: tuple[float, float]) -> Interactions:
-    data = file.read_bytes()
-    parsed, _ = parse_ratings(data, 1, label_range)
-    rows, _ = resolve(parsed, catalog, data, 1)
-    return Interactions.of(rows, np.zeros(rows.num_rows, np.int8))

@@ -77,6 +77,37 @@ DLRM_VALUES = ([[1.0, -1.0]], [0.0, 0.0], [[1.0], [10.0], [0.1], [0.2], [0.3]], 
 LOGIT = 1.0 * 2 + 10.0 * 0 + 0.1 * 2 + 0.2 * 6 + 0.3 * 11 + 0.5
 
 
+MACHINE = RatingModelConfig(mlp=(), dropout=0.0, embedding_l2=0.0)
+# The weights of age, then of the rows of ad and page, all in the order of the columns' names, and the bias.
+MACHINE_VALUES = ([[0.1], [0.2], [0.3], [0.4], [10.0]], [0.5])
+
+
+def test_a_factorization_machine_by_hand():
+    model = by_hand(MACHINE, MACHINE_VALUES)
+    # (1, 2) . (3, 4) = 11, and the linear term.
+    score = 11 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3 + 0.4 * 4 + 10 * 2 + 0.5
+    np.testing.assert_allclose(model.scores(features([1, 0], [1, 0], [2.0, 0.0])), [score, 0.5], rtol=1e-6)
+
+
+def test_whole_tables_may_be_held_to_zero():
+    free, held = (
+        by_hand(MACHINE.model_copy(update={"table_l2": weight}), MACHINE_VALUES).per_example_loss(
+            features([0, 1], [0, 1], [0.0, 1.0]), tf.constant([1.0, 0.0]), SEED
+        )
+        for weight in (0.0, 0.5)
+    )
+    # 1 + 4 + 9 + 16, for every example alike, whatever it looks up.
+    np.testing.assert_allclose(held - free, [15.0, 15.0], rtol=1e-6)
+
+
+def test_tables_inside_the_engine_cannot_be_held(monkeypatch):
+    model = by_hand(MACHINE.model_copy(update={"table_l2": 0.5}), MACHINE_VALUES)
+    page = {"page": model.embedding.trainable_tables["page"]}
+    monkeypatch.setattr(type(model.embedding), "trainable_tables", page)
+    with pytest.raises(ConfigError, match=r"model.table_l2: table\(s\) ad live inside .* use model.embedding_l2"):
+        model.per_example_loss(features([0], [0], [0.0]), tf.constant([1.0]), SEED)
+
+
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=needs_xla)])
 def test_dlrm_by_hand(jit_compile):
     model, one = by_hand(NO_HIDDEN, DLRM_VALUES, jit_compile=jit_compile), features([1], [1], [2.0])

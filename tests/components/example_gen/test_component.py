@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,21 @@ def assert_promise(protocol: str, examples: dict[str, list[dict[str, list]]]) ->
         assert len(examples["test"]) == len(examples["eval"]) == NUM_USERS
         last = {row["user_id"][0]: row["timestamp"][0] for row in examples["test"]}
         assert all(row["timestamp"][0] <= last[row["user_id"][0]] for rows in examples.values() for row in rows)
+
+
+def test_neighbours_are_of_the_training_split(data_dir, tmp_path):
+    run = Run(tmp_path)
+    run.run(data_dir, dataset="synthetic-neighbours", eval_fraction=0.1, neighbours=NUM_ROWS)
+    examples = run.examples()
+    train = {(row["user_id"][0], row["movie_id"][0]) for row in examples["train"]}
+    items, users = defaultdict(set), defaultdict(set)
+    for user, item in train:
+        items[user].add(item)
+        users[item].add(user)
+    for row in (row for rows in examples.values() for row in rows):
+        (user,), (item,) = row["user_id"], row["movie_id"]
+        assert set(row["rated"]) == items[user] - {item} and len(set(row["rated"])) == len(row["rated"])
+        assert set(row["raters"]) == users[item] - {user}
 
 
 def test_an_official_fold_is_its_lines(folded_dir, tmp_path):
