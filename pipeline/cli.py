@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
-pipeline_app = typer.Typer(help="Run the pipeline.", no_args_is_help=True)
+pipeline_app = typer.Typer(help="Run the pipeline, here or on Vertex AI.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(pipeline_app, name="pipeline")
 
@@ -238,3 +238,23 @@ def run(
     outcome = run_locally(settings, Locations.resolve(settings, root, data_dir))
     if outcome is None or outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
+
+
+@pipeline_app.command("compile")
+def compile_pipeline(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Compile the pipeline for Vertex AI Pipelines; nothing is sent anywhere."""
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.console import chatter_to
+
+    settings = load_config(config, parse_assignments(assignments or []))
+    with chatter_to(Path(os.devnull)) as console:
+        from pipeline.vertex.compile import compile_job, to_json
+
+        text = to_json(compile_job(settings))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        console.print(f"{settings.pipeline_name}: {output}", soft_wrap=True, highlight=False)

@@ -17,6 +17,7 @@ from components.flat_example_gen.config import (
     FlatIngestConfig,
 )
 from components.retrieval_index.config import RetrievalIndexConfig
+from pipeline.vertex.config import VertexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.datasets.spec import DatasetSpec
@@ -95,6 +96,7 @@ class PipelineConfig(Frozen):
         retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
+        vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
@@ -107,6 +109,7 @@ class PipelineConfig(Frozen):
     retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
+    vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "PipelineConfig":
@@ -136,6 +139,14 @@ class PipelineConfig(Frozen):
             training=self.training,
             export=self.export,
         )
+
+    def without_local_paths(self) -> "PipelineConfig":
+        """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
+        data = self.data
+        if isinstance(data, FlatIngestConfig):
+            (pattern,) = data.source().files
+            data = data.model_copy(update={"files": pattern, "schema_file": Path(data.schema_file).name})
+        return self.model_copy(update={"data": data, "vertex": None})
 
 
 @dataclass(frozen=True)
