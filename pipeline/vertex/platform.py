@@ -1,10 +1,14 @@
 """Vertex AI as the wiring needs to know it."""
 
+from typing import Any
+
 from tfx import v1 as tfx
 
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Platform
-from pipeline.vertex.config import VertexConfig
+from pipeline.vertex.config import TrainerMachine, VertexConfig
+from pipeline.vertex.machines import check_fits, find_machine
+from trainer_module import KERAS_SWITCH
 
 
 def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
@@ -13,8 +17,18 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
     Args:
         vertex: The section `vertex` of `config`.
         config: The experiment.
+
+    Raises:
+        ConfigError: The machine for the Trainer does not exist or cannot train this.
     """
     name = config.pipeline_name
+    check_fits(vertex, config.experiment)
+    training: dict[str, Any] = {}
+    if vertex.trainer:
+        training = {
+            "trainer": tfx.extensions.google_cloud_ai_platform.Trainer,
+            "trainer_config": custom_job(vertex, vertex.trainer, name),
+        }
     return Platform(
         data=vertex.data,
         artifacts=vertex.under_bucket("artifacts", name),
@@ -22,7 +36,50 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         serving=vertex.under_bucket("serving", name),
         baseline=_latest_blessed_model,
         beam_args=lambda component: beam_args(vertex, name, component),
+        **training,
     )
+
+
+def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str) -> dict[str, Any]:
+    """What TFX's Trainer for Vertex AI reads from its custom config: the custom job that it starts.
+
+    Args:
+        vertex: The section `vertex`.
+        chosen: The section `vertex.trainer`.
+        pipeline_name: Names the job.
+
+    Raises:
+        ConfigError: There is no such machine.
+    """
+    machine = find_machine(chosen)
+    container = {
+        "image_uri": vertex.tpu_image if machine.slice else vertex.image,
+        # The Trainer's entry point imports TensorFlow before the product can choose its Keras.
+        "env": [{"name": KERAS_SWITCH, "value": "1"}],
+    }
+    pool = {
+        "machine_spec": machine.spec(),
+        "replica_count": 1,
+        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": chosen.boot_disk_gb},
+        "container_spec": container,
+    }
+    # The first pool is the chief alone; the service tells all of each other in TF_CONFIG.
+    others = [pool | {"replica_count": chosen.workers - 1}] if chosen.workers > 1 else []
+    access = {"service_account": vertex.service_account, "network": vertex.network}
+    extension = tfx.extensions.google_cloud_ai_platform
+    return {
+        extension.ENABLE_VERTEX_KEY: True,
+        extension.VERTEX_REGION_KEY: vertex.region,
+        extension.TRAINING_ARGS_KEY: {
+            "project": vertex.project,
+            "display_name": f"{pipeline_name}-trainer",
+            "labels": dict(sorted(vertex.labels.items())),
+            "job_spec": {
+                "worker_pool_specs": [pool, *others],
+                **{name: value for name, value in access.items() if value},
+            },
+        },
+    }
 
 
 def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple[str, ...]:
