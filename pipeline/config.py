@@ -197,6 +197,25 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
 
 
+def vertex_section(config: PipelineConfig) -> VertexConfig:
+    """The section `vertex` of an experiment that is to run there.
+
+    Raises:
+        ConfigError: There is none, or the pipeline's name does not fit.
+    """
+    if config.vertex is None:
+        raise ConfigError(
+            "vertex: the experiment has no such section. It needs at least project, region, bucket, data and image, as "
+            "in --set vertex.project=my-project (docs/vertex.md)"
+        )
+    if not config.pipeline_name[:1].isalpha():
+        raise ConfigError(
+            f"name: {config.pipeline_name!r} cannot name a run on Vertex AI; it must begin with a letter, as in "
+            f"{config.pipeline_name.lstrip('-0123456789') or 'my-pipeline'}"
+        )
+    return config.vertex
+
+
 def read_settings(model: type[Settings], file: Path, overrides: Mapping[str, Any], where: str) -> Settings:
     """Reads settings of any kind from YAML and applies overrides.
 

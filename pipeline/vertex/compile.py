@@ -7,13 +7,13 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
+from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, vertex_section
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.leaks import check_portable
 from pipeline.vertex.platform import vertex_platform
 from pipeline.wiring import DEFAULT_TRAIN_ARGS, TRAIN_ARGS, create_pipeline
-from trainer_module.errors import ConfigError
 
 Job = dict[str, Any]
 """A `ml_pipelines.PipelineJob` as JSON."""
@@ -26,37 +26,32 @@ def compile_job(config: PipelineConfig) -> Job:
         ConfigError: There is no section `vertex`, or the job would not run there: names the key and what to change.
     """
     vertex = vertex_section(config)
-    pipeline = create_pipeline(config, vertex_platform(vertex, config))
-    job = make_runner(vertex).run(pipeline, parameter_values=default_parameters(), write_out=False)
+    job = _compiled(config, vertex, write_out=False)
     job["labels"] = dict(vertex.labels) | job["labels"]
     check_job(job)
     return job
 
 
-def vertex_section(config: PipelineConfig) -> VertexConfig:
-    """The section `vertex` of an experiment.
+def compile_to_file(config: PipelineConfig) -> None:
+    """Has TFX's runner write `pipeline.json`, where the `tfx` CLI looks for it or into the current directory.
 
     Raises:
-        ConfigError: There is none, or the pipeline's name does not fit.
+        ConfigError: As `compile_job` says; nothing was written.
     """
-    if config.vertex is None:
-        raise ConfigError(
-            "vertex: the experiment has no such section. It needs at least project, region, bucket, data and image, as "
-            "in --set vertex.project=my-project (docs/vertex.md)"
-        )
-    if not config.pipeline_name[:1].isalpha():
-        raise ConfigError(
-            f"name: {config.pipeline_name!r} cannot name a run on Vertex AI; it must begin with a letter, as in "
-            f"{config.pipeline_name.lstrip('-0123456789') or 'my-pipeline'}"
-        )
-    return config.vertex
+    vertex = vertex_section(config)
+    pipeline = create_pipeline(config, vertex_platform(vertex, config))
+    # The CLI takes hold of every call of the runner, so what is looked at before the call comes from its builder.
+    spec = pipeline_builder.PipelineBuilder(tfx_pipeline=pipeline, default_image=vertex.image).build()
+    check_portable(json_format.MessageToDict(spec))
+    _compiled(config, vertex, write_out=True)
 
 
-def make_runner(vertex: VertexConfig) -> tfx.orchestration.experimental.KubeflowV2DagRunner:
-    """TFX's compiler for Vertex AI Pipelines."""
-    return tfx.orchestration.experimental.KubeflowV2DagRunner(
+def _compiled(config: PipelineConfig, vertex: VertexConfig, write_out: bool) -> Job:
+    pipeline = create_pipeline(config, vertex_platform(vertex, config))
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
         config=tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image=vertex.image)
     )
+    return runner.run(pipeline, parameter_values=default_parameters(), write_out=write_out)
 
 
 def default_parameters() -> dict[str, Any]:

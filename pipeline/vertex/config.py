@@ -24,6 +24,7 @@ _NETWORK = re.compile(r"projects/[0-9]+/global/networks/[a-z]([a-z0-9-]{0,61}[a-
 _SUBNETWORK = re.compile(
     r"(https://www\.googleapis\.com/compute/v1/projects/[a-z0-9.:-]+/)?regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+"
 )
+_ENDPOINT = re.compile(r"(https?://)?[a-z0-9.-]+(:[0-9]{1,5})?")
 # International letters are allowed in labels too, but no service that takes them from here needs any.
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -162,6 +163,7 @@ Network = Annotated[
     _matching(_NETWORK, "the full name of a network with the project's number, as in projects/12345/global/networks/n"),
 ]
 Subnetwork = Annotated[str, _matching(_SUBNETWORK, "a subnetwork, as in regions/us-central1/subnetworks/name")]
+Endpoint = Annotated[str, _matching(_ENDPOINT, "the address of an API, as in us-central1-aiplatform.googleapis.com")]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
@@ -304,6 +306,7 @@ class VertexConfig(Frozen):
         trainer: Machine of the Trainer; None trains in the pipeline's own container.
         beam: How components run on Beam.
         schedule: When the pipeline runs by itself.
+        endpoint: Address of the Vertex AI API, where it is not the region's public one (Private Service Connect).
     """
 
     project: Project
@@ -318,7 +321,23 @@ class VertexConfig(Frozen):
     trainer: TrainerMachine | None = None
     beam: BeamConfig = BeamConfig()
     schedule: Schedule | None = None
+    endpoint: Literal[""] | Endpoint = ""
+
+    @property
+    def api(self) -> str:
+        """Address of the Vertex AI API."""
+        return self.endpoint or f"{self.region}-aiplatform.googleapis.com"
+
+    @property
+    def location(self) -> str:
+        """Resource name of what everything is created in."""
+        return f"projects/{self.project}/locations/{self.region}"
 
     def under_bucket(self, kind: str, pipeline_name: str) -> str:
         """A folder of the pipeline's own."""
         return f"{self.bucket}/{kind}/{pipeline_name}"
+
+    def run_url(self, run_name: str) -> str:
+        """Where a person watches a run."""
+        where = f"locations/{self.region}/pipelines/runs/{run_name}"
+        return f"https://console.cloud.google.com/vertex-ai/{where}?project={self.project}"

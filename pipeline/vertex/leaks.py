@@ -86,7 +86,8 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
                 "URI as in gs://my-bucket/folder in its place"
             )
         for name in machine.names:
-            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
+            # Not within a dotted path: a machine may well be called trainer.
+            if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
                 raise ConfigError(
                     f"the compiled pipeline would name {name!r}, this machine's host or user, at {place}. Choose "
                     "another name for it in the experiment file"
