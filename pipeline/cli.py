@@ -284,14 +284,13 @@ def submit(
     if schedule and run_name:
         raise ConfigError("--run-name is for a single run; with --schedule the service names them")
     settings = load_config(config, parse_assignments(assignments or []))
-    with chatter_to(Path(os.devnull)) as console:
-        from pipeline.vertex.submit import submit_run, submit_schedule
+    with chatter_to(Path(os.devnull)):
+        from pipeline.vertex.requests import request_json
+        from pipeline.vertex.submit import prepare_run, prepare_schedule, send
 
-        if schedule:
-            text = submit_schedule(settings, parameters or [], dry_run)
-        else:
-            text = submit_run(settings, run_name, parameters or [], dry_run)
-        console.out(text, highlight=False)
+        given = parameters or []
+        request = prepare_schedule(settings, given) if schedule else prepare_run(settings, run_name, given)
+    typer.echo(request_json(request) if dry_run else send(settings, request))
 
 
 @pipeline_app.command()

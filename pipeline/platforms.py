@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
@@ -10,7 +10,7 @@ from tfx import v1 as tfx
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations
 
-Baseline = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
+Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
 """From the candidate model's channel to what resolves the model that it is compared with, as its output `model`."""
 
 # One process: every other one would import TensorFlow again.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pipeline.cli import FAILED
 from pipeline.config import load_config
-from pipeline.vertex.compile import compile_to_file
 from trainer_module.errors import RecspanError
 
 
@@ -19,7 +18,11 @@ def main() -> int:
     """Compiles the pipeline that the environment variable describes; returns the exit code."""
     file = os.environ.get("RECSPAN_CONFIG")
     try:
-        compile_to_file(load_config(Path(file) if file else None))
+        config = load_config(Path(file) if file else None)
+        # TFX takes seconds to import, and a mistake in the file is said at once.
+        from pipeline.vertex.compile import compile_to_file
+
+        compile_to_file(config)
     except RecspanError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

@@ -337,6 +337,11 @@ class VertexConfig(Frozen):
         """A folder of the pipeline's own."""
         return f"{self.bucket}/{kind}/{pipeline_name}"
 
+    @property
+    def schedules_url(self) -> str:
+        """Where a person looks after schedules."""
+        return f"https://console.cloud.google.com/vertex-ai/pipelines/schedules?project={self.project}"
+
     def run_url(self, run_name: str) -> str:
         """Where a person watches a run."""
         where = f"locations/{self.region}/pipelines/runs/{run_name}"

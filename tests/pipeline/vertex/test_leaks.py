@@ -56,10 +56,10 @@ def test_what_is_the_services_is_not(text):
     check_portable(deep(text), MACHINE)
 
 
-@given(
-    st.lists(st.text(alphabet="abc019_.-", min_size=1, max_size=8), min_size=2, max_size=5),
-    st.sampled_from(["", " ", "=", '"']),
-)
+PARTS = st.text(alphabet="abc019_.-", min_size=1, max_size=8)
+
+
+@given(st.lists(PARTS, min_size=2, max_size=5), st.sampled_from(["", " ", "=", '"']))
 def test_every_absolute_path_is_found(parts, before):
     with pytest.raises(ConfigError, match="of this machine"):
         check_portable({"args": [f"x{before}/{'/'.join(parts)}" if before else f"/{'/'.join(parts)}"]}, MACHINE)
