@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
+from tfx.components.trainer.component import Trainer
 
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations
@@ -40,7 +41,7 @@ class Platform:
     baseline: Baseline
     beam_args: Callable[[str], tuple[str, ...]]
     metadata: metadata_store_pb2.ConnectionConfig | None = None
-    trainer: type[tfx.components.Trainer] = tfx.components.Trainer
+    trainer: type[Trainer] = Trainer
     trainer_config: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,7 +1,8 @@
 """The Vertex AI API as the command line uses it: which failures are tried again, and what to do about the others."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -82,25 +83,27 @@ class VertexService:
         Raises:
             ServiceError: It was not started; or the service never said, and the message tells how to find out.
         """
-        name = f"{request.parent}/pipelineJobs/{request.pipeline_job_id}"
         failures: list[Exception] = []
-        try:
-            return self._call(self._pipelines.create_pipeline_job, request, failures)
-        except exceptions.Conflict as error:
-            if failures:
-                # An attempt whose answer was lost had arrived.
-                return self.get_run(request.pipeline_job_id)
-            raise ServiceError(
-                f"there is a run called {request.pipeline_job_id} already ({name}); give this one another --run-name"
-            ) from error
+        with self._in_words(failures):
+            try:
+                return self._attempts(self._pipelines.create_pipeline_job, request, _passes, failures)
+            except exceptions.Conflict as error:
+                if not failures:
+                    raise ServiceError(
+                        f"there is a run called {request.pipeline_job_id} already; give this one another --run-name"
+                    ) from error
+        # An attempt whose answer was lost had arrived.
+        return self.get_run(request.pipeline_job_id)
 
     def create_schedule(self, request: types.CreateScheduleRequest) -> types.Schedule:
-        """Creates a schedule.
+        """Creates a schedule. Only a refusal for want of quota is tried again: another attempt might make two.
 
         Raises:
-            ServiceError: It was not created.
+            ServiceError: It was not created; or the service never said.
         """
-        return self._call(self._schedules.create_schedule, request)
+        failures: list[Exception] = []
+        with self._in_words(failures):
+            return self._attempts(self._schedules.create_schedule, request, _is_out_of_quota, failures)
 
     def get_run(self, run_name: str) -> types.PipelineJob:
         """A run with its state and its tasks.
@@ -149,37 +152,50 @@ class VertexService:
         pager = self._pipelines.list_pipeline_jobs(request, **options)
         return next(iter(pager.pages))
 
-    def _call(self, method: Callable[..., Answer], request: Any, failures: list[Exception] | None = None) -> Answer:
-        """Calls with patience; each failure that was tried again is noted in `failures`.
+    def _call(self, method: Callable[..., Answer], request: Any) -> Answer:
+        """Calls with patience what may be called twice.
 
         Raises:
-            Conflict: What was to be created exists.
-            ServiceError: Everything else, in words.
+            ServiceError: In words.
         """
-        noted = failures if failures is not None else []
+        failures: list[Exception] = []
+        with self._in_words(failures):
+            return self._attempts(method, request, _passes, failures)
+
+    def _attempts(
+        self,
+        method: Callable[..., Answer],
+        request: Any,
+        may_pass: Callable[[Exception], bool],
+        failures: list[Exception],
+    ) -> Answer:
+        """Calls until there is an answer, a failure that does not pass, or no patience left; notes the failures that
+        may pass."""
         patience = self._patience
 
         def note(error: Exception) -> None:
-            noted.append(error)
-            _log.warning("attempt %d: %s; trying again", len(noted), _first_line(error))
+            failures.append(error)
+            _log.warning("attempt %d: %s; trying again", len(failures), _first_line(error))
 
         retry = Retry(
-            predicate=lambda error: isinstance(error, _PASSING) or _token_is_late(error),
+            predicate=may_pass,
             initial=patience.first_wait,
             maximum=patience.longest_wait,
             timeout=patience.total,
             on_error=note,
         )
         # The client's own retry would count the attempts' time together.
-        attempt = retry(lambda: method(request, retry=None, timeout=patience.attempt))
+        return retry(lambda: method(request, retry=None, timeout=patience.attempt))()
+
+    @contextmanager
+    def _in_words(self, failures: list[Exception]) -> Iterator[None]:
+        """Turns failures into messages."""
         try:
-            return attempt()
-        except exceptions.Conflict:
-            raise
+            yield
         except exceptions.RetryError as error:
-            raise self._explained(error.cause or error, len(noted)) from error
+            raise self._explained(error.cause or error, len(failures)) from error
         except (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError, requests.RequestException) as error:
-            raise self._explained(error, len(noted)) from error
+            raise self._explained(error, len(failures) + 1) from error
 
     def _explained(self, error: Exception, attempts: int) -> ServiceError:
         """The error in words: what happened and what to do."""
@@ -212,7 +228,7 @@ class VertexService:
             )
         if isinstance(error, exceptions.TooManyRequests):
             return ServiceError(
-                f"the project's quota is used up, also after {attempts} attempts (429: {said}). Wait for a minute, or "
+                f"the project's quota is used up, after {attempts} attempt(s) (429: {said}). Wait for a minute, or "
                 f"ask for more: https://console.cloud.google.com/iam-admin/quotas?project={vertex.project}"
             )
         if isinstance(error, exceptions.BadRequest):
@@ -221,13 +237,22 @@ class VertexService:
                 f"({vertex.bucket}) must exist and be reachable by {member}, region and network must fit it. "
                 "`recspan pipeline submit --dry-run` shows the request"
             )
-        if isinstance(error, _PASSING) or _token_is_late(error):
+        if _passes(error):
             return ServiceError(
-                f"{vertex.api} did not answer as it should, also after {attempts} attempts ({said}). Nothing is wrong "
+                f"{vertex.api} did not answer as it should, after {attempts} attempt(s) ({said}). Nothing is wrong "
                 "with the request. Look at https://status.cloud.google.com and the network, see with `recspan pipeline "
-                "list` whether something was started after all, and try again with the same --run-name"
+                f"list` or at {vertex.schedules_url} whether something was created after all, and try a run again with "
+                "the same --run-name"
             )
         return ServiceError(f"Vertex AI failed: {said}")
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, _PASSING) or _token_is_late(error)
+
+
+def _is_out_of_quota(error: Exception) -> bool:
+    return isinstance(error, exceptions.TooManyRequests)
 
 
 def _token_is_late(error: Exception) -> bool:

@@ -107,8 +107,8 @@ def test_what_does_not_pass_is_said_at_once(server, service, fault, message):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (429, r"quota is used up, also after \d+ attempts \(429: .*iam-admin/quotas\?project=my-project"),
-        (503, r"did not answer as it should, also after \d+ attempts .*try again with the same --run-name"),
+        (429, r"quota is used up, after \d+ attempt\(s\) \(429: .*iam-admin/quotas\?project=my-project"),
+        (503, r"did not answer as it should, after \d+ attempt\(s\) .*try a run again with the same --run-name"),
         (0, r"did not answer as it should"),
     ],
 )
@@ -123,8 +123,26 @@ def test_patience_ends(server, credentials, status, message):
 
 def test_a_name_that_is_taken_is_said(server, service):
     service.create_run(request())
-    with pytest.raises(ServiceError, match=r"there is a run called run-1 already .* another --run-name"):
+    with pytest.raises(ServiceError, match=r"there is a run called run-1 already; .* another --run-name"):
         service.create_run(request())
+
+
+def schedule() -> types.CreateScheduleRequest:
+    of_job = types.CreatePipelineJobRequest(parent=LOCATION, pipeline_job=request().pipeline_job)
+    resource = types.Schedule(
+        display_name="s", cron="0 3 * * *", create_pipeline_job_request=of_job, max_concurrent_run_count=1
+    )
+    return types.CreateScheduleRequest(parent=LOCATION, schedule=resource)
+
+
+def test_a_schedule_waits_for_quota_and_is_otherwise_sent_once(server, service):
+    server.faults = [Fault(429), Fault(429)]
+    assert service.create_schedule(schedule()).name == f"{LOCATION}/schedules/1"
+    server.requests.clear()
+    server.faults = [Fault(503, after=True)]
+    with pytest.raises(ServiceError, match=r"after 1 attempt\(s\).*pipelines/schedules\?project=my-project"):
+        service.create_schedule(schedule())
+    assert server.asked == [("POST", f"/v1/{LOCATION}/schedules")]
 
 
 def test_without_credentials_the_message_says_how_to_get_some(monkeypatch, tmp_path):
