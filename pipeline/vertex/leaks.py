@@ -15,7 +15,7 @@ from typing import Any
 from trainer_module.errors import ConfigError
 
 # A path from the root of a file system: not the path of a URL or of a type, whose slash follows a word or a slash.
-_ABSOLUTE_PATH = re.compile(r"(?<![\w./:}>*-])(?:file://)?(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\\w+|(?<![\w/])~/[\w.-]+")
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./}>*-])(?:file://)?(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\\w+|(?<![\w/])~/[\w.-]+")
 
 _SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),

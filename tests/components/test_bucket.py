@@ -1,11 +1,16 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.pusher import bucket
 from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
+from components.pusher.component import _verify
+from trainer_module.export.parity import load_expected, save_expected
+
+from .test_verify import save
 
 FILES = {"saved_model.pb": "graph", "fingerprint.pb": "f", "variables/variables.index": "i", "assets/vocabulary": "v"}
 
@@ -84,3 +89,17 @@ def test_a_remote_tree_comes_here(model, remote, tmp_path):
     here = tmp_path / "here"
     copy_tree(f"{remote}/model/", str(here))
     assert {name: Path(here, name).read_text() for name in FILES} == FILES
+
+
+def test_a_remote_model_is_verified(tmp_path, remote):
+    for source, name in zip(save(tmp_path), ("model", "parity"), strict=True):
+        copy_tree(source, f"{remote}/{name}")
+    report = _verify(f"{remote}/model", f"{remote}/parity")
+    assert report["batch_sizes"] == [0, 1, 3]
+
+
+def test_what_an_export_must_answer_lies_beside_a_remote_model(remote):
+    save_expected(f"{remote}/parity", {"predict": {"rating": np.array([1.0, 2.0])}}, "float32")
+    answers, _ = load_expected(f"{remote}/parity")
+    assert answers["predict"]["rating"].tolist() == [1.0, 2.0]
+    assert sorted(tf.io.gfile.listdir(f"{remote}/parity")) == ["expected.npz", "parity.json"]

@@ -19,6 +19,8 @@ def deep(text: str):
     [
         ("/srv/marie", r"/srv/marie of this machine at a\[0\]\.b\.c\.d"),
         ("--setup_file=/opt/product/setup.py", r"would name /opt/product"),
+        ("-I/srv/marie/include", r"would name /srv/marie"),
+        ("path:/data/criteo", r"would name /data/criteo"),
         ("/data/criteo/train.txt", r"would name /data/criteo/train\.txt of this machine"),
         ("file:///data/criteo", r"would name file:///data/criteo"),
         ("~/data", r"would name ~/data"),
