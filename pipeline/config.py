@@ -1,6 +1,7 @@
 """The experiment file: one tree of frozen settings, from YAML and command-line overrides."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
 
 _PRESETS = Path(__file__).parent / "presets"
+# Vertex AI takes 128 characters for a run, whose name ends with the time.
+_LONGEST_NAME = 112
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -122,7 +125,8 @@ class PipelineConfig(Frozen):
 
     @property
     def pipeline_name(self) -> str:
-        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
+        # Types of models have underscores, names of pipelines none: Vertex AI takes none.
+        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}".replace("_", "-")
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -208,10 +212,10 @@ def vertex_section(config: PipelineConfig) -> VertexConfig:
             "vertex: the experiment has no such section. It needs at least project, region, bucket, data and image, as "
             "in --set vertex.project=my-project (docs/vertex.md)"
         )
-    if not config.pipeline_name[:1].isalpha():
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", config.pipeline_name) or len(config.pipeline_name) > _LONGEST_NAME:
         raise ConfigError(
-            f"name: {config.pipeline_name!r} cannot name a run on Vertex AI; it must begin with a letter, as in "
-            f"{config.pipeline_name.lstrip('-0123456789') or 'my-pipeline'}"
+            f"name: {config.pipeline_name!r} cannot name a run on Vertex AI; it must begin with a letter and have at "
+            f"most {_LONGEST_NAME}, as in {config.pipeline_name.lstrip('-0123456789')[:_LONGEST_NAME] or 'my-pipeline'}"
         )
     return config.vertex
 

@@ -2,20 +2,22 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.config import Locations
+from pipeline.config import Locations, load_config, preset_names, vertex_section
 from pipeline.platforms import local_platform
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
+from pipeline.vertex.requests import new_run_name
 from pipeline.wiring import create_pipeline
 from trainer_module.errors import ConfigError
 from trainer_module.schema_derivation import derive_schema
 
-from .experiments import IMAGE, TPU_IMAGE, experiment
+from .experiments import IMAGE, SECTION, TPU_IMAGE, experiment
 
 DATAFLOW = {
     "runner": "dataflow",
@@ -156,12 +158,22 @@ def test_the_trainer_is_a_custom_job_on_a_tpu(cloud):
     assert config["ai_platform_vertex_region"] == "us-central1"
 
 
-def test_the_custom_job_is_one_of_the_api(cloud):
+def test_tfx_makes_a_custom_job_of_the_api_from_it(cloud, monkeypatch):
     from google.cloud.aiplatform_v1 import types
+    from tfx.extensions.google_cloud_ai_platform import training_clients
 
-    job = json.loads(parameter(cloud, "Trainer", "custom_config"))["ai_platform_training_args"]
-    fields = {name: value for name, value in job.items() if name != "project"}
-    assert types.CustomJob(fields).job_spec.worker_pool_specs[0].machine_spec.tpu_topology == "2x4"
+    monkeypatch.setattr(training_clients.VertexJobClient, "create_client", lambda self: None)
+    args = json.loads(parameter(cloud, "Trainer", "custom_config"))["ai_platform_training_args"]
+    assert args.pop("project") == "my-project"
+    made = training_clients.VertexJobClient("us-central1").create_training_job(
+        {}, {}, {}, "an.Executor", args, None, {}
+    )
+    job = types.CustomJob(made)
+    (pool,) = job.job_spec.worker_pool_specs
+    assert pool.machine_spec.tpu_topology == "2x4"
+    assert (pool.container_spec.image_uri, pool.replica_count) == (TPU_IMAGE, 1)
+    assert list(pool.container_spec.command[:3]) == ["python", "-m", "tfx.scripts.run_executor"]
+    assert job.display_name == "small-trainer"
 
 
 def test_machines_that_train_together_are_a_chief_and_workers():
@@ -190,8 +202,10 @@ def test_caching_and_labels_are_those_of_the_experiment(cloud):
 
 
 def test_retrieval_compiles_with_its_index():
-    config = experiment(data__dataset="synthetic-retrieval", model__type="two_tower")
-    tasks = compile_job(config)["pipelineSpec"]["root"]["dag"]["tasks"]
+    config = experiment(data__dataset="synthetic-retrieval", model__type="two_tower", name="")
+    job = compile_job(config)
+    assert job["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-retrieval-leave-last-out-two-tower"
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     assert tasks["RetrievalIndex"]["dependentTasks"] == ["ExampleGen", "Trainer"]
     producer = tasks["Evaluator"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]["producerTask"]
     assert producer == "RetrievalIndex"
@@ -223,5 +237,12 @@ def test_without_a_section_the_message_says_what_is_needed():
 
 
 def test_a_name_that_no_run_can_have_is_refused():
-    with pytest.raises(ConfigError, match=r"name: '7-days' .* must begin with a letter, as in days"):
+    with pytest.raises(ConfigError, match=r"name: '7-days' .* must begin with a letter .* as in days"):
         compile_job(experiment(name="7-days"))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_names_of_all_presets_are_names_of_runs(preset):
+    config = load_config(Path(preset), {"vertex": SECTION})
+    assert vertex_section(config) == config.vertex
+    assert len(new_run_name(config.pipeline_name)) <= 128
