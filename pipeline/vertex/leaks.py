@@ -78,14 +78,16 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
                     f"the compiled pipeline would hold {what} at {place}. Take it out of the experiment file: on "
                     "Vertex AI the service account gives access (vertex.service_account)"
                 )
-        found = next((path for path in machine.directories if path + os.sep in text + os.sep), None)
-        match = _ABSOLUTE_PATH.search(text)
-        if path := found or (match and match.group()):
+        paths = [path for path in machine.directories if path + os.sep in text + os.sep]
+        if match := _ABSOLUTE_PATH.search(text):
+            paths.append(match.group())
+        if paths:
+            path = max(paths, key=len)
             raise ConfigError(
                 f"the compiled pipeline would name {path} of this machine at {place}, which no container has. Give a "
                 "URI as in gs://my-bucket/folder in its place"
             )
-        for name in machine.names:
+        for name in sorted(machine.names):
             # Not within a dotted path: a machine may well be called trainer.
             if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
                 raise ConfigError(
@@ -97,7 +99,7 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
 def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
     """All strings below a value with their places; a string that is JSON counts as what it holds."""
     if isinstance(value, Mapping):
-        for key, inner in value.items():
+        for key, inner in sorted(value.items()):
             yield from _texts(f"{place}.{key}" if place else str(key), inner)
     elif isinstance(value, list):
         for number, inner in enumerate(value):

@@ -225,7 +225,9 @@ def test_the_files_of_a_table_are_named_without_their_directory(tmp_path):
 
 def test_a_local_path_is_refused_with_its_place(tmp_path):
     warm = {"checkpoint": f"{tmp_path}/best/checkpoint", "transform_graph": f"{tmp_path}/graph"}
-    with pytest.raises(ConfigError, match=r"would name .*custom_config.*experiment.*warm_start\.checkpoint.*gs://"):
+    with pytest.raises(
+        ConfigError, match=r"would name .*/best/checkpoint of this machine at .*warm_start\.checkpoint.*gs://"
+    ):
         compile_job(experiment(training__warm_start=warm))
     remote = {"checkpoint": "gs://my-bucket/best/checkpoint", "transform_graph": "gs://my-bucket/graph"}
     compile_job(experiment(training__warm_start=remote))
