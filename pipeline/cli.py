@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
 )
 data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
-pipeline_app = typer.Typer(help="Run the pipeline.", no_args_is_help=True)
+pipeline_app = typer.Typer(help="Run the pipeline, here or on Vertex AI.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(pipeline_app, name="pipeline")
 
@@ -238,3 +238,92 @@ def run(
     outcome = run_locally(settings, Locations.resolve(settings, root, data_dir))
     if outcome is None or outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
+
+
+@pipeline_app.command("compile")
+def compile_pipeline(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Compile the pipeline for Vertex AI Pipelines; nothing is sent anywhere."""
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.console import chatter_to
+
+    settings = load_config(config, parse_assignments(assignments or []))
+    with chatter_to(Path(os.devnull)) as console:
+        from pipeline.vertex.compile import compile_job, to_json
+
+        text = to_json(compile_job(settings))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        console.print(f"{settings.pipeline_name}: {output}", soft_wrap=True, highlight=False)
+
+
+RunName = Annotated[str, typer.Argument(help="Of the run, as `pipeline submit` prints it.")]
+
+
+@pipeline_app.command()
+def submit(
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    run_name: Annotated[str | None, typer.Option(help="Of the run; the pipeline's with the time if not given.")] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="KEY=VALUE", help="Runtime parameter, as in train_steps=5000."),
+    ] = None,
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Create the schedule of vertex.schedule instead.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request as JSON and send nothing.")] = False,
+) -> None:
+    """Compile the pipeline and start it on Vertex AI, now or on a schedule."""
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.console import chatter_to
+
+    if schedule and run_name:
+        raise ConfigError("--run-name is for a single run; with --schedule the service names them")
+    settings = load_config(config, parse_assignments(assignments or []))
+    with chatter_to(Path(os.devnull)):
+        from pipeline.vertex.requests import request_json
+        from pipeline.vertex.submit import prepare_run, prepare_schedule, send
+
+        given = parameters or []
+        request = prepare_schedule(settings, given) if schedule else prepare_run(settings, run_name, given)
+    typer.echo(request_json(request) if dry_run else send(settings, request))
+
+
+@pipeline_app.command()
+def status(run_name: RunName, config: ConfigFile = None, assignments: Assignments = None) -> None:
+    """Show the state of a run on Vertex AI, and why it failed."""
+    from rich.console import Console
+
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.vertex.runs import print_run
+
+    print_run(load_config(config, parse_assignments(assignments or [])), run_name, Console(soft_wrap=True))
+
+
+@pipeline_app.command("list")
+def list_runs(
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of runs.")] = 20,
+) -> None:
+    """List the latest runs on Vertex AI."""
+    from rich.console import Console
+
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.vertex.runs import print_runs
+
+    print_runs(load_config(config, parse_assignments(assignments or [])), limit, Console())
+
+
+@pipeline_app.command()
+def cancel(run_name: RunName, config: ConfigFile = None, assignments: Assignments = None) -> None:
+    """Ask a run on Vertex AI to stop."""
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.vertex.runs import cancel_run
+
+    cancel_run(load_config(config, parse_assignments(assignments or [])), run_name)
+    typer.echo(f"{run_name} was asked to stop")

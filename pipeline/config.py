@@ -1,6 +1,7 @@
 """The experiment file: one tree of frozen settings, from YAML and command-line overrides."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from components.flat_example_gen.config import (
     FlatIngestConfig,
 )
 from components.retrieval_index.config import RetrievalIndexConfig
+from pipeline.vertex.config import VertexConfig
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.movielens import MOVIELENS_100K
 from trainer_module.datasets.spec import DatasetSpec
@@ -27,6 +29,8 @@ from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
 
 _PRESETS = Path(__file__).parent / "presets"
+# Vertex AI takes 128 characters for a run, whose name ends with the time.
+_LONGEST_NAME = 112
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -95,6 +99,7 @@ class PipelineConfig(Frozen):
         retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
+        vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
@@ -107,6 +112,7 @@ class PipelineConfig(Frozen):
     retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
+    vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "PipelineConfig":
@@ -119,7 +125,8 @@ class PipelineConfig(Frozen):
 
     @property
     def pipeline_name(self) -> str:
-        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}"
+        # Types of models have underscores, names of pipelines none: Vertex AI takes none.
+        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}".replace("_", "-")
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -136,6 +143,14 @@ class PipelineConfig(Frozen):
             training=self.training,
             export=self.export,
         )
+
+    def without_local_paths(self) -> "PipelineConfig":
+        """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
+        data = self.data
+        if isinstance(data, FlatIngestConfig):
+            (pattern,) = data.source().files
+            data = data.model_copy(update={"files": pattern, "schema_file": Path(data.schema_file).name})
+        return self.model_copy(update={"data": data, "vertex": None})
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,25 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
     overrides = overrides or {}
     source = _named(file) if file else _preset_of(overrides.get("data.dataset", MOVIELENS_100K.name))
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
+
+
+def vertex_section(config: PipelineConfig) -> VertexConfig:
+    """The section `vertex` of an experiment that is to run there.
+
+    Raises:
+        ConfigError: There is none, or the pipeline's name does not fit.
+    """
+    if config.vertex is None:
+        raise ConfigError(
+            "vertex: the experiment has no such section. It needs at least project, region, bucket, data and image, as "
+            "in --set vertex.project=my-project (docs/vertex.md)"
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", config.pipeline_name) or len(config.pipeline_name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"name: {config.pipeline_name!r} cannot name a run on Vertex AI; it must begin with a letter and have at "
+            f"most {_LONGEST_NAME}, as in {config.pipeline_name.lstrip('-0123456789')[:_LONGEST_NAME] or 'my-pipeline'}"
+        )
+    return config.vertex
 
 
 def read_settings(model: type[Settings], file: Path, overrides: Mapping[str, Any], where: str) -> Settings:

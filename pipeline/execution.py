@@ -16,6 +16,7 @@ from components.flat_example_gen.synthetic import write_synthetic_criteo
 from components.pusher.component import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
 from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
+from pipeline.platforms import local_platform
 from pipeline.run import RunOutcome
 from pipeline.wiring import PUSHER, create_pipeline
 from trainer_module.datasets.criteo import SYNTHETIC_CRITEO
@@ -45,7 +46,8 @@ def execute(
         ModelError: All was answered from the cache, but the model pushed then is gone.
     """
     _generate_if_missing(config, locations.data)
-    components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, locations))
+    platform = local_platform(locations, config.pipeline_name)
+    components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
     return components and _finish(locations.metadata, run_dir, components)
 
 

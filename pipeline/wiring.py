@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import v1 as tfx
+from tfx.dsl.components.base import executor_spec
 
 from components.columnar_evaluation import extractors
 from components.curated_schema.component import CuratedSchema
@@ -15,9 +16,9 @@ from components.example_validator.component import StrictExampleValidator
 from components.flat_example_gen.component import FlatExampleGen
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
-from pipeline.baseline import LatestOtherBlessedModel
-from pipeline.config import Locations, PipelineConfig
+from pipeline.config import DataConfig, PipelineConfig
 from pipeline.evaluation import eval_config
+from pipeline.platforms import Platform
 from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.schema_check import check_schema
@@ -29,11 +30,18 @@ PUSHER = "Pusher"
 # Splits whose examples are not the rows that the curated schema describes.
 _NOT_ROWS = (CANDIDATES, QUERIES)
 
-_BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+TRAIN_ARGS = "train_args"
+"""Runtime parameter: the Trainer's `TrainArgs` as JSON. `num_steps` overrides `training.steps`; 0 leaves it."""
+
+DEFAULT_TRAIN_ARGS = '{"splits": ["train"]}'
 
 
-def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pipeline:
+def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipeline:
     """Wires the pipeline.
+
+    Args:
+        config: The experiment.
+        platform: Where it runs.
 
     Raises:
         ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
@@ -42,8 +50,10 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
     dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
     schema_text = _schema_text(dataset)
+    # What components are told names no place of the machine on which the pipeline is wired.
+    told = config.without_local_paths()
 
-    example_gen = _example_gen(config, locations).with_id("ExampleGen")
+    example_gen = _example_gen(told.data, platform.data).with_id("ExampleGen")
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
     )
@@ -68,19 +78,20 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         },
     )
     transform.add_upstream_node(validator)
-    trainer = tfx.components.Trainer(
+    trainer = platform.trainer(
         run_fn="trainer_module.run_fn.run_fn",
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        train_args=tfx.dsl.experimental.RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
-            "experiment": config.experiment.model_dump_json(),
-            "checkpoints": str(locations.checkpoints(config.pipeline_name)),
+            "experiment": told.experiment.model_dump_json(),
+            "checkpoints": platform.checkpoints,
             "source_hash": source_hash("trainer_module.run_fn"),
+            **platform.trainer_config,
         },
-    )
+    ).with_id("Trainer")
     components: list[Any] = [example_gen, statistics_gen, schema, validator, transform, trainer]
     model, judged_split = trainer.outputs["model"], "test"
     if dataset.task == "retrieval":
@@ -94,12 +105,7 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         )
         components.append(index)
         model, judged_split = index.outputs["index"], QUERIES
-    baseline = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModel,
-        candidate=model,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("Baseline")
+    baseline = platform.baseline(model).with_id("Baseline")
     evaluator = tfx.components.Evaluator(
         examples=example_gen.outputs["examples"],
         model=model,
@@ -115,28 +121,29 @@ def create_pipeline(config: PipelineConfig, locations: Locations) -> tfx.dsl.Pip
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
-        base_directory=str(locations.serving(config.pipeline_name)),
-        config=config.model_dump_json(),
-        data_dir=str(locations.data),
+        base_directory=platform.serving,
+        config=told.model_dump_json(),
+        data_dir=platform.data,
         source_hash=source_hash("components.pusher.component"),
     ).with_id(PUSHER)
+    components += [baseline, evaluator, pusher]
+    for component in components:
+        if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
+            component.with_beam_pipeline_args(platform.beam_args(component.id))
     return tfx.dsl.Pipeline(
         pipeline_name=config.pipeline_name,
-        pipeline_root=str(locations.artifacts(config.pipeline_name)),
-        components=[*components, baseline, evaluator, pusher],
+        pipeline_root=platform.artifacts,
+        components=components,
         enable_cache=config.cache,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(locations.metadata)
-        ),
-        beam_pipeline_args=list(_BEAM_ARGS),
+        metadata_connection_config=platform.metadata,
     )
 
 
-def _example_gen(config: PipelineConfig, locations: Locations) -> MovieLensExampleGen | FlatExampleGen:
+def _example_gen(data: DataConfig, directory: str) -> MovieLensExampleGen | FlatExampleGen:
     """What reads the dataset."""
-    if isinstance(config.data, IngestConfig):
-        return MovieLensExampleGen(input_base=str(locations.data), data=config.data)
-    return FlatExampleGen(input_base=str(locations.data), data=config.data)
+    if isinstance(data, IngestConfig):
+        return MovieLensExampleGen(input_base=directory, data=data)
+    return FlatExampleGen(input_base=directory, data=data)
 
 
 def _schema_text(dataset: DatasetSpec) -> str:

@@ -1,9 +1,11 @@
 """What the pages below docs/ show is what the product takes."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from components.flat_example_gen.config import FlatIngestConfig
@@ -14,7 +16,10 @@ from components.retrieval_index.config import (
     IvfPqConfig,
     RetrievalIndexConfig,
 )
+from pipeline.cli import app
 from pipeline.config import PipelineConfig
+from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
+from pipeline.vertex.machines import find_machine, tpu_machines
 from trainer_module.datasets.flat import CategoricalEntry, NumericEntry
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.features import HashBuckets, Vocabulary
@@ -23,7 +28,7 @@ from trainer_module.optimization import EMBEDDING_OPTIMIZERS
 DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
-    for page in (DOCS / "embeddings.md", DOCS / "training.md", DOCS / "retrieval_index.md")
+    for page in (DOCS / "embeddings.md", DOCS / "training.md", DOCS / "retrieval_index.md", DOCS / "vertex.md")
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]
 
@@ -95,3 +100,39 @@ def test_every_key_of_own_data_is_explained():
     for kind in (FlatIngestConfig, CategoricalEntry, NumericEntry, Vocabulary, HashBuckets):
         for field in kind.model_fields:
             assert field in text, field
+
+
+def test_the_section_vertex_is_shown_whole():
+    (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "vertex.md").read_text(), re.DOTALL)
+    shown = yaml.safe_load(block)["vertex"]
+    for kind, section in (
+        (VertexConfig, shown),
+        (TrainerMachine, shown["trainer"]),
+        (BeamConfig, shown["beam"]),
+        (Schedule, shown["schedule"]),
+    ):
+        assert set(section) == set(kind.model_fields)
+    assert find_machine(TrainerMachine.model_validate(shown["trainer"])).slice
+
+
+def test_the_table_of_machines_is_the_data():
+    text = (DOCS / "vertex.md").read_text()
+    rows = re.findall(r"^\| `(v\d\w?)-N`: `([\w-]+)`.*? \| \1 \| (V1|V2|none).* \| ([\d, ]+) \|$", text, re.MULTILINE)
+    shown = {name: (machine, {"none": "V0"}.get(feature, feature), sizes) for name, machine, feature, sizes in rows}
+    on_one_host = [machine for machine in tpu_machines() if machine.slice and machine.slice.hosts == 1]
+    expected = {}
+    for machine in on_one_host:
+        generation = machine.slice.generation.name
+        first, feature, sizes = expected.get(generation, (machine.type, machine.embedding_features[0], []))
+        expected[generation] = (first, feature, [*sizes, machine.slice.name.rpartition("-")[2]])
+    assert shown == {name: (first, feature, ", ".join(sizes)) for name, (first, feature, sizes) in expected.items()}
+
+
+VERTEX_COMMANDS = re.findall(r"^recspan (.*)$", (DOCS / "vertex.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", VERTEX_COMMANDS)
+def test_every_command_is_one(command):
+    group, verb, *arguments = shlex.split(command)
+    commands = typer.main.get_command(app).commands[group].commands
+    commands[verb].make_context(verb, arguments)

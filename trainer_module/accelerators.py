@@ -205,7 +205,7 @@ GENERATIONS: tuple[Generation, ...] = (
     ),
 )
 
-_GENERATION_ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
+GENERATION_ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def parse_slice(name: str) -> Slice:
         ConfigError: No slice is called so; the message names the nearest and the valid ones.
     """
     prefix, _, size = name.strip().lower().partition("-")
-    canonical = f"{_GENERATION_ALIASES.get(prefix, prefix)}-{size}"
+    canonical = f"{GENERATION_ALIASES.get(prefix, prefix)}-{size}"
     known = {candidate.name: candidate for generation in GENERATIONS for candidate in slices_of(generation)}
     if canonical in known:
         return known[canonical]

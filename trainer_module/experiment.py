@@ -131,6 +131,7 @@ class TrainingConfig(Frozen):
         eval_batch_size: The same for evaluation; None is 8192, or `batch_size` on a TPU, whose embedding engine is
             configured for one size.
         epochs: Passes over the training split at most.
+        steps: Steps at most, whatever the epochs; None is as many as `epochs` have.
         patience: Evaluations without improvement after which training stops.
         keep: Which weights are exported: those of the `best` evaluation, or of the `last` one, where the metric of the
             evaluations cannot judge; `patience` then has no part.
@@ -159,6 +160,7 @@ class TrainingConfig(Frozen):
     batch_size: int = Field(default=1024, ge=1)
     eval_batch_size: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=40, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     patience: int = Field(default=6, ge=1)
     keep: Literal["best", "last"] = "best"
     evaluate_every: int | None = Field(default=None, ge=1)

@@ -156,7 +156,7 @@ class TrainingLoop:
                 f"training.batch_size={config.batch_size} exceeds the {train.num_examples} examples of the training "
                 "split; choose a smaller batch"
             )
-        last_step = config.epochs * steps_per_epoch
+        last_step = config.steps or config.epochs * steps_per_epoch
         evaluate_every, every = config.evaluate_every or steps_per_epoch, config.checkpoint_every
         selection_batches = self._evaluation_batches(selection)
         self._make_variables(selection_batches)

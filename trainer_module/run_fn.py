@@ -35,9 +35,9 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains, restores the best weights and exports them.
 
     `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`, `"checkpoints"` the directory below which
-    an interrupted training finds its state.
+    an interrupted training finds its state. `fn_args.train_steps`, if given, takes the place of `training.steps`.
     """
-    experiment = Experiment.model_validate_json(fn_args.custom_config["experiment"])
+    experiment = _experiment(fn_args)
     dataset, training = dataset_spec(experiment.dataset), experiment.training
     spec = experiment.features(dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
@@ -53,7 +53,7 @@ def run_fn(fn_args: FnArgs) -> None:
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
     model, optimizer = blueprint.for_training(strategy, train.mean_label())
-    checkpoints = _checkpoint_dir(fn_args, vocabularies.fingerprint, train)
+    checkpoints = _checkpoint_dir(fn_args, experiment, vocabularies.fingerprint, train)
     loop = TrainingLoop(
         strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
     )
@@ -96,9 +96,18 @@ def _objective(
     return Retrieval(dataset.item_key, dataset.candidate_columns, training_counts(transform_output, table))
 
 
-def _checkpoint_dir(fn_args: FnArgs, vocabularies: str, train: ExampleReader) -> str:
+def _experiment(fn_args: FnArgs) -> Experiment:
+    experiment = Experiment.model_validate_json(fn_args.custom_config["experiment"])
+    if not fn_args.train_steps:
+        return experiment
+    training = experiment.training.model_copy(update={"steps": fn_args.train_steps})
+    return experiment.model_copy(update={"training": training})
+
+
+def _checkpoint_dir(fn_args: FnArgs, experiment: Experiment, vocabularies: str, train: ExampleReader) -> str:
     """Where this training's checkpoints lie: one directory per experiment, code and data."""
     config = fn_args.custom_config
-    identity = [config["experiment"], config["source_hash"], vocabularies, *train.files, str(train.num_examples)]
+    told = experiment.model_dump_json()
+    identity = [told, config["source_hash"], vocabularies, *train.files, str(train.num_examples)]
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
     return os.path.join(config["checkpoints"], digest[:16])

@@ -18,6 +18,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.pusher import verify
+from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
 from components.pusher.publish import publish
 from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
 from trainer_module.errors import ModelError
@@ -60,11 +61,9 @@ class Executor(base_executor.BaseExecutor):
         if verdict["push"]:
             model_dir = path_utils.serving_model_path(model.uri)
             summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
-            destination = publish(
-                model_dir,
-                exec_properties["base_directory"],
-                {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)},
-            )
+            base = exec_properties["base_directory"]
+            send = publish_to_bucket if is_uri(base) else publish
+            destination = send(model_dir, base, {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)})
             summary["pushed_to"] = str(destination)
             pushed.set_string_custom_property("pushed_destination", str(destination))
             _log.info("pushed to %s", destination)
@@ -118,7 +117,7 @@ class VerifyingPusher(base_component.BaseComponent):
             model: With the trainer's parity sample beside it.
             model_blessing: The Evaluator's verdict.
             evaluation: The Evaluator's metrics, for the summary.
-            base_directory: Holds one numbered directory per pushed version.
+            base_directory: Directory or URI that holds one numbered directory per pushed version.
             config: JSON of the whole configuration; goes into the summary.
             data_dir: Where the raw files lie; goes into the summary.
             source_hash: Of this component's sources, so that a change of them is not answered from the cache.
@@ -141,6 +140,11 @@ class VerifyingPusher(base_component.BaseComponent):
 def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
     """Runs `verify.py` in a process of its own and returns its report."""
     with tempfile.TemporaryDirectory() as scratch:
+        if is_uri(model_dir):
+            # The script knows files only; a model server fetches a remote model as well before it loads it.
+            for source, name in ((model_dir, "model"), (parity_dir, "parity")):
+                copy_tree(source, os.path.join(scratch, name))
+            model_dir, parity_dir = os.path.join(scratch, "model"), os.path.join(scratch, "parity")
         report = Path(scratch, "report.json")
         # -I keeps the product's packages and the user's site directory out of the process.
         command = [sys.executable, "-I", verify.__file__, model_dir, parity_dir, str(report)]

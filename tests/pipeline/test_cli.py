@@ -14,6 +14,11 @@ VERBS = [
     ["data", "generate"],
     ["pipeline"],
     ["pipeline", "run"],
+    ["pipeline", "compile"],
+    ["pipeline", "submit"],
+    ["pipeline", "status"],
+    ["pipeline", "list"],
+    ["pipeline", "cancel"],
 ]
 
 HELP = """
@@ -23,7 +28,7 @@ from pipeline.cli import main
 try:
     main()
 finally:
-    heavy = {{"tensorflow", "tfx", "apache_beam", "pyarrow", "numpy"}} & set(sys.modules)
+    heavy = {{"tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "google.cloud.aiplatform_v1"}} & set(sys.modules)
     assert not heavy, heavy
 """
 

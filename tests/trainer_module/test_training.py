@@ -108,6 +108,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_steps(world, tmp_path):
         make_loop(world, str(tmp_path), wild).fit(world.reader(), world.reader())
 
 
+@pytest.mark.parametrize("steps", [5, 25])
+def test_so_many_steps_are_taken_whatever_the_epochs(world, tmp_path, steps):
+    training = TRAINING.model_copy(update={"steps": steps, "epochs": 1})
+    result = make_loop(world, str(tmp_path), training).fit(world.reader(), world.reader())
+    assert result.steps == steps
+    assert result.best_step <= steps
+
+
 def test_a_batch_larger_than_the_split_is_refused(world, tmp_path):
     with pytest.raises(ModelError, match=r"training\.batch_size=2000 exceeds the 1000 examples"):
         make_loop(world, str(tmp_path), TRAINING.model_copy(update={"batch_size": 2000})).fit(

@@ -5,8 +5,8 @@ Lies beside the SavedModel, for whoever proves in another process that the expor
 
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +56,7 @@ def save_sample(directory: str, spec: FeatureSpec, examples: Sequence[bytes], nu
         Path of a gzip TFRecord, as `ExampleReader` takes it, so that the training model can answer.
     """
     tf.io.gfile.makedirs(directory)
-    path = str(PurePath(directory, EXAMPLES_FILE))
+    path = os.path.join(directory, EXAMPLES_FILE)
     changed = edge_cases(spec, examples[:num_changed])
     with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP")) as writer:
         for example in [*examples, *(each for several in changed.values() for each in several)]:
@@ -75,21 +75,21 @@ def save_expected(directory: str, answers: Mapping[str, Mapping[str, np.ndarray]
     # A zip archive is written with steps back, which a remote file does not take.
     buffer = io.BytesIO()
     np.savez(buffer, **{f"{name}/{output}": values for name, of in answers.items() for output, values in of.items()})
-    with tf.io.gfile.GFile(str(PurePath(directory, EXPECTED_FILE)), "wb") as file:
+    with tf.io.gfile.GFile(os.path.join(directory, EXPECTED_FILE), "wb") as file:
         file.write(buffer.getvalue())
-    with tf.io.gfile.GFile(str(PurePath(directory, FACTS_FILE)), "w") as file:
+    with tf.io.gfile.GFile(os.path.join(directory, FACTS_FILE), "w") as file:
         json.dump({"tolerance": TOLERANCE[dense_type]}, file)
 
 
 def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], float]:
     """What `save_expected` wrote: answers by signature and output name, and the largest difference allowed."""
-    with tf.io.gfile.GFile(str(PurePath(directory, EXPECTED_FILE)), "rb") as file:
+    with tf.io.gfile.GFile(os.path.join(directory, EXPECTED_FILE), "rb") as file:
         stored = np.load(io.BytesIO(file.read()))
     answers: dict[str, dict[str, np.ndarray]] = {}
     for name in stored.files:
         signature, _, output = name.partition("/")
         answers.setdefault(signature, {})[output] = stored[name]
-    with tf.io.gfile.GFile(str(PurePath(directory, FACTS_FILE))) as file:
+    with tf.io.gfile.GFile(os.path.join(directory, FACTS_FILE)) as file:
         return answers, json.load(file)["tolerance"]
 
 

@@ -1,0 +1,67 @@
+"""What differs between the ways of running the pipeline; everything else is one wiring."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.components.trainer.component import Trainer
+
+from pipeline.baseline import LatestOtherBlessedModel
+from pipeline.config import Locations
+
+Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
+"""From the candidate model's channel to what resolves the model that it is compared with, as its output `model`."""
+
+# One process: every other one would import TensorFlow again.
+_LOCAL_BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where a pipeline runs, as the wiring needs to know it.
+
+    Attributes:
+        data: Directory or URI of the raw files.
+        artifacts: Holds the components' outputs.
+        checkpoints: Holds the states of trainings that are under way or were interrupted.
+        serving: Holds one numbered directory per pushed version.
+        baseline: Makes the resolver of the last blessed model.
+        beam_args: The options of a component that runs on Beam, by its id.
+        metadata: Of a runner that keeps its own; None where the service does.
+        trainer: The component that trains.
+        trainer_config: What `trainer` reads from its custom config beside what the training function does.
+    """
+
+    data: str
+    artifacts: str
+    checkpoints: str
+    serving: str
+    baseline: Baseline
+    beam_args: Callable[[str], tuple[str, ...]]
+    metadata: metadata_store_pb2.ConnectionConfig | None = None
+    trainer: type[Trainer] = Trainer
+    trainer_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def local_platform(locations: Locations, pipeline_name: str) -> Platform:
+    """This machine, with TFX's local runner."""
+    return Platform(
+        data=str(locations.data),
+        artifacts=str(locations.artifacts(pipeline_name)),
+        checkpoints=str(locations.checkpoints(pipeline_name)),
+        serving=str(locations.serving(pipeline_name)),
+        baseline=_latest_other_blessed_model,
+        beam_args=lambda component: _LOCAL_BEAM_ARGS,
+        metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(locations.metadata)),
+    )
+
+
+def _latest_other_blessed_model(candidate: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        candidate=candidate,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    )

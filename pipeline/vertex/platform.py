@@ -1,0 +1,132 @@
+"""Vertex AI as the wiring needs to know it."""
+
+from typing import Any
+
+from tfx import v1 as tfx
+
+from pipeline.config import PipelineConfig
+from pipeline.platforms import Platform
+from pipeline.vertex.config import TrainerMachine, VertexConfig
+from pipeline.vertex.machines import check_fits, find_machine
+from trainer_module import KERAS_SWITCH
+
+
+def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
+    """Vertex AI Pipelines.
+
+    Args:
+        vertex: The section `vertex` of `config`.
+        config: The experiment.
+
+    Raises:
+        ConfigError: The machine for the Trainer does not exist or cannot train this.
+    """
+    name = config.pipeline_name
+    check_fits(vertex, config.experiment)
+    training: dict[str, Any] = {}
+    if vertex.trainer:
+        training = {
+            "trainer": tfx.extensions.google_cloud_ai_platform.Trainer,
+            "trainer_config": custom_job(vertex, vertex.trainer, name),
+        }
+    return Platform(
+        data=vertex.data,
+        artifacts=vertex.under_bucket("artifacts", name),
+        checkpoints=vertex.under_bucket("checkpoints", name),
+        serving=vertex.under_bucket("serving", name),
+        baseline=_latest_blessed_model,
+        beam_args=lambda component: beam_args(vertex, name, component),
+        **training,
+    )
+
+
+def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str) -> dict[str, Any]:
+    """What TFX's Trainer for Vertex AI reads from its custom config: the custom job that it starts.
+
+    Args:
+        vertex: The section `vertex`.
+        chosen: The section `vertex.trainer`.
+        pipeline_name: Names the job.
+
+    Raises:
+        ConfigError: There is no such machine.
+    """
+    machine = find_machine(chosen)
+    container = {
+        "image_uri": vertex.tpu_image if machine.slice else vertex.image,
+        # The Trainer's entry point imports TensorFlow before the product can choose its Keras.
+        "env": [{"name": KERAS_SWITCH, "value": "1"}],
+    }
+    pool = {
+        "machine_spec": machine.spec(),
+        "replica_count": 1,
+        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": chosen.boot_disk_gb},
+        "container_spec": container,
+    }
+    # The first pool is the chief alone; the service tells all of each other in TF_CONFIG.
+    others = [pool | {"replica_count": chosen.workers - 1}] if chosen.workers > 1 else []
+    access = {"service_account": vertex.service_account, "network": vertex.network}
+    extension = tfx.extensions.google_cloud_ai_platform
+    return {
+        extension.ENABLE_VERTEX_KEY: True,
+        extension.VERTEX_REGION_KEY: vertex.region,
+        extension.TRAINING_ARGS_KEY: {
+            "project": vertex.project,
+            "display_name": f"{pipeline_name}-trainer",
+            "labels": dict(sorted(vertex.labels.items())),
+            "job_spec": {
+                "worker_pool_specs": [pool, *others],
+                **{name: value for name, value in access.items() if value},
+            },
+        },
+    }
+
+
+def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple[str, ...]:
+    """Options of Apache Beam for a component.
+
+    Args:
+        vertex: The section `vertex`.
+        pipeline_name: Names the folders of temporary files.
+        component: Its id.
+    """
+    beam, options = vertex.beam, vertex.beam.of(component)
+    if options.runner == "direct":
+        workers = options.workers or 1
+        mode = "in_memory" if workers == 1 else "multi_processing"
+        return ("--runner=DirectRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={workers}")
+    temporary = vertex.under_bucket("dataflow", pipeline_name)
+    chosen = {
+        "num_workers": options.workers,
+        "max_num_workers": options.max_workers,
+        "machine_type": options.machine_type,
+        "disk_size_gb": options.disk_gb,
+        "service_account_email": vertex.service_account,
+        "subnetwork": beam.subnetwork,
+        "setup_file": f"./{beam.setup_file}" if beam.setup_file else None,
+    }
+    return (
+        "--runner=DataflowRunner",
+        f"--project={vertex.project}",
+        f"--region={vertex.region}",
+        f"--temp_location={temporary}/temp",
+        f"--staging_location={temporary}/staging",
+        # The workers' code is the image's. Naming it also keeps TFX from packing its own, which has none of ours.
+        f"--sdk_container_image={beam.image or vertex.image}",
+        "--sdk_location=container",
+        "--experiments=use_runner_v2",
+        f"--autoscaling_algorithm={'THROUGHPUT_BASED' if options.autoscaling == 'throughput' else 'NONE'}",
+        *(f"--{name}={value}" for name, value in chosen.items() if value),
+        *(() if beam.public_ips else ("--no_use_public_ips",)),
+        *(f"--labels={key}={value}" for key, value in sorted(vertex.labels.items())),
+    )
+
+
+def _latest_blessed_model(candidate: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
+    """The service finds it by a query of its own, before anything of this run is blessed; `candidate` has no part."""
+    del candidate
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    )

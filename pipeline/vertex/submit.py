@@ -1,0 +1,60 @@
+"""Compiles an experiment and hands it to Vertex AI."""
+
+from collections.abc import Sequence
+
+from google.cloud.aiplatform_v1 import types
+
+from pipeline.config import PipelineConfig, vertex_section
+from pipeline.vertex.compile import compile_job
+from pipeline.vertex.requests import new_run_name, parse_parameters, run_request, schedule_request
+from pipeline.vertex.service import VertexService
+from trainer_module.errors import ConfigError
+
+Request = types.CreatePipelineJobRequest | types.CreateScheduleRequest
+
+
+def prepare_run(config: PipelineConfig, run_name: str | None, parameters: Sequence[str]) -> Request:
+    """The request for one run. Nothing is sent, and no credentials are looked for.
+
+    Args:
+        config: The experiment.
+        run_name: None takes the pipeline's name and the time.
+        parameters: Runtime parameters as `key=value`.
+
+    Raises:
+        ConfigError: The experiment cannot run on Vertex AI, or a parameter is wrong.
+    """
+    vertex, job = vertex_section(config), compile_job(config)
+    name = run_name or new_run_name(config.pipeline_name)
+    return run_request(vertex, job, name, parse_parameters(job, parameters))
+
+
+def prepare_schedule(config: PipelineConfig, parameters: Sequence[str]) -> Request:
+    """The request for the schedule of the section `vertex.schedule`; see `prepare_run`.
+
+    Raises:
+        ConfigError: There is no such section, or as `prepare_run` says.
+    """
+    vertex = vertex_section(config)
+    if vertex.schedule is None:
+        raise ConfigError(
+            "vertex.schedule: the experiment has none. It needs at least cron, as in --set "
+            "'vertex.schedule={cron: 0 3 * * *, time_zone: Europe/Berlin}'"
+        )
+    job = compile_job(config)
+    return schedule_request(vertex, vertex.schedule, job, config.pipeline_name, parse_parameters(job, parameters))
+
+
+def send(config: PipelineConfig, request: Request) -> str:
+    """Sends a request; returns what was created and where to watch it.
+
+    Raises:
+        RecspanError: There are no credentials, or the service refused.
+    """
+    vertex = vertex_section(config)
+    service = VertexService(vertex)
+    if isinstance(request, types.CreateScheduleRequest):
+        created = service.create_schedule(request).name
+        return f"schedule: {created}\nwatch: {vertex.schedules_url}"
+    run = service.create_run(request).name.rpartition("/")[2]
+    return f"run: {run}\nwatch: {vertex.run_url(run)}"

@@ -1,0 +1,250 @@
+"""The compiled pipeline, as text and as what the service reads from it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline.config import Locations, load_config, preset_names, vertex_section
+from pipeline.platforms import local_platform
+from pipeline.vertex.compile import compile_job, to_json
+from pipeline.vertex.leaks import Machine
+from pipeline.vertex.requests import new_run_name
+from pipeline.wiring import create_pipeline
+from trainer_module.errors import ConfigError
+from trainer_module.schema_derivation import derive_schema
+
+from .experiments import IMAGE, SECTION, TPU_IMAGE, experiment
+
+DATAFLOW = {
+    "runner": "dataflow",
+    "workers": 2,
+    "max_workers": 20,
+    "machine_type": "n1-highmem-4",
+    "disk_gb": 50,
+    "subnetwork": "regions/us-central1/subnetworks/mine",
+    "public_ips": False,
+    "components": {"Transform": {"runner": "dataflow", "max_workers": 100}, "Evaluator": {"runner": "direct"}},
+}
+CLOUD = {
+    "service_account": "runs@my-project.iam.gserviceaccount.com",
+    "network": "projects/12345/global/networks/mine",
+    "labels": {"team": "recommenders", "cost-center": "7"},
+    "beam": DATAFLOW,
+    "tpu_image": TPU_IMAGE,
+    "trainer": {"machine": "v6e-8"},
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return compile_job(experiment())
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    return compile_job(experiment(CLOUD))
+
+
+def container(job, component: str):
+    return job["pipelineSpec"]["deploymentSpec"]["executors"][f"{component}_executor"]["container"]
+
+
+def parameter(job, component: str, name: str):
+    inputs = job["pipelineSpec"]["root"]["dag"]["tasks"][component]["inputs"]["parameters"]
+    return inputs[name]["runtimeValue"]["constantValue"]["stringValue"]
+
+
+def flags(job, component: str) -> dict[str, str]:
+    """Options of Beam."""
+    args = container(job, component)["args"]
+    options = args[args.index("{{$}}") + 1 :]
+    return dict(option.removeprefix("--").partition("=")[::2] for option in options)
+
+
+def test_it_is_a_pipeline_job_of_the_services_protos(cloud):
+    json_format.ParseDict(cloud, pipeline_spec_pb2.PipelineJob())
+    spec = json_format.ParseDict(cloud["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+    assert spec.pipeline_info.name == "small"
+    json_format.ParseDict(cloud["pipelineSpec"]["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+
+
+def test_the_same_input_gives_the_same_bytes(cloud):
+    assert to_json(compile_job(experiment(CLOUD))) == to_json(cloud)
+
+
+def test_the_components_are_those_of_a_local_run(plain, tmp_path):
+    config = experiment()
+    local = create_pipeline(config, local_platform(Locations(tmp_path / "data", tmp_path), "small"))
+    ours = {component.id for component in local.components}
+    tasks = set(plain["pipelineSpec"]["root"]["dag"]["tasks"])
+    # The service asks twice: for the blessing, then for the model that it blesses.
+    assert tasks == ours - {"Baseline"} | {"Baseline-model-blessing-resolver", "Baseline-model-resolver"}
+
+
+def test_everything_lies_below_the_bucket(plain):
+    assert plain["runtimeConfig"]["gcsOutputDirectory"] == "gs://my-bucket/recspan/artifacts/small"
+    assert json.loads(parameter(plain, "Trainer", "custom_config"))["checkpoints"] == (
+        "gs://my-bucket/recspan/checkpoints/small"
+    )
+    assert parameter(plain, "Pusher", "base_directory") == "gs://my-bucket/recspan/serving/small"
+    assert parameter(plain, "ExampleGen", "input_base") == "gs://my-bucket/raw"
+    assert container(plain, "Trainer")["image"] == IMAGE
+
+
+def test_nothing_tells_of_this_machine_or_of_a_local_run(cloud):
+    text = to_json(cloud)
+    machine = Machine.this()
+    for name in (*machine.names, *machine.directories, "sqlite", "file://", "localhost"):
+        assert name not in text
+    assert not re.search(r"(?<![\w/:.])/(?:usr|etc|var|opt|tmp|work|mnt)/", text)
+    for component in ("ExampleGen", "StatisticsGen", "Transform"):
+        assert not [flag for flag in flags(cloud, component) if flag.startswith("direct")]
+
+
+def test_beam_components_run_on_dataflow_as_asked(cloud):
+    common = {
+        "runner": "DataflowRunner",
+        "project": "my-project",
+        "region": "us-central1",
+        "temp_location": "gs://my-bucket/recspan/dataflow/small/temp",
+        "staging_location": "gs://my-bucket/recspan/dataflow/small/staging",
+        "sdk_container_image": IMAGE,
+        "autoscaling_algorithm": "THROUGHPUT_BASED",
+        "service_account_email": "runs@my-project.iam.gserviceaccount.com",
+        "subnetwork": "regions/us-central1/subnetworks/mine",
+        "no_use_public_ips": "",
+    }
+    statistics = flags(cloud, "StatisticsGen")
+    assert statistics.items() >= common.items()
+    assert statistics.items() >= {"num_workers": "2", "max_num_workers": "20", "machine_type": "n1-highmem-4"}.items()
+    assert flags(cloud, "ExampleGen") == statistics
+    transform = flags(cloud, "Transform")
+    assert transform.items() >= (common | {"max_num_workers": "100"}).items()
+    assert "machine_type" not in transform
+    assert flags(cloud, "Evaluator") == {
+        "runner": "DirectRunner",
+        "direct_running_mode": "in_memory",
+        "direct_num_workers": "1",
+    }
+    assert not flags(cloud, "Trainer")
+
+
+def test_beam_takes_every_option(cloud):
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    args = container(cloud, "StatisticsGen")["args"]
+    options = PipelineOptions(args[args.index("{{$}}") + 1 :])
+    known = options.get_all_options(drop_default=True)
+    assert known["labels"] == ["cost-center=7", "team=recommenders"]
+    assert known["use_public_ips"] is False
+    assert set(flags(cloud, "StatisticsGen")) - {"no_use_public_ips"} <= set(known)
+
+
+def test_the_trainer_is_a_custom_job_on_a_tpu(cloud):
+    assert "google_cloud_ai_platform.trainer" in " ".join(container(cloud, "Trainer")["args"])
+    config = json.loads(parameter(cloud, "Trainer", "custom_config"))
+    job = config["ai_platform_training_args"]
+    (pool,) = job["job_spec"]["worker_pool_specs"]
+    assert pool["machine_spec"] == {"machine_type": "ct6e-standard-8t", "tpu_topology": "2x4"}
+    assert pool["container_spec"]["image_uri"] == TPU_IMAGE
+    assert pool["container_spec"]["env"] == [{"name": "TF_USE_LEGACY_KERAS", "value": "1"}]
+    assert (job["project"], job["labels"]["team"]) == ("my-project", "recommenders")
+    assert job["job_spec"]["service_account"] == "runs@my-project.iam.gserviceaccount.com"
+    assert config["ai_platform_enable_vertex"] is True
+    assert config["ai_platform_vertex_region"] == "us-central1"
+
+
+def test_tfx_makes_a_custom_job_of_the_api_from_it(cloud, monkeypatch):
+    from google.cloud.aiplatform_v1 import types
+    from tfx.extensions.google_cloud_ai_platform import training_clients
+
+    monkeypatch.setattr(training_clients.VertexJobClient, "create_client", lambda self: None)
+    args = json.loads(parameter(cloud, "Trainer", "custom_config"))["ai_platform_training_args"]
+    assert args.pop("project") == "my-project"
+    made = training_clients.VertexJobClient("us-central1").create_training_job(
+        {}, {}, {}, "an.Executor", args, None, {}
+    )
+    job = types.CustomJob(made)
+    (pool,) = job.job_spec.worker_pool_specs
+    assert pool.machine_spec.tpu_topology == "2x4"
+    assert (pool.container_spec.image_uri, pool.replica_count) == (TPU_IMAGE, 1)
+    assert list(pool.container_spec.command[:3]) == ["python", "-m", "tfx.scripts.run_executor"]
+    assert job.display_name == "small-trainer"
+
+
+def test_machines_that_train_together_are_a_chief_and_workers():
+    config = experiment({"trainer": {"machine": "n1-standard-8", "accelerator": "NVIDIA_TESLA_T4", "workers": 3}})
+    trainer = json.loads(parameter(compile_job(config), "Trainer", "custom_config"))
+    chief, workers = trainer["ai_platform_training_args"]["job_spec"]["worker_pool_specs"]
+    assert (chief["replica_count"], workers["replica_count"]) == (1, 2)
+    assert chief["machine_spec"] == workers["machine_spec"]
+    assert chief["machine_spec"]["accelerator_type"] == "NVIDIA_TESLA_T4"
+
+
+def test_the_number_of_steps_is_a_parameter_of_the_run(plain):
+    root = plain["pipelineSpec"]["root"]
+    assert root["inputDefinitions"]["parameters"] == {"train_args": {"type": "STRING"}}
+    assert root["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]["train_args"] == {
+        "componentInputParameter": "train_args"
+    }
+    assert json.loads(plain["runtimeConfig"]["parameters"]["train_args"]["stringValue"]) == {"splits": ["train"]}
+
+
+def test_caching_and_labels_are_those_of_the_experiment(cloud):
+    assert cloud["labels"].items() >= CLOUD["labels"].items()
+    assert cloud["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]["cachingOptions"] == {"enableCache": True}
+    fresh = compile_job(experiment(cache=False))
+    assert "cachingOptions" not in fresh["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
+
+
+def test_retrieval_compiles_with_its_index():
+    config = experiment(data__dataset="synthetic-retrieval", model__type="two_tower", name="")
+    job = compile_job(config)
+    assert job["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-retrieval-leave-last-out-two-tower"
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert tasks["RetrievalIndex"]["dependentTasks"] == ["ExampleGen", "Trainer"]
+    producer = tasks["Evaluator"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]["producerTask"]
+    assert producer == "RetrievalIndex"
+
+
+def test_the_files_of_a_table_are_named_without_their_directory(tmp_path):
+    data = {"dataset": "csv", "files": f"{tmp_path}/raw/*.csv", "label": "clicked", "categorical": ["city"]}
+    schema = tmp_path / "mine.pbtxt"
+    schema.write_text(str(derive_schema(experiment(data=data, model={"type": "dlrm"}).dataset)))
+    config = experiment(data=data | {"schema_file": str(schema)}, model={"type": "dlrm"})
+    job = compile_job(config)
+    assert str(tmp_path) not in to_json(job)
+    assert '"pattern": "*.csv"' in parameter(job, "ExampleGen", "input_config")
+    # The schema was read here, and what it says travels.
+    assert '"city"' in parameter(job, "CuratedSchema", "schema_text")
+
+
+def test_a_local_path_is_refused_with_its_place(tmp_path):
+    warm = {"checkpoint": f"{tmp_path}/best/checkpoint", "transform_graph": f"{tmp_path}/graph"}
+    with pytest.raises(
+        ConfigError, match=r"would name .*/best/checkpoint of this machine at .*warm_start\.checkpoint.*gs://"
+    ):
+        compile_job(experiment(training__warm_start=warm))
+    remote = {"checkpoint": "gs://my-bucket/best/checkpoint", "transform_graph": "gs://my-bucket/graph"}
+    compile_job(experiment(training__warm_start=remote))
+
+
+def test_without_a_section_the_message_says_what_is_needed():
+    with pytest.raises(ConfigError, match=r"vertex: the experiment has no such section\. It needs at least project"):
+        compile_job(experiment().model_copy(update={"vertex": None}))
+
+
+def test_a_name_that_no_run_can_have_is_refused():
+    with pytest.raises(ConfigError, match=r"name: '7-days' .* must begin with a letter .* as in days"):
+        compile_job(experiment(name="7-days"))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_names_of_all_presets_are_names_of_runs(preset):
+    config = load_config(Path(preset), {"vertex": SECTION})
+    assert vertex_section(config) == config.vertex
+    assert len(new_run_name(config.pipeline_name)) <= 128
