@@ -5,7 +5,7 @@ RUN_TPU := .venv-tpu/bin
 # TensorFlow's TPU build has no XLA for the host; the option is for CPUs and GPUs.
 NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the_compiled_dense_part_trains_the_same
 
-.PHONY: help setup demo test lint format bench tpu-check clean
+.PHONY: help setup demo test lint format bench published tpu-check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -36,12 +36,17 @@ tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, 
 	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
 	@$(RUN_TPU)/python -m tpu_worker.check
 
-bench: setup ## Measure ingestion, training, checkpoints, export and search; takes half an hour of a quiet machine
+bench: setup ## Measure ingestion, training, checkpoints, export, search and baselines; takes half an hour of a quiet machine
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
 	@$(RUN)/python -m benchmarks.checkpoints
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
 	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000
+	@$(RUN)/python -m benchmarks.retrieval_baselines
+
+published: setup ## Run the presets with several seeds and compare with published results; takes two hours
+	@$(RUN)/recspan data fetch movielens-100k
+	@$(RUN)/python -m benchmarks.published
 
 clean: ## Remove the environments, runs and downloaded data
 	rm -rf .venv .venv-tpu .venv-benchmark runs data
