@@ -155,15 +155,15 @@ def _copy(instruction: Instruction, workdir: Path) -> None:
 
 
 def _run(command: str, workdir: Path, variables: Mapping[str, str], directory: Path) -> None:
-    glibc = this_host().glibc or (0, 0)
-    is_older = command.startswith("uv sync") and glibc < GLIBC_OF_WHEELS
+    glibc = this_host().glibc
+    is_older = glibc is not None and glibc < GLIBC_OF_WHEELS and command.startswith("uv sync")
     if is_older:
         # The image's C library is new enough; this machine's is not, so the wheels are adjusted as in the set-up.
         command += " --python-platform x86_64-manylinux_2_39"
     print(f"+ {command}", flush=True)
     if subprocess.run(shlex.split(command), cwd=workdir, env=dict(variables)).returncode:
         raise ImageFailed(f"`{command}` failed; the lines above say why")
-    if is_older:
+    if glibc is not None and is_older:
         for path in adjust_modules(directory / "environment" / "lib" / "python3.11" / "site-packages", glibc):
             print(f"adjusted symbol versions of {path.name} for this machine", flush=True)
 
