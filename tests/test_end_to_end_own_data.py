@@ -11,10 +11,10 @@ from tests.workspace import Workspace
 PAGE = Path(__file__).parent.parent / "docs" / "own_data.md"
 
 
-def write_clicks(directory: Path, num_rows: int, seed: int = 0) -> None:
+def write_clicks(directory: Path, num_rows: int) -> None:
     """Clicks whose probability follows from the item alone: .8 for even ones, .2 for odd ones."""
-    directory.mkdir(parents=True)
-    random = np.random.default_rng(seed)
+    directory.mkdir()
+    random = np.random.default_rng(0)
     users, items = random.integers(50, size=num_rows), random.integers(20, size=num_rows)
     clicked = random.random(num_rows) < np.where(items % 2 == 0, 0.8, 0.2)
     lines = [
@@ -43,33 +43,3 @@ def test_the_pages_first_experiment_runs_as_it_stands(tmp_path):
     )
     even, odd = asked["probability"].numpy()
     assert even > odd
-
-
-def test_the_window_moves_when_a_day_arrives(tmp_path):
-    experiment = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
-    files = "files: clicks/day-{SPAN}/*.csv\n  window: 2"
-    workspace = Workspace.create(
-        tmp_path, experiment.replace("my-clicks", "small").replace("files: clicks/*.csv", files)
-    )
-    for day in (1, 2, 3):
-        write_clicks(tmp_path / "clicks" / f"day-{day}", 500, day)
-    short = (
-        "--set",
-        "training.epochs=1",
-        "--set",
-        "training.batch_size=64",
-        "--set",
-        "evaluation.min_auc=0",
-        "--set",
-        "evaluation.max_regression=9",
-    )
-    process, summary = workspace.run(*short)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert summary["examples"]["spans"] == "2-3"
-    assert sum(summary["examples"]["rows"].values()) == 1000
-
-    write_clicks(tmp_path / "clicks" / "day-4", 500, 4)
-    process, summary = workspace.run(*short)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert summary["examples"]["spans"] == "3-4"
-    assert len(workspace.pushed()) == 2

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from components.flat_example_gen.spans import MissingSpans, check_pattern, has_span, number_of, wildcards
+from components.flat_example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.criteo import CATEGORIES, LABEL, NUMBERS
 from trainer_module.datasets.flat import FlatDataset
@@ -126,6 +126,11 @@ class FlatSource(Frozen):
         return any(map(has_span, self.files))
 
     @property
+    def by_date(self) -> bool:
+        """Whether spans are named by date."""
+        return any(map(is_dated, self.files))
+
+    @property
     def split_column(self) -> str | None:
         """The column that the split looks at."""
         return self.split.key if isinstance(self.split, RandomSplit) else self.split.column
@@ -189,7 +194,7 @@ class FlatIngestConfig(FlatDataset, SpanConfig):
                 f"{', '.join(given)}: files, {self.files!r}, has no marker of spans; name one, as in "
                 "'day-{SPAN}/*.csv', or leave it out"
             )
-        if "{SPAN}" in self.files and isinstance(self.last_span, date):
+        if isinstance(self.last_span, date) and not is_dated(self.files):
             raise ValueError(
                 f"last_span is the date {self.last_span} and files names spans by number; give the number, or name the "
                 "files by {YYYY}, {MM} and {DD}"

@@ -43,7 +43,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             output_dict: Holds one `Examples` artifact under `examples`. It gets the splits `train`, `eval` and
                 `test`; the custom properties `bad_rows`, `rows_train`, `rows_eval` and `rows_test` (int); and, if
                 bad rows were tolerated, these as JSON lines in `quarantine/bad_rows.jsonl`. Where files have spans:
-                the custom property `spans`, such as `3-5`, and `span` and `version` of the newest one.
+                the custom property `spans`, such as `3-5` or `2024-05-01/2024-05-03`, and `span` and `version` of the
+                newest one.
             exec_properties: Those of `FlatExampleGenSpec`; the custom config holds a `TableIngestConfig`.
 
         Raises:
@@ -69,8 +70,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 exec_properties[WINDOW],
                 None if exec_properties[LAST_SPAN] == NEWEST_SPAN else exec_properties[LAST_SPAN],
                 source.missing_spans,
+                source.by_date,
             )
-            _describe(artifact, chosen)
+            _describe(artifact, chosen, as_ranges(chosen.spans, source.by_date))
             files = chosen.files
         check_columns(files, source, wanted_columns(dataset, source))
         run = Ingestion(dataset, source, directory, uris, artifact.uri)
@@ -82,11 +84,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         publish(artifact, outcome)
 
 
-def _describe(artifact: Artifact, chosen: Chosen) -> None:
+def _describe(artifact: Artifact, chosen: Chosen, spans: str) -> None:
     if chosen.warning:
         _log.warning("%s", chosen.warning)
-    _log.info("spans %s, %d files", as_ranges(chosen.spans), len(chosen.files))
-    artifact.set_string_custom_property(SPANS, as_ranges(chosen.spans))
+    _log.info("spans %s, %d files", spans, len(chosen.files))
+    artifact.set_string_custom_property(SPANS, spans)
     # TFX's resolvers read the property and its drivers write the custom one.
     artifact.span = chosen.spans[-1]
     artifact.set_int_custom_property(example_gen.SPAN_PROPERTY_NAME, chosen.spans[-1])

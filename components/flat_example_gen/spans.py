@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 from trainer_module.errors import DataError
@@ -112,7 +112,14 @@ def read_spans(directory: str, files: Iterable[str], patterns: Sequence[str]) ->
     return [_read(directory.rstrip("/"), file, patterns) for file in files]
 
 
-def choose(files: Sequence[SpanFile], window: int, last_span: int | None, on_missing: MissingSpans) -> Chosen:
+def is_dated(pattern: str) -> bool:
+    """Whether a pattern names spans by date."""
+    return "{YYYY}" in pattern
+
+
+def choose(
+    files: Sequence[SpanFile], window: int, last_span: int | None, on_missing: MissingSpans, by_date: bool = False
+) -> Chosen:
     """Chooses the files of a window, each span in its newest version.
 
     Args:
@@ -120,6 +127,7 @@ def choose(files: Sequence[SpanFile], window: int, last_span: int | None, on_mis
         window: Length of the window in spans; 0 takes all.
         last_span: Ends the window; None takes the newest span.
         on_missing: Whether a window that is not whole is an error.
+        by_date: Whether messages name spans by date.
 
     Raises:
         DataError: No span lies in the window, or one is missing and must not.
@@ -131,17 +139,18 @@ def choose(files: Sequence[SpanFile], window: int, last_span: int | None, on_mis
     spans = tuple(span for span in there if first <= span <= last)
     if not spans:
         raise DataError(
-            f"no span from {first} to {last} (data.window, data.last_span); there are the spans {as_ranges(there)} in "
+            f"no span in {_as_text(first, last, by_date)} (data.window, data.last_span); there are "
+            f"{as_ranges(there, by_date)} in "
             f"{files[0].path} and the like. Name a data.last_span among them, or a longer data.window"
         )
     # Numbers may be dates or times, with millions between two; so gaps are ranges.
     gaps = [range(before + 1, after) for before, after in itertools.pairwise((first - 1, *spans, last + 1))]
     warning = None
     if missing := sum(map(len, gaps)):
-        lacking = _joined([_as_text(gap[0], gap[-1]) for gap in gaps if gap])
+        lacking = _joined([_as_text(gap[0], gap[-1], by_date) for gap in gaps if gap])
         warning = (
-            f"of the window of spans {first} to {last}, {missing:,} missing: {lacking}; there are the spans "
-            f"{as_ranges(there)}"
+            f"of the window of spans {_as_text(first, last, by_date)}, {missing:,} missing: {lacking}; there are "
+            f"{as_ranges(there, by_date)}"
         )
     if warning and on_missing == "error":
         raise DataError(f"{warning}. Deliver what is missing, or set data.missing_spans=warning to go on without it")
@@ -153,14 +162,15 @@ def choose(files: Sequence[SpanFile], window: int, last_span: int | None, on_mis
     return Chosen(sorted(chosen), spans, newest.get(spans[-1]), warning)
 
 
-def as_ranges(spans: Iterable[int]) -> str:
-    """Ascending numbers as text, such as `3-5,8`."""
+def as_ranges(spans: Iterable[int], by_date: bool = False) -> str:
+    """Ascending spans as text, such as `3-5,8`; dates as ISO 8601 writes them, `2024-05-01/2024-05-03`."""
     runs = [[span for _, span in run] for _, run in itertools.groupby(enumerate(spans), lambda pair: pair[1] - pair[0])]
-    return _joined([_as_text(run[0], run[-1]) for run in runs])
+    return _joined([_as_text(run[0], run[-1], by_date) for run in runs])
 
 
-def _as_text(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
+def _as_text(first: int, last: int, by_date: bool) -> str:
+    ends = [str(_EPOCH + timedelta(days=span)) if by_date else str(span) for span in (first, last)]
+    return ends[0] if first == last else ("/" if by_date else "-").join(ends)
 
 
 def _joined(ranges: list[str]) -> str:
@@ -168,17 +178,21 @@ def _joined(ranges: list[str]) -> str:
 
 
 def _read(directory: str, file: str, patterns: Sequence[str]) -> SpanFile:
-    matches = [re.fullmatch(_regex(f"{directory}/{pattern}", _DIGITS), file) for pattern in patterns]
-    match = next(filter(None, matches), None)
+    match = _match(directory, file, patterns, _DIGITS)
     if match is None:
-        anything = dict.fromkeys(_DIGITS, "[^/]*")
-        loose = next(filter(None, (re.fullmatch(_regex(f"{directory}/{p}", anything), file) for p in patterns)), None)
+        loose = _match(directory, file, patterns, dict.fromkeys(_DIGITS, "[^/]*"))
         found = ", ".join(f"{{{marker}}} is {text!r}" for marker, text in (loose.groupdict() if loose else {}).items())
         raise DataError(
             f"{file}: {found or 'no marker found'}, and a number is expected. Move the file away, or narrow data.files"
         )
     marked = {marker: int(digits) for marker, digits in match.groupdict().items()}
     return SpanFile(file, _span(file, marked), marked.get("VERSION"))
+
+
+def _match(directory: str, file: str, patterns: Sequence[str], markers: dict[str, str]) -> re.Match[str] | None:
+    """How the first pattern that fits a path fits it."""
+    prefix = re.escape(f"{directory}/")
+    return next(filter(None, (re.fullmatch(prefix + _regex(pattern, markers), file) for pattern in patterns)), None)
 
 
 def _span(file: str, marked: dict[str, int]) -> int:

@@ -174,3 +174,15 @@ def test_instructions_are_read_across_lines_and_comments(tmp_path):
     assert env.words == ["A=1", "B=2 3"]
     assert copy.sources == ["a", "b"]
     assert second.instructions[0].sources == []
+
+
+def test_the_page_names_files_and_targets_that_exist():
+    page = (PROJECT / "docs" / "images.md").read_text()
+    builds = re.findall(r"docker build -f docker/(\w+)\.Dockerfile(.*?)\n\s+-t (\S+) \.", page, re.DOTALL)
+    assert {image for image, _, _ in builds} == set(IMAGES)
+    for image, options, tag in builds:
+        target = re.search(r"--target (\w+)", options)
+        assert target is None or target[1] in stages_of(image)
+        assert f"docker push {tag}\n" in page
+        assert "REVISION" not in options or "ARG REVISION" in images.dockerfile(image).read_text()
+    assert re.search(r"^images-check:", (PROJECT / "Makefile").read_text(), re.MULTILINE)

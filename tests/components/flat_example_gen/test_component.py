@@ -143,6 +143,7 @@ def test_a_split_by_time_looks_at_the_window_alone(tmp_path):
     split = {"by": "time", "column": "price", "test_fraction": 0.25, "eval_fraction": 0.2}
     files = str(table / "{YYYY}-{MM}-{DD}.csv")
     artifact = ingest(table, tmp_path / "out", files=files, split=split, window=2, last_span=date(2024, 2, 28))
+    assert artifact.get_string_custom_property("spans") == "2024-02-27/2024-02-28"
     assert sorted(map(price, examples(artifact, "test"))) == list(range(150, 200))
     assert sorted(map(price, examples(artifact, "eval"))) == list(range(120, 150))
 
@@ -163,7 +164,7 @@ def test_spans_that_are_missing_are_a_warning_or_an_error(tmp_path, caplog):
     files = str(table / "day-{SPAN}.csv")
     with caplog.at_level("WARNING"):
         ingest(table, tmp_path / "out", files=files, window=3)
-    assert "of the window of spans 1 to 3, 1 missing: 2" in caplog.text
+    assert "of the window of spans 1-3, 1 missing: 2" in caplog.text
     with pytest.raises(DataError, match=r"1 missing: 2.*set data\.missing_spans=warning"):
         ingest(table, tmp_path / "refused", files=files, window=3, missing_spans="error")
 

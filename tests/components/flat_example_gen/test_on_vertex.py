@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
@@ -28,56 +26,53 @@ def compiled(days, tmp_path_factory) -> dict:
     data = FlatIngestConfig.model_validate(
         {"dataset": "csv", "files": f"{days}/day-{{SPAN}}.csv", "label": "clicked", "categorical": ["user"]}
     )
-    example_gen = FlatExampleGen(str(days), data, window=RuntimeParameter("window", int, default=2)).with_id(
-        "ExampleGen"
-    )
+    example_gen = FlatExampleGen(str(days), data, window=RuntimeParameter("window", int)).with_id("ExampleGen")
     to = tmp_path_factory.mktemp("compiled") / "pipeline.json"
     config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image="image")
     runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config, output_filename=str(to))
     runner.run(tfx.dsl.Pipeline(pipeline_name="spans", pipeline_root=str(to.parent), components=[example_gen]))
-    return json.loads(to.read_text())["pipelineSpec"]
+    return json.loads(to.read_text())
 
 
 def task(compiled: dict) -> dict:
-    return compiled["root"]["dag"]["tasks"]["ExampleGen"]
+    return compiled["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]
 
 
 def call(compiled: dict, root, **given) -> tuple[dict, dict]:
     """Runs driver and executor as the service would, with some runtime parameters."""
-    (executor,) = compiled["deploymentSpec"]["executors"].values()
-    values = {}
-    for name, source in task(compiled)["inputs"]["parameters"].items():
-        parameter = source.get("componentInputParameter")
-        constant = source.get("runtimeValue", {}).get("constant")
-        default = compiled["root"]["inputDefinitions"]["parameters"].get(parameter, {}).get("defaultValue")
-        values[name] = given.get(parameter, default) if parameter else constant
+    (executor,) = compiled["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    values = {
+        name: {"intValue": given[source["componentInputParameter"]]}
+        if "componentInputParameter" in source
+        else source["runtimeValue"]["constantValue"]
+        for name, source in task(compiled)["inputs"]["parameters"].items()
+    }
     output = root / "task" / "output.json"
     output.parent.mkdir(parents=True)
     schema = "title: tfx.Examples\ntype: object\n"
     artifact = {"name": "examples/1", "uri": str(root / "examples"), "type": {"instanceSchema": schema}}
     invocation = {
-        "inputs": {"parameterValues": values},
+        "inputs": {"parameters": values},
         "outputs": {"artifacts": {"examples": {"artifacts": [artifact]}}, "outputFile": str(output)},
     }
-    json_format.ParseDict(invocation, pipeline_spec_pb2.ExecutorInput())
     hook = executor["container"]["lifecycle"]["preCacheCheck"]
     assert hook["command"] == ["python", "-m", driver.__name__]
     replies = []
     for module, arguments in ((driver, hook["args"]), (kubeflow_v2_run_executor, executor["container"]["args"])):
         filled = [json.dumps(invocation) if argument == "{{$}}" else argument for argument in arguments]
         flags = module._parse_flags(["program", *filled])
-        module.main(*flags) if isinstance(flags, tuple) else module.main(flags)
+        module.main(flags)
         replies.append(json.loads(output.read_text()))
     return replies[0], replies[1]
 
 
 def test_the_window_is_a_parameter_of_the_pipeline(compiled):
     assert task(compiled)["inputs"]["parameters"]["window"] == {"componentInputParameter": "window"}
-    assert compiled["root"]["inputDefinitions"]["parameters"]["window"]["parameterType"] == "NUMBER_INTEGER"
+    assert compiled["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]["window"] == {"type": "INT"}
 
 
 def test_the_driver_sees_all_spans_and_the_executor_reads_the_window(compiled, tmp_path):
-    checked, done = call(compiled, tmp_path)
+    checked, done = call(compiled, tmp_path, window=2)
     assert "num_files:3" in checked["parameterValues"]["input_fingerprint"]
     (examples,) = done["artifacts"]["examples"]["artifacts"]
     found = examples["metadata"]

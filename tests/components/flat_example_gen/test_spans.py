@@ -32,8 +32,8 @@ def days(*numbers: int, version: int | None = None) -> list[SpanFile]:
 def test_span_and_version_are_read_where_the_markers_stand(before, after, span, version, width):
     pattern = before + "{SPAN}/" + after + "{VERSION}" + after + "/*.csv"
     check_pattern(pattern)
-    path = f"data/{before}{span:0{width}}/{after}{version:0{width}}{after}/part.csv"
-    assert read_spans("data", [path], [pattern]) == [SpanFile(path, span, version)]
+    path = f"my {{data}}+/{before}{span:0{width}}/{after}{version:0{width}}{after}/part.csv"
+    assert read_spans("my {data}+", [path], [pattern]) == [SpanFile(path, span, version)]
 
 
 @settings(deadline=None)
@@ -74,19 +74,19 @@ def test_each_span_is_read_in_its_newest_version():
 
 def test_what_is_missing_is_said():
     chosen = choose(days(1, 2, 4, 8), 6, None, "warning")
-    assert chosen.warning == "of the window of spans 3 to 8, 4 missing: 3,5-7; there are the spans 1-2,4,8"
+    assert chosen.warning == "of the window of spans 3-8, 4 missing: 3,5-7; there are 1-2,4,8"
 
 
 def test_a_window_longer_than_what_is_there_is_clipped_and_said():
     chosen = choose(days(4, 5), 7, None, "warning")
     assert chosen.spans == (4, 5)
-    assert chosen.warning == "of the window of spans 0 to 5, 4 missing: 0-3; there are the spans 4-5"
+    assert chosen.warning == "of the window of spans 0-5, 4 missing: 0-3; there are 4-5"
 
 
 def test_missing_spans_may_be_an_error():
     with pytest.raises(
         DataError,
-        match=r"3 missing: 5-7; there are the spans 4,8\. Deliver what is missing, or set data\.missing_spans",
+        match=r"3 missing: 5-7; there are 4,8\. Deliver what is missing, or set data\.missing_spans",
     ):
         choose(days(4, 8), 5, None, "error")
 
@@ -100,9 +100,7 @@ def test_numbers_far_apart_cost_nothing():
 def test_an_empty_window_names_what_is_there():
     with pytest.raises(
         DataError,
-        match=re.escape(
-            "no span from 9 to 10 (data.window, data.last_span); there are the spans 1-2 in data/1-None.csv"
-        ),
+        match=re.escape("no span in 9-10 (data.window, data.last_span); there are 1-2 in data/1-None.csv"),
     ):
         choose(days(1, 2), 2, 10, "warning")
 
@@ -176,3 +174,14 @@ def test_ranges_hold_the_numbers(numbers):
         first, _, last = part.partition("-")
         read |= set(range(int(first), int(last or first) + 1))
     assert read == numbers
+
+
+def test_dates_are_shown_as_dates():
+    leap_day = number_of(date(2024, 2, 29))
+    assert as_ranges([leap_day - 1, leap_day, leap_day + 1, leap_day + 3], by_date=True) == (
+        "2024-02-28/2024-03-01,2024-03-03"
+    )
+    chosen = choose(days(leap_day, leap_day + 2), 2, None, "warning", by_date=True)
+    assert chosen.warning == (
+        "of the window of spans 2024-03-01/2024-03-02, 1 missing: 2024-03-01; there are 2024-02-29,2024-03-02"
+    )
