@@ -22,7 +22,8 @@ class FlatExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
     more than one span, and any range if the patterns have no marker.
     """
 
-    PARAMETERS = standard_component_specs.FileBasedExampleGenSpec.PARAMETERS | {
+    PARAMETERS = {
+        **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
         WINDOW: ExecutionParameter(type=int, optional=True),
         LAST_SPAN: ExecutionParameter(type=int, optional=True),
     }

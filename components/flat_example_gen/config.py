@@ -1,12 +1,13 @@
 """How tables of examples are read and split."""
 
+import contextlib
 import glob
 import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.flat_example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from trainer_module.datasets import dataset_spec
@@ -147,8 +148,18 @@ class SpanConfig(Frozen):
     """
 
     window: int | None = Field(default=None, ge=1)
-    last_span: Annotated[int, Field(ge=0)] | Annotated[date, Field(strict=True)] | None = None
+    last_span: int | date | None = None
     missing_spans: MissingSpans = "warning"
+
+    @field_validator("last_span", mode="plain")
+    @classmethod
+    def _number_or_date(cls, value: Any) -> int | date | None:
+        # A union would report the failure of each of its members.
+        if value is None or type(value) is date or (type(value) is int and value >= 0):
+            return value
+        with contextlib.suppress(TypeError, ValueError):
+            return date.fromisoformat(value)
+        raise ValueError("expected the number of a span, or a date such as 2024-05-01")
 
     @property
     def last_span_number(self) -> int | None:
@@ -181,6 +192,12 @@ class FlatIngestConfig(FlatDataset, SpanConfig):
     split: SplitConfig = RandomSplit()
     max_bad_rows: int = Field(default=0, ge=0)
 
+    @field_validator("files")
+    @classmethod
+    def _check_markers(cls, files: str) -> str:
+        check_pattern(files)
+        return files
+
     @model_validator(mode="after")
     def _check_format(self) -> "FlatIngestConfig":
         text_only = _changed(self, "delimiter", "column_names", "missing_values")
@@ -188,7 +205,6 @@ class FlatIngestConfig(FlatDataset, SpanConfig):
             raise ValueError(f"{', '.join(text_only)}: Parquet has none; it is for dataset csv")
         if self.dataset == "csv" and (lists := [e.name for e in self.categorical if e.multivalent and not e.separator]):
             raise ValueError(f"categorical: text holds no lists; name the separator of {', '.join(lists)}")
-        check_pattern(self.files)
         if not has_span(self.files) and (given := self._spans_given()):
             raise ValueError(
                 f"{', '.join(given)}: files, {self.files!r}, has no marker of spans; name one, as in "
