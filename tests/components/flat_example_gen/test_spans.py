@@ -66,7 +66,7 @@ def test_a_window_ends_where_it_should_and_is_no_longer_than_asked(spans, window
 
 
 def test_each_span_is_read_in_its_newest_version():
-    files = [*days(1, 2, version=9), *days(1, 2, 3, version=10)]
+    files = [*days(1, 2, 3, version=10), *days(1, 2, version=9)]
     chosen = choose(files, 2, 2, "error")
     assert chosen.files == ["data/1-10.csv", "data/2-10.csv"]
     assert (chosen.spans, chosen.version) == ((1, 2), 10)
