@@ -29,6 +29,14 @@ class FlatExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
     }
 
 
+def span_properties(data: FlatIngestConfig | CriteoIngestConfig) -> dict[str, int]:
+    """The window that a configuration asks for, by execution property; empty if its files have no spans."""
+    if not data.source().has_spans:
+        return {}
+    last = data.last_span_number
+    return {WINDOW: data.window or ALL_SPANS, LAST_SPAN: NEWEST_SPAN if last is None else last}
+
+
 class FlatExampleGen(FileBasedExampleGen):
     """Ingests a table into the splits `train`, `eval` and `test`.
 
@@ -57,15 +65,9 @@ class FlatExampleGen(FileBasedExampleGen):
         Raises:
             ConfigError: A window is given at run time and the files have no spans.
         """
-        source = data.source()
-        properties = {}
-        if source.has_spans:
-            last = data.last_span_number
-            properties = {
-                WINDOW: window or data.window or ALL_SPANS,
-                LAST_SPAN: last_span or (NEWEST_SPAN if last is None else last),
-            }
-        elif window or last_span:
+        source, properties = data.source(), span_properties(data)
+        given = {name: value for name, value in ((WINDOW, window), (LAST_SPAN, last_span)) if value}
+        if given and not properties:
             raise ConfigError(
                 f"{WINDOW} and {LAST_SPAN} are given at run time, but no file pattern has a marker of spans: name one "
                 "in data.files, as in 'day-{SPAN}/*.csv' (Criteo's days: set data.window)"
@@ -84,7 +86,7 @@ class FlatExampleGen(FileBasedExampleGen):
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
             custom_config=pack(data, Executor.__module__),
             examples=types.Channel(type=standard_artifacts.Examples),
-            **properties,
+            **properties | given,
         )
         # FileBasedExampleGen's own constructor makes a spec that does not know the window.
         super(FileBasedExampleGen, self).__init__(spec=spec)
