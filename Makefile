@@ -39,7 +39,8 @@ tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, 
 
 images-check: setup ## Make both images' Python environments by the commands of their Dockerfiles, run the unit tests in them
 	@$(RUN)/python -m bootstrap.images pipeline .images/pipeline
-	@PYTHONPATH=.images/pipeline/tools:.images/pipeline/product .images/pipeline/environment/bin/python -m pytest $(UNIT_TESTS)
+	@PATH="$$PATH:$(CURDIR)/$(RUN)" PYTHONPATH=.images/pipeline/tools:.images/pipeline/product \
+		.images/pipeline/environment/bin/python -m pytest $(UNIT_TESTS)
 	@$(RUN)/python -m bootstrap.images tpu_worker .images/tpu_worker
 	@PYTHONPATH=.images/tpu_worker/tools:.images/tpu_worker/product TPU_SKIP_MDS_QUERY=1 .images/tpu_worker/environment/bin/python -m pytest \
 		tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
