@@ -4,11 +4,12 @@ RUN := .venv/bin
 RUN_TPU := .venv-tpu/bin
 # TensorFlow's TPU build has no XLA for the host; the option is for CPUs and GPUs.
 NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the_compiled_dense_part_trains_the_same
+UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
-.PHONY: help setup demo test lint format bench published tpu-check clean
+.PHONY: help setup demo test lint format tpu-check images-check bench published clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
 
 setup: ## Make the environment in .venv (a second call starts at once)
 	@$(PYTHON) -m bootstrap
@@ -36,6 +37,14 @@ tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, 
 	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
 	@$(RUN_TPU)/python -m tpu_worker.check
 
+images-check: setup ## Make both images' Python environments by the commands of their Dockerfiles, run the unit tests in them
+	@$(RUN)/python -m bootstrap.images pipeline .images/pipeline
+	@PATH="$$PATH:$(CURDIR)/$(RUN)" PYTHONPATH=.images/pipeline/tools:.images/pipeline/product \
+		.images/pipeline/environment/bin/python -m pytest $(UNIT_TESTS)
+	@$(RUN)/python -m bootstrap.images tpu_worker .images/tpu_worker
+	@PYTHONPATH=.images/tpu_worker/tools:.images/tpu_worker/product TPU_SKIP_MDS_QUERY=1 .images/tpu_worker/environment/bin/python -m pytest \
+		tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
+
 bench: setup ## Measure ingestion, training, checkpoints, export, search and baselines; takes half an hour of a quiet machine
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
@@ -49,4 +58,4 @@ published: setup ## Run the presets with several seeds and compare with publishe
 	@$(RUN)/python -m benchmarks.published
 
 clean: ## Remove the environments, runs and downloaded data
-	rm -rf .venv .venv-tpu .venv-benchmark runs data
+	rm -rf .venv .venv-tpu .venv-benchmark .images runs data

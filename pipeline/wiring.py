@@ -13,7 +13,7 @@ from components.curated_schema.component import CuratedSchema
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
 from components.example_validator.component import StrictExampleValidator
-from components.flat_example_gen.component import FlatExampleGen
+from components.flat_example_gen.component import FlatExampleGen, span_properties
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from pipeline.config import DataConfig, PipelineConfig
@@ -34,6 +34,12 @@ TRAIN_ARGS = "train_args"
 """Runtime parameter: the Trainer's `TrainArgs` as JSON. `num_steps` overrides `training.steps`; 0 leaves it."""
 
 DEFAULT_TRAIN_ARGS = '{"splits": ["train"]}'
+
+
+def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
+    """Defaults of what may be given anew for every run; `window` and `last_span` only where files have spans."""
+    spans = {} if isinstance(config.data, IngestConfig) else span_properties(config.data)
+    return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **spans}
 
 
 def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipeline:
@@ -143,7 +149,11 @@ def _example_gen(data: DataConfig, directory: str) -> MovieLensExampleGen | Flat
     """What reads the dataset."""
     if isinstance(data, IngestConfig):
         return MovieLensExampleGen(input_base=directory, data=data)
-    return FlatExampleGen(input_base=directory, data=data)
+    parameters = {
+        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=int, default=default)
+        for name, default in span_properties(data).items()
+    }
+    return FlatExampleGen(input_base=directory, data=data, **parameters)
 
 
 def _schema_text(dataset: DatasetSpec) -> str:

@@ -83,7 +83,9 @@ def test_the_embedding_section_is_explained_whole():
 
 
 @pytest.mark.parametrize(
-    "block", re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL), ids=["first", "second"]
+    "block",
+    re.findall(r"```yaml\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL),
+    ids=["first", "second", "spans"],
 )
 def test_experiments_on_own_data_are_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))

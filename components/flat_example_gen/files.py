@@ -20,10 +20,12 @@ from components.example_gen.blocks import Block, find_blocks, read_block
 from components.example_gen.rows import BadRow, bad_row
 from components.flat_example_gen.config import FlatSource, TextFormat
 from components.flat_example_gen.rows import RawRows
+from components.flat_example_gen.spans import wildcards
 from trainer_module.errors import DataError
 
 # Some 100,000 rows of 40 columns.
 _BLOCK_BYTES = 16 << 20
+_NAMED_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,14 @@ def find_files(directory: str, source: FlatSource) -> list[str]:
         DataError: There are none.
     """
     patterns = [os.path.join(directory, pattern) for pattern in source.files]
-    files = sorted({file for pattern in patterns for file in tf.io.gfile.glob(pattern)})
+    files = sorted({file for pattern in patterns for file in tf.io.gfile.glob(wildcards(pattern))})
     if not files:
-        raise DataError(f"no file matches {' or '.join(patterns)}; put the data there, or name where it is")
+        there = sorted(tf.io.gfile.listdir(directory)) if tf.io.gfile.isdir(directory) else []
+        named = ", ".join(there[:_NAMED_AT_MOST]) + (", ..." if len(there) > _NAMED_AT_MOST else "")
+        raise DataError(
+            f"no file matches {' or '.join(patterns)}; put the data there, or name where it is. {directory} "
+            f"{f'holds {named}' if there else 'is empty or not there'}"
+        )
     return files
 
 

@@ -64,7 +64,7 @@ def assign(split: SplitConfig, file: str, rows: np.ndarray, values: pa.Array | N
 
     Args:
         split: How.
-        file: Base name of the rows' file.
+        file: Path of the rows' file below the dataset's directory.
         rows: Numbers of the rows in it, `[rows]` int64.
         values: Of the column that the split looks at, `[rows]` without nulls: float64 for times that are numbers,
             otherwise `large_binary`. None where it looks at none.

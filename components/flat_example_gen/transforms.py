@@ -35,12 +35,14 @@ class Ingestion:
     Attributes:
         dataset: Columns and their types.
         source: How files are read and rows split.
+        directory: Below which the files lie.
         split_uris: Where the examples of each of `SPLITS` go.
         examples_uri: Of the artifact; beside the examples goes the outcome.
     """
 
     dataset: DatasetSpec
     source: FlatSource
+    directory: str
     split_uris: tuple[str, ...]
     examples_uri: str
 
@@ -102,7 +104,7 @@ class _Write(beam.DoFn):
         self._encoder = example_coder.RecordBatchToExamplesEncoder()
 
     def process(self, element: _Block, cuts: Iterable[splits.Cuts] = ()) -> Iterator[Outcome]:
-        rows, name = element.rows, os.path.basename(element.piece.file)
+        rows, name = element.rows, os.path.relpath(element.piece.file, self._run.directory)
         split = splits.assign(self._run.source.split, name, rows.numbers, rows.split_values, next(iter(cuts), None))
         encoded = np.empty(rows.examples.num_rows, object)
         encoded[:] = self._encoder.encode(rows.examples)

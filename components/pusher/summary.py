@@ -43,10 +43,15 @@ def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) ->
 
 
 def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
-    """Rows per split and the number of rows set aside as malformed."""
+    """Rows per split, the number of rows set aside as malformed and, if the data has them, the spans that were read."""
     splits = artifact_utils.decode_split_names(examples.split_names)
     rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in splits}
-    return {"rows": rows, "bad_rows": examples.get_int_custom_property("bad_rows")}
+    summary = {"rows": rows, "bad_rows": examples.get_int_custom_property("bad_rows")}
+    if examples.has_custom_property("spans"):
+        summary["spans"] = examples.get_string_custom_property("spans")
+        if examples.has_custom_property("version"):
+            summary["version_of_last_span"] = examples.get_int_custom_property("version")
+    return summary
 
 
 def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.config import PipelineConfig, vertex_section
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.leaks import check_portable
 from pipeline.vertex.platform import vertex_platform
-from pipeline.wiring import DEFAULT_TRAIN_ARGS, TRAIN_ARGS, create_pipeline
+from pipeline.wiring import create_pipeline, runtime_parameters
 
 Job = dict[str, Any]
 """A `ml_pipelines.PipelineJob` as JSON."""
@@ -51,12 +51,8 @@ def _compiled(config: PipelineConfig, vertex: VertexConfig, write_out: bool) -> 
     runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
         config=tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image=vertex.image)
     )
-    return runner.run(pipeline, parameter_values=default_parameters(), write_out=write_out)
-
-
-def default_parameters() -> dict[str, Any]:
-    """Values of the runtime parameters; the compiler keeps those, but not the parameters' own defaults."""
-    return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS}
+    # The compiler keeps values of runtime parameters, but not their own defaults.
+    return runner.run(pipeline, parameter_values=runtime_parameters(config), write_out=write_out)
 
 
 def check_job(job: Job) -> None:

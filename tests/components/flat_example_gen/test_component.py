@@ -2,19 +2,22 @@
 
 import itertools
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts, standard_component_specs
 
 from components.example_gen.packed_config import unpack
 from components.example_gen.reporting import QUARANTINE_FILE
 from components.flat_example_gen.component import FlatExampleGen
-from components.flat_example_gen.config import FlatIngestConfig, TableIngestConfig
-from components.flat_example_gen.executor import Executor
-from trainer_module.errors import DataError
+from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, TableIngestConfig
+from components.flat_example_gen.executor import LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
+from components.pusher.summary import ingest_summary
+from trainer_module.errors import ConfigError, DataError
 
 CONFIG = {
     "dataset": "csv",
@@ -42,12 +45,22 @@ def ingest(table: Path, to: Path, **changes):
     assert TypeAdapter(TableIngestConfig).validate_json(unpack(packed)) == config
     artifact = standard_artifacts.Examples()
     artifact.uri = str(to)
-    properties = {
-        standard_component_specs.CUSTOM_CONFIG_KEY: packed,
-        standard_component_specs.INPUT_BASE_KEY: str(table),
-    }
-    Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, properties)
+    Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, component.exec_properties)
     return artifact
+
+
+def add_day(table: Path, name: str, first_price: int) -> None:
+    (table / name).parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"u{i % 9},{i},{i % 2}\n" for i in range(first_price, first_price + 100)]
+    (table / name).write_text("user,price,clicked\n" + "".join(rows))
+
+
+def hundreds(artifact) -> list[int]:
+    """Which of the days made by `add_day` the examples are from."""
+    read = [price(example) for split in ("train", "eval", "test") for example in examples(artifact, split)]
+    days = [first for first in range(0, 1000, 100) if first in read]
+    assert sorted(read) == [value for first in days for value in range(first, first + 100)]
+    return [first // 100 for first in days]
 
 
 def examples(artifact, split: str) -> list[tf.train.Example]:
@@ -103,3 +116,85 @@ def test_a_missing_column_is_named_with_those_that_are_there(table, tmp_path):
 def test_an_empty_split_is_an_error(table, tmp_path):
     with pytest.raises(DataError, match=r"data\.split \(by random\) leaves eval without a row"):
         ingest(table, tmp_path / "out", split={"eval_fraction": 1e-9})
+
+
+def test_the_latest_spans_are_read_in_their_newest_versions(tmp_path):
+    table = tmp_path / "table"
+    for number, name in enumerate(["day-8/v1/a.csv", "day-9/v2/a.csv", "day-9/v10/a.csv", "day-10/v3/a.csv"]):
+        add_day(table, name, number * 100)
+    files = str(table / "day-{SPAN}/v{VERSION}/*.csv")
+    artifact = ingest(table, tmp_path / "two", files=files, window=2)
+    assert hundreds(artifact) == [2, 3]
+    assert artifact.get_string_custom_property("spans") == "9-10"
+    assert (artifact.span, artifact.version) == (10, 3)
+    assert artifact.get_int_custom_property("span") == 10
+    assert artifact.get_int_custom_property("version") == 3
+    assert ingest_summary(artifact)["spans"] == "9-10"
+    assert ingest_summary(artifact)["version_of_last_span"] == 3
+    backfill = ingest(table, tmp_path / "backfill", files=files, window=2, last_span=9)
+    assert hundreds(backfill) == [0, 2]
+    assert hundreds(ingest(table, tmp_path / "all", files=files)) == [0, 2, 3]
+
+
+def test_a_split_by_time_looks_at_the_window_alone(tmp_path):
+    table = tmp_path / "table"
+    for day in range(3):
+        add_day(table, f"2024-02-{27 + day}.csv", day * 100)
+    split = {"by": "time", "column": "price", "test_fraction": 0.25, "eval_fraction": 0.2}
+    files = str(table / "{YYYY}-{MM}-{DD}.csv")
+    artifact = ingest(table, tmp_path / "out", files=files, split=split, window=2, last_span=date(2024, 2, 28))
+    assert artifact.get_string_custom_property("spans") == "2024-02-27/2024-02-28"
+    assert sorted(map(price, examples(artifact, "test"))) == list(range(150, 200))
+    assert sorted(map(price, examples(artifact, "eval"))) == list(range(120, 150))
+
+
+def test_rows_of_the_same_number_in_files_of_the_same_name_are_not_split_alike(tmp_path):
+    table = tmp_path / "table"
+    for day in range(2):
+        add_day(table, f"day-{day}/part.csv", day * 100)
+    artifact = ingest(table, tmp_path / "out", files=str(table / "day-{SPAN}/*.csv"), split={"test_fraction": 0.5})
+    test = {price(example) for example in examples(artifact, "test")}
+    assert {value % 100 for value in test if value < 100} != {value % 100 for value in test if value >= 100}
+
+
+def test_spans_that_are_missing_are_a_warning_or_an_error(tmp_path, caplog):
+    table = tmp_path / "table"
+    for day in (1, 3):
+        add_day(table, f"day-{day}.csv", day * 100)
+    files = str(table / "day-{SPAN}.csv")
+    with caplog.at_level("WARNING"):
+        ingest(table, tmp_path / "out", files=files, window=3)
+    assert "of the window of spans 1-3, 1 missing: 2" in caplog.text
+    with pytest.raises(DataError, match=r"1 missing: 2.*set data\.missing_spans=warning"):
+        ingest(table, tmp_path / "refused", files=files, window=3, missing_spans="error")
+
+
+def test_no_span_at_all_names_the_pattern_and_what_is_there(table, tmp_path):
+    files = str(table / "day-{SPAN}.csv")
+    with pytest.raises(DataError, match=r"no file matches .*/day-\{SPAN\}\.csv; .* holds part-0\.csv, part-1\.csv"):
+        ingest(table, tmp_path / "out", files=files)
+
+
+def test_criteos_days_are_spans_if_a_window_is_set(tmp_path):
+    table = tmp_path / "criteo"
+    table.mkdir()
+    for day in range(3):
+        rows = ["\t".join(["0", str(day), *["1"] * 12, *["a"] * 26])] * 100
+        (table / f"day_{day}").write_text("\n".join(rows) + "\n")
+    data = CriteoIngestConfig(dataset="criteo", window=1, last_span=1)
+    component = FlatExampleGen(str(table), data)
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(tmp_path / "out")
+    Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, component.exec_properties)
+    assert artifact.get_string_custom_property("spans") == "1"
+    assert sum(ingest_summary(artifact)["rows"].values()) == 100
+
+
+def test_the_window_may_be_a_runtime_parameter(table):
+    config = FlatIngestConfig.model_validate(CONFIG | {"files": str(table / "part-{SPAN}.csv")})
+    window = RuntimeParameter(name="window", ptype=int, default=7)
+    component = FlatExampleGen(str(table), config, window=window)
+    assert component.exec_properties[WINDOW].name == "window"
+    assert component.exec_properties[LAST_SPAN] == NEWEST_SPAN
+    with pytest.raises(ConfigError, match=r"no file pattern has a marker of spans"):
+        FlatExampleGen(str(table), FlatIngestConfig.model_validate(CONFIG), window=window)

@@ -1,3 +1,5 @@
+import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,47 @@ def test_what_is_not_generated_has_no_seed():
 def test_configurations_survive_the_way_between_components(settings):
     config = TypeAdapter(TableIngestConfig).validate_python(settings)
     assert TypeAdapter(TableIngestConfig).validate_json(config.model_dump_json()) == config
+
+
+SPANS = {"dataset": "csv", "files": "clicks/day-{SPAN}/*.csv", "label": "clicked", "categorical": ["user"]}
+DATES = SPANS | {"files": "clicks/{YYYY}/{MM}/{DD}.csv"}
+
+
+def test_the_directory_ends_before_the_first_marker():
+    config = FlatIngestConfig.model_validate(SPANS)
+    assert (config.directory, config.source().files) == (Path("clicks"), ("day-{SPAN}/*.csv",))
+
+
+@pytest.mark.parametrize(("given", "number"), [(5, 5), (date(1970, 1, 3), 2), ("1970-01-03", 2), (None, None)])
+def test_the_last_span_is_a_number_or_a_date(given, number):
+    config = FlatIngestConfig.model_validate(DATES | {"last_span": given})
+    assert config.last_span_number == number
+    assert FlatIngestConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"last_span": -1}, "expected the number of a span, or a date such as 2024-05-01"),
+        ({"last_span": "yesterday"}, "expected the number of a span, or a date such as 2024-05-01"),
+        ({"last_span": date(2024, 5, 1)}, "last_span is the date 2024-05-01 and files names spans by number"),
+        ({"window": 0}, "greater than or equal to 1"),
+        ({"files": "{SPAM}.csv"}, "has the marker {SPAM}"),
+        (
+            {"files": "clicks/*.csv", "window": 2, "missing_spans": "error"},
+            "window, missing_spans: files, 'clicks/*.csv'",
+        ),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        FlatIngestConfig.model_validate(SPANS | changes)
+
+
+def test_criteos_days_have_numbers_and_what_is_generated_has_none():
+    assert CriteoIngestConfig(dataset="criteo", window=7).source().files == ("day_{SPAN}", "day_{SPAN}.gz")
+    assert CriteoIngestConfig(dataset="criteo").source().files == ("train.txt", "train.txt.gz", "day_*")
+    with pytest.raises(ValidationError, match="Criteo's days have numbers"):
+        CriteoIngestConfig.model_validate({"dataset": "criteo", "last_span": date(2024, 5, 1)})
+    with pytest.raises(ValidationError, match="window: what is generated has no days"):
+        CriteoIngestConfig.model_validate({"dataset": "synthetic-criteo", "window": 2})

@@ -5,14 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.config import Locations, load_config, preset_names, vertex_section
+from pipeline.config import Locations, PipelineConfig, load_config, preset_names, vertex_section
 from pipeline.platforms import local_platform
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
-from pipeline.vertex.requests import new_run_name
+from pipeline.vertex.requests import new_run_name, parse_parameters
 from pipeline.wiring import create_pipeline
 from trainer_module.errors import ConfigError
 from trainer_module.schema_derivation import derive_schema
@@ -248,3 +249,29 @@ def test_the_names_of_all_presets_are_names_of_runs(preset):
     config = load_config(Path(preset), {"vertex": SECTION})
     assert vertex_section(config) == config.vertex
     assert len(new_run_name(config.pipeline_name)) <= 128
+
+
+def of_table(tmp_path, **data) -> PipelineConfig:
+    """Clicks in a table of one's own."""
+    fields = {"dataset": "csv", "label": "clicked", "categorical": ["user"]} | data
+    tree = {"name": "small", "data": fields, "model": {"type": "dlrm"}, "vertex": SECTION}
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return load_config(file)
+
+
+def test_the_window_of_spans_is_a_parameter_of_the_run(tmp_path):
+    job = compile_job(of_table(tmp_path, files="day-{SPAN}/*.csv", window=7))
+    assert job["runtimeConfig"]["parameters"]["window"] == {"intValue": "7"}
+    assert job["runtimeConfig"]["parameters"]["last_span"] == {"intValue": "-1"}
+    assert parse_parameters(job, ["window=0", "last_span=5"]) == {"window": 0, "last_span": 5}
+    inputs = job["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
+    assert inputs["window"] == {"componentInputParameter": "window"}
+    assert json.loads(inputs["input_config"]["runtimeValue"]["constantValue"]["stringValue"])["splits"] == [
+        {"name": "files_0", "pattern": "day-*/*.csv"}
+    ]
+
+
+def test_files_without_spans_have_no_window(tmp_path):
+    job = compile_job(of_table(tmp_path, files="clicks/*.csv"))
+    assert set(job["runtimeConfig"]["parameters"]) == {"train_args"}
