@@ -21,6 +21,7 @@ from pipeline.evaluation import eval_config
 from pipeline.platforms import Platform
 from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
+from trainer_module.experiment import LAST_BLESSED
 from trainer_module.schema_check import check_schema
 from trainer_module.schema_derivation import derive_schema
 from trainer_module.source_hash import source_hash
@@ -84,11 +85,23 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         },
     )
     transform.add_upstream_node(validator)
+    components: list[Any] = [example_gen, statistics_gen, schema, validator, transform]
+    earlier_model = None
+    if config.training.warm_start == LAST_BLESSED:
+        # Not the baseline's resolver, which looks at the candidate that is yet to be trained.
+        earlier = tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+            model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+            model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+        ).with_id("EarlierModel")
+        components.append(earlier)
+        earlier_model = earlier.outputs["model"]
     trainer = platform.trainer(
         run_fn="trainer_module.run_fn.run_fn",
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
+        base_model=earlier_model,
         train_args=tfx.dsl.experimental.RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
@@ -98,7 +111,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
             **platform.trainer_config,
         },
     ).with_id("Trainer")
-    components: list[Any] = [example_gen, statistics_gen, schema, validator, transform, trainer]
+    components.append(trainer)
     model, judged_split = trainer.outputs["model"], "test"
     if dataset.task == "retrieval":
         index = RetrievalIndex(

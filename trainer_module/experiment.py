@@ -121,6 +121,9 @@ class WarmStartConfig(Frozen):
     transform_graph: str
 
 
+LAST_BLESSED = "last_blessed"
+
+
 class TrainingConfig(Frozen):
     """The training loop.
 
@@ -151,7 +154,8 @@ class TrainingConfig(Frozen):
             examples in memory; `none` reads the files in every epoch.
         shuffle_rows: Size of the shuffle buffer unless `cache` is `features`, in examples; 0 does not shuffle.
         profile_steps: First and last step of a TensorBoard profile, rounded to whole calls.
-        warm_start: Start from the weights of an earlier training, by token; see `docs/warm_start.md`.
+        warm_start: Start from the weights of an earlier training, by token: a named one, or `last_blessed`, that of the
+            pipeline's last blessed model, if there is one; see `docs/warm_start.md`.
         seed: Of initial weights, shuffling and dropout.
     """
 
@@ -176,7 +180,7 @@ class TrainingConfig(Frozen):
     cache: Literal["features", "records", "none"] = "features"
     shuffle_rows: int = Field(default=100_000, ge=0)
     profile_steps: tuple[int, int] | None = None
-    warm_start: WarmStartConfig | None = None
+    warm_start: WarmStartConfig | Literal["last_blessed"] | None = None
     seed: int = 42
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 
 import tensorflow as tf
@@ -13,7 +14,7 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.datasets import dataset_spec
 from trainer_module.datasets.spec import DatasetSpec
 from trainer_module.distribution import dense_options, make_strategy
-from trainer_module.experiment import Experiment
+from trainer_module.experiment import LAST_BLESSED, Experiment, TrainingConfig, WarmStartConfig
 from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export
 from trainer_module.features import FeatureSpec
@@ -23,6 +24,8 @@ from trainer_module.models.two_tower import Retrieval
 from trainer_module.objectives import Objective, make_objective
 from trainer_module.vocabularies import Vocabularies, check_ids, training_counts
 from trainer_module.warm_start import TableReport, warm_start
+
+_log = logging.getLogger(__name__)
 
 # Facts about the training that go into the run's summary; lies beside the SavedModel.
 TRAINING_REPORT = "training.json"
@@ -35,7 +38,8 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains, restores the best weights and exports them.
 
     `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`, `"checkpoints"` the directory below which
-    an interrupted training finds its state. `fn_args.train_steps`, if given, takes the place of `training.steps`.
+    an interrupted training finds its state. `fn_args.base_model` is the model that `training.warm_start: last_blessed`
+    starts from; None where there is none yet. `fn_args.train_steps`, if given, takes the place of `training.steps`.
     """
     experiment = _experiment(fn_args)
     dataset, training = dataset_spec(experiment.dataset), experiment.training
@@ -60,8 +64,8 @@ def run_fn(fn_args: FnArgs) -> None:
     moved: list[TableReport] = []
 
     def start() -> None:
-        if training.warm_start:
-            moved.extend(warm_start(training.warm_start, model, optimizer, vocabularies))
+        if earlier := _earlier_training(fn_args, training):
+            moved.extend(warm_start(earlier, model, optimizer, vocabularies))
 
     result = loop.fit(train, selection, start)
 
@@ -75,6 +79,7 @@ def run_fn(fn_args: FnArgs) -> None:
     features = sample.features(tf.constant(sample.head(1)))
     exported = export(config, blueprint, trained, model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(result) | {
+        "transform_graph": fn_args.transform_output,
         "table_rows": dict(blueprint.rows),
         "vocabularies": vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in moved],
@@ -83,6 +88,18 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
     tf.io.gfile.rmtree(checkpoints)
+
+
+def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:
+    """Where the weights come from that this training starts with; None starts anew."""
+    if training.warm_start != LAST_BLESSED:
+        return training.warm_start
+    if not fn_args.base_model:
+        _log.info("no earlier model is blessed: this training starts anew")
+        return None
+    with tf.io.gfile.GFile(os.path.join(os.path.dirname(fn_args.base_model), TRAINING_REPORT)) as file:
+        report = json.load(file)
+    return WarmStartConfig(checkpoint=report["checkpoint"], transform_graph=report["transform_graph"])
 
 
 def _objective(
@@ -108,6 +125,13 @@ def _checkpoint_dir(fn_args: FnArgs, experiment: Experiment, vocabularies: str, 
     """Where this training's checkpoints lie: one directory per experiment, code and data."""
     config = fn_args.custom_config
     told = experiment.model_dump_json()
-    identity = [told, config["source_hash"], vocabularies, *train.files, str(train.num_examples)]
+    identity = [
+        told,
+        config["source_hash"],
+        vocabularies,
+        str(fn_args.base_model),
+        *train.files,
+        str(train.num_examples),
+    ]
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
     return os.path.join(config["checkpoints"], digest[:16])
