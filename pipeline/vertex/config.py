@@ -230,7 +230,7 @@ class BeamConfig(BeamOptions):
     """How components that read or write many rows run on Beam.
 
     Attributes:
-        image: Of Dataflow's workers; empty takes `vertex.image`, which holds the product's code as they need it.
+        image: Of Dataflow's workers, which starts Apache Beam's worker and holds the product's code; they need one.
         setup_file: The product's `setup.py`, by its place below the container's working directory, from which workers
             build the code instead of taking it from `image`; empty does not.
         subnetwork: Of Dataflow's workers.
@@ -248,6 +248,15 @@ class BeamConfig(BeamOptions):
     def _check_network(self) -> "BeamConfig":
         if not self.public_ips and not self.subnetwork:
             raise ValueError("public_ips: false needs subnetwork, one with Private Google Access")
+        return self
+
+    @model_validator(mode="after")
+    def _check_image(self) -> "BeamConfig":
+        if not self.image and "dataflow" in {self.runner, *(each.runner for each in self.components.values())}:
+            raise ValueError(
+                "runner: dataflow needs image, one that starts Apache Beam's worker; target dataflow of "
+                "docker/pipeline.Dockerfile makes it (docs/images.md)"
+            )
         return self
 
     def of(self, component: str) -> BeamOptions:

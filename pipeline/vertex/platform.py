@@ -112,7 +112,7 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
         f"--temp_location={temporary}/temp",
         f"--staging_location={temporary}/staging",
         # The workers' code is the image's. Naming it also keeps TFX from packing its own, which has none of ours.
-        f"--sdk_container_image={beam.image or vertex.image}",
+        f"--sdk_container_image={beam.image}",
         "--sdk_location=container",
         "--experiments=use_runner_v2",
         f"--autoscaling_algorithm={'THROUGHPUT_BASED' if options.autoscaling == 'throughput' else 'NONE'}",

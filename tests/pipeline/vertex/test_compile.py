@@ -20,8 +20,10 @@ from trainer_module.schema_derivation import derive_schema
 
 from .experiments import IMAGE, SECTION, TPU_IMAGE, experiment
 
+WORKER_IMAGE = "us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0"
 DATAFLOW = {
     "runner": "dataflow",
+    "image": WORKER_IMAGE,
     "workers": 2,
     "max_workers": 20,
     "machine_type": "n1-highmem-4",
@@ -113,7 +115,7 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
         "region": "us-central1",
         "temp_location": "gs://my-bucket/recspan/dataflow/small/temp",
         "staging_location": "gs://my-bucket/recspan/dataflow/small/staging",
-        "sdk_container_image": IMAGE,
+        "sdk_container_image": WORKER_IMAGE,
         "autoscaling_algorithm": "THROUGHPUT_BASED",
         "service_account_email": "runs@my-project.iam.gserviceaccount.com",
         "subnetwork": "regions/us-central1/subnetworks/mine",

@@ -9,7 +9,7 @@ from pipeline.config import load_config
 from pipeline.vertex.config import BeamConfig, Schedule, VertexConfig
 from trainer_module.errors import ConfigError
 
-from .experiments import SECTION, experiment
+from .experiments import IMAGE, SECTION, experiment
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,8 @@ from .experiments import SECTION, experiment
         ("beam", {"runner": "dataflow", "autoscaling": "none"}, r"autoscaling: none needs workers"),
         ("beam", {"runner": "dataflow", "workers": 9, "max_workers": 3}, r"workers \(9\) exceeds max_workers \(3\)"),
         ("beam", {"runner": "dataflow", "public_ips": False}, r"public_ips: false needs subnetwork"),
+        ("beam", {"runner": "dataflow"}, r"runner: dataflow needs image"),
+        ("beam", {"components": {"Transform": {"runner": "dataflow"}}}, r"runner: dataflow needs image"),
         ("beam", {"runner": "flink"}, r"'dataflow' or 'direct'"),
         ("regoin", "us-central1", r"vertex\.regoin: unknown key\. Did you mean vertex\.region\?"),
         ("trainer", {"machin": "x"}, r"vertex\.trainer\.machin: unknown key\. Did you mean vertex\.trainer\.machine\?"),
@@ -95,7 +97,7 @@ def test_a_schedule_tells_its_time_zone():
 
 
 def test_components_may_differ():
-    beam = BeamConfig.model_validate({"components": {"Transform": {"runner": "dataflow"}}})
+    beam = BeamConfig.model_validate({"image": IMAGE, "components": {"Transform": {"runner": "dataflow"}}})
     assert (beam.of("Transform").runner, beam.of("Evaluator").runner) == ("dataflow", "direct")
     with pytest.raises(ValidationError, match="Transform"):
         BeamConfig.model_validate({"components": {"Trainer": {"runner": "dataflow"}}})
