@@ -15,7 +15,8 @@ from components.flat_example_gen.config import CriteoIngestConfig
 from components.flat_example_gen.synthetic import write_synthetic_criteo
 from components.pusher.component import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
-from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
+from pipeline.observed_runner import ComponentRun, ObservedLocalRunner
+from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.run import RunOutcome
 from pipeline.wiring import PUSHER, create_pipeline
