@@ -46,13 +46,12 @@ class Buckets:
 
 def input_directories(tasks: Iterable[Task]) -> set[Path]:
     """From where file-based ExampleGens read, as the tasks that have a driver say."""
-    return {
-        Path(task.spec.inputs.parameters[_INPUT_BASE].runtime_value.constant_value.string_value)
-        if task.spec.inputs.parameters[_INPUT_BASE].runtime_value.HasField("constant_value")
-        else Path(task.spec.inputs.parameters[_INPUT_BASE].runtime_value.constant.string_value)
+    values = [
+        task.spec.inputs.parameters[_INPUT_BASE].runtime_value
         for task in tasks
         if task.executor.container.HasField("lifecycle") and _INPUT_BASE in task.spec.inputs.parameters
-    }
+    ]
+    return {Path(value.constant_value.string_value or value.constant.string_value) for value in values}
 
 
 def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
@@ -77,12 +76,14 @@ def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
     (target,) = directories
     if data is None:
         if not target.is_dir():
-            raise ConfigError(f"no raw files: name their directory with --data, or put them into {target}")
+            raise ConfigError(f"no raw files: name their directory with --data-dir, or put them into {target}")
         return target
     if not data.is_dir():
-        raise ConfigError(f"--data {data}: no such directory; expected the one of the raw files")
+        raise ConfigError(f"--data-dir {data}: no such directory; expected the one of the raw files")
     if target.exists() and not target.is_symlink() and not target.samefile(data):
-        raise ConfigError(f"--data {data}: {target} holds files already; remove it, or leave --data out to use them")
+        raise ConfigError(
+            f"--data-dir {data}: {target} holds files already; remove it, or leave --data-dir out to use them"
+        )
     if not target.exists() or target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True)
         link = target.with_name(f".{target.name}.new")

@@ -13,7 +13,6 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from trainer_module.errors import RecspanError
 
-Inputs = pb.ExecutorInput.Inputs
 _Evaluate = Callable[[Any], Any]
 
 _TOKEN = re.compile(
@@ -167,7 +166,7 @@ def _value(match: re.Match[str]) -> _Evaluate | None:
     return None
 
 
-def _artifact(inputs: Inputs, key: str, index: int) -> pb.RuntimeArtifact:
+def _artifact(inputs: pb.ExecutorInput.Inputs, key: str, index: int) -> pb.RuntimeArtifact:
     artifacts = _known(inputs.artifacts, key).artifacts
     if index >= len(artifacts):
         raise LookupError(f"input {key} has {len(artifacts)} artifact(s)")

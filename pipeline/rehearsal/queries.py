@@ -77,9 +77,11 @@ def _comparisons(query: str, inputs: Mapping[str, Sequence[pb.RuntimeArtifact]])
         value = match["bare"] if match["text"] is None else match["text"]
         if of_input := _OF_INPUT.fullmatch(value):
             artifacts = inputs[of_input["input"]]
-            known = artifacts[0].metadata if artifacts else {}
-            value = known[of_input["key"]] if of_input["key"] in known else None
-        yield None if value is None else _Comparison(match["field"], match["key"] or "", match["kind"] or "", value)
+            if not artifacts or of_input["key"] not in artifacts[0].metadata.fields:
+                yield None
+                continue
+            value = artifacts[0].metadata.fields[of_input["key"]].string_value
+        yield _Comparison(match["field"].partition(".")[0], match["key"] or "", match["kind"] or "", value)
 
 
 def _holds(term: _Comparison, artifact: pb.RuntimeArtifact) -> bool:

@@ -34,6 +34,7 @@ from trainer_module.errors import RecspanError
 RECORD_FILE = "artifacts.jsonl"
 
 _PUSHED_MODEL = "tfx.PushedModel"
+_PUSHED_TO = "pushed_destination"
 
 _log = logging.getLogger(__name__)
 
@@ -54,18 +55,29 @@ class Prepared:
     replaced: tuple[str, ...]
     root: Path
 
+    def logs(self, run_id: str) -> Path:
+        """Directory of a run: for each task a directory with what it was told and what it printed."""
+        return self.root / "runs" / run_id
+
 
 @dataclass(frozen=True)
 class Rehearsed:
     """What a rehearsal came to.
 
     Attributes:
-        skipped: Tasks that were not triggered.
-        pushed_to: Where the pushed model lies; None if none was pushed.
+        tasks: Seconds of each task, in the order of their running; those that were not triggered are not among them.
+        pushed_model: What the Pusher has made; None if no Pusher ran.
     """
 
-    skipped: tuple[str, ...]
-    pushed_to: Path | None
+    tasks: Mapping[str, float]
+    pushed_model: pb.RuntimeArtifact | None
+
+    @property
+    def pushed_to(self) -> Path | None:
+        """Where the pushed model lies, as TFX's Pushers say it; None if none was pushed."""
+        if self.pushed_model is None or _PUSHED_TO not in self.pushed_model.metadata:
+            return None
+        return Path(self.pushed_model.metadata[_PUSHED_TO])
 
 
 def prepare(job: Job, root: Path, data: Path | None) -> Prepared:
@@ -106,13 +118,13 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
     """
     plan = prepared.plan
     record = ArtifactRecord(prepared.root / RECORD_FILE)
-    run_dir = prepared.root / "runs" / run_id
     this = Run(run_id, plan.pipeline_root, plan.parameters)
     done: dict[str, Outputs] = {}
-    skipped: list[str] = []
+    skipped: set[str] = set()
+    seconds: dict[str, float] = {}
     for task in plan.tasks:
-        if producers(task.spec) & set(skipped) or not _triggered(task, this, done):
-            skipped.append(task.name)
+        if producers(task.spec) & skipped or not _triggered(task, this, done):
+            skipped.add(task.name)
             _log.warning("%s is not triggered", task.name)
             continue
         observer.started(task.name)
@@ -123,14 +135,15 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
             case "importer":
                 outputs = _import(task, this, done, record.of(plan.pipeline_name))
             case _:
-                outputs = _execute(task, this, done, prepared.commands[task.name], run_dir / task.name)
+                outputs = _execute(task, this, done, prepared.commands[task.name], prepared.logs(run_id) / task.name)
         done[task.name] = outputs
         if not task.executor.HasField("resolver"):
             for artifacts in outputs.artifacts.values():
                 for artifact in artifacts:
                     record.add(plan.pipeline_name, artifact)
-        observer.finished(task.name, time.monotonic() - started, cached=False)
-    return Rehearsed(tuple(skipped), _pushed_to(done))
+        seconds[task.name] = time.monotonic() - started
+        observer.finished(task.name, seconds[task.name], cached=False)
+    return Rehearsed(seconds, _pushed_model(done))
 
 
 def _triggered(task: Task, this: Run, done: Mapping[str, Outputs]) -> bool:
@@ -145,7 +158,7 @@ def _resolve(task: Task, done: Mapping[str, Outputs], recorded: list[pb.RuntimeA
 
 
 def _import(task: Task, this: Run, done: Mapping[str, Outputs], recorded: list[pb.RuntimeArtifact]) -> Outputs:
-    """The artifact that stands for what lies at a URI; the one of an earlier import unless it is to be imported anew."""
+    """The artifact that stands for what lies at a URI: that of an earlier import, unless it is to be imported anew."""
     importer = task.executor.importer
     # TFX names the task's own parameter here, not the pipeline's.
     value = runtime_value(importer.artifact_uri, input_parameters(task, this, done))
@@ -212,13 +225,6 @@ def _read_output(file: Path) -> pb.ExecutorOutput:
     return json_format.ParseDict(json.loads(file.read_text(encoding="utf-8")), pb.ExecutorOutput())
 
 
-def _pushed_to(done: Mapping[str, Outputs]) -> Path | None:
-    """Where the last pushed model lies, as TFX's Pushers say it."""
-    pushed = [
-        artifact.metadata["pushed_destination"]
-        for outputs in done.values()
-        for artifacts in outputs.artifacts.values()
-        for artifact in artifacts
-        if schema_title(artifact.type) == _PUSHED_MODEL and "pushed_destination" in artifact.metadata
-    ]
-    return Path(pushed[-1]) if pushed else None
+def _pushed_model(done: Mapping[str, Outputs]) -> pb.RuntimeArtifact | None:
+    made = [artifact for outputs in done.values() for artifacts in outputs.artifacts.values() for artifact in artifacts]
+    return next((artifact for artifact in made if schema_title(artifact.type) == _PUSHED_MODEL), None)

@@ -23,7 +23,6 @@ Value: TypeAlias = pb.Value | struct_pb2.Value
 
 EXECUTOR_CLASS = "--executor_class_path"
 
-# The newest version of each kind; every field that a version adds is refused by its name.
 _SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 
 _SUCCEEDED = pb.PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_SUCCEEDED
@@ -266,9 +265,10 @@ def _container_problems(task: Task) -> Iterator[str]:
         executions.append([*before.command, *before.args])
     for command in executions:
         if command[:2] != ["python", "-m"]:
+            program = " ".join(command[:2]) or "its entry point"
             yield (
-                f"task {task.name}: its image {container.image} would run {' '.join(command[:2]) or 'its entry point'}; "
-                "expected python -m MODULE, as of TFX's components: no other image's programs are on this machine"
+                f"task {task.name}: its image {container.image} would run {program}; expected python -m MODULE, as of "
+                "TFX's components: no other image's programs are on this machine"
             )
         for placeholder in unknown_placeholders(command):
             yield f"task {task.name}: placeholder {placeholder}"
