@@ -27,7 +27,8 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
         RecspanError: The experiment cannot run on Vertex AI or be rehearsed, or a task failed.
     """
     locations = Locations.resolve(config, root, data)
-    with chatter_to(locations.root / "compile.txt"):
+    with chatter_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
+        progress.started("compiling the pipeline")
         from pipeline.execution import generate_if_missing
         from pipeline.vertex.compile import compile_job
 

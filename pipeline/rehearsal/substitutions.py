@@ -88,9 +88,13 @@ def _custom_job(task: Task) -> str:
             f"task {task.name}: {task.executor_class} would start a job of AI Platform, Vertex AI's predecessor; set "
             "ai_platform_enable_vertex in its custom_config"
         )
-    pools = config["ai_platform_training_args"]["job_spec"]["worker_pool_specs"]
-    machines = [f"{pool.get('replica_count', 1)} x {pool['machine_spec']['machine_type']}" for pool in pools]
-    return f"the custom job on {' and '.join(machines)} ({pools[0]['container_spec']['image_uri']})"
+    job = config.get("ai_platform_training_args", {}).get("job_spec", {})
+    pools = [
+        f"{pool.get('replica_count', 1)} x {pool.get('machine_spec', {}).get('machine_type', 'machine')} "
+        f"({pool.get('container_spec', {}).get('image_uri', 'of TFX')})"
+        for pool in job.get("worker_pool_specs", [])
+    ]
+    return f"the custom job on {' and '.join(pools) or 'one machine (of TFX)'}"
 
 
 def _resources(resources: pb.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec) -> str:

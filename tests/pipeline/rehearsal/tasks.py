@@ -21,6 +21,14 @@ def count(told: dict) -> None:
     _answer(told, {"parameters": {key: {"intValue": "7"}}})
 
 
+def push(told: dict) -> None:
+    """Answers as TFX's Pusher does that has pushed; the place holds the parameter `steps`."""
+    inputs = told["inputs"]
+    steps = inputs["parameters"]["steps"]["intValue"] if "parameters" in inputs else inputs["parameterValues"]["steps"]
+    metadata = {"pushed": 1, "pushed_destination": f"/pushed/after/{steps}"}
+    _answer(told, {"artifacts": {"pushed": {"artifacts": [{"metadata": metadata}]}}})
+
+
 def drive(told: dict) -> None:
     """Determines a parameter and says something of the artifact to come."""
     (key,) = told["outputs"]["artifacts"]
@@ -39,4 +47,4 @@ def _answer(told: dict, output: dict) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "count": count, "drive": drive, "fail": fail}[sys.argv[1]](json.loads(sys.argv[2]))
+    {"make": make, "count": count, "drive": drive, "push": push, "fail": fail}[sys.argv[1]](json.loads(sys.argv[2]))

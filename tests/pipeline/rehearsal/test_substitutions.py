@@ -54,7 +54,7 @@ def test_a_custom_job_runs_its_own_command_here():
     found = commands(task(args, custom_config(ai_platform_enable_vertex=True)))
     assert found.executor == ("python", "-m", "pipeline.rehearsal.custom_job", ENTRY_POINT, *args)
     (line,) = found.replaced
-    assert "1 x ct6e-standard-8t and 3 x ct6e-standard-8t (registry/tpu:1)" in line
+    assert "1 x ct6e-standard-8t (registry/tpu:1) and 3 x ct6e-standard-8t (registry/tpu:1)" in line
     assert "on this machine's CPU" in line
 
 
