@@ -260,6 +260,10 @@ def compile_pipeline(
         console.print(f"{settings.pipeline_name}: {output}", soft_wrap=True, highlight=False)
 
 
+RuntimeParameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", metavar="KEY=VALUE", help="Runtime parameter, as in train_steps=5000."),
+]
 RunName = Annotated[str, typer.Argument(help="Of the run, as `pipeline submit` prints it.")]
 
 
@@ -268,10 +272,7 @@ def submit(
     config: ConfigFile = None,
     assignments: Assignments = None,
     run_name: Annotated[str | None, typer.Option(help="Of the run; the pipeline's with the time if not given.")] = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", metavar="KEY=VALUE", help="Runtime parameter, as in train_steps=5000."),
-    ] = None,
+    parameters: RuntimeParameters = None,
     schedule: Annotated[
         bool, typer.Option("--schedule", help="Create the schedule of vertex.schedule instead.")
     ] = False,
@@ -291,6 +292,34 @@ def submit(
         given = parameters or []
         request = prepare_schedule(settings, given) if schedule else prepare_run(settings, run_name, given)
     typer.echo(request_json(request) if dry_run else send(settings, request))
+
+
+@pipeline_app.command()
+def rehearse(
+    config: ConfigFile = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="What `pipeline compile` has written, instead of an experiment file.")
+    ] = None,
+    assignments: Assignments = None,
+    parameters: RuntimeParameters = None,
+    root: Annotated[
+        Path, typer.Option(help="Directory for what stands for the buckets, logs and pushed models.")
+    ] = Path("runs/rehearsal"),
+    data_dir: DataDir = None,
+) -> None:
+    """Run the compiled pipeline here, task by task as Vertex AI would; exits with 3 if no model was pushed."""
+    if spec and (config or assignments):
+        raise ConfigError("--spec is compiled already; give it without --config and --set")
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.rehearsal.start import rehearse_experiment, rehearse_file
+
+    given = parameters or []
+    if spec:
+        outcome = rehearse_file(spec, root, data_dir, given)
+    else:
+        outcome = rehearse_experiment(load_config(config, parse_assignments(assignments or [])), root, data_dir, given)
+    if outcome.pushed_to is None:
+        raise typer.Exit(NOT_PUSHED)
 
 
 @pipeline_app.command()

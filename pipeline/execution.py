@@ -13,9 +13,10 @@ from tfx import v1 as tfx
 from components.example_gen.synthetic import write_synthetic
 from components.flat_example_gen.config import CriteoIngestConfig
 from components.flat_example_gen.synthetic import write_synthetic_criteo
-from components.pusher.component import SUMMARY_FILE_NAME
+from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
-from pipeline.observed_runner import ComponentRun, ObservedLocalRunner, Observer
+from pipeline.observed_runner import ComponentRun, ObservedLocalRunner
+from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.run import RunOutcome
 from pipeline.wiring import PUSHER, create_pipeline
@@ -45,13 +46,13 @@ def execute(
     Raises:
         ModelError: All was answered from the cache, but the model pushed then is gone.
     """
-    _generate_if_missing(config, locations.data)
+    generate_if_missing(config, locations.data)
     platform = local_platform(locations, config.pipeline_name)
     components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
     return components and _finish(locations.metadata, run_dir, components)
 
 
-def _generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
+def generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
     """Writes a generated dataset, if that is the dataset and there is none yet."""
     if isinstance(config.data, CriteoIngestConfig) and config.data.dataset == SYNTHETIC_CRITEO.name:
         write_synthetic_criteo(data_dir, config.data.rows, config.data.seed)

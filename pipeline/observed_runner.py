@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
@@ -11,17 +10,9 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.observer import Observer
+
 _RUN_ID_PARAMETER = "pipeline-run-id"
-
-
-class Observer(Protocol):
-    """Is told what runs."""
-
-    def started(self, component: str) -> None:
-        """Called before a node is launched."""
-
-    def finished(self, component: str, seconds: float, cached: bool) -> None:
-        """Called when a node has succeeded."""
 
 
 @dataclass(frozen=True)

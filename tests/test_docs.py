@@ -130,10 +130,14 @@ def test_the_table_of_machines_is_the_data():
     assert shown == {name: (first, feature, ", ".join(sizes)) for name, (first, feature, sizes) in expected.items()}
 
 
-VERTEX_COMMANDS = re.findall(r"^recspan (.*)$", (DOCS / "vertex.md").read_text(), re.MULTILINE)
+COMMANDS = [
+    command
+    for page in ("vertex.md", "rehearsal.md")
+    for command in re.findall(r"^recspan (.*)$", (DOCS / page).read_text(), re.MULTILINE)
+]
 
 
-@pytest.mark.parametrize("command", VERTEX_COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one(command):
     group, verb, *arguments = shlex.split(command)
     commands = typer.main.get_command(app).commands[group].commands

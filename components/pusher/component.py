@@ -19,6 +19,7 @@ from tfx.utils import path_utils
 
 from components.pusher import verify
 from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
+from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import publish
 from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
 from trainer_module.errors import ModelError
@@ -26,8 +27,6 @@ from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)
-
-SUMMARY_FILE_NAME = "summary.json"
 
 
 class Executor(base_executor.BaseExecutor):

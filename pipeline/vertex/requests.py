@@ -17,6 +17,15 @@ from trainer_module.errors import ConfigError
 TRAIN_STEPS = "train_steps"
 """Short for `train_args`: the number of steps alone."""
 
+# As the two versions of the schema call them.
+_TYPES = {
+    "INT": int,
+    "DOUBLE": float,
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+}
+
 _RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,127}")
 
 
@@ -101,7 +110,7 @@ def parse_parameters(job: Job, assignments: Iterable[str]) -> dict[str, Any]:
             )
         if key in values:
             raise ConfigError(f"--parameter {assignment}: {key} is given twice")
-        values[key] = _typed(assignment, text, known[key]["type"])
+        values[key] = _typed(assignment, text, known[key].get("type") or known[key]["parameterType"])
     return values
 
 
@@ -142,7 +151,7 @@ def _value(value: Any) -> dict[str, Any]:
 
 def _typed(assignment: str, text: str, kind: str) -> int | float | str:
     try:
-        return {"INT": int, "DOUBLE": float, "STRING": str}[kind](text)
+        return _TYPES[kind](text)
     except ValueError:
         raise ConfigError(f"--parameter {assignment}: {text!r} is no {kind}") from None
 

@@ -1,0 +1,82 @@
+"""Starts a rehearsal: compiles if need be, shows its progress, turns its end into a report."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from components.pusher.layout import SUMMARY_FILE_NAME
+from pipeline.config import Locations, PipelineConfig
+from pipeline.console import ComponentProgress, chatter_to
+from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
+from pipeline.rehearsal.spec import Job, read_job, with_parameters
+from pipeline.report import print_report
+
+
+def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+    """Compiles an experiment as for Vertex AI and rehearses it.
+
+    Args:
+        config: The experiment.
+        root: For everything that rehearsals leave behind.
+        data: Directory of the raw files; None means the one that the experiment has for local runs.
+        parameters: Runtime parameters as `key=value`.
+
+    Raises:
+        RecspanError: The experiment cannot run on Vertex AI or be rehearsed, or a task failed.
+    """
+    locations = Locations.resolve(config, root, data)
+    with chatter_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
+        progress.started("compiling the pipeline")
+        from pipeline.execution import generate_if_missing
+        from pipeline.vertex.compile import compile_job
+
+        job = compile_job(config)
+        generate_if_missing(config, locations.data)
+    return _rehearse(job, locations.root, locations.data, parameters)
+
+
+def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+    """Rehearses what was compiled before.
+
+    Args:
+        file: As `recspan pipeline compile` writes it.
+        root: For everything that rehearsals leave behind.
+        data: Directory of the raw files; None if they lie in what stands for their bucket.
+        parameters: Runtime parameters as `key=value`.
+
+    Raises:
+        RecspanError: The file cannot be rehearsed, or a task failed.
+    """
+    return _rehearse(read_job(file), root.absolute(), data, parameters)
+
+
+def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+    with chatter_to(root / "log.txt") as console:
+        from pipeline.vertex.requests import new_run_name, parse_parameters
+
+        prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data)
+        for line in prepared.replaced:
+            _say(console, f"replaced: {line}")
+        run_id = new_run_name(prepared.plan.pipeline_name)
+        with ComponentProgress(console) as progress:
+            outcome = rehearse(prepared, run_id, progress)
+    _report(outcome, prepared.logs(run_id))
+    return outcome
+
+
+def _report(outcome: Rehearsed, logs: Path) -> None:
+    """The tables of a local run, if the Pusher has left what they are made of."""
+    summary = Path(outcome.pushed_model.uri, SUMMARY_FILE_NAME) if outcome.pushed_model else None
+    if summary and summary.is_file():
+        components = [
+            {"component": task, "seconds": seconds, "cached": False} for task, seconds in outcome.tasks.items()
+        ]
+        print_report(json.loads(summary.read_text()) | {"components": components, "log": str(logs)})
+    else:
+        _say(Console(), f"model: {outcome.pushed_to or 'none was pushed'}\nlog: {logs}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
