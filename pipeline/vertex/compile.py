@@ -10,10 +10,11 @@ from tfx import v1 as tfx
 from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
 from pipeline.config import PipelineConfig, vertex_section
+from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.leaks import check_portable
 from pipeline.vertex.platform import vertex_platform
-from pipeline.wiring import DEFAULT_TRAIN_ARGS, TRAIN_ARGS, create_pipeline
+from pipeline.wiring import create_pipeline
 
 Job = dict[str, Any]
 """A `ml_pipelines.PipelineJob` as JSON."""
