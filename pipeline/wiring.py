@@ -18,6 +18,7 @@ from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from pipeline.config import DataConfig, PipelineConfig
 from pipeline.evaluation import eval_config
+from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
 from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
@@ -30,11 +31,6 @@ PUSHER = "Pusher"
 
 # Splits whose examples are not the rows that the curated schema describes.
 _NOT_ROWS = (CANDIDATES, QUERIES)
-
-TRAIN_ARGS = "train_args"
-"""Runtime parameter: the Trainer's `TrainArgs` as JSON. `num_steps` overrides `training.steps`; 0 leaves it."""
-
-DEFAULT_TRAIN_ARGS = '{"splits": ["train"]}'
 
 
 def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:

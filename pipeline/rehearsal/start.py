@@ -9,6 +9,7 @@ from rich.console import Console
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
+from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
 from pipeline.rehearsal.spec import Job, read_job, with_parameters
 from pipeline.report import print_report
@@ -54,8 +55,6 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
 
 def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
     with chatter_to(root / "log.txt") as console:
-        from pipeline.vertex.requests import new_run_name, parse_parameters
-
         prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data)
         for line in prepared.replaced:
             _say(console, f"replaced: {line}")

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 from google.cloud.aiplatform_v1 import types
@@ -11,20 +10,7 @@ from google.protobuf import json_format
 
 from pipeline.vertex.compile import Job
 from pipeline.vertex.config import Schedule, VertexConfig
-from pipeline.wiring import TRAIN_ARGS
 from trainer_module.errors import ConfigError
-
-TRAIN_STEPS = "train_steps"
-"""Short for `train_args`: the number of steps alone."""
-
-# As the two versions of the schema call them.
-_TYPES = {
-    "INT": int,
-    "DOUBLE": float,
-    "STRING": str,
-    "NUMBER_INTEGER": int,
-    "NUMBER_DOUBLE": float,
-}
 
 _RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,127}")
 
@@ -84,41 +70,6 @@ def schedule_request(
     return types.CreateScheduleRequest(parent=vertex.location, schedule=resource)
 
 
-def parse_parameters(job: Job, assignments: Iterable[str]) -> dict[str, Any]:
-    """Values of a job's runtime parameters from `key=value` texts.
-
-    Args:
-        job: Says which there are and of which type.
-        assignments: `train_steps=N` is short for the `train_args` with that number of steps.
-
-    Raises:
-        ConfigError: A text has no `=`, there is no such parameter (lists those there are) or its value is of another
-            type.
-    """
-    known = job["pipelineSpec"]["root"].get("inputDefinitions", {}).get("parameters", {})
-    values = {}
-    for assignment in assignments:
-        key, separator, text = assignment.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--parameter {assignment}: expected key=value, as in --parameter {TRAIN_STEPS}=5000")
-        if key == TRAIN_STEPS:
-            key, text = TRAIN_ARGS, json.dumps({"splits": ["train"], "num_steps": _steps(assignment, text)})
-        if key not in known:
-            raise ConfigError(
-                f"--parameter {assignment}: the pipeline has no parameter {key}. Known: "
-                f"{', '.join([TRAIN_STEPS, *sorted(known)])}"
-            )
-        if key in values:
-            raise ConfigError(f"--parameter {assignment}: {key} is given twice")
-        values[key] = _typed(assignment, text, known[key].get("type") or known[key]["parameterType"])
-    return values
-
-
-def new_run_name(pipeline_name: str, now: datetime | None = None) -> str:
-    """A run's name: the pipeline's, and the time in UTC to the second."""
-    return f"{pipeline_name}-{now or datetime.now(UTC):%Y%m%d%H%M%S}"
-
-
 def request_json(request: Any) -> str:
     """A request as the service's REST API takes it, to be read by a person; the same text for the same request."""
     return json.dumps(json_format.MessageToDict(type(request).pb(request)), indent=2, sort_keys=True)
@@ -147,16 +98,3 @@ def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": str(value)}
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
-
-
-def _typed(assignment: str, text: str, kind: str) -> int | float | str:
-    try:
-        return _TYPES[kind](text)
-    except ValueError:
-        raise ConfigError(f"--parameter {assignment}: {text!r} is no {kind}") from None
-
-
-def _steps(assignment: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ConfigError(f"--parameter {assignment}: expected a number of steps above 0, as in {TRAIN_STEPS}=5000")
-    return int(text)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from google.cloud.aiplatform_v1 import types
 
 from pipeline.config import PipelineConfig, vertex_section
+from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.vertex.compile import compile_job
-from pipeline.vertex.requests import new_run_name, parse_parameters, run_request, schedule_request
+from pipeline.vertex.requests import run_request, schedule_request
 from pipeline.vertex.service import VertexService
 from trainer_module.errors import ConfigError
 

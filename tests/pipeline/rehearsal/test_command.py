@@ -17,7 +17,7 @@ def rehearse(tmp_path):
     def call(builder: JobBuilder, *arguments: str) -> subprocess.CompletedProcess:
         (tmp_path / "pipeline.json").write_text(json.dumps(builder.job))
         command = [sys.executable, "-c", "from pipeline.cli import main; main()", "pipeline", "rehearse"]
-        options = ["--spec", "pipeline.json", "--root", "root", "--data-dir", "raw"]
+        options = ["--spec", "pipeline.json", "--root", "below", "--data-dir", "raw"]
         return subprocess.run([*command, *options, *arguments], cwd=tmp_path, capture_output=True, text=True)
 
     return call
@@ -36,15 +36,15 @@ def test_it_says_what_it_replaces_does_and_has_pushed(rehearse, tmp_path):
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[:3] == [
-        f"replaced: bucket gs://my-bucket, by {tmp_path}/root/buckets/my-bucket",
+        f"replaced: bucket gs://my-bucket, by {tmp_path}/below/buckets/my-bucket",
         "replaced: image registry/image:1, by this environment",
-        f"replaced: raw files in {tmp_path}/root/buckets/my-bucket/raw, by a link to raw",
+        f"replaced: raw files in {tmp_path}/below/buckets/my-bucket/raw, by a link to raw",
     ]
     assert lines[3] == "ExampleGen ..."
     assert lines[5] == "Pusher ..."
     # The task has pushed to a place that says what it was told.
     assert lines[7] == "model: /pushed/after/9"
-    assert lines[8].startswith(f"log: {tmp_path}/root/runs/small-2")
+    assert lines[8].startswith(f"log: {tmp_path}/below/runs/small-2")
 
 
 def test_without_a_pushed_model_the_exit_code_is_3(rehearse):
@@ -64,7 +64,7 @@ def test_what_is_refused_is_refused_before_anything_runs(rehearse, tmp_path):
     process = rehearse(JobBuilder().reader().task("odd", {}))
     assert process.returncode == 1
     assert process.stderr.startswith("error: the compiled pipeline holds what cannot be rehearsed; nothing was run:")
-    assert not (tmp_path / "root" / "runs").exists()
+    assert not (tmp_path / "below" / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_the_last_artifact_of_a_type_is_found():
     assert names('schema_title="tfx.Model" AND state=LIVE') == ["models/3"]
     assert names('schema_title="tfx.Model" AND state=LIVE', limit=2) == ["models/3", "models/2"]
     assert names('metadata.current_model_id.string_value="models/1"') == ["blessings/1"]
+    # A text is no number, not even zero.
+    assert names("metadata.current_model_id.number_value=0") == []
 
 
 @pytest.mark.parametrize(

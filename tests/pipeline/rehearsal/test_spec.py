@@ -83,10 +83,13 @@ def test_sub_dags_are_refused_by_name():
     assert "task odd: sub-DAG (component odd)" in refusal(builder)
 
 
-def test_outputs_of_the_whole_pipeline_are_refused_by_name():
+def test_what_the_pipeline_asks_for_is_refused_by_name():
     builder = JobBuilder().task("a", container())
     builder.spec["root"]["dag"]["outputs"] = {"artifacts": {"x": {"artifactSelectors": []}}}
-    assert "the pipeline: outputs" in refusal(builder)
+    builder.spec["defaultPipelineRoot"] = "gs://another-bucket"
+    message = refusal(builder)
+    assert "the pipeline: outputs" in message
+    assert "the pipeline: default_pipeline_root" in message
 
 
 def test_all_that_is_refused_is_named_at_once():

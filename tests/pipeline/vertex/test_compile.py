@@ -10,10 +10,10 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.config import Locations, PipelineConfig, load_config, preset_names, vertex_section
+from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.platforms import local_platform
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
-from pipeline.vertex.requests import new_run_name, parse_parameters
 from pipeline.wiring import create_pipeline
 from trainer_module.errors import ConfigError
 from trainer_module.schema_derivation import derive_schema
