@@ -137,10 +137,11 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
             case _:
                 outputs = _execute(task, this, done, prepared.commands[task.name], prepared.logs(run_id) / task.name)
         done[task.name] = outputs
-        if not task.executor.HasField("resolver"):
-            for artifacts in outputs.artifacts.values():
-                for artifact in artifacts:
-                    record.add(plan.pipeline_name, artifact)
+        # What a resolver found, or an importer imported before, is on record already.
+        known = {artifact.name for artifact in record.of(plan.pipeline_name)}
+        for artifact in (each for artifacts in outputs.artifacts.values() for each in artifacts):
+            if artifact.name not in known:
+                record.add(plan.pipeline_name, artifact)
         seconds[task.name] = time.monotonic() - started
         observer.finished(task.name, seconds[task.name], cached=False)
     return Rehearsed(seconds, _pushed_model(done))

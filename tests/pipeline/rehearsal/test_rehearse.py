@@ -152,6 +152,7 @@ def test_an_import_is_made_once_unless_it_is_to_be_made_anew(run, tmp_path):
     assert first["uri"] == str(tmp_path / "root" / "buckets" / "my-bucket" / "model")
     assert first["metadata"] == {"kind": "old"}
     assert imported("small-2")["name"] == first["name"]
+    assert (tmp_path / "root" / RECORD_FILE).read_text().count(first["name"]) == 1
     assert imported("small-3", reimport=True)["name"] != first["name"]
 
 
