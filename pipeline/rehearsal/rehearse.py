@@ -1,6 +1,5 @@
 """Runs a compiled pipeline on this machine, task after task."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -197,9 +196,9 @@ def _execute(task: Task, this: Run, done: Mapping[str, Outputs], chosen: Command
             told = updated(told, _read_output(output_file))
         text = _write(told, directory / "executor_input.json")
         run(fill(chosen.executor, text), environment, work, log)
+        return finished(told, _read_output(output_file))
     except RecspanError as error:
         raise type(error)(f"{task.name} failed: {error}") from None
-    return finished(told, _read_output(output_file))
 
 
 def _make_directories(told: pb.ExecutorInput) -> None:
@@ -220,10 +219,17 @@ def _write(told: pb.ExecutorInput, file: Path) -> str:
 
 
 def _read_output(file: Path) -> pb.ExecutorOutput:
-    """What a container answered; nothing if it has left the file out, which it may."""
+    """What a container answered; nothing if it has left the file out, which it may.
+
+    Raises:
+        RecspanError: The file holds something else.
+    """
     if not file.exists():
         return pb.ExecutorOutput()
-    return json_format.ParseDict(json.loads(file.read_text(encoding="utf-8")), pb.ExecutorOutput())
+    try:
+        return json_format.Parse(file.read_text(encoding="utf-8"), pb.ExecutorOutput())
+    except (ValueError, json_format.ParseError) as error:
+        raise RecspanError(f"its answer in {file} is no ml_pipelines.ExecutorOutput ({error})") from None
 
 
 def _pushed_model(done: Mapping[str, Outputs]) -> pb.RuntimeArtifact | None:

@@ -188,6 +188,21 @@ def test_a_failure_shows_the_last_lines_and_the_log_and_stops_the_run(run, tmp_p
     assert "tfx.Model" not in (tmp_path / "root" / RECORD_FILE).read_text()
 
 
+def test_an_answer_that_is_none_is_named(run):
+    with pytest.raises(RecspanError, match=r"Odd failed: its answer in .*executor_output.json is no .*artefacts"):
+        run(JobBuilder().reader().task("Odd", container("babble")))
+
+
+def test_an_import_may_take_its_uri_from_a_parameter(run, tmp_path):
+    importer = {"artifactUri": {"runtimeParameter": "artifact_uri"}, "typeSchema": MODEL}
+    parameters = {"artifact_uri": constant("gs://my-bucket/model")}
+    builder = JobBuilder().reader()
+    builder.task("Importer", {"importer": importer}, parameters=parameters, outputs={"model": MODEL})
+    run(builder.task("Trainer", container(), {"base": "Importer.model"}, outputs={"model": MODEL}))
+    (base,) = seen(tmp_path, "Trainer", "model")["told"]["inputs"]["artifacts"]["base"]["artifacts"]
+    assert base["uri"] == str(tmp_path / "root" / "buckets" / "my-bucket" / "model")
+
+
 def test_an_argument_that_no_container_takes_is_named(run):
     builder = JobBuilder().reader().task("Long", container(), parameters={"text": constant("x" * 140_000)})
     with pytest.raises(RecspanError, match=r"Long failed: an argument of its command has 140,\d\d\d bytes"):
