@@ -1,6 +1,5 @@
 """Runs a compiled pipeline on this machine, task after task."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -137,10 +136,11 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
             case _:
                 outputs = _execute(task, this, done, prepared.commands[task.name], prepared.logs(run_id) / task.name)
         done[task.name] = outputs
-        if not task.executor.HasField("resolver"):
-            for artifacts in outputs.artifacts.values():
-                for artifact in artifacts:
-                    record.add(plan.pipeline_name, artifact)
+        # What a resolver found, or an importer imported before, is on record already.
+        known = {artifact.name for artifact in record.of(plan.pipeline_name)}
+        for artifact in (each for artifacts in outputs.artifacts.values() for each in artifacts):
+            if artifact.name not in known:
+                record.add(plan.pipeline_name, artifact)
         seconds[task.name] = time.monotonic() - started
         observer.finished(task.name, seconds[task.name], cached=False)
     return Rehearsed(seconds, _pushed_model(done))
@@ -196,9 +196,9 @@ def _execute(task: Task, this: Run, done: Mapping[str, Outputs], chosen: Command
             told = updated(told, _read_output(output_file))
         text = _write(told, directory / "executor_input.json")
         run(fill(chosen.executor, text), environment, work, log)
+        return finished(told, _read_output(output_file))
     except RecspanError as error:
         raise type(error)(f"{task.name} failed: {error}") from None
-    return finished(told, _read_output(output_file))
 
 
 def _make_directories(told: pb.ExecutorInput) -> None:
@@ -219,10 +219,17 @@ def _write(told: pb.ExecutorInput, file: Path) -> str:
 
 
 def _read_output(file: Path) -> pb.ExecutorOutput:
-    """What a container answered; nothing if it has left the file out, which it may."""
+    """What a container answered; nothing if it has left the file out, which it may.
+
+    Raises:
+        RecspanError: The file holds something else.
+    """
     if not file.exists():
         return pb.ExecutorOutput()
-    return json_format.ParseDict(json.loads(file.read_text(encoding="utf-8")), pb.ExecutorOutput())
+    try:
+        return json_format.Parse(file.read_text(encoding="utf-8"), pb.ExecutorOutput())
+    except (ValueError, json_format.ParseError) as error:
+        raise RecspanError(f"its answer in {file} is no ml_pipelines.ExecutorOutput ({error})") from None
 
 
 def _pushed_model(done: Mapping[str, Outputs]) -> pb.RuntimeArtifact | None:

@@ -36,6 +36,11 @@ def drive(told: dict) -> None:
     _answer(told, {"parameters": {"span": {"intValue": "3"}}, "artifacts": artifacts})
 
 
+def babble(told: dict) -> None:
+    """Answers with what is no answer."""
+    _answer(told, {"artefacts": {}})
+
+
 def fail(told: dict) -> None:
     """Ends as a container does whose component has failed."""
     print("\n".join(f"line {number}" for number in range(50)))
@@ -47,4 +52,6 @@ def _answer(told: dict, output: dict) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "count": count, "drive": drive, "push": push, "fail": fail}[sys.argv[1]](json.loads(sys.argv[2]))
+    {"make": make, "count": count, "drive": drive, "push": push, "babble": babble, "fail": fail}[sys.argv[1]](
+        json.loads(sys.argv[2])
+    )

@@ -152,6 +152,7 @@ def test_an_import_is_made_once_unless_it_is_to_be_made_anew(run, tmp_path):
     assert first["uri"] == str(tmp_path / "root" / "buckets" / "my-bucket" / "model")
     assert first["metadata"] == {"kind": "old"}
     assert imported("small-2")["name"] == first["name"]
+    assert (tmp_path / "root" / RECORD_FILE).read_text().count(first["name"]) == 1
     assert imported("small-3", reimport=True)["name"] != first["name"]
 
 
@@ -185,6 +186,21 @@ def test_a_failure_shows_the_last_lines_and_the_log_and_stops_the_run(run, tmp_p
     assert not (log.parents[1] / "Pusher").exists()
     # Only what was finished is on record.
     assert "tfx.Model" not in (tmp_path / "root" / RECORD_FILE).read_text()
+
+
+def test_an_answer_that_is_none_is_named(run):
+    with pytest.raises(RecspanError, match=r"Odd failed: its answer in .*executor_output.json is no .*artefacts"):
+        run(JobBuilder().reader().task("Odd", container("babble")))
+
+
+def test_an_import_may_take_its_uri_from_a_parameter(run, tmp_path):
+    importer = {"artifactUri": {"runtimeParameter": "artifact_uri"}, "typeSchema": MODEL}
+    parameters = {"artifact_uri": constant("gs://my-bucket/model")}
+    builder = JobBuilder().reader()
+    builder.task("Importer", {"importer": importer}, parameters=parameters, outputs={"model": MODEL})
+    run(builder.task("Trainer", container(), {"base": "Importer.model"}, outputs={"model": MODEL}))
+    (base,) = seen(tmp_path, "Trainer", "model")["told"]["inputs"]["artifacts"]["base"]["artifacts"]
+    assert base["uri"] == str(tmp_path / "root" / "buckets" / "my-bucket" / "model")
 
 
 def test_an_argument_that_no_container_takes_is_named(run):
