@@ -20,7 +20,9 @@ vertex:
   image: us-central1-docker.pkg.dev/my-project/recspan/pipeline:1.0
   tpu_image: us-central1-docker.pkg.dev/my-project/recspan/tpu:1.0
   trainer: {machine: v6e-8}
-  beam: {components: {Transform: {runner: dataflow, max_workers: 10}}}
+  beam:
+    image: us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0
+    components: {Transform: {runner: dataflow, max_workers: 10}}
 """
 SEED = 0
 USERS, ITEMS = 200, 150
