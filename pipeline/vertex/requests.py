@@ -119,11 +119,6 @@ def new_run_name(pipeline_name: str, now: datetime | None = None) -> str:
     return f"{pipeline_name}-{now or datetime.now(UTC):%Y%m%d%H%M%S}"
 
 
-def request_json(request: Any) -> str:
-    """A request as the service's REST API takes it, to be read by a person; the same text for the same request."""
-    return json.dumps(json_format.MessageToDict(type(request).pb(request)), indent=2, sort_keys=True)
-
-
 def _pipeline_job(
     vertex: VertexConfig, job: Job, display_name: str, parameters: Mapping[str, Any]
 ) -> types.PipelineJob:
