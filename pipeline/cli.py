@@ -286,12 +286,42 @@ def submit(
         raise ConfigError("--run-name is for a single run; with --schedule the service names them")
     settings = load_config(config, parse_assignments(assignments or []))
     with chatter_to(Path(os.devnull)):
-        from pipeline.vertex.requests import request_json
+        from components.vertex_deployer.requests import request_json
         from pipeline.vertex.submit import prepare_run, prepare_schedule, send
 
         given = parameters or []
         request = prepare_schedule(settings, given) if schedule else prepare_run(settings, run_name, given)
     typer.echo(request_json(request) if dry_run else send(settings, request))
+
+
+@pipeline_app.command()
+def deploy(
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="URI", help="A pushed version; the last one in the bucket if not given.")
+    ] = None,
+    root: Root = Path("runs"),
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the requests as JSON, of the last local version, and send nothing."),
+    ] = False,
+) -> None:
+    """Deploy a pushed version on Vertex AI: Model Registry, Endpoint, Vector Search."""
+    from pipeline.config import Locations, load_config, parse_assignments
+    from pipeline.console import chatter_to
+
+    settings = load_config(config, parse_assignments(assignments or []))
+    serving = Locations.resolve(settings, root).serving(settings.pipeline_name)
+    with chatter_to(Path(os.devnull)) as console:
+        from pipeline.vertex.deploy import deploy_version, planned_json
+
+        if dry_run:
+            text = planned_json(settings, model, serving)
+        else:
+            made = deploy_version(settings, model, serving).as_json()
+            text = "\n".join(f"{kind.replace('_', ' ')}: {name}" for kind, name in made.items())
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 @pipeline_app.command()

@@ -121,6 +121,12 @@ class PipelineConfig(Frozen):
                 "export.route subset serves embeddings, not the ratings that the Evaluator judges. Take auto, "
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
+        deploy = self.vertex and self.vertex.deploy
+        if deploy and deploy.vector_search and self.model.type != "two_tower":
+            raise ValueError(
+                f"vertex.deploy.vector_search: a {self.model.type} model has no items' vectors to import. Leave the "
+                "section out, or train model.type two_tower"
+            )
         return self
 
     @property
@@ -311,6 +317,9 @@ def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
     """One line for one pydantic error."""
+    if not detail["loc"]:
+        # What the experiment as a whole was refused for; the message names the key.
+        return detail["msg"].removeprefix("Value error, ")
     *sections, key = _known_path(model, detail["loc"])
     name = ".".join([*sections, key])
     if detail["type"] != "extra_forbidden":

@@ -22,6 +22,7 @@ from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import publish
 from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
+from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.errors import ModelError
 from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
@@ -57,6 +58,9 @@ class Executor(base_executor.BaseExecutor):
             "examples": ingest_summary(examples),
             "packages": package_versions(),
         }
+        index_report = os.path.join(model.uri, REPORT_FILE)
+        if tf.io.gfile.exists(index_report):
+            summary["retrieval_index"] = json.loads(_read(index_report))
         if verdict["push"]:
             model_dir = path_utils.serving_model_path(model.uri)
             summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))

@@ -16,18 +16,13 @@ from components.retrieval_index import approximate
 from components.retrieval_index.catalog import CandidateColumns, Catalog, Embed, batches, embed_catalog
 from components.retrieval_index.config import SECTION, RetrievalIndexConfig
 from components.retrieval_index.exact import BY_EXAMPLE, SCORES, save_exact_search
+from components.retrieval_index.layout import FAISS_DIRECTORY, VERTEX_FILE
 from components.retrieval_index.recall import recall
 from components.retrieval_index.towers import load_towers, on_batches
 from trainer_module.datasets.spec import SEEN
 from trainer_module.errors import DataError, ModelError
 
 _log = logging.getLogger(__name__)
-
-# TensorFlow Serving copies this directory of a SavedModel without looking into it.
-EXTRA = "assets.extra"
-FAISS_DIRECTORY = os.path.join(EXTRA, "faiss")
-# Vertex AI imports a directory of nothing but such files, and tells their format from the suffix.
-VERTEX_FILE = os.path.join(EXTRA, "vertex_vector_search", "candidates.json")
 
 # Scores, or numbers of vectors found, that are held at once in judging the approximate index: 128 MB.
 _NUMBERS_AT_ONCE = 32 << 20

@@ -16,6 +16,7 @@ from tfx.utils import path_utils
 from components.retrieval_index.build import build_index, check
 from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
+from components.retrieval_index.layout import REPORT_FILE
 from components.retrieval_index.tower_parity import check_candidates, pass_on
 from components.retrieval_index.towers import load_towers
 from trainer_module.datasets.spec import CANDIDATES, QUERIES
@@ -24,8 +25,6 @@ from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)
-
-REPORT_FILE = "retrieval_index.json"
 
 
 class Executor(base_executor.BaseExecutor):

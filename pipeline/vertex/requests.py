@@ -1,6 +1,5 @@
 """What is sent to Vertex AI: pure, so that it can be looked at before it is sent."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -68,11 +67,6 @@ def schedule_request(
     if schedule.end:
         resource.end_time = schedule.end
     return types.CreateScheduleRequest(parent=vertex.location, schedule=resource)
-
-
-def request_json(request: Any) -> str:
-    """A request as the service's REST API takes it, to be read by a person; the same text for the same request."""
-    return json.dumps(json_format.MessageToDict(type(request).pb(request)), indent=2, sort_keys=True)
 
 
 def _pipeline_job(

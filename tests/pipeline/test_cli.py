@@ -16,6 +16,7 @@ VERBS = [
     ["pipeline", "run"],
     ["pipeline", "compile"],
     ["pipeline", "submit"],
+    ["pipeline", "deploy"],
     ["pipeline", "rehearse"],
     ["pipeline", "status"],
     ["pipeline", "list"],

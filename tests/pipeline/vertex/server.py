@@ -137,6 +137,9 @@ def running(server: VertexServer) -> Iterator[VertexServer]:
                 return
             self._handle(json.loads(data) if data else None)
 
+        def do_PATCH(self):
+            self._handle(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
         def _handle(self, body: Any) -> None:
             url = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -154,8 +157,8 @@ def running(server: VertexServer) -> Iterator[VertexServer]:
             else:
                 self.close_connection = True
 
-        def _send(self, status: int, body: Mapping[str, Any]) -> None:
-            data = json.dumps(body).encode()
+        def _send(self, status: int, body: Mapping[str, Any] | bytes) -> None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             with suppress(ConnectionError):  # the client waits no longer
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

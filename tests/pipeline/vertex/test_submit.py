@@ -11,9 +11,10 @@ from google.cloud.aiplatform_v1 import types
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.vertex_deployer.requests import request_json
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.vertex.compile import compile_job, to_json
-from pipeline.vertex.requests import request_json, run_request, schedule_request
+from pipeline.vertex.requests import run_request, schedule_request
 from trainer_module.errors import ConfigError
 
 from .experiments import experiment

@@ -1,0 +1,1 @@
+"""From a pushed version to Vertex AI: Model Registry, Endpoint, Vector Search."""

@@ -1,0 +1,98 @@
+"""Deploys a pushed version by hand; a run on Vertex AI does it by itself (`components.vertex_deployer.component`)."""
+
+import json
+from pathlib import Path
+
+from components.pusher.layout import SUMMARY_FILE_NAME
+from components.pusher.publish import latest_version
+from components.vertex_deployer.config import SECTION, DeployConfig
+from components.vertex_deployer.deploy import Deployment, deploy, planned_requests
+from components.vertex_deployer.requests import Deployer, request_json
+from components.vertex_deployer.service import DeploymentService
+from components.vertex_deployer.version import CLOUD_STORAGE, PushedVersion, described_version
+from pipeline.config import PipelineConfig, vertex_section
+from pipeline.vertex.config import VertexConfig
+from pipeline.vertex.pushed import PushedVersions
+from trainer_module.errors import ConfigError, ModelError
+
+
+def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> Deployment:
+    """Deploys a version as the section `vertex.deploy` says.
+
+    Args:
+        config: The experiment.
+        model: URI of a version; None takes the last one that was pushed to the bucket.
+        serving: Where local runs push the pipeline's versions, for a message.
+
+    Raises:
+        ConfigError: There is no such section, or the version lies on this machine.
+        ModelError: There is no such version, or it was not good enough to be pushed.
+        ServiceError: The service refused.
+    """
+    vertex, chosen = vertex_section(config), _section(config)
+    name, base = config.pipeline_name, vertex.under_bucket("serving", config.pipeline_name)
+    if model and not model.startswith(CLOUD_STORAGE):
+        Deployer(vertex.target, chosen, PushedVersion(model.rstrip("/"), name)).check()
+    pushed = PushedVersions(vertex)
+    uri = model or pushed.latest(base)
+    if uri is None:
+        local = latest_version(serving)
+        hint = f"; the last local one is copied with `gcloud storage cp --recursive {local} {base}/`" if local else ""
+        raise ModelError(f"no version was pushed below {base}. `recspan pipeline submit` starts a run that does{hint}")
+    version = described_version(uri, name, pushed.summary(uri))
+    return deploy(Deployer(vertex.target, chosen, version), DeploymentService(vertex.target))
+
+
+def planned_json(config: PipelineConfig, model: str | None, serving: Path) -> str:
+    """The requests of `deploy_version` as JSON. Nothing is asked of any service, and no credentials are looked for.
+
+    Args:
+        config: The experiment.
+        model: URI or directory of a version; None takes the last local one. A directory stands for the version of the
+            same number in the bucket.
+        serving: Where local runs push the pipeline's versions.
+
+    Raises:
+        ConfigError: The version cannot be deployed so.
+        ModelError: There is no local version, or it was not good enough to be pushed.
+    """
+    vertex, chosen = vertex_section(config), _section(config)
+    version = _without_asking(config, vertex, model, serving)
+    planned = [
+        {"method": each.method, "request": json.loads(request_json(each.request))}
+        | ({"when": each.when} if each.when else {})
+        for each in planned_requests(Deployer(vertex.target, chosen, version))
+    ]
+    return json.dumps(planned, indent=2, sort_keys=True)
+
+
+def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | None, serving: Path) -> PushedVersion:
+    name = config.pipeline_name
+    if model and model.startswith(CLOUD_STORAGE):
+        return PushedVersion(model.rstrip("/"), name)
+    directory = Path(model) if model else latest_version(serving)
+    if directory is None:
+        raise ModelError(
+            f"--dry-run asks no bucket, and there is no pushed version below {serving}; name one with --model, as in "
+            f"--model {vertex.under_bucket('serving', name)}/1"
+        )
+    file = directory / SUMMARY_FILE_NAME
+    if not file.is_file():
+        raise ModelError(f"{directory} is no pushed version: there is no {SUMMARY_FILE_NAME} in it")
+    uri = f"{vertex.under_bucket('serving', name)}/{directory.name}"
+    return described_version(uri, name, json.loads(file.read_text()))
+
+
+def _section(config: PipelineConfig) -> DeployConfig:
+    """The section `vertex.deploy`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    chosen = vertex_section(config).deploy
+    if chosen is None:
+        raise ConfigError(
+            f"{SECTION}: the experiment has no such section. An empty one registers the model; with an endpoint: --set "
+            f"'{SECTION}={{endpoint: {{machine: n1-standard-4}}}}' (docs/vertex_guide.md)"
+        )
+    return chosen

@@ -1,0 +1,82 @@
+"""Pushed versions in Cloud Storage, found and read without TensorFlow."""
+
+import json
+from typing import Any
+
+from google.cloud import storage
+
+from components.pusher.layout import SUMMARY_FILE_NAME
+from components.vertex_deployer.calls import PATIENCE, Advice, Calls, Patience, credentials_needed
+from components.vertex_deployer.version import CLOUD_STORAGE
+from pipeline.vertex.config import VertexConfig
+from trainer_module.errors import ModelError
+
+# The file that the Pusher writes last; a version without it was cut short.
+_GRAPH_FILE = "saved_model.pb"
+
+
+class PushedVersions:
+    """Reads what the Pusher has written to buckets."""
+
+    def __init__(self, vertex: VertexConfig, patience: Patience = PATIENCE):
+        """Finds credentials, as all of Google's libraries do (Application Default Credentials).
+
+        Raises:
+            SetupError: There are none.
+        """
+        self._calls = Calls(vertex, patience, _advice(vertex))
+        with credentials_needed():
+            self._client = storage.Client(project=vertex.project)
+
+    def latest(self, base_uri: str) -> str | None:
+        """URI of the newest whole version below `base_uri`, or None.
+
+        Raises:
+            ServiceError: The bucket is not there or may not be read.
+        """
+        bucket, folder = _parts(base_uri)
+        numbers = self._calls.repeat(self._numbers, (bucket, f"{folder}/"))
+        for number in sorted(numbers, reverse=True):
+            if self._is_there(bucket, f"{folder}/{number}/{_GRAPH_FILE}"):
+                return f"{base_uri}/{number}"
+        return None
+
+    def summary(self, uri: str) -> dict[str, Any]:
+        """What the Pusher wrote beside a version.
+
+        Raises:
+            ModelError: There is no whole version.
+            ServiceError: The bucket is not there or may not be read.
+        """
+        bucket, folder = _parts(uri)
+        for name in (_GRAPH_FILE, SUMMARY_FILE_NAME):
+            if not self._is_there(bucket, f"{folder}/{name}"):
+                raise ModelError(f"{uri} is no pushed version: there is no {name} in it")
+        blob = self._client.bucket(bucket).blob(f"{folder}/{SUMMARY_FILE_NAME}")
+        return json.loads(self._calls.repeat(lambda blob, **options: blob.download_as_bytes(**options), blob))
+
+    def _is_there(self, bucket: str, name: str) -> bool:
+        blob = self._client.bucket(bucket).blob(name)
+        return self._calls.repeat(lambda blob, **options: blob.exists(**options), blob)
+
+    def _numbers(self, place: tuple[str, str], **options: Any) -> list[int]:
+        bucket, prefix = place
+        pages = self._client.list_blobs(bucket, prefix=prefix, delimiter="/", **options)
+        for _ in pages:  # the folders are known when the files have been gone through
+            pass
+        names = [folder.removeprefix(prefix).rstrip("/") for folder in pages.prefixes]
+        return [int(name) for name in names if name.isascii() and name.isdigit()]
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, folder = uri.removeprefix(CLOUD_STORAGE).rstrip("/").partition("/")
+    return bucket, folder
+
+
+def _advice(vertex: VertexConfig) -> Advice:
+    return Advice(
+        forbidden=f"To read {vertex.bucket}, roles/storage.objectViewer on the bucket is needed",
+        not_found=f"The bucket ({vertex.bucket}, or that of --model) must exist",
+        bad_request="Check vertex.bucket and --model",
+        unanswered="and give the same command again",
+    )
