@@ -314,10 +314,10 @@ def deploy(
     settings = load_config(config, parse_assignments(assignments or []))
     serving = Locations.resolve(settings, root).serving(settings.pipeline_name)
     with chatter_to(Path(os.devnull)) as console:
-        from pipeline.vertex.deploy import deploy_version, planned_json
+        from pipeline.vertex.deploy import deploy_version, plan_version
 
         if dry_run:
-            text = planned_json(settings, model, serving)
+            text = plan_version(settings, model, serving)
         else:
             made = deploy_version(settings, model, serving).as_json()
             text = "\n".join(f"{kind.replace('_', ' ')}: {name}" for kind, name in made.items())
