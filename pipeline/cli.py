@@ -314,14 +314,41 @@ def deploy(
     settings = load_config(config, parse_assignments(assignments or []))
     serving = Locations.resolve(settings, root).serving(settings.pipeline_name)
     with chatter_to(Path(os.devnull)) as console:
-        from pipeline.vertex.deploy import deploy_version, planned_json
+        from pipeline.vertex.deploy import deploy_version, plan_version
 
         if dry_run:
-            text = planned_json(settings, model, serving)
+            text = plan_version(settings, model, serving)
         else:
             made = deploy_version(settings, model, serving).as_json()
             text = "\n".join(f"{kind.replace('_', ' ')}: {name}" for kind, name in made.items())
         console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+@pipeline_app.command()
+def cost(
+    prices: Annotated[Path, typer.Option(help="YAML file with your prices; prices.example.yaml shows how.")],
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    hours: Annotated[
+        list[str] | None, typer.Option(metavar="COMPONENT=HOURS", help="How long a component takes; may be repeated.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="The summary.json of a local run, for the other components.")
+    ] = None,
+    scale: Annotated[float, typer.Option(min=0, help="How many times as long as --like each component takes.")] = 1.0,
+) -> None:
+    """Estimate what a run on Vertex AI costs, component by component; nothing is sent anywhere."""
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.console import chatter_to
+
+    if scale != 1 and not like:
+        raise ConfigError("--scale multiplies the hours of --like; give that too")
+    settings = load_config(config, parse_assignments(assignments or []))
+    with chatter_to(Path(os.devnull)) as console:
+        from pipeline.vertex.cost import estimate_run, hours_like, parse_hours, print_estimate
+
+        given, known = parse_hours(hours or []), hours_like(like, scale) if like else {}
+        print_estimate(estimate_run(settings, prices, given, known), console)
 
 
 @pipeline_app.command()

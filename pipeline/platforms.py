@@ -7,12 +7,16 @@ from typing import Any, TypeAlias
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.components.trainer.component import Trainer
+from tfx.dsl.components.base.base_component import BaseComponent
 
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
 """From the candidate model's channel to what resolves the model that it is compared with, as its output `model`."""
+
+Deployer: TypeAlias = Callable[[tfx.types.BaseChannel], BaseComponent]
+"""From what the Pusher has pushed to the component that deploys it."""
 
 # One process: every other one would import TensorFlow again.
 _LOCAL_BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -32,6 +36,7 @@ class Platform:
         metadata: Of a runner that keeps its own; None where the service does.
         trainer: The component that trains.
         trainer_config: What `trainer` reads from its custom config beside what the training function does.
+        deployer: Makes the component that deploys what was pushed, from the Pusher's output; None where nothing does.
     """
 
     data: str
@@ -43,6 +48,7 @@ class Platform:
     metadata: metadata_store_pb2.ConnectionConfig | None = None
     trainer: type[Trainer] = Trainer
     trainer_config: Mapping[str, Any] = field(default_factory=dict)
+    deployer: Deployer | None = None
 
 
 def local_platform(locations: Locations, pipeline_name: str) -> Platform:

@@ -142,6 +142,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         source_hash=source_hash("components.pusher.component"),
     ).with_id(PUSHER)
     components += [baseline, evaluator, pusher]
+    if platform.deployer:
+        components.append(platform.deployer(pusher.outputs["pushed_model"]))
     for component in components:
         if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
             component.with_beam_pipeline_args(platform.beam_args(component.id))

@@ -16,6 +16,13 @@ from components.retrieval_index.config import (
     IvfPqConfig,
     RetrievalIndexConfig,
 )
+from components.vertex_deployer.config import (
+    DeployConfig,
+    EndpointConfig,
+    IndexEndpointConfig,
+    TensorFlowServing,
+    VectorSearchConfig,
+)
 from pipeline.cli import app
 from pipeline.config import PipelineConfig
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
@@ -28,7 +35,9 @@ from trainer_module.optimization import EMBEDDING_OPTIMIZERS
 DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
-    for page in (DOCS / "embeddings.md", DOCS / "training.md", DOCS / "retrieval_index.md", DOCS / "vertex.md")
+    for page in [
+        DOCS / f"{name}.md" for name in ("embeddings", "training", "retrieval_index", "vertex", "vertex_guide")
+    ]
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]
 
@@ -117,6 +126,19 @@ def test_the_section_vertex_is_shown_whole():
     assert find_machine(TrainerMachine.model_validate(shown["trainer"])).slice
 
 
+def test_the_section_deploy_is_shown_whole():
+    text = (DOCS / "vertex_guide.md").read_text()
+    shown = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[-1])["vertex"]["deploy"]
+    for kind, section in (
+        (DeployConfig, shown),
+        (TensorFlowServing, shown["serving"]),
+        (EndpointConfig, shown["endpoint"]),
+        (VectorSearchConfig, shown["vector_search"]),
+        (IndexEndpointConfig, shown["vector_search"]["endpoint"]),
+    ):
+        assert set(section) == set(kind.model_fields)
+
+
 def test_the_table_of_machines_is_the_data():
     text = (DOCS / "vertex.md").read_text()
     rows = re.findall(r"^\| `(v\d\w?)-N`: `([\w-]+)`.*? \| \1 \| (V1|V2|none).* \| ([\d, ]+) \|$", text, re.MULTILINE)
@@ -132,7 +154,7 @@ def test_the_table_of_machines_is_the_data():
 
 COMMANDS = [
     command
-    for page in ("vertex.md", "rehearsal.md")
+    for page in ("vertex.md", "rehearsal.md", "vertex_guide.md")
     for command in re.findall(r"^recspan (.*)$", (DOCS / page).read_text(), re.MULTILINE)
 ]
 

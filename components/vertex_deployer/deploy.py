@@ -2,6 +2,7 @@
 but that the vectors are imported anew."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from google.cloud.aiplatform_v1 import types
 
 from components.vertex_deployer.config import SECTION, EndpointConfig, IndexEndpointConfig, VectorSearchConfig
-from components.vertex_deployer.requests import Deployer
+from components.vertex_deployer.requests import DeploymentRequests, request_json
 from components.vertex_deployer.service import DeploymentService
 from trainer_module.errors import ConfigError
 
@@ -52,7 +53,7 @@ class PlannedRequest:
     request: object
 
 
-def deploy(deployer: Deployer, service: DeploymentService) -> Deployment:
+def deploy(requests: DeploymentRequests, service: DeploymentService) -> Deployment:
     """Registers the version, imports its vectors and puts both on their endpoints, as far as configured.
 
     The index comes before the model, so that the new query tower does not ask an index of the old items for longer than
@@ -62,101 +63,118 @@ def deploy(deployer: Deployer, service: DeploymentService) -> Deployment:
         ConfigError: The version cannot be deployed so; nothing was done.
         ServiceError: The service refused, or something failed; what was done before remains.
     """
-    deployer.check()
-    config = deployer.config
-    model = _registered(deployer, service)
+    requests.check_place()
+    requests.check()
+    config = requests.config
+    model = _registered(requests, service)
     index = index_endpoint = endpoint = ""
     if config.vector_search:
-        index = _imported(deployer, service, config.vector_search)
+        index = _imported(requests, service, config.vector_search)
         if config.vector_search.endpoint:
-            index_endpoint = _searchable(deployer, service, config.vector_search.endpoint, index)
+            index_endpoint = _searchable(requests, service, config.vector_search.endpoint, index)
     if config.endpoint:
-        endpoint = _online(deployer, service, config.endpoint, model)
+        endpoint = _online(requests, service, config.endpoint, model)
     return Deployment(model, endpoint, index, index_endpoint)
 
 
-def planned_requests(deployer: Deployer) -> Iterator[PlannedRequest]:
+def planned_requests(requests: DeploymentRequests) -> Iterator[PlannedRequest]:
     """All requests that `deploy` might send, in their order; nobody is asked.
 
     Raises:
         ConfigError: The version cannot be deployed so.
     """
-    deployer.check()
-    config, place = deployer.config, deployer.target.location
-    model = deployer.model_id
-    yield PlannedRequest("ModelService.UploadModel", f"there is no model {model}", deployer.upload_model(first=True))
-    added = deployer.upload_model(first=False)
+    requests.check()
+    config, place = requests.config, requests.target.location
+    model = requests.model_id
+    yield PlannedRequest("ModelService.UploadModel", f"there is no model {model}", requests.upload_model(first=True))
+    added = requests.upload_model(first=False)
     yield PlannedRequest("ModelService.UploadModel", f"there is a model {model}, without this version", added)
     if search := config.vector_search:
-        name = deployer.display_name(search.name)
-        yield PlannedRequest("IndexService.CreateIndex", f"there is no index {name}", deployer.create_index(search))
+        name = requests.display_name(search.name)
+        yield PlannedRequest("IndexService.CreateIndex", f"there is no index {name}", requests.create_index(search))
         index = f"{place}/indexes/INDEX"
-        yield PlannedRequest("IndexService.UpdateIndex", f"there is an index {name}", deployer.update_index(index))
+        yield PlannedRequest("IndexService.UpdateIndex", f"there is an index {name}", requests.update_index(index))
         if search.endpoint:
-            name = deployer.display_name(search.endpoint.name)
-            create = deployer.create_index_endpoint(search.endpoint)
+            name = requests.display_name(search.endpoint.name)
+            create = requests.create_index_endpoint(search.endpoint)
             missing = f"there is no index endpoint {name}"
             yield PlannedRequest("IndexEndpointService.CreateIndexEndpoint", missing, create)
-            put = deployer.deploy_index(search.endpoint, f"{place}/indexEndpoints/INDEX_ENDPOINT", index)
+            put = requests.deploy_index(search.endpoint, f"{place}/indexEndpoints/INDEX_ENDPOINT", index)
             yield PlannedRequest("IndexEndpointService.DeployIndex", "the index is not on it", put)
     if config.endpoint:
-        name = deployer.display_name(config.endpoint.name)
-        create = deployer.create_endpoint(config.endpoint)
+        name = requests.display_name(config.endpoint.name)
+        create = requests.create_endpoint(config.endpoint)
         yield PlannedRequest("EndpointService.CreateEndpoint", f"there is no endpoint {name}", create)
-        put = deployer.deploy_model(config.endpoint, f"{place}/endpoints/ENDPOINT", f"{deployer.model}@VERSION", {})
+        put = requests.deploy_model(config.endpoint, f"{place}/endpoints/ENDPOINT", f"{requests.model}@VERSION", {})
         when = "the version is not on it; versions that are there share traffic_split with it"
         yield PlannedRequest("EndpointService.DeployModel", when, put)
 
 
-def _registered(deployer: Deployer, service: DeploymentService) -> str:
+def planned_json(requests: DeploymentRequests) -> str:
+    """`planned_requests` as JSON, to be read by a person.
+
+    Raises:
+        ConfigError: The version cannot be deployed so.
+    """
+    planned = [
+        {"method": each.method, "request": json.loads(request_json(each.request))}
+        | ({"when": each.when} if each.when else {})
+        for each in planned_requests(requests)
+    ]
+    return json.dumps(planned, indent=2, sort_keys=True)
+
+
+def _registered(requests: DeploymentRequests, service: DeploymentService) -> str:
     """The version in the Model Registry."""
-    versions = service.model_versions(deployer.model)
-    container = deployer.container()
+    versions = service.model_versions(requests.model)
+    container = requests.container()
     for version in versions:
         same = (version.container_spec.image_uri, list(version.container_spec.args), version.artifact_uri)
-        if same == (container.image_uri, list(container.args), deployer.version.uri):
+        if same == (container.image_uri, list(container.args), requests.version.uri):
             name = f"{version.name.partition('@')[0]}@{version.version_id}"
             _log.info("model: %s is there", name)
             return name
-    return service.upload_model(deployer.upload_model(first=not versions))
+    return service.upload_model(requests.upload_model(first=not versions))
 
 
-def _imported(deployer: Deployer, service: DeploymentService, search: VectorSearchConfig) -> str:
+def _imported(requests: DeploymentRequests, service: DeploymentService, search: VectorSearchConfig) -> str:
     """The index with the version's vectors."""
-    index = service.find_index(deployer.display_name(search.name))
+    index = service.find_index(requests.display_name(search.name))
     if index is None:
-        return service.create_index(deployer.create_index(search))
+        return service.create_index(requests.create_index(search))
     metadata = types.Index.to_dict(index).get("metadata") or {}
-    there, wanted = int(metadata["config"]["dimensions"]), deployer.dimensions(search)
+    there, wanted = int(metadata["config"]["dimensions"]), requests.dimensions(search)
     if there != wanted:
         raise ConfigError(
             f"{SECTION}.vector_search.name: the index {index.display_name} ({index.name}) holds vectors of {there} "
-            f"numbers, those of {deployer.version.uri} have {wanted}, and an index cannot change that. Name a new one"
+            f"numbers, those of {requests.version.uri} have {wanted}, and an index cannot change that. Name a new one"
         )
-    return service.update_index(deployer.update_index(index.name))
+    return service.update_index(requests.update_index(index.name))
 
 
-def _searchable(deployer: Deployer, service: DeploymentService, config: IndexEndpointConfig, index: str) -> str:
+def _searchable(
+    requests: DeploymentRequests, service: DeploymentService, config: IndexEndpointConfig, index: str
+) -> str:
     """The index endpoint with the index."""
-    name = deployer.display_name(config.name)
+    name = requests.display_name(config.name)
     endpoint = service.find_index_endpoint(name) or service.create_index_endpoint(
-        deployer.create_index_endpoint(config)
+        requests.create_index_endpoint(config)
     )
     if any(_id(deployed.index) == _id(index) for deployed in endpoint.deployed_indexes):
         _log.info("index on the index endpoint: is there, and follows the index")
     else:
-        service.deploy_index(deployer.deploy_index(config, endpoint.name, index))
+        service.deploy_index(requests.deploy_index(config, endpoint.name, index))
     return endpoint.name
 
 
-def _online(deployer: Deployer, service: DeploymentService, config: EndpointConfig, model: str) -> str:
+def _online(requests: DeploymentRequests, service: DeploymentService, config: EndpointConfig, model: str) -> str:
     """The endpoint with the version."""
-    found = service.find_endpoint(deployer.display_name(config.name))
-    endpoint = found or service.create_endpoint(deployer.create_endpoint(config))
+    found = service.find_endpoint(requests.display_name(config.name))
+    endpoint = found or service.create_endpoint(requests.create_endpoint(config))
     if any(_is_version(deployed, model) for deployed in endpoint.deployed_models):
         _log.info("model on the endpoint: is there")
     else:
-        service.deploy_model(deployer.deploy_model(config, endpoint.name, model, endpoint.traffic_split))
+        service.deploy_model(requests.deploy_model(config, endpoint.name, model, endpoint.traffic_split))
         endpoint = service.get_endpoint(endpoint.name)
     if config.undeploy:
         for deployed in endpoint.deployed_models:

@@ -28,7 +28,7 @@ NEW = "0"
 
 
 @dataclass(frozen=True)
-class Deployer:
+class DeploymentRequests:
     """Makes the requests that deploy one version.
 
     Attributes:
@@ -218,10 +218,20 @@ class Deployer:
         return said or search.dimensions or 0
 
     def check(self) -> None:
-        """Refuses what would be refused after others were done.
+        """Refuses what would be found out only after other things were done.
 
         Raises:
-            ConfigError: The version lies on this machine; or as `model_id` and `dimensions` say.
+            ConfigError: As `model_id` and `dimensions` say.
+        """
+        self.upload_model(first=True)
+        if self.config.vector_search:
+            self.dimensions(self.config.vector_search)
+
+    def check_place(self) -> None:
+        """Refuses a version that Vertex AI cannot read.
+
+        Raises:
+            ConfigError: It lies on this machine.
         """
         if not self.version.uri.startswith(CLOUD_STORAGE):
             raise ConfigError(
@@ -229,9 +239,6 @@ class Deployer:
                 f"`gcloud storage cp --recursive {self.version.uri} gs://BUCKET/FOLDER/`, and name the copy: --model "
                 f"gs://BUCKET/FOLDER/{self.version.number}"
             )
-        self.upload_model(first=True)
-        if self.config.vector_search:
-            self.dimensions(self.config.vector_search)
 
 
 def traffic_split(current: Mapping[str, int], share: int) -> dict[str, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from components.vertex_deployer.config import SECTION, DeployConfig
-from components.vertex_deployer.deploy import Deployment, deploy, planned_requests
-from components.vertex_deployer.requests import Deployer, request_json
+from components.vertex_deployer.deploy import Deployment, deploy, planned_json
+from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import CLOUD_STORAGE, PushedVersion, described_version
 from pipeline.config import PipelineConfig, vertex_section
@@ -32,7 +32,7 @@ def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> 
     vertex, chosen = vertex_section(config), _section(config)
     name, base = config.pipeline_name, vertex.under_bucket("serving", config.pipeline_name)
     if model and not model.startswith(CLOUD_STORAGE):
-        Deployer(vertex.target, chosen, PushedVersion(model.rstrip("/"), name)).check()
+        DeploymentRequests(vertex.target, chosen, PushedVersion(model.rstrip("/"), name)).check_place()
     pushed = PushedVersions(vertex)
     uri = model or pushed.latest(base)
     if uri is None:
@@ -40,10 +40,10 @@ def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> 
         hint = f"; the last local one is copied with `gcloud storage cp --recursive {local} {base}/`" if local else ""
         raise ModelError(f"no version was pushed below {base}. `recspan pipeline submit` starts a run that does{hint}")
     version = described_version(uri, name, pushed.summary(uri))
-    return deploy(Deployer(vertex.target, chosen, version), DeploymentService(vertex.target))
+    return deploy(DeploymentRequests(vertex.target, chosen, version), DeploymentService(vertex.target))
 
 
-def planned_json(config: PipelineConfig, model: str | None, serving: Path) -> str:
+def plan_version(config: PipelineConfig, model: str | None, serving: Path) -> str:
     """The requests of `deploy_version` as JSON. Nothing is asked of any service, and no credentials are looked for.
 
     Args:
@@ -58,12 +58,7 @@ def planned_json(config: PipelineConfig, model: str | None, serving: Path) -> st
     """
     vertex, chosen = vertex_section(config), _section(config)
     version = _without_asking(config, vertex, model, serving)
-    planned = [
-        {"method": each.method, "request": json.loads(request_json(each.request))}
-        | ({"when": each.when} if each.when else {})
-        for each in planned_requests(Deployer(vertex.target, chosen, version))
-    ]
-    return json.dumps(planned, indent=2, sort_keys=True)
+    return planned_json(DeploymentRequests(vertex.target, chosen, version))
 
 
 def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | None, serving: Path) -> PushedVersion:

@@ -4,11 +4,16 @@ from typing import Any
 
 from tfx import v1 as tfx
 
+from components.vertex_deployer.component import VertexDeployer
+from components.vertex_deployer.config import DeployConfig
+from components.vertex_deployer.requests import DeploymentRequests
+from components.vertex_deployer.version import PushedVersion
 from pipeline.config import PipelineConfig
-from pipeline.platforms import Platform
+from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
 from pipeline.vertex.machines import check_fits, find_machine
 from trainer_module import KERAS_SWITCH
+from trainer_module.source_hash import source_hash
 
 
 def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
@@ -36,8 +41,35 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         serving=vertex.under_bucket("serving", name),
         baseline=_latest_blessed_model,
         beam_args=lambda component: beam_args(vertex, name, component),
+        deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
         **training,
     )
+
+
+def deployer(vertex: VertexConfig, deploy: DeployConfig, pipeline_name: str) -> Deployer:
+    """What makes the component that deploys a pushed version.
+
+    Args:
+        vertex: The section `vertex`.
+        deploy: The section `vertex.deploy`.
+        pipeline_name: Names what is made where the section gives no name.
+
+    Raises:
+        ConfigError: The pipeline's name is too long for a model's id, and the section gives none.
+    """
+    # Without a version, whose number and dimension are known after the push.
+    _ = DeploymentRequests(vertex.target, deploy, PushedVersion("", pipeline_name)).model_id
+
+    def make(pushed_model: tfx.types.BaseChannel) -> VertexDeployer:
+        return VertexDeployer(
+            pushed_model=pushed_model,
+            target=vertex.target.model_dump_json(),
+            deploy=deploy.model_dump_json(),
+            pipeline_name=pipeline_name,
+            source_hash=source_hash("components.vertex_deployer.component"),
+        )
+
+    return make
 
 
 def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str) -> dict[str, Any]:

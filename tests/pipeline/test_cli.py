@@ -17,6 +17,7 @@ VERBS = [
     ["pipeline", "compile"],
     ["pipeline", "submit"],
     ["pipeline", "deploy"],
+    ["pipeline", "cost"],
     ["pipeline", "rehearse"],
     ["pipeline", "status"],
     ["pipeline", "list"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from components.vertex_deployer.calls import Patience, ServiceError
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.deploy import deploy, planned_requests
-from components.vertex_deployer.requests import NEW, Deployer, request_json, traffic_split
+from components.vertex_deployer.requests import NEW, DeploymentRequests, request_json, traffic_split
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import PushedVersion, described_version
 from trainer_module.errors import ConfigError, ModelError
@@ -44,13 +44,13 @@ def service(server, credentials):
     return DeploymentService(experiment({"endpoint": server.url}).vertex.target, QUICK)
 
 
-def deployer(section=None, vertex=None, version=None) -> Deployer:
+def deployer(section=None, vertex=None, version=None) -> DeploymentRequests:
     config = experiment(vertex)
     chosen = DeployConfig.model_validate(section or {})
-    return Deployer(config.vertex.target, chosen, version or PushedVersion(URI, "small", 32))
+    return DeploymentRequests(config.vertex.target, chosen, version or PushedVersion(URI, "small", 32))
 
 
-def next_version(of: Deployer) -> Deployer:
+def next_version(of: DeploymentRequests) -> DeploymentRequests:
     return replace(of, version=PushedVersion(URI.replace("/3", "/4"), "small", 32))
 
 

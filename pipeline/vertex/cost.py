@@ -1,0 +1,330 @@
+"""What a run on Vertex AI costs: machines of the compiled spec, hours of a run like it, the user's prices."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from components.vertex_deployer.names import Region
+from pipeline.config import PipelineConfig, read_settings, vertex_section
+from pipeline.vertex.compile import Job, compile_job
+from pipeline.vertex.config import BEAM_COMPONENTS, VertexConfig
+from pipeline.vertex.machines import BUILT_IN_GPUS, find_machine
+from trainer_module.errors import ConfigError
+from trainer_module.frozen import Frozen
+
+_TRAINER = "Trainer"
+_EXAMPLE = "pipeline/vertex/prices.example.yaml"
+_SECONDS_PER_HOUR = 3600
+
+PriceList = dict[str, float | None]
+
+
+class Prices(Frozen):
+    """The user's prices, of one region; without tax and discounts unless they are in them.
+
+    Attributes:
+        currency: Of all prices.
+        region: Where they hold.
+        source: Where and when they were read.
+        run: Per run of Vertex AI Pipelines.
+        component_machine: What a component gets that asks for no machine.
+        machines: Per hour and machine; GPUs that come with it are included.
+        gpus: Per hour and GPU attached to a machine.
+        tpu_chips: Per hour and chip, by generation, as in `v5e`.
+        dataflow_workers: Per hour and worker, by type of machine.
+        serving: Per hour and replica of endpoints and index endpoints, by type of machine.
+    """
+
+    currency: str = "USD"
+    region: Region
+    source: str = Field(min_length=1)
+    run: float | None = Field(default=None, ge=0)
+    component_machine: str = "e2-standard-4"
+    machines: PriceList = {}
+    gpus: PriceList = {}
+    tpu_chips: PriceList = {}
+    dataflow_workers: PriceList = {}
+    serving: PriceList = {}
+
+
+@dataclass(frozen=True)
+class Use:
+    """Machines of one kind that are paid for.
+
+    Attributes:
+        component: Of the pipeline.
+        section: Of `Prices`, where the price stands.
+        machine: Key in that section.
+        count: Number of machines, GPUs or chips.
+    """
+
+    component: str
+    section: str
+    machine: str
+    count: int
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """What one use costs.
+
+    Attributes:
+        use: Of machines.
+        hours: For which they are paid.
+        price: Per hour and piece.
+    """
+
+    use: Use
+    hours: float
+    price: float
+
+    @property
+    def cost(self) -> float:
+        return self.use.count * self.hours * self.price
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What a run costs, and what goes on costing.
+
+    Attributes:
+        currency: Of all amounts.
+        source: Of the prices.
+        run: Fee of the run itself.
+        lines: Of the run.
+        per_hour: What stays after it, for an hour.
+    """
+
+    currency: str
+    source: str
+    run: float
+    lines: tuple[CostLine, ...]
+    per_hour: tuple[CostLine, ...]
+
+    @property
+    def total(self) -> float:
+        return self.run + sum(line.cost for line in self.lines)
+
+
+def estimate_run(
+    config: PipelineConfig, prices_file: Path, hours: Mapping[str, float], like: Mapping[str, float]
+) -> CostEstimate:
+    """What a run of an experiment costs.
+
+    Args:
+        config: The experiment.
+        prices_file: YAML of `Prices`.
+        hours: By component.
+        like: Hours of a run like it, for components that `hours` does not name.
+
+    Raises:
+        ConfigError: The experiment cannot run there, or hours or prices are missing; names each.
+    """
+    prices = read_settings(Prices, prices_file, {}, where=f"{prices_file}: ")
+    return estimate(vertex_section(config), compile_job(config), prices, prices_file, hours, like)
+
+
+def estimate(
+    vertex: VertexConfig,
+    job: Job,
+    prices: Prices,
+    prices_file: Path,
+    hours: Mapping[str, float],
+    like: Mapping[str, float] | None = None,
+) -> CostEstimate:
+    """What a compiled job costs; see `estimate_run`.
+
+    Raises:
+        ConfigError: Hours or prices are missing, or the prices are another region's.
+    """
+    if prices.region != vertex.region:
+        raise ConfigError(
+            f"{prices_file}: region: the prices are those of {prices.region}, and the experiment runs in "
+            f"{vertex.region} (vertex.region); fill in a file for it"
+        )
+    names = container_components(job)
+    known = dict(like or {}) | dict(hours)
+    _check_hours(names, hours, known)
+    uses = uses_of_run(vertex, names, prices.component_machine)
+    after = uses_after_run(vertex)
+    missing = [] if prices.run is not None else ["run (per run)"]
+    for use in dict.fromkeys([*uses, *after]):
+        entry = f"{use.section}.{use.machine} (for {use.component})"
+        if getattr(prices, use.section).get(use.machine) is None and entry not in missing:
+            missing.append(entry)
+    if missing:
+        raise ConfigError(
+            f"{prices_file}: no price for {', '.join(missing)}. Where to look prices up stands in {_EXAMPLE}"
+        )
+
+    def line(use: Use, duration: float) -> CostLine:
+        return CostLine(use, duration, getattr(prices, use.section)[use.machine])
+
+    return CostEstimate(
+        prices.currency,
+        prices.source,
+        prices.run or 0.0,
+        tuple(line(use, known[use.component]) for use in uses),
+        tuple(line(use, 1.0) for use in after),
+    )
+
+
+def container_components(job: Job) -> list[str]:
+    """Components that run in a container, in the order of their names; importers and resolvers cost nothing."""
+    spec = job["pipelineSpec"]
+    executors = spec["deploymentSpec"]["executors"]
+    labels = {name: component.get("executorLabel") for name, component in spec["components"].items()}
+    tasks = spec["root"]["dag"]["tasks"]
+    return sorted(
+        name for name, task in tasks.items() if "container" in executors.get(labels[task["componentRef"]["name"]], {})
+    )
+
+
+def uses_of_run(vertex: VertexConfig, components: Iterable[str], component_machine: str) -> list[Use]:
+    """What a run pays for by the hour. A component waits in its own container for the jobs that it starts.
+
+    Args:
+        vertex: The section `vertex`.
+        components: Those that run in a container.
+        component_machine: What they get.
+
+    Raises:
+        ConfigError: How many workers Dataflow starts, or of which type, is left to it.
+    """
+    uses = []
+    for name in components:
+        uses.append(Use(name, "machines", component_machine, 1))
+        if name == _TRAINER:
+            uses += _training(vertex)
+        elif name in BEAM_COMPONENTS:
+            uses += _dataflow(vertex, name)
+    return uses
+
+
+def uses_after_run(vertex: VertexConfig) -> list[Use]:
+    """What is paid for as long as it is deployed, at least."""
+    deploy = vertex.deploy
+    if deploy is None:
+        return []
+    search = deploy.vector_search.endpoint if deploy.vector_search else None
+    places = {"endpoint": deploy.endpoint, "index endpoint": search}
+    return [Use(name, "serving", place.machine, place.min_replicas) for name, place in places.items() if place]
+
+
+def parse_hours(assignments: Sequence[str]) -> dict[str, float]:
+    """Hours by component, from `COMPONENT=HOURS` texts.
+
+    Raises:
+        ConfigError: A text is none such.
+    """
+    hours = {}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not name or not 0 <= value < math.inf:
+            raise ConfigError(f"--hours {assignment}: expected COMPONENT=HOURS, as in --hours Trainer=2.5")
+        hours[name] = value
+    return hours
+
+
+def hours_like(summary_file: Path, scale: float) -> dict[str, float]:
+    """Hours by component of a local run, but for those that the cache has answered.
+
+    Args:
+        summary_file: The run's `summary.json`.
+        scale: How many times as long each component is expected to take.
+
+    Raises:
+        ConfigError: The file is no summary of a local run.
+    """
+    try:
+        components = json.loads(summary_file.read_text(encoding="utf-8"))["components"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"--like {summary_file}: expected the summary.json of a local run, as below runs/runs "
+            f"({type(error).__name__}: {error})"
+        ) from None
+    return {each["component"]: each["seconds"] * scale / _SECONDS_PER_HOUR for each in components if not each["cached"]}
+
+
+def print_estimate(found: CostEstimate, console: Console) -> None:
+    """Prints a line per use of machines, and the total."""
+    table = Table("component", "machine", box=SIMPLE_HEAD)
+    for title in ("count", "hours", f"{found.currency} per hour", found.currency):
+        table.add_column(title, justify="right")
+    for line in found.lines:
+        table.add_row(*_cells(line), f"{line.cost:.2f}")
+    table.add_row("the run itself", "", "", "", "", f"{found.run:.2f}")
+    table.add_section()
+    table.add_row("total", "", "", "", "", f"{found.total:.2f}")
+    console.print(table)
+    for line in found.per_hour:
+        console.print(
+            f"afterwards, per hour: {line.use.component}, {line.use.count} x {line.use.machine}: {line.cost:.2f} "
+            f"{found.currency}",
+            highlight=False,
+        )
+    console.print(
+        f"prices: {found.source}. Not included: disks of custom jobs, storage, network, logs, imports of vectors.",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _cells(line: CostLine) -> list[str]:
+    return [line.use.component, line.use.machine, str(line.use.count), f"{line.hours:.3f}", f"{line.price:g}"]
+
+
+def _check_hours(names: Sequence[str], given: Iterable[str], known: Iterable[str]) -> None:
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ConfigError(
+            f"--hours {', '.join(unknown)}: the compiled pipeline has no such component in a container. Known: "
+            f"{', '.join(names)}"
+        )
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ConfigError(
+            f"no hours for {', '.join(missing)}: give --hours COMPONENT=HOURS for each, or --like the summary.json of "
+            "a local run with --no-cache (what the cache has answered says nothing)"
+        )
+
+
+def _training(vertex: VertexConfig) -> list[Use]:
+    """The machines of the Trainer's custom job."""
+    chosen = vertex.trainer
+    if chosen is None:
+        return []
+    machine = find_machine(chosen)
+    if machine.slice:
+        return [Use(_TRAINER, "tpu_chips", machine.slice.generation.name, machine.slice.chips)]
+    uses = [Use(_TRAINER, "machines", machine.type, chosen.workers)]
+    if machine.accelerator and machine.type not in BUILT_IN_GPUS.value:
+        uses.append(Use(_TRAINER, "gpus", machine.accelerator, machine.accelerator_count * chosen.workers))
+    return uses
+
+
+def _dataflow(vertex: VertexConfig, component: str) -> list[Use]:
+    """The workers of a component's Dataflow job, as many as there may be."""
+    options: Any = vertex.beam.of(component)
+    if options.runner == "direct":
+        return []
+    count = options.max_workers or options.workers
+    for key, value in (("machine_type", options.machine_type), ("max_workers", count)):
+        if not value:
+            raise ConfigError(
+                f"vertex.beam.{key}: Dataflow chooses for {component}, and what it will cost is not known; name it, as "
+                f"in --set vertex.beam.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
+            )
+    return [Use(component, "dataflow_workers", options.machine_type, count)]
