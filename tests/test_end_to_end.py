@@ -198,11 +198,11 @@ def test_an_edited_preprocessing_transforms_again(workspace, first):
 def test_a_training_may_start_from_the_last_blessed_model(workspace, first):
     process, summary = workspace.run(
         *("--set", "training.warm_start=last_blessed", "--set", "training.epochs=1"),
-        *("--set", "embeddings.tables={movie_id: {vocabulary: {min_frequency: 20}}}"),
+        *("--set", "embeddings.tables={movie_id: {vocabulary: {top_k: 100}}}"),
     )
     assert process.returncode in (0, NOT_PUSHED), process.stdout + process.stderr
     of_table = {report["table"]: report for report in summary["training"]["warm_start"]}
-    assert of_table["movie_id"]["kept"] > 0 and of_table["movie_id"]["dropped"] > 0
+    assert of_table["movie_id"]["kept"] == 100 and of_table["movie_id"]["dropped"] > 0
     assert of_table["user_id"]["dropped"] == 0 and of_table["user_id"]["slots"]
 
 
