@@ -1,9 +1,18 @@
-"""Which earlier model a candidate is compared with."""
+"""Which earlier model a candidate is compared with, or a training starts from."""
 
 import ml_metadata as mlmd
 from tfx import types
 from tfx import v1 as tfx
 from tfx.components.evaluator import constants
+
+
+def latest_blessed_model() -> tfx.dsl.Resolver:
+    """Finds the pipeline's last blessed model by TFX's own strategy, the one that Vertex AI knows too."""
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    )
 
 
 class LatestOtherBlessedModel(tfx.dsl.experimental.ResolverStrategy):

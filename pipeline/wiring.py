@@ -16,6 +16,7 @@ from components.example_validator.component import StrictExampleValidator
 from components.flat_example_gen.component import FlatExampleGen, span_properties
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
+from pipeline.baseline import latest_blessed_model
 from pipeline.config import DataConfig, PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
@@ -85,11 +86,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     earlier_model = None
     if config.training.warm_start == LAST_BLESSED:
         # Not the baseline's resolver, which looks at the candidate that is yet to be trained.
-        earlier = tfx.dsl.Resolver(
-            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-            model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-            model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-        ).with_id("EarlierModel")
+        earlier = latest_blessed_model().with_id("EarlierModel")
         components.append(earlier)
         earlier_model = earlier.outputs["model"]
     trainer = platform.trainer(

@@ -79,6 +79,7 @@ def test_index_and_query_tower_are_pushed_as_one(first):
     assert {"embed_queries", "embed_query", "recommend", "serving_default"} <= set(
         summary["verification"]["signatures"]
     )
+    assert (summary["retrieval_index"]["candidates"], summary["retrieval_index"]["dim"]) == (120, 16)
     directory = pushed(summary)
     assert len(Path(directory, FAISS_DIRECTORY, "ids.txt").read_text().split()) == 120
     assert len(Path(directory, VERTEX_FILE).read_text().splitlines()) == 120

@@ -8,6 +8,7 @@ from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.version import PushedVersion
+from pipeline.baseline import latest_blessed_model
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
@@ -39,7 +40,8 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         artifacts=vertex.under_bucket("artifacts", name),
         checkpoints=vertex.under_bucket("checkpoints", name),
         serving=vertex.under_bucket("serving", name),
-        baseline=_latest_blessed_model,
+        # The service finds it by a query of its own, before anything of this run is blessed.
+        baseline=lambda candidate: latest_blessed_model(),
         beam_args=lambda component: beam_args(vertex, name, component),
         deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
         **training,
@@ -151,14 +153,4 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
         *(f"--{name}={value}" for name, value in chosen.items() if value),
         *(() if beam.public_ips else ("--no_use_public_ips",)),
         *(f"--labels={key}={value}" for key, value in sorted(vertex.labels.items())),
-    )
-
-
-def _latest_blessed_model(candidate: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
-    """The service finds it by a query of its own, before anything of this run is blessed; `candidate` has no part."""
-    del candidate
-    return tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     )
