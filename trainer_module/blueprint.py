@@ -11,7 +11,9 @@ from trainer_module.experiment import Experiment
 from trainer_module.export.restore import await_values
 from trainer_module.features import FeatureSpec
 from trainer_module.models.build import build_model
+from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.two_tower import Retrieval
+from trainer_module.negatives import with_negatives
 from trainer_module.objectives import Objective
 from trainer_module.optimizers import SplitOptimizer
 
@@ -46,17 +48,25 @@ class Blueprint:
         with strategy.scope():
             optimizer = SplitOptimizer.create(self.spec, training)
             batch_size = replica_batch_size(training, strategy)
-            configs = feature_configs(self.spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
+            spec = self._looked_up_in_training()
+            configs = feature_configs(spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
             model = build_model(
                 self.experiment.model,
                 self.spec,
                 configs,
-                embedding_layer(configs, self.spec, embeddings),
+                embedding_layer(configs, spec, embeddings),
                 self.objective,
                 mean_label,
                 dense_options(training, strategy),
             )
         return model, optimizer
+
+    def _looked_up_in_training(self) -> FeatureSpec:
+        """The columns of a training batch: those of an example and of the items drawn for it."""
+        model, objective = self.experiment.model, self.objective
+        if not isinstance(model, TwoTowerConfig) or not isinstance(objective, Retrieval) or not model.mixed_negatives:
+            return self.spec
+        return with_negatives(self.spec, objective.candidate_columns, model.mixed_negatives)
 
     def for_serving(self) -> tf.keras.Model:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""

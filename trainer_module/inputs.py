@@ -19,7 +19,7 @@ Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 _READ_BUFFER_BYTES = 8 << 20
 
 # Examples transformed at once on their way into memory.
-_BATCH_IN_MEMORY = 16_384
+BATCH_IN_MEMORY = 16_384
 
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
@@ -175,10 +175,10 @@ class ExampleReader:
 
     def _columns_in_memory(self, context: tf.distribute.InputContext) -> tuple[Features, tf.Tensor]:
         """This host's transformed examples: dense or ragged columns, and labels `[num_examples]`."""
-        batches = self._share_of(context).batch(_BATCH_IN_MEMORY)
+        batches = self._share_of(context).batch(BATCH_IN_MEMORY)
         parts = list(batches.map(self._features_and_label, num_parallel_calls=_PARALLEL_CALLS))
         columns = {
-            name: tf.concat([_without_sparse(features[name]) for features, _ in parts], axis=0) for name in parts[0][0]
+            name: tf.concat([without_sparse(features[name]) for features, _ in parts], axis=0) for name in parts[0][0]
         }
         return columns, tf.concat([labels for _, labels in parts], axis=0)
 
@@ -247,6 +247,6 @@ def _shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Ten
     )
 
 
-def _without_sparse(value: tf.Tensor | tf.SparseTensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
+def without_sparse(value: tf.Tensor | tf.SparseTensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
     """Ragged in place of sparse, since rows of the latter cannot be gathered."""
     return tf.RaggedTensor.from_sparse(value) if isinstance(value, tf.SparseTensor) else value

@@ -84,6 +84,22 @@ class Trainable(Protocol):
         ...
 
 
+class TrainingExamples(Protocol):
+    """What steps see.
+
+    Attributes:
+        num_examples: Of the split.
+    """
+
+    num_examples: int
+
+    def training_batches(
+        self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """Batches without end, `(features, labels [batch])`, from that of `first_step` on."""
+        ...
+
+
 class TrainingLoop:
     """Trains any `Trainable`; the same code runs on every strategy."""
 
@@ -130,7 +146,7 @@ class TrainingLoop:
         self._predict_step = tf.function(predict_step, autograph=False)
 
     def fit(
-        self, train: ExampleReader, selection: ExampleReader, start: Callable[[], None] | None = None
+        self, train: TrainingExamples, selection: ExampleReader, start: Callable[[], None] | None = None
     ) -> TrainingResult:
         """Trains until the model's metric on `selection` has not improved for `patience` evaluations; restores the best
         weights.

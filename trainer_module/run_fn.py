@@ -20,7 +20,9 @@ from trainer_module.export.routes import Trained, expected_answers, export
 from trainer_module.features import FeatureSpec
 from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.loop import TrainingLoop
+from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.two_tower import Retrieval
+from trainer_module.negatives import Catalog, MixedExamples, candidates_beside
 from trainer_module.objectives import Objective, make_objective
 from trainer_module.vocabularies import Vocabularies, check_ids, training_counts
 from trainer_module.warm_start import TableReport, warm_start
@@ -47,7 +49,15 @@ def run_fn(fn_args: FnArgs) -> None:
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    objective = _objective(dataset, spec, transform_output)
+    objective, mixed = _objective(dataset, spec, transform_output), 0
+    catalog = None
+    if isinstance(objective, Retrieval) and isinstance(experiment.model, TwoTowerConfig):
+        mixed = experiment.model.mixed_negatives
+    if mixed:
+        patterns = candidates_beside(fn_args.train_files)
+        catalog = Catalog(spec, model_inputs, objective.candidate_columns, patterns)
+        counts = catalog.counts(objective.item_key, len(objective.training_counts))
+        objective = dataclasses.replace(objective, catalog_counts=counts)
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
     train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
@@ -67,7 +77,7 @@ def run_fn(fn_args: FnArgs) -> None:
         if earlier := _earlier_training(fn_args, training):
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
 
-    result = loop.fit(train, selection, start)
+    result = loop.fit(MixedExamples(train, catalog, mixed) if catalog else train, selection, start)
 
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)

@@ -87,7 +87,9 @@ class TwoTowerConfig(_ModelConfig):
         temperature: Divides the dot products of unit vectors: the lower, the more the nearest candidates matter.
         query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
         candidate_mlp: The same for the candidate tower.
-        hard_negatives: Only so many of each query's in-batch negatives count, the hardest; None takes all.
+        hard_negatives: Only so many of each query's negatives count, the hardest; None takes all.
+        mixed_negatives: So many items per example, drawn uniformly from the catalog, are negatives too; see
+            `trainer_module.negatives`.
         dropout: Fraction of embedding and hidden units dropped in training.
     """
 
@@ -96,6 +98,7 @@ class TwoTowerConfig(_ModelConfig):
     query_mlp: tuple[int, ...] = ()
     candidate_mlp: tuple[int, ...] = ()
     hard_negatives: int | None = Field(default=None, ge=1)
+    mixed_negatives: int = Field(default=0, ge=0)
 
 
 def _rating_unless_named(value: Any) -> Any:

@@ -6,6 +6,7 @@ Neural Modeling for Large Corpus Item Recommendations", RecSys 2019).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from trainer_module.errors import ConfigError
 from trainer_module.features import Categorical, FeatureSpec
 from trainer_module.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.negatives import negative_name, with_negatives
 
 # What the model predicts, by name.
 QUERY, CANDIDATE = "query", "candidate"
@@ -31,17 +33,36 @@ class Retrieval:
         candidate_columns: All columns that describe the item; every other input describes the query.
         training_counts: Rows of the training split per id of the item, int64 `[rows]`; empty for a model that will
             not be trained.
+        catalog_counts: Items of the catalog per id, int64 `[rows]`; only mixed negatives ask for them.
     """
 
     item_key: str
     candidate_columns: tuple[str, ...]
     training_counts: np.ndarray
+    catalog_counts: np.ndarray | None = None
 
     @property
     def log_frequencies(self) -> np.ndarray:
         """Log of each id's share of the training rows, float32 `[rows]`; ids that never occur count as one row."""
         counts = np.maximum(self.training_counts, 1)
         return np.log(counts / counts.sum()).astype(np.float32)
+
+    def log_sampling_shares(self, mixed_negatives: int) -> np.ndarray:
+        """Log of each id's share of a training batch's candidates, float32 `[rows]`.
+
+        For every candidate that an example brings, by its frequency p, there are `mixed_negatives` from the catalog,
+        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`.
+
+        Raises:
+            ConfigError: There are mixed negatives, but nothing is known of the catalog.
+        """
+        if not mixed_negatives:
+            return self.log_frequencies
+        if self.catalog_counts is None:
+            raise ConfigError("model.mixed_negatives needs the counts of the catalog; set it to 0 or give them")
+        counts = np.maximum(self.training_counts, 1)
+        in_batch, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
+        return np.log((in_batch + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
 
 
 class Tower(tf.keras.layers.Layer):
@@ -91,24 +112,25 @@ def sampled_softmax(
     temperature: float,
     hard_negatives: int | None = None,
 ) -> tf.Tensor:
-    """Cross entropy of finding each query's own candidate among those of the batch, `[batch]`.
+    """Cross entropy of finding each query's own candidate among all, `[batch]`.
 
-    A candidate is in the batch in proportion to its frequency, so frequent ones are negatives too often. Subtracting
-    the log frequency from its logit makes the softmax over the batch estimate the one over all items (Yi et al., 2019,
+    A candidate is among them in proportion to its frequency, so frequent ones are negatives too often. Subtracting
+    the log frequency from its logit makes the softmax over the sample estimate the one over all items (Yi et al., 2019,
     equation 3). A candidate that is the query's own once more is no negative and is left out.
 
     Args:
         queries: Unit vectors `[batch, dim]`.
-        candidates: Of the items chosen, `[batch, dim]`.
-        candidate_ids: `[batch]`.
-        log_frequencies: Of the items chosen, `[batch]`.
+        candidates: Unit vectors `[candidates, dim]`; the first `batch` are of the items that the queries chose.
+        candidate_ids: `[candidates]`.
+        log_frequencies: Of the candidates in the sample, `[candidates]`.
         temperature: Divides the dot products.
         hard_negatives: Only so many of each query's negatives count, those with the largest logits; None takes all.
     """
     logits = tf.matmul(queries, candidates, transpose_b=True) / temperature - log_frequencies
     positive = tf.linalg.diag_part(logits)
+    own_ids = candidate_ids[: tf.shape(queries)[0], tf.newaxis]
     # The own candidate enters once, from the diagonal.
-    negatives = tf.where(tf.equal(candidate_ids[:, tf.newaxis], candidate_ids), _MASKED, logits)
+    negatives = tf.where(tf.equal(own_ids, candidate_ids), _MASKED, logits)
     if hard_negatives:
         negatives = tf.math.top_k(negatives, hard_negatives, sorted=False).values
     return tf.reduce_logsumexp(tf.concat([positive[:, tf.newaxis], negatives], axis=1), axis=1) - positive
@@ -129,6 +151,7 @@ class TwoTowerModel(tf.keras.Model):
         query_tower: tf.keras.layers.Layer,
         candidate_tower: tf.keras.layers.Layer,
         config: TwoTowerConfig,
+        mixed_negatives: int = 0,
     ):
         """Takes the parts.
 
@@ -140,6 +163,7 @@ class TwoTowerModel(tf.keras.Model):
             query_tower: From embeddings, numbers and seed to unit vectors `[batch, dim]`.
             candidate_tower: The same for items.
             config: Gives temperature, hard negatives and regularization.
+            mixed_negatives: For so many drawn items per example the embedding layer has columns.
         """
         super().__init__()
         self.embedding = embedding
@@ -148,6 +172,8 @@ class TwoTowerModel(tf.keras.Model):
         self._query_tower = query_tower
         self._candidate_tower = candidate_tower
         self._config = config
+        self._mixed_negatives = mixed_negatives
+        self._layer_spec = with_negatives(spec, retrieval.candidate_columns, mixed_negatives)
 
     @property
     def selection_metric(self) -> str:
@@ -156,7 +182,7 @@ class TwoTowerModel(tf.keras.Model):
 
     def call(self, features: Features) -> dict[str, tf.Tensor]:
         """Unit vectors `[batch, dim]` of each example's query and candidate; their dot product is the score."""
-        looked_up = look_up(self.embedding, self._spec, features)
+        looked_up = self._own(self._look_up(features))
         return {
             QUERY: self.queries_from(looked_up, features),
             CANDIDATE: self.candidates_from(looked_up, features),
@@ -175,30 +201,38 @@ class TwoTowerModel(tf.keras.Model):
         return self._candidate_tower(*self._inputs_of(True, looked_up, features), seed)
 
     def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Sampled softmax against the other items of this replica's batch plus regularization, `[batch]`.
+        """Sampled softmax against the other items of this replica's batch and those drawn, plus regularization,
+        `[batch]`.
 
         Every interaction counts as a choice; the labels' values do not matter.
         """
-        looked_up = look_up(self.embedding, self._spec, features)
+        all_rows = self._look_up(features)
+        looked_up = self._own(all_rows)
         queries = self.queries_from(looked_up, features, fold_in(seed, 0))
-        candidates = self.candidates_from(looked_up, features, fold_in(seed, 1))
-        ids = tf.reshape(features[self._retrieval.item_key], [-1])
+        candidates = [self.candidates_from(looked_up, features, fold_in(seed, 1))]
+        ids = [tf.reshape(features[self._retrieval.item_key], [-1])]
+        for number in range(1, self._mixed_negatives + 1):
+            drawn = self._drawn(number, all_rows), self._drawn(number, features)
+            candidates.append(self.candidates_from(*drawn, fold_in(seed, 1 + number)))
+            ids.append(tf.reshape(drawn[1][self._retrieval.item_key], [-1]))
+        all_ids = tf.concat(ids, axis=0)
         loss = sampled_softmax(
             queries,
-            candidates,
-            ids,
-            tf.gather(self._retrieval.log_frequencies, ids),
+            tf.concat(candidates, axis=0),
+            all_ids,
+            tf.gather(self._retrieval.log_sampling_shares(self._mixed_negatives), all_ids),
             self._config.temperature,
             self._config.hard_negatives,
         )
         if not self._config.embedding_l2:
             return loss
+        # Of the example's own rows alone: the weight means the same however many items are drawn.
         norms = [tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))) for rows in looked_up.values()]
         return loss + self._config.embedding_l2 * tf.add_n(norms)
 
     def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Loss and weights, `[2]`; labels and weights are `[batch]`."""
-        looked_up = look_up(self.embedding, self._spec, features)
+        looked_up = self._own(self._look_up(features))
         queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
         ids = tf.reshape(features[self._retrieval.item_key], [-1])
         # An infinite frequency makes no candidate of what only fills the batch up.
@@ -210,6 +244,29 @@ class TwoTowerModel(tf.keras.Model):
         """Metrics by name, from the total of `evaluation_sums`."""
         loss, count = (float(x) for x in sums)
         return {"softmax_loss": loss / count}
+
+    def _look_up(self, features: Features) -> dict[str, tf.Tensor]:
+        """All rows that the layer is made for, of drawn items too.
+
+        Outside training nothing is drawn; the layer, which insists on all its columns, then gets the example's own.
+        """
+        columns = [name for name in self._retrieval.candidate_columns if name in features]
+        own = {
+            negative_name(name, number): features[name]
+            for number in range(1, self._mixed_negatives + 1)
+            for name in columns
+        }
+        return look_up(self.embedding, self._layer_spec, {**own, **features})
+
+    def _own(self, looked_up: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Without the rows of drawn items."""
+        own = {column.name for column in self._spec.categorical}
+        return {name: rows for name, rows in looked_up.items() if name in own}
+
+    def _drawn(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of drawn item `number`, by the names of the columns that they are copies of."""
+        named = {name: negative_name(name, number) for name in self._retrieval.candidate_columns}
+        return {name: values[copy] for name, copy in named.items() if copy in values}
 
     def _inputs_of(
         self, candidate: bool, looked_up: Mapping[str, tf.Tensor], features: Features
@@ -270,4 +327,6 @@ def build_two_tower(
         rows = [tf.zeros([1, dim])] * sum(isinstance(column, Categorical) for column in columns)
         tower(rows, [tf.zeros([1, 1])] * sum(column.kind == "numeric" for column in columns), None)
         towers[name] = tower
-    return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    # The layer of a model that will not be trained has no columns for drawn items.
+    mixed = config.mixed_negatives if negative_name(retrieval.item_key, 1) in configs else 0
+    return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config, mixed)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
