@@ -18,7 +18,7 @@ from trainer_module.features import Categorical, FeatureSpec
 from trainer_module.inputs import BATCH_IN_MEMORY, ExampleReader, Features, ModelInputs, parse_spec, without_sparse
 from trainer_module.layers import fold_in
 
-_SPLIT = re.compile(r"/Split-[^/]+(?=/)")
+_SPLIT = re.compile(r"/Split-[^/]+(?=/[^/]*$)")
 _PREFETCHED_BATCHES = 2
 
 
