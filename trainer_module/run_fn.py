@@ -49,17 +49,14 @@ def run_fn(fn_args: FnArgs) -> None:
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    objective, mixed = _objective(dataset, spec, transform_output), 0
-    catalog = None
-    if isinstance(objective, Retrieval) and isinstance(experiment.model, TwoTowerConfig):
-        mixed = experiment.model.mixed_negatives
-    if mixed:
-        patterns = candidates_beside(fn_args.train_files)
-        catalog = Catalog(spec, model_inputs, objective.candidate_columns, patterns)
+    objective = _objective(dataset, spec, transform_output)
+    train = examples = ExampleReader(spec, model_inputs, fn_args.train_files)
+    if isinstance(objective, Retrieval) and (mixed := _mixed_negatives(experiment)):
+        catalog = Catalog(spec, model_inputs, objective.candidate_columns, candidates_beside(fn_args.train_files))
         counts = catalog.counts(objective.item_key, len(objective.training_counts))
         objective = dataclasses.replace(objective, catalog_counts=counts)
+        examples = MixedExamples(train, catalog, mixed)
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
-    train = ExampleReader(spec, model_inputs, fn_args.train_files)
     selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
     for reader in (train, selection):
         check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
@@ -77,7 +74,7 @@ def run_fn(fn_args: FnArgs) -> None:
         if earlier := _earlier_training(fn_args, training):
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
 
-    result = loop.fit(MixedExamples(train, catalog, mixed) if catalog else train, selection, start)
+    result = loop.fit(examples, selection, start)
 
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
@@ -121,6 +118,10 @@ def _objective(
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
     (table,) = [table for table in spec.tables if table.name == column.table]
     return Retrieval(dataset.item_key, dataset.candidate_columns, training_counts(transform_output, table))
+
+
+def _mixed_negatives(experiment: Experiment) -> int:
+    return experiment.model.mixed_negatives if isinstance(experiment.model, TwoTowerConfig) else 0
 
 
 def _experiment(fn_args: FnArgs) -> Experiment:

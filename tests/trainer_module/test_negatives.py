@@ -148,11 +148,8 @@ def test_the_catalog_lies_beside_the_training_split(world):
         Catalog(world.spec, world.model_inputs, CANDIDATE_COLUMNS, ["/nowhere/Split-candidates/*"])
 
 
-def train(
-    world, catalog: Catalog, directory, number: int, spec: FeatureSpec | None = None, dim: int = 2
-) -> tuple[Blueprint, TrainingLoop, Trained]:
+def train(world, catalog: Catalog, directory, number: int) -> tuple[Blueprint, TrainingLoop, Trained]:
     """A short training with so many drawn items per example."""
-    spec = spec or world.spec
     training = TrainingConfig(
         batch_size=100,
         epochs=6,
@@ -161,15 +158,15 @@ def train(
         dense_optimizer={"name": "adam", "learning_rate": 0.05},
     )
     model = TwoTowerConfig(mixed_negatives=number)
-    experiment = Experiment(dataset="", model=model, embeddings=EmbeddingsConfig(dim=dim), training=training)
-    (table,) = [table for table in spec.tables if table.name == "item"]
+    experiment = Experiment(dataset="", model=model, embeddings=EmbeddingsConfig(dim=2), training=training)
+    (table,) = [table for table in world.spec.tables if table.name == "item"]
     counts = training_counts(world.transform_output, table)
     retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, catalog.counts("item", len(counts)))
-    blueprint = Blueprint(experiment, spec, Vocabularies(spec, world.transform_output).rows, retrieval)
+    blueprint = Blueprint(experiment, world.spec, Vocabularies(world.spec, world.transform_output).rows, retrieval)
     strategy = make_strategy(training)
     trained, optimizer = blueprint.for_training(strategy, 0.0)
     loop = TrainingLoop(strategy, trained, optimizer, training, str(directory / "state"), str(directory))
-    examples = ExampleReader(spec, world.model_inputs, world.files)
+    examples = world.reader()
     result = loop.fit(MixedExamples(examples, catalog, number) if number else examples, examples)
     return blueprint, loop, Trained(result.checkpoint, trained, strategy)
 
@@ -177,6 +174,42 @@ def train(
 @pytest.fixture(scope="module")
 def mixed(world, catalog, tmp_path_factory) -> tuple[Blueprint, TrainingLoop, Trained]:
     return train(world, catalog, tmp_path_factory.mktemp("mixed"), 2)
+
+
+def test_the_loss_is_the_softmax_over_the_batchs_items_and_the_drawn_ones(world, catalog, mixed):
+    blueprint, _, trained = mixed
+    batches = MixedExamples(world.reader(), catalog, 2).training_batches(TrainingConfig(batch_size=50), ONE_HOST)
+    features, labels = next(iter(batches))
+    of_copies = [
+        features | {name: features[f"{name}_negative_{number}"] for name in CANDIDATE_COLUMNS} for number in (1, 2)
+    ]
+    candidates = tf.concat([trained.model(each)["candidate"] for each in (features, *of_copies)], axis=0)
+    ids = tf.concat([each["item"][:, 0] for each in (features, *of_copies)], axis=0)
+    shares = tf.gather(blueprint.objective.log_sampling_shares(2), ids)
+    expected = sampled_softmax(trained.model(features)["query"], candidates, ids, shares, 0.2)
+    loss = trained.model.per_example_loss(features, labels, tf.constant([0, 0]))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_an_item_that_nobody_chose_is_trained_only_if_it_is_drawn(world, catalog, mixed, tmp_path):
+    raw = {
+        "item": [NEVER_CHOSEN.encode()],
+        "tags": [],
+        "main_tag": [b"c"],
+        "year": [],
+        "user": [b"u1"],
+        "rating": [1.0],
+    }
+    row = int(world.reader().features(tf.constant([serialize(raw)]))["item"][0, 0])
+
+    def value(model: tf.keras.Model) -> np.ndarray:
+        (table,) = [variable for variable in model.embedding.trainable_variables if "item" in variable.name]
+        return table.numpy()[row]
+
+    initial, _ = mixed[0].for_training(mixed[2].strategy, 0.0)
+    _, _, without = train(world, catalog, tmp_path, 0)
+    np.testing.assert_array_equal(value(without.model), value(initial))
+    assert np.abs(value(mixed[2].model) - value(initial)).max() > 0.01
 
 
 @pytest.mark.parametrize("route", ["checkpoint", "direct"])
