@@ -2,8 +2,9 @@
 PYTHON ?= python3.11
 RUN := .venv/bin
 RUN_TPU := .venv-tpu/bin
-# TensorFlow's TPU build has no XLA for the host; the option is for CPUs and GPUs.
-NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the_compiled_dense_part_trains_the_same
+# TensorFlow's TPU build has no XLA for the host, and no TPU worker trains on several CPUs or GPUs.
+NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the_compiled_dense_part_trains_the_same \
+	--deselect tests/trainer_module/test_mirrored.py
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
 .PHONY: help setup demo test lint format tpu-check images-check bench published clean

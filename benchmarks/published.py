@@ -108,7 +108,7 @@ ROWS: dict[str, Row] = {
 } | {
     f"clicks-{name}{suffix}": Row(
         f"generated clicks, {title}",
-        f"a million rows, generator's seed {seed}, {len(runs)} training seed(s)",
+        f"a million rows, generator's seed {seed}, training seeds {', '.join(str(run['training.seed']) for run in runs)}",
         f"criteo-{name}",
         ("auc", "log_loss"),
         runs,

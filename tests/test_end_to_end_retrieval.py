@@ -1,4 +1,5 @@
-"""Two towers from generated interactions to a pushed index, and what is refused on the way."""
+"""Two towers from generated interactions to a pushed index, by the local runner and from a compiled file, and what is
+refused on the way."""
 
 import json
 import re
@@ -7,8 +8,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE
 from tests.workspace import NOT_PUSHED, Workspace
@@ -27,6 +30,12 @@ training:
   embedding_optimizer: {name: adam, learning_rate: 0.01}
 retrieval_index: {max_k: 50, recall_k: 10}
 evaluation: {beat_popularity: false}
+vertex:
+  project: my-project
+  region: us-central1
+  bucket: gs://my-bucket
+  data: gs://my-bucket/raw
+  image: us-central1-docker.pkg.dev/my-project/recspan/pipeline:1.0
 """
 
 # What somebody with TensorFlow and nothing else does with the pushed directory.
@@ -56,6 +65,17 @@ def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
     process, summary = workspace.run()
     assert process.returncode == 0, process.stdout + process.stderr
     return process, summary
+
+
+@pytest.fixture(scope="module")
+def rehearsed(workspace) -> str:
+    """What the rehearsal of a compiled file prints."""
+    compiled = workspace.recspan("pipeline", "compile", "--config", "small.yaml", "-o", "pipeline.json")
+    assert compiled.returncode == 0, compiled.stderr
+    places = ("--data-dir", "data/synthetic", "--root", "elsewhere")
+    process = workspace.recspan("pipeline", "rehearse", "--spec", "pipeline.json", *places)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def pushed(summary: dict) -> Path:
@@ -126,6 +146,41 @@ def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
     assert scores == sorted(scores, reverse=True) and 1 <= scores[-1] <= scores[0] <= 5
     assert "ranked by: runs/serving/synthetic-random-rating/1" in ranked.stdout
     assert f": {scores[0]:.2f}\n" in workspace.recspan("predict", "--user", "1", "--item", items[0]).stdout
+
+
+def recommendations(model: Path) -> dict[str, np.ndarray]:
+    """The best items for some users."""
+    users = [str(user) for user in range(1, 33)]
+    recommend = tf.saved_model.load(str(model)).signatures["recommend"]
+    answer = recommend(
+        user_id=tf.constant(users),
+        gender=tf.constant(["F"] * len(users)),
+        occupation=tf.constant(["artist"] * len(users)),
+        age=tf.constant([30.0] * len(users)),
+        timestamp=tf.constant([9e8] * len(users)),
+        history=tf.constant([["3", "4"]] * len(users)),
+        exclude=tf.constant([["5", ""]] * len(users)),
+        k=tf.constant(20),
+    )
+    return {name: values.numpy() for name, values in answer.items()}
+
+
+def test_a_rehearsals_model_recommends_what_the_local_runs_does(workspace, first, rehearsed):
+    (version,) = (workspace.directory / "elsewhere/buckets/my-bucket/serving/small").iterdir()
+    expected, found = recommendations(pushed(first[1])), recommendations(version)
+    assert found["ids"].shape == (32, 20)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+    # Items with almost the same score may change places.
+    assert np.mean(found["ids"] == expected["ids"]) > 0.9
+
+
+def test_a_rehearsal_runs_the_index_as_a_task_and_replaces_nothing_but_places(rehearsed):
+    assert "✓ RetrievalIndex" in rehearsed
+    assert [line.split()[1] for line in rehearsed.splitlines() if line.startswith("replaced:")] == [
+        "bucket",
+        "image",
+        "raw",
+    ]
 
 
 def test_a_model_below_its_threshold_is_refused(workspace, first):

@@ -200,16 +200,18 @@ def test_an_item_that_nobody_chose_is_trained_only_if_it_is_drawn(world, catalog
         "user": [b"u1"],
         "rating": [1.0],
     }
-    row = int(world.reader().features(tf.constant([serialize(raw)]))["item"][0, 0])
+    features = world.reader().features(tf.constant([serialize(raw)]))
 
-    def value(model: tf.keras.Model) -> np.ndarray:
-        (table,) = [variable for variable in model.embedding.trainable_variables if "item" in variable.name]
-        return table.numpy()[row]
+    def row(model: tf.keras.Model) -> np.ndarray:
+        return model.embedding.trainable_tables["item"].numpy()[int(features["item"][0, 0])]
 
-    initial, _ = mixed[0].for_training(mixed[2].strategy, 0.0)
+    strategy = mixed[2].strategy
+    initial, _ = mixed[0].for_training(strategy, 0.0)
+    with strategy.scope():
+        initial(features)  # makes its variables
     _, _, without = train(world, catalog, tmp_path, 0)
-    np.testing.assert_array_equal(value(without.model), value(initial))
-    assert np.abs(value(mixed[2].model) - value(initial)).max() > 0.01
+    np.testing.assert_array_equal(row(without.model), row(initial))
+    assert np.abs(row(mixed[2].model) - row(initial)).max() > 0.01
 
 
 @pytest.mark.parametrize("route", ["checkpoint", "direct"])
