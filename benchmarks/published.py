@@ -63,6 +63,11 @@ _RATINGS, _TWO_TOWER = "movielens-100k-neighbours", "movielens-100k-two-tower"
 _TOP_10 = "stratified 75/25 per user, training items excluded, every test rating relevant"
 _PUBLISHED_TOP_10 = "BPR .442 / .213, BiVAE .475 / .219 (seed 42)"
 
+
+def _training_seeds(runs: tuple[Settings, ...]) -> str:
+    return f"training seeds {', '.join(str(run['training.seed']) for run in runs)}"
+
+
 ROWS: dict[str, Row] = {
     "ratings-u1": Row(
         "MovieLens 100K ratings",
@@ -108,7 +113,7 @@ ROWS: dict[str, Row] = {
 } | {
     f"clicks-{name}{suffix}": Row(
         f"generated clicks, {title}",
-        f"a million rows, generator's seed {seed}, training seeds {', '.join(str(run['training.seed']) for run in runs)}",
+        f"a million rows, generator's seed {seed}, {_training_seeds(runs)}",
         f"criteo-{name}",
         ("auc", "log_loss"),
         runs,
