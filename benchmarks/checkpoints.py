@@ -57,7 +57,7 @@ def measure(workload: Workload, repetitions: int) -> dict:
     """Medians in seconds, and bytes, for the product's `Checkpoints` over one model."""
     # TensorFlow starts here, in the measuring process alone.
     from benchmarks.click_model import build, training_config
-    from trainer_module.checkpoints import Checkpoints, Progress
+    from trainer_module.training.checkpoints import Checkpoints, Progress
 
     seconds: dict[str, list[float]] = {name: [] for name in _COLUMNS}
     directory = workload.file("checkpoints")

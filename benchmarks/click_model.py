@@ -18,19 +18,19 @@ import tensorflow as tf  # isort: skip
 from tfx_bsl.coders import example_coder
 
 from benchmarks.workload import Workload, peak_memory, throughput
-from trainer_module.distribution import dense_options, distribute, make_strategy
-from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.embeddings.initializers import Constant
+from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
-from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
-from trainer_module.initialization import Constant
-from trainer_module.inputs import ExampleReader, ModelInputs
-from trainer_module.loop import TrainingLoop
 from trainer_module.models.build import build_ranking_model
 from trainer_module.models.config import DlrmConfig
+from trainer_module.models.objectives import Click
 from trainer_module.models.ranking import RankingModel
-from trainer_module.objectives import Click
-from trainer_module.optimization import Adagrad
-from trainer_module.optimizers import SplitOptimizer
+from trainer_module.optimizers.config import Adagrad
+from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.distribution import dense_options, distribute, make_strategy
+from trainer_module.training.loop import TrainingLoop
 
 _FILES = 4
 _LABEL = "click"

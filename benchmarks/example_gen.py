@@ -27,8 +27,8 @@ from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
 from components.example_gen.splits import SPLITS
 from components.example_gen.synthetic import write_synthetic
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.movielens import SYNTHETIC
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets.movielens import SYNTHETIC
 
 _RESULT = Path(__file__).parent / "results" / "example_gen.md"
 _DECODED = 65_536

@@ -19,15 +19,15 @@ import tensorflow as tf
 import typer
 
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.data.inputs import ModelInputs
+from trainer_module.embeddings.initializers import Uniform
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export, make_forecast
-from trainer_module.features import Categorical, FeatureSpec, Label, Table
-from trainer_module.initialization import Uniform
-from trainer_module.inputs import ModelInputs
-from trainer_module.objectives import Rating
-from trainer_module.optimization import Adagrad
-from trainer_module.optimizers import SplitOptimizer
+from trainer_module.models.objectives import Rating
+from trainer_module.optimizers.config import Adagrad
+from trainer_module.optimizers.keras import SplitOptimizer
 
 _RESULT = Path(__file__).parent / "results" / "export.md"
 _TABLES, _DIM = 4, 32

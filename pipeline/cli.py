@@ -79,7 +79,7 @@ def predict(
     from pipeline.console import chatter_to
 
     with chatter_to(Path(os.devnull)):
-        from pipeline.predict import RatingPredictor, last_pushed
+        from pipeline.ask.predict import RatingPredictor, last_pushed
 
         version = model or last_pushed(root)
         predictor = RatingPredictor(version, data_dir)
@@ -109,8 +109,8 @@ def recommend(
     from pipeline.console import chatter_to
 
     with chatter_to(Path(os.devnull)) as console:
-        from pipeline.predict import RatingPredictor, last_pushed
-        from pipeline.recommend import Recommender, print_recommendations, ranked, recommend_all
+        from pipeline.ask.predict import RatingPredictor, last_pushed
+        from pipeline.ask.recommend import Recommender, print_recommendations, ranked, recommend_all
 
         version = model or last_pushed(root, retrieval=True)
         if output is not None:
@@ -146,7 +146,7 @@ def plan(
 ) -> None:
     """Show where embedding tables go on TPU slices, what they need and whether they fit."""
     from pipeline.config import parse_assignments
-    from pipeline.planning import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+    from pipeline.planning.report import from_experiment, from_table_set, parse_slices, plan_console, print_plans
 
     if tables and (config or transform_graph):
         raise ConfigError("--tables has rows of its own; give it without --config and --transform-graph")
@@ -227,7 +227,7 @@ def run(
 ) -> None:
     """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
     from pipeline.config import Locations, load_config, parse_assignments
-    from pipeline.run import run_locally
+    from pipeline.local.run import run_locally
 
     shortcuts = {"data.dataset": dataset, "data.protocol": protocol, "data.max_bad_rows": max_bad_rows}
     overrides = {key: value for key, value in shortcuts.items() if value is not None}

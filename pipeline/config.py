@@ -19,9 +19,9 @@ from components.flat_example_gen.config import (
 )
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.movielens import MOVIELENS_100K
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.config import ExportConfig

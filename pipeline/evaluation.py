@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.columnar_evaluation.metrics import ClickMetric, RegressionMetric
-from components.retrieval_evaluation.tfma_metrics import RetrievalMetric
+from components.evaluation.metrics import ClickMetric, RegressionMetric
+from components.evaluation.retrieval_metrics import RetrievalMetric
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec
 
 _RETRIEVAL_METRICS = (
     "ndcg_at_10",

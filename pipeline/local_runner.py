@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.cli import FAILED, NOT_PUSHED
 from pipeline.config import Locations, load_config
-from pipeline.run import run_locally
+from pipeline.local.run import run_locally
 from trainer_module.errors import RecspanError
 
 

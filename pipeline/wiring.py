@@ -8,8 +8,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base import executor_spec
 
-from components.columnar_evaluation import extractors
 from components.curated_schema.component import CuratedSchema
+from components.evaluation import extractors
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
 from components.example_validator.component import StrictExampleValidator
@@ -21,11 +21,11 @@ from pipeline.config import DataConfig, PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
-from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.data.schema_check import check_schema
+from trainer_module.data.schema_derivation import derive_schema
+from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import LAST_BLESSED
-from trainer_module.schema_check import check_schema
-from trainer_module.schema_derivation import derive_schema
 from trainer_module.source_hash import source_hash
 
 PUSHER = "Pusher"
@@ -70,7 +70,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     transform = tfx.components.Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="trainer_module.preprocessing.preprocessing_fn",
+        preprocessing_fn="trainer_module.data.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train"]),
         # The Trainer applies the transform graph itself, as serving does.
         materialize=False,
@@ -78,7 +78,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         disable_analyzer_cache=True,
         custom_config={
             "features": features.for_preprocessing().model_dump_json(),
-            "source_hash": source_hash("trainer_module.preprocessing"),
+            "source_hash": source_hash("trainer_module.data.preprocessing"),
         },
     )
     transform.add_upstream_node(validator)

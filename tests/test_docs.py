@@ -27,10 +27,10 @@ from pipeline.cli import app
 from pipeline.config import PipelineConfig
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
-from trainer_module.datasets.flat import CategoricalEntry, NumericEntry
+from trainer_module.data.datasets.flat import CategoricalEntry, NumericEntry
+from trainer_module.data.features import HashBuckets, Vocabulary
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
-from trainer_module.features import HashBuckets, Vocabulary
-from trainer_module.optimization import EMBEDDING_OPTIMIZERS
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [

@@ -19,12 +19,12 @@ import trainer_module  # noqa: F401 (selects Keras 2)
 # isort: split
 import tensorflow as tf
 
+from tpu_worker.described_tpu import EmbeddingFeature, cpu_backed_tpu_strategy, uninitialized_embedding_engine
 from tpu_worker.models import BAG_LENGTH, MODELS, SmallModel
-from trainer_module.described_tpu import EmbeddingFeature, cpu_backed_tpu_strategy, uninitialized_embedding_engine
+from tpu_worker.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
 from trainer_module.errors import ModelError
-from trainer_module.loop import TrainingLoop
-from trainer_module.optimization import EMBEDDING_OPTIMIZERS, OptimizerConfig
-from trainer_module.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, OptimizerConfig
+from trainer_module.training.loop import TrainingLoop
 
 BATCH_SIZE = 32
 OPTIMIZERS = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())

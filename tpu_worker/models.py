@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.embeddings import Features
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.embeddings.layer import Features
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
-from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
 from trainer_module.models.config import (
     DcnConfig,
     DlrmConfig,
@@ -17,9 +17,9 @@ from trainer_module.models.config import (
     TwoTowerConfig,
     WideDeepConfig,
 )
+from trainer_module.models.objectives import Objective, Rating
 from trainer_module.models.two_tower import Retrieval
-from trainer_module.objectives import Objective, Rating
-from trainer_module.optimization import Adagrad, OptimizerConfig
+from trainer_module.optimizers.config import Adagrad, OptimizerConfig
 
 # Dense ids, bags of any length, one table that two columns share, numbers.
 SPEC = FeatureSpec(

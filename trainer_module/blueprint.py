@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
-from trainer_module.distribution import dense_options, replica_batch_size
-from trainer_module.embeddings import FeatureConfigs, embedding_layer, feature_configs
+from trainer_module.data.features import FeatureSpec
+from trainer_module.embeddings.layer import FeatureConfigs, embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
 from trainer_module.export.restore import await_values
-from trainer_module.features import FeatureSpec
 from trainer_module.models.build import build_model
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.negatives import with_negatives
+from trainer_module.models.objectives import Objective
 from trainer_module.models.two_tower import Retrieval
-from trainer_module.negatives import with_negatives
-from trainer_module.objectives import Objective
-from trainer_module.optimizers import SplitOptimizer
+from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.distribution import dense_options, replica_batch_size
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from trainer_module.datasets.flat import FlatDataset
+from trainer_module.data.datasets.flat import FlatDataset
+from trainer_module.data.features import Categorical, FeatureSpec, Table, TokenRows
+from trainer_module.embeddings.initializers import Initializer, TruncatedNormal
 from trainer_module.errors import ConfigError
 from trainer_module.export.config import ExportConfig
-from trainer_module.features import Categorical, FeatureSpec, Table, TokenRows
 from trainer_module.frozen import Frozen, reasons
-from trainer_module.initialization import Initializer, TruncatedNormal
 from trainer_module.models.config import ModelConfig, RatingModelConfig
-from trainer_module.optimization import Adam, OptimizerConfig
+from trainer_module.optimizers.config import Adam, OptimizerConfig
 
 
 class TableOverride(Frozen):

@@ -11,21 +11,21 @@ import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.spec import DatasetSpec
-from trainer_module.distribution import dense_options, make_strategy
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.features import FeatureSpec
+from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.vocabularies import Vocabularies, check_ids, training_counts
 from trainer_module.experiment import LAST_BLESSED, Experiment, TrainingConfig, WarmStartConfig
 from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export
-from trainer_module.features import FeatureSpec
-from trainer_module.inputs import ExampleReader, ModelInputs
-from trainer_module.loop import TrainingLoop
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.negatives import Catalog, MixedExamples, candidates_beside
+from trainer_module.models.objectives import Objective, make_objective
 from trainer_module.models.two_tower import Retrieval
-from trainer_module.negatives import Catalog, MixedExamples, candidates_beside
-from trainer_module.objectives import Objective, make_objective
-from trainer_module.vocabularies import Vocabularies, check_ids, training_counts
-from trainer_module.warm_start import TableReport, warm_start
+from trainer_module.training.distribution import dense_options, make_strategy
+from trainer_module.training.loop import TrainingLoop
+from trainer_module.training.warm_start import TableReport, warm_start
 
 _log = logging.getLogger(__name__)
 

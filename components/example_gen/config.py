@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from trainer_module.datasets import dataset_spec
+from trainer_module.data.datasets import dataset_spec
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.example_gen.catalog import Catalog
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 
 _WORDS = pa.large_list(pa.string())

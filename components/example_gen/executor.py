@@ -15,8 +15,8 @@ from components.example_gen.packed_config import unpack
 from components.example_gen.reporting import publish, take_outcome
 from components.example_gen.splits import SPLITS, check_num_lines
 from components.example_gen.transforms import Ingestion, ingest, load_catalog, open_file
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.spec import CANDIDATES, QUERIES
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
 # Some 200,000 ratings: enough to amortize Beam's cost per element, and a few tens of MB in memory.

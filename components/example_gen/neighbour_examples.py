@@ -6,7 +6,7 @@ import pyarrow as pa
 from components.example_gen.catalog import Catalog
 from components.example_gen.examples import ExampleBuilder, Examples
 from components.example_gen.neighbours import RATED, RATERS, Neighbours
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec
 
 
 class NeighbourExampleBuilder:

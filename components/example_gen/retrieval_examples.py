@@ -6,7 +6,7 @@ import pyarrow as pa
 from components.example_gen.catalog import Catalog
 from components.example_gen.examples import ExampleBuilder, Examples, Part, activity, as_lists
 from components.example_gen.interactions import Queries
-from trainer_module.datasets.spec import RELEVANT, SEEN, TRAIN_COUNT, DatasetSpec
+from trainer_module.data.spec import RELEVANT, SEEN, TRAIN_COUNT, DatasetSpec
 
 HISTORY = "history"
 

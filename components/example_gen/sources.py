@@ -20,8 +20,8 @@ from typing import Protocol
 
 from components.example_gen import layout
 from components.example_gen.layout import FILES, GENRES, ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError, DataError
 
 Report = Callable[[str], None]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from components.example_gen import layout
-from trainer_module.datasets.movielens import SYNTHETIC
+from trainer_module.data.datasets.movielens import SYNTHETIC
 from trainer_module.errors import ConfigError
 
 MEAN = 3.0

@@ -37,8 +37,8 @@ from components.example_gen.reporting import MergeAll, WriteOutcome
 from components.example_gen.retrieval_examples import RetrievalExampleBuilder
 from components.example_gen.retrieval_transforms import GatherUsers, partitions
 from components.example_gen.rows import BadRow
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 
 _OUTCOME = "outcome"
 _EVIDENCE = "evidence"

@@ -18,7 +18,7 @@ from components.flat_example_gen.files import check_columns, find_files, find_pi
 from components.flat_example_gen.rows import wanted_columns
 from components.flat_example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.flat_example_gen.transforms import Ingestion, ingest
-from trainer_module.datasets import dataset_spec
+from trainer_module.data.datasets import dataset_spec
 from trainer_module.errors import DataError
 
 # Execution properties. They have no default of their own, because a runtime parameter cannot be absent.

@@ -11,9 +11,9 @@ from components.example_gen.examples import as_lists
 from components.example_gen.rows import BadRow, bad_row
 from components.flat_example_gen.config import ColumnSplit, FlatSource, TimeSplit
 from components.flat_example_gen.splits import names_of
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.features import Column
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import DataError
-from trainer_module.features import Column
 
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from components.columnar_evaluation.clicks import click_metrics, click_sums, exact_auc
+from components.evaluation.clicks import click_metrics, click_sums, exact_auc
 from components.example_gen.splits import TEST
 from components.flat_example_gen.config import RandomSplit
 from components.flat_example_gen.splits import assign
-from trainer_module.datasets.criteo import CATEGORIES, LABEL, NUMBERS
+from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
 from trainer_module.errors import DataError
 
 PLANTED_FILE = "planted.json"

@@ -23,7 +23,7 @@ from components.flat_example_gen import splits
 from components.flat_example_gen.config import FlatSource, TimeSplit
 from components.flat_example_gen.files import Piece, read
 from components.flat_example_gen.rows import Rows, convert, wanted_columns
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec
 
 _OUTCOME = "outcome"
 

@@ -19,7 +19,7 @@ from components.retrieval_index.exact import BY_EXAMPLE, SCORES, save_exact_sear
 from components.retrieval_index.layout import FAISS_DIRECTORY, VERTEX_FILE
 from components.retrieval_index.recall import recall
 from components.retrieval_index.towers import load_towers, on_batches
-from trainer_module.datasets.spec import SEEN
+from trainer_module.data.spec import SEEN
 from trainer_module.errors import DataError, ModelError
 
 _log = logging.getLogger(__name__)

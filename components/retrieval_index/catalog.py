@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.retrieval_index.config import SECTION
 from components.retrieval_index.vertex import json_lines
-from trainer_module.datasets.spec import TRAIN_COUNT
+from trainer_module.data.spec import TRAIN_COUNT
 from trainer_module.errors import ConfigError, DataError, ModelError
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from components.retrieval_index.config import RetrievalIndexConfig
 from components.retrieval_index.layout import REPORT_FILE
 from components.retrieval_index.tower_parity import check_candidates, pass_on
 from components.retrieval_index.towers import load_towers
-from trainer_module.datasets.spec import CANDIDATES, QUERIES
+from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT

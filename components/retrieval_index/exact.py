@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.towers import Towers
-from trainer_module.datasets.spec import RELEVANT, SEEN
+from trainer_module.data.spec import RELEVANT, SEEN
 from trainer_module.errors import ConfigError
 from trainer_module.export.serving import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from components.vertex_deployer.names import Endpoint, Image, Labels, Network, Project, Region, ServiceAccount
+from components.google_cloud.names import Endpoint, Image, Labels, Network, Project, Region, ServiceAccount
 from trainer_module.frozen import Frozen
 
 SECTION = "vertex.deploy"

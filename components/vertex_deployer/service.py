@@ -16,7 +16,7 @@ from google.cloud.aiplatform_v1.services.index_service import IndexServiceClient
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.longrunning import operations_pb2
 
-from components.vertex_deployer.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
 from components.vertex_deployer.config import Target
 
 _log = logging.getLogger(__name__)

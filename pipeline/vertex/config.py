@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
+from components.google_cloud.names import Image, Subnetwork, Uri
 from components.vertex_deployer.config import DeployConfig, Target
-from components.vertex_deployer.names import Image, Subnetwork, Uri
 from trainer_module.frozen import Frozen
 
 BEAM_COMPONENTS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")

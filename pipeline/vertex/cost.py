@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from components.vertex_deployer.names import Region
+from components.google_cloud.names import Region
 from pipeline.config import PipelineConfig, read_settings, vertex_section
 from pipeline.vertex.compile import Job, compile_job
 from pipeline.vertex.config import BEAM_COMPONENTS, VertexConfig

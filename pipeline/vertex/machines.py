@@ -1,14 +1,14 @@
 """What machines Vertex AI trains on, as one table of data, and which of them an experiment can use.
 
-What a TPU is and offers for embeddings stands in `trainer_module.accelerators`; here is only how Vertex AI calls it.
+What a TPU is and offers for embeddings stands in `pipeline.planning.accelerators`; here is only how Vertex AI calls it.
 """
 
 import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.planning.accelerators import GENERATION_ALIASES, GENERATIONS, EmbeddingFeature, Fact, Slice, slices_of
 from pipeline.vertex.config import TrainerMachine, VertexConfig
-from trainer_module.accelerators import GENERATION_ALIASES, GENERATIONS, EmbeddingFeature, Fact, Slice, slices_of
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
 

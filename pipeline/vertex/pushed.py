@@ -5,8 +5,8 @@ from typing import Any
 
 from google.cloud import storage
 
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, credentials_needed
 from components.pusher.layout import SUMMARY_FILE_NAME
-from components.vertex_deployer.calls import PATIENCE, Advice, Calls, Patience, credentials_needed
 from components.vertex_deployer.version import CLOUD_STORAGE
 from pipeline.vertex.config import VertexConfig
 from trainer_module.errors import ModelError

@@ -8,7 +8,7 @@ from google.cloud.aiplatform_v1 import types
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
 
-from components.vertex_deployer.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
 from pipeline.vertex.config import VertexConfig
 
 

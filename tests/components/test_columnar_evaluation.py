@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.columnar_evaluation.extractors import custom_extractors, slice_batch
-from components.columnar_evaluation.metrics import error_sums, regression_metrics
-from components.columnar_evaluation.slicing import group_by_slice
+from components.evaluation.extractors import custom_extractors, slice_batch
+from components.evaluation.metrics import error_sums, regression_metrics
+from components.evaluation.slicing import group_by_slice
 
 GENDER = np.array([b"F", b"M", b"F", b"M"])
 AGE = np.array([[20], [30], [20], [20]])

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Locations, load_config, parse_assignments
-from trainer_module.datasets import DATASET_NAMES
+from trainer_module.data.datasets import DATASET_NAMES
 from trainer_module.errors import ConfigError
 
 

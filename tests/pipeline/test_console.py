@@ -33,8 +33,8 @@ def test_chatter_of_all_kinds_goes_to_the_file(tmp_path, terminal):
 
 def test_the_products_own_messages_are_shown_and_logged(tmp_path, terminal):
     with chatter_to(tmp_path / "log.txt"):
-        logging.getLogger("trainer_module.loop").info("epoch %d [of 3]", 1)
-        logging.getLogger("trainer_module.loop").debug("details")
+        logging.getLogger("trainer_module.training.loop").info("epoch %d [of 3]", 1)
+        logging.getLogger("trainer_module.training.loop").debug("details")
     assert terminal() == "    epoch 1 [of 3]\n"
     assert "epoch 1 [of 3]" in (tmp_path / "log.txt").read_text()
 

@@ -6,8 +6,8 @@ from tensorflow_model_analysis.proto import validation_result_pb2
 from components.pusher.summary import failure_text
 from pipeline.config import EvaluationConfig
 from pipeline.evaluation import eval_config
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.flat import FlatDataset
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets.flat import FlatDataset
 
 DATASET = FlatDataset.model_validate({"label": "clicked", "categorical": ["user"], "slices": ["country"]}).spec()
 RATINGS = dataset_spec("movielens-100k")

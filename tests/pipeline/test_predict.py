@@ -3,7 +3,7 @@
 import json
 
 from components.example_gen.synthetic import write_synthetic
-from pipeline.predict import RatingPredictor
+from pipeline.ask.predict import RatingPredictor
 
 
 def predictor(tmp_path, dataset: str) -> RatingPredictor:

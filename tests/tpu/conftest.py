@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 import tensorflow as tf
 
+from tpu_worker.described_tpu import EmbeddingFeature, described_tpu_strategy, uninitialized_embedding_engine
 from tpu_worker.models import MODELS, SmallModel
-from trainer_module.described_tpu import EmbeddingFeature, described_tpu_strategy, uninitialized_embedding_engine
-from trainer_module.distribution import distribute
-from trainer_module.loop import TrainingLoop
+from trainer_module.training.distribution import distribute
+from trainer_module.training.loop import TrainingLoop
 
 HOSTS, CORES = 2, 2
 REPLICAS = HOSTS * CORES

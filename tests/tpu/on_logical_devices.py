@@ -16,11 +16,11 @@ import trainer_module  # noqa: F401 (selects Keras 2)
 # isort: split
 import tensorflow as tf
 
+from tpu_worker.described_tpu import cpu_backed_tpu_strategy, table_values, uninitialized_embedding_engine
 from tpu_worker.models import MODELS, SmallModel
-from trainer_module.checkpoints import Checkpoints, Progress
-from trainer_module.described_tpu import cpu_backed_tpu_strategy, table_values, uninitialized_embedding_engine
-from trainer_module.embeddings import look_up
-from trainer_module.optimization import Adagrad, OptimizerConfig, Sgd
+from trainer_module.embeddings.layer import look_up
+from trainer_module.optimizers.config import Adagrad, OptimizerConfig, Sgd
+from trainer_module.training.checkpoints import Checkpoints, Progress
 
 BATCH_SIZE = 32
 # Its tables have no slots.

@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu.conftest import BATCH_SIZE, CORES, HOSTS, REPLICAS
-from tpu_worker.models import DIM, ROWS
-from trainer_module.described_tpu import (
+from tpu_worker.described_tpu import (
     cpu_backed_tpu_strategy,
     described_tpu_strategy,
     embedding_configuration,
     sparse_core_layouts,
 )
-from trainer_module.optimization import Adagrad, Adam, Ftrl, Sgd, WarmupDecay
+from tpu_worker.models import DIM, ROWS
+from trainer_module.optimizers.config import Adagrad, Adam, Ftrl, Sgd, WarmupDecay
 
 
 def configuration(model, optimizer, pipelining=False):

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from tpu_worker.check import BATCH_SIZE, ENGINES, refuse_host_only_operations, traced_step
 from tpu_worker.models import BAG_LENGTH, SPEC, SmallModel
+from tpu_worker.tpu_lowering import XLA_CPU, step_as_function, without_kernel
+from trainer_module.data.features import FeatureSpec
 from trainer_module.errors import ModelError
-from trainer_module.features import FeatureSpec
-from trainer_module.loop import TrainingLoop
-from trainer_module.optimization import Adagrad, Sgd
-from trainer_module.tpu_lowering import XLA_CPU, step_as_function, without_kernel
+from trainer_module.optimizers.config import Adagrad, Sgd
+from trainer_module.training.loop import TrainingLoop
 
 raw = tf.raw_ops
 WITHOUT_BAGS = FeatureSpec(

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu.conftest import nodes, operations
+from tpu_worker.tpu_lowering import run_tpu_bridge
 from trainer_module.errors import ModelError
-from trainer_module.tpu_lowering import run_tpu_bridge
 
 
 @pytest.mark.parametrize("pipelining", [False, True])

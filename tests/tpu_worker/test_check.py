@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tpu_worker import check
 from tpu_worker.models import MODELS
-from trainer_module.optimization import Adagrad
+from trainer_module.optimizers.config import Adagrad
 
 pytestmark = pytest.mark.skipif(
     "tensorflow" in {distribution.name for distribution in metadata.distributions()},

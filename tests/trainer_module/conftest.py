@@ -11,13 +11,13 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.data.inputs import ExampleReader, ModelInputs, parse_spec
+from trainer_module.data.preprocessing import preprocessing_fn
+from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
-from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
-from trainer_module.inputs import ExampleReader, ModelInputs, parse_spec
 from trainer_module.models.config import RatingModelConfig
-from trainer_module.objectives import Rating
-from trainer_module.preprocessing import preprocessing_fn
-from trainer_module.vocabularies import Vocabularies
+from trainer_module.models.objectives import Rating
 
 SPEC = FeatureSpec(
     columns=(

@@ -18,16 +18,16 @@ import tensorflow as tf  # isort: skip
 import tensorflow_transform as tft
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.checkpoints import Checkpoints
-from trainer_module.distribution import make_strategy
+from trainer_module.data.features import FeatureSpec
+from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.errors import Preempted
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
-from trainer_module.features import FeatureSpec
-from trainer_module.inputs import ExampleReader, ModelInputs
-from trainer_module.loop import TrainingLoop
 from trainer_module.models.config import RatingModelConfig
-from trainer_module.objectives import Rating
-from trainer_module.vocabularies import Vocabularies
+from trainer_module.models.objectives import Rating
+from trainer_module.training.checkpoints import Checkpoints
+from trainer_module.training.distribution import make_strategy
+from trainer_module.training.loop import TrainingLoop
 
 PREEMPTED = 3
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.adagrad_momentum import AdagradMomentum
+from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
 
 
 def train(optimizer: AdagradMomentum, gradients: list[float], start: float = 1.0) -> tf.Variable:

@@ -1,17 +1,17 @@
 import pytest
 import tensorflow as tf
 
-from trainer_module.described_tpu import described_tpu_strategy
-from trainer_module.distribution import (
+from tpu_worker.described_tpu import described_tpu_strategy
+from trainer_module.errors import ConfigError, SetupError
+from trainer_module.experiment import TrainingConfig
+from trainer_module.models.layers import DenseOptions
+from trainer_module.training.distribution import (
     dense_options,
     distribute,
     evaluation_batch_size,
     make_strategy,
     replica_batch_size,
 )
-from trainer_module.errors import ConfigError, SetupError
-from trainer_module.experiment import TrainingConfig
-from trainer_module.layers import DenseOptions
 
 
 @pytest.fixture(autouse=True)

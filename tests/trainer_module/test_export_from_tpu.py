@@ -14,13 +14,13 @@ import json, sys
 import trainer_module
 import tensorflow as tf
 from trainer_module.blueprint import Blueprint
-from trainer_module.described_tpu import cpu_backed_tpu_strategy, uninitialized_embedding_engine
+from tpu_worker.described_tpu import cpu_backed_tpu_strategy, uninitialized_embedding_engine
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export.routes import Trained, from_checkpoint, from_training
-from trainer_module.features import Categorical, FeatureSpec, Label, Table
-from trainer_module.inputs import ModelInputs
-from trainer_module.optimization import Adagrad
-from trainer_module.objectives import Rating
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.data.inputs import ModelInputs
+from trainer_module.optimizers.config import Adagrad
+from trainer_module.models.objectives import Rating
 
 directory = sys.argv[1]
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -2,10 +2,10 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from trainer_module.datasets import DATASET_NAMES, dataset_spec
+from trainer_module.data.datasets import DATASET_NAMES, dataset_spec
+from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Weights
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig
-from trainer_module.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Weights
 
 USER = Categorical(name="user", table="user")
 RATING = Label(name="rating")

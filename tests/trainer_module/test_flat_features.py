@@ -9,12 +9,12 @@ import tensorflow_transform.beam as tft_beam
 from pydantic import ValidationError
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets, Label, Numeric, Table, Vocabulary
+from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.data.preprocessing import preprocessing_fn
+from trainer_module.data.vocabularies import Vocabularies, table_fingerprint, training_counts
 from trainer_module.experiment import EmbeddingsConfig
-from trainer_module.features import Categorical, FeatureSpec, HashBuckets, Label, Numeric, Table, Vocabulary
-from trainer_module.inputs import ModelInputs, parse_spec
-from trainer_module.preprocessing import preprocessing_fn
-from trainer_module.vocabularies import Vocabularies, table_fingerprint, training_counts
-from trainer_module.warm_start import row_mapping
+from trainer_module.training.warm_start import row_mapping
 
 from .conftest import serialize
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.data.inputs import ExampleReader
 from trainer_module.errors import DataError
 from trainer_module.experiment import TrainingConfig
-from trainer_module.inputs import ExampleReader
 
 from .conftest import NUM_EXAMPLES, rows
 

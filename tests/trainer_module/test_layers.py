@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.layers import MLP, DotInteraction, dropout
+from trainer_module.models.layers import MLP, DotInteraction, dropout
 
 
 def test_dot_interaction_by_hand():

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.tpu.ops import tpu_ops
 
-from trainer_module.described_tpu import described_tpu_strategy
+from tpu_worker.described_tpu import described_tpu_strategy
 
 PAGE = Path(__file__).parents[2] / "docs" / "mid_level_api.md"
 

@@ -9,19 +9,19 @@ import tensorflow as tf
 
 from components.pusher.verify import verify
 from trainer_module.blueprint import Blueprint
-from trainer_module.distribution import make_strategy
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Table, Weights
+from trainer_module.data.inputs import ExampleReader
+from trainer_module.data.vocabularies import Vocabularies, training_counts
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
 from trainer_module.export import parity, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
-from trainer_module.features import Categorical, FeatureSpec, Label, Table, Weights
-from trainer_module.inputs import ExampleReader
-from trainer_module.loop import TrainingLoop
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.negatives import Catalog, MixedExamples, candidates_beside, with_negatives
 from trainer_module.models.two_tower import Retrieval, sampled_softmax
-from trainer_module.negatives import Catalog, MixedExamples, candidates_beside, with_negatives
-from trainer_module.vocabularies import Vocabularies, training_counts
+from trainer_module.training.distribution import make_strategy
+from trainer_module.training.loop import TrainingLoop
 
 from .conftest import NUM_ITEMS, rows, serialize
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
-from trainer_module.optimization import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
-from trainer_module.optimizers import SplitOptimizer, make_optimizer, make_rate, scheduled
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
+from trainer_module.optimizers.keras import SplitOptimizer, make_optimizer, make_rate, scheduled
 
 ROWS = {"user": 4, "item": 4, "tags": 4}
 
@@ -108,7 +108,7 @@ def test_a_function_of_ones_own_gives_the_rate():
 
 def test_a_function_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r"learning_rate\.function: trainer_module\.loop\.none cannot be imported"):
-        make_rate(RateFunction(function="trainer_module.loop.none"), step_variable())
+        make_rate(RateFunction(function="trainer_module.training.loop.none"), step_variable())
 
 
 def test_learning_rates_are_reported_by_table():

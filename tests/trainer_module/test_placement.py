@@ -17,10 +17,10 @@ from tensorflow.python import pywrap_mlir
 from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
-from trainer_module.adagrad_momentum import AdagradMomentum
-from trainer_module.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
+from tpu_worker.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
+from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
 from trainer_module.errors import ModelError
-from trainer_module.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
+from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
 
 PROJECT = Path(__file__).parents[2]
 PLACEMENTS = ("tpu_embedding", "partial", "replicated")
@@ -284,7 +284,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from tests.trainer_module.test_placement import IDS, make_optimizers, two_tables
-from trainer_module.placement import PlacedEmbedding
+from trainer_module.embeddings.placement import PlacedEmbedding
 
 def train(strategy):
     with strategy.scope():

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.inputs import parse_spec
+from trainer_module.data.inputs import parse_spec
 
 from .conftest import NUM_ITEMS, NUM_USERS, serialize
 

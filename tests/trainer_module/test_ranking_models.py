@@ -9,15 +9,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer_module.embeddings import embedding_layer, feature_configs
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig
-from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
-from trainer_module.layers import DenseOptions
 from trainer_module.models.build import build_ranking_model
 from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
+from trainer_module.models.layers import DenseOptions
+from trainer_module.models.objectives import Click, Rating
 from trainer_module.models.ranking import RankingModel
-from trainer_module.objectives import Click, Rating
 
 SPEC = FeatureSpec(
     columns=(

@@ -4,9 +4,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from trainer_module.datasets import DATASET_NAMES, dataset_spec
+from trainer_module.data.datasets import DATASET_NAMES, dataset_spec
+from trainer_module.data.schema_check import check_schema
 from trainer_module.errors import ConfigError
-from trainer_module.schema_check import check_schema
 
 
 def curated(name: str) -> tuple:

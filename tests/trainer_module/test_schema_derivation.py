@@ -1,9 +1,9 @@
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from trainer_module.datasets.flat import FlatDataset
-from trainer_module.schema_check import check_schema
-from trainer_module.schema_derivation import derive_schema
+from trainer_module.data.datasets.flat import FlatDataset
+from trainer_module.data.schema_check import check_schema
+from trainer_module.data.schema_derivation import derive_schema
 
 DATASET = FlatDataset.model_validate(
     {

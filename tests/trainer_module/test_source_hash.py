@@ -4,7 +4,7 @@ import pytest
 
 from trainer_module.source_hash import source_hash
 
-PREPROCESSING, RUN_FN = "trainer_module.preprocessing", "trainer_module.run_fn"
+PREPROCESSING, RUN_FN = "trainer_module.data.preprocessing", "trainer_module.run_fn"
 
 
 @pytest.fixture

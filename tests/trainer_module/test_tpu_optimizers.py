@@ -2,10 +2,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.tpu import optimization_parameters_pb2
 
-from trainer_module.adagrad_momentum import AdagradMomentum
 from trainer_module.errors import ConfigError
-from trainer_module.optimization import EMBEDDING_OPTIMIZERS
-from trainer_module.tpu_optimizers import tpu_optimizer
+from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
+from trainer_module.optimizers.tpu import tpu_optimizer
 
 LEGACY, TPU = tf.keras.optimizers.legacy, tf.tpu.experimental.embedding
 

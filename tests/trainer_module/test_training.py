@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.distribution import make_strategy
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
-from trainer_module.loop import TrainingLoop
 from trainer_module.models.config import RatingModelConfig
-from trainer_module.optimization import Adam, Sgd
+from trainer_module.optimizers.config import Adam, Sgd
+from trainer_module.training.distribution import make_strategy
+from trainer_module.training.loop import TrainingLoop
 
 from .conftest import NUM_EXAMPLES, rows, serialize
 
@@ -198,10 +198,10 @@ def test_bfloat16_is_for_the_arithmetic_of_the_dense_part_only(world, plain_weig
 
 
 def test_evaluations_come_at_the_steps_asked_for(world, tmp_path, caplog):
-    with caplog.at_level("INFO", "trainer_module.loop"):
+    with caplog.at_level("INFO", "trainer_module.training.loop"):
         weights_after(world, tmp_path, evaluate_every=4)
     # TensorFlow's own messages are there too, once another test has turned them on.
-    said = [record.getMessage() for record in caplog.records if record.name == "trainer_module.loop"]
+    said = [record.getMessage() for record in caplog.records if record.name == "trainer_module.training.loop"]
     assert [message.split(":")[0] for message in said] == ["step 4", "step 8", "step 10"]
 
 

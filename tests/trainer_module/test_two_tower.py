@@ -6,12 +6,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer_module.embeddings import embedding_layer, feature_configs, look_up
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.embeddings.layer import embedding_layer, feature_configs, look_up
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import EmbeddingsConfig
-from trainer_module.features import Categorical, FeatureSpec, Label, Numeric, Table
-from trainer_module.layers import DenseOptions
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.layers import DenseOptions
 from trainer_module.models.two_tower import Retrieval, TwoTowerModel, build_two_tower, sampled_softmax
 
 SPEC = FeatureSpec(

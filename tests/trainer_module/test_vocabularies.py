@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.errors import ConfigError, DataError, ModelError
-from trainer_module.inputs import ModelInputs, parse_spec
-from trainer_module.vocabularies import (
+from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.data.vocabularies import (
     Vocabularies,
     VocabularyState,
     check_fingerprints,
@@ -14,6 +13,7 @@ from trainer_module.vocabularies import (
     read_fingerprints,
     training_counts,
 )
+from trainer_module.errors import ConfigError, DataError, ModelError
 
 from .conftest import NUM_EXAMPLES, NUM_ITEMS, NUM_USERS, SPEC, rows, serialize, transform_graph
 

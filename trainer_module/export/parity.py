@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer_module.data.features import FeatureSpec
 from trainer_module.export.serving import RequestColumn
-from trainer_module.features import FeatureSpec
 
 PARITY_DIRECTORY = "parity"
 EXAMPLES_FILE = "examples.tfrecord.gz"

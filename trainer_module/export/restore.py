@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from trainer_module.embeddings import FeatureConfigs, Features
+from trainer_module.embeddings.layer import FeatureConfigs, Features
 from trainer_module.errors import ModelError
 
 _ROWS_AT_ONCE = 1 << 16

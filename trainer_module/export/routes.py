@@ -10,7 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.embeddings import Features
+from trainer_module.data.features import Categorical
+from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.vocabularies import check_fingerprints, read_fingerprints
+from trainer_module.embeddings.layer import Features
 from trainer_module.errors import ModelError
 from trainer_module.export.config import ExportConfig, Route
 from trainer_module.export.forecast import Forecast, slot_bytes, subset_tables, table_bytes
@@ -31,10 +34,7 @@ from trainer_module.export.serving import (
     save,
     tables_of,
 )
-from trainer_module.features import Categorical
-from trainer_module.inputs import ExampleReader, ModelInputs
 from trainer_module.models.two_tower import CANDIDATE, QUERY, Retrieval
-from trainer_module.vocabularies import check_fingerprints, read_fingerprints
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer_module.embeddings import FeatureConfig, Features
+from trainer_module.data.features import Categorical, FeatureSpec, Numeric, Weights
+from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.embeddings.layer import FeatureConfig, Features
 from trainer_module.errors import ModelError
-from trainer_module.features import Categorical, FeatureSpec, Numeric, Weights
-from trainer_module.inputs import ModelInputs, parse_spec
 
 BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
 EMBED_QUERIES, EMBED_CANDIDATES, EMBED_QUERY = "embed_queries", "embed_candidates", "embed_query"

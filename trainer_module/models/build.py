@@ -2,10 +2,9 @@
 
 import tensorflow as tf
 
-from trainer_module.embeddings import FeatureConfigs
+from trainer_module.data.features import FeatureSpec
+from trainer_module.embeddings.layer import FeatureConfigs
 from trainer_module.errors import ConfigError
-from trainer_module.features import FeatureSpec
-from trainer_module.layers import FLOAT32, DenseOptions
 from trainer_module.models.config import (
     DcnConfig,
     DlrmConfig,
@@ -15,11 +14,12 @@ from trainer_module.models.config import (
 )
 from trainer_module.models.dcn import dcn_head
 from trainer_module.models.dlrm import dlrm_head
+from trainer_module.models.layers import FLOAT32, DenseOptions
+from trainer_module.models.objectives import Objective
 from trainer_module.models.ranking import RankingModel
 from trainer_module.models.rating import rating_head
 from trainer_module.models.two_tower import Retrieval, TwoTowerModel, build_two_tower
 from trainer_module.models.wide_deep import wide_deep_head
-from trainer_module.objectives import Objective
 
 
 def build_model(

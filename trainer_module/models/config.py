@@ -89,7 +89,7 @@ class TwoTowerConfig(_ModelConfig):
         candidate_mlp: The same for the candidate tower.
         hard_negatives: Only so many of each query's negatives count, the hardest; None takes all.
         mixed_negatives: So many items per example, drawn uniformly from the catalog, are negatives too; see
-            `trainer_module.negatives`.
+            `trainer_module.models.negatives`.
         dropout: Fraction of embedding and hidden units dropped in training.
     """
 

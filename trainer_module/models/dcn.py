@@ -5,7 +5,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from trainer_module.layers import MLP, dropout, fold_in
+from trainer_module.models.layers import MLP, dropout, fold_in
 
 Structure = Literal["stacked", "parallel"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer_module.layers import MLP, DotInteraction, fold_in
+from trainer_module.models.layers import MLP, DotInteraction, fold_in
 
 
 class DlrmHead(tf.keras.layers.Layer):

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.embeddings import Features, look_up
+from trainer_module.data.features import FeatureSpec
+from trainer_module.embeddings.layer import Features, look_up
 from trainer_module.errors import ConfigError
-from trainer_module.features import FeatureSpec
-from trainer_module.objectives import Objective
+from trainer_module.models.objectives import Objective
 
 
 class RankingModel(tf.keras.Model):

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.embeddings import FeatureConfigs, Features, look_up
+from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
 from trainer_module.errors import ConfigError
-from trainer_module.features import Categorical, FeatureSpec
-from trainer_module.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.config import TwoTowerConfig
-from trainer_module.negatives import negative_name, with_negatives
+from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
+from trainer_module.models.negatives import negative_name, with_negatives
 
 # What the model predicts, by name.
 QUERY, CANDIDATE = "query", "candidate"

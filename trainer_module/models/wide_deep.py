@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer_module.layers import MLP
+from trainer_module.models.layers import MLP
 
 
 class WideDeepHead(tf.keras.layers.Layer):

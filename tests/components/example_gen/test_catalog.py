@@ -10,10 +10,10 @@ from components.example_gen.catalog import parse_catalog, resolve
 from components.example_gen.examples import ExampleBuilder
 from components.example_gen.layout import GENRES
 from components.example_gen.ratings import parse_ratings, split_lines
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.spec import DatasetSpec
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.features import Context, FeatureSpec
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
-from trainer_module.features import Context, FeatureSpec
 
 FLAGS = {name: "|".join("1" if genre in name.split() else "0" for genre in GENRES) for name in ("Drama War", "unknown")}
 USERS = b"1|24|M|technician|85711\n2|53|F|other|94043\n"

@@ -24,7 +24,7 @@ from components.example_gen.ratings import parse_ratings
 from components.example_gen.splits import SPLITS
 from components.example_gen.synthetic import write_synthetic
 from components.example_gen.transforms import load_catalog
-from trainer_module.datasets import dataset_spec
+from trainer_module.data.datasets import dataset_spec
 from trainer_module.errors import DataError
 
 NUM_ROWS = 3000

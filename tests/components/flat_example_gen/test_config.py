@@ -6,9 +6,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, RandomSplit, TableIngestConfig
-from trainer_module.datasets import dataset_spec
-from trainer_module.datasets.flat import MISSING_TOKEN, FlatDataset
-from trainer_module.features import HashBuckets, Vocabulary
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets.flat import MISSING_TOKEN, FlatDataset
+from trainer_module.data.features import HashBuckets, Vocabulary
 
 MINIMAL = {"dataset": "csv", "files": "clicks/*.csv", "label": "clicked", "categorical": ["user", "item"]}
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.vertex_deployer.calls import Patience, ServiceError
+from components.google_cloud.calls import Patience, ServiceError
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.deploy import deploy, planned_requests
 from components.vertex_deployer.requests import NEW, DeploymentRequests, request_json, traffic_split

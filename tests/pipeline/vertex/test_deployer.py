@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from tfx.types import standard_artifacts
 
+from components.google_cloud.calls import Patience
 from components.vertex_deployer import component
-from components.vertex_deployer.calls import Patience
 from components.vertex_deployer.component import Executor
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.service import DeploymentService

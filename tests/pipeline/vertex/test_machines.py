@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import load_config
+from pipeline.planning.accelerators import GENERATIONS
 from pipeline.vertex.config import TrainerMachine
 from pipeline.vertex.machines import (
     BUILT_IN_GPUS,
@@ -15,7 +16,6 @@ from pipeline.vertex.machines import (
     tpu_machines,
 )
 from tests.pipeline.vertex.experiments import IMAGE, SECTION
-from trainer_module.accelerators import GENERATIONS
 from trainer_module.errors import ConfigError
 
 

@@ -3,7 +3,7 @@
 import pytest
 from google.cloud.aiplatform_v1 import types
 
-from components.vertex_deployer.calls import Patience, ServiceError
+from components.google_cloud.calls import Patience, ServiceError
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.service import VertexService
 from trainer_module.errors import SetupError

@@ -1,0 +1,185 @@
+"""The metrics as TFMA computes them: from the index's signature `evaluate`, batch by batch."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+
+from components.evaluation import ranking_metrics
+from components.retrieval_index.exact import (
+    CANDIDATES,
+    IDS,
+    IDS_WITH_SEEN,
+    POPULAR_IDS,
+    RELEVANT_COUNTS,
+    TRAIN_COUNTS,
+)
+from trainer_module.data.spec import RELEVANT
+
+# An item with fewer rows in the training split belongs to the tail, one without any is cold, all others are the head.
+HEAD_FROM = 20
+
+_PER_QUERY: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "ndcg": ranking_metrics.ndcg,
+    "recall": ranking_metrics.recall,
+    "precision": ranking_metrics.precision,
+    "hit_rate": ranking_metrics.hit_rate,
+    "mrr": ranking_metrics.reciprocal_rank,
+}
+_NAME = re.compile(
+    r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold)?"
+)
+_ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
+
+Answers = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric, read from its name.
+
+    - `ndcg_at_10`, and so `recall`, `precision`, `hit_rate` and `mrr`: mean over queries.
+    - `ndcg_at_10_low`, `ndcg_at_10_high`: ends of the 95% bootstrap interval of that mean.
+    - `popularity_ndcg_at_10`: the same metric of the list of the most popular items, seen ones left out.
+    - `ndcg_at_10_lift`: mean difference from that list.
+    - `recall_at_10_head`, `_tail`, `_cold`: only items of the head (`HEAD_FROM` training rows and more), the tail, or
+      without any training row count as relevant.
+    - `coverage_at_10`: share of the catalog that is in any list.
+    - `average_popularity_at_10`: mean number of training rows of the listed items (Yin et al., "Challenging the long
+      tail recommendation", 2012).
+    - `row_recall_at_100`: share of all relevant (query, item) pairs found.
+    - `row_recall_at_100_kept`: the same where seen items stay in the lists, as in TFRS's `FactorizedTopK`.
+    - `example_count`: number of queries.
+    """
+
+    metric: str
+    k: int = 0
+    of_popularity: bool = False
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> "MetricName":
+        """Reads a name.
+
+        Raises:
+            ValueError: It is none of the above.
+        """
+        if name == "example_count":
+            return cls(name)
+        match = _NAME.fullmatch(name)
+        known = {*_PER_QUERY, "coverage", "average_popularity", "row_recall"}
+        if not match or match["metric"] not in known or int(match["k"]) < 1:
+            raise ValueError(f"{name!r} is no retrieval metric; known: {sorted(known)} with _at_K, and example_count")
+        if match["variant"] == "_kept" and (match["of_popularity"] or match["metric"] == "average_popularity"):
+            raise ValueError(f"{name!r} is no retrieval metric: what is popular is listed without seen items only")
+        return cls(match["metric"], int(match["k"]), bool(match["of_popularity"]), match["variant"] or "")
+
+    def partial(self, answers: Answers) -> "Partial":
+        """What a batch contributes."""
+        if self.metric == "example_count":
+            return Partial([np.ones(len(answers[IDS]))])
+        ids = answers[POPULAR_IDS if self.of_popularity else IDS_WITH_SEEN if self.variant == "_kept" else IDS]
+        if self.metric == "coverage":
+            return Partial(items=set(ids[:, : self.k].ravel().tolist()) - {b"", ""}, size=_catalog_size(answers))
+        if self.metric == "average_popularity":
+            listed = ids[:, : self.k] != b""
+            return Partial([answers[TRAIN_COUNTS][:, : self.k][listed].astype(float)])
+        relevant = answers[RELEVANT]
+        if self.variant in _ITEMS:
+            low, high = _ITEMS[self.variant]
+            counts = answers[RELEVANT_COUNTS]
+            relevant = np.where((counts >= low) & (counts <= high), relevant, b"")
+        num_relevant = (relevant != b"").sum(axis=1)
+        hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
+        if self.metric == "row_recall":
+            return Partial([np.repeat([1.0, 0.0], [hits.sum(), num_relevant.sum() - hits.sum()])])
+        compute = _PER_QUERY[self.metric]
+        values = compute(hits, num_relevant, self.k)
+        if self.variant == "_lift":
+            popular = ranking_metrics.find_hits(answers[POPULAR_IDS][:, : self.k], relevant)
+            values = values - compute(popular, num_relevant, self.k)
+        return Partial([values[~np.isnan(values)]])
+
+    def value(self, total: "Partial") -> float:
+        """The metric; NaN where no query counts."""
+        if self.metric == "coverage":
+            return len(total.items) / total.size if total.size else math.nan
+        values = np.concatenate([np.empty(0), *total.values])
+        if self.metric == "example_count":
+            return float(len(values))
+        if not len(values):
+            return math.nan
+        if self.variant in ("_low", "_high"):
+            return ranking_metrics.confidence_interval(values)[self.variant == "_high"]
+        return float(values.mean())
+
+
+@dataclass
+class Partial:
+    """Values of some queries (8 bytes each), or the items that they were shown.
+
+    Attributes:
+        values: Arrays `[n]`.
+        items: Distinct identifiers.
+        size: Of the catalog.
+    """
+
+    values: list[np.ndarray] = field(default_factory=list)
+    items: set = field(default_factory=set)
+    size: int = 0
+
+
+class _Combiner(beam.CombineFn):
+    """Collects `Partial`s of one metric."""
+
+    def __init__(self, key: metric_types.MetricKey):
+        self._key = key
+        self._name = MetricName.parse(key.name)
+
+    def create_accumulator(self) -> Partial:
+        return Partial()
+
+    def add_input(self, accumulator: Partial, element: metric_types.StandardMetricInputs) -> Partial:
+        answers = element.get_predictions(self._key.model_name, self._key.output_name)
+        return self.merge_accumulators([accumulator, self._name.partial(answers)])
+
+    def merge_accumulators(self, accumulators: Iterable[Partial]) -> Partial:
+        total = Partial()
+        for part in accumulators:
+            total.values.extend(part.values)
+            total.items |= part.items
+            total.size = max(total.size, part.size)
+        return total
+
+    def extract_output(self, accumulator: Partial) -> dict[metric_types.MetricKey, float]:
+        return {self._key: self._name.value(accumulator)}
+
+
+def _computations(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
+    key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
+    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_Combiner(key))]
+
+
+class RetrievalMetric(tfma.metrics.Metric):
+    """One of the metrics of `MetricName`, by its name."""
+
+    def __init__(self, name: str):
+        """Names the metric.
+
+        Raises:
+            ValueError: There is no such metric.
+        """
+        MetricName.parse(name)
+        super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
+
+
+def _catalog_size(answers: Answers) -> int:
+    return int(answers[CANDIDATES].max(initial=0))
+
+
+metric_types.register_metric(RetrievalMetric)

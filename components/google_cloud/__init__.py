@@ -1,0 +1,1 @@
+"""What everything that talks to Google Cloud shares."""

@@ -1,1 +1,0 @@
-"""How good a retrieval model is: metrics over the whole corpus, and their TFMA side."""

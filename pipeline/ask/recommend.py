@@ -1,0 +1,216 @@
+"""Asks a pushed retrieval model what to show to users."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tfx_bsl.coders import example_coder
+
+from components.example_gen.interactions import current_queries
+from components.example_gen.retrieval_examples import RetrievalExampleBuilder
+from components.example_gen.transforms import load_catalog
+from components.pusher.verify import request_columns
+from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
+from pipeline.ask.predict import RatingPredictor, raw_directory, read_interactions, read_summary
+from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.spec import SEEN
+from trainer_module.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [("user", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("title", pa.string()),
+     ("score", pa.float32())]
+)  # fmt: skip
+
+# Scores that exist at once in a batch job: 64 MB.
+_SCORES_AT_ONCE = 16 << 20
+_SECONDS_BETWEEN_REPORTS = 10.0
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item for one user.
+
+    Attributes:
+        user: Identifier.
+        rank: From 1.
+        item: Identifier.
+        title: Of the item.
+        score: Dot product of the two towers' vectors.
+    """
+
+    user: str
+    rank: int
+    item: str
+    title: str
+    score: float
+
+
+class Recommender:
+    """A pushed retrieval model beside the interactions that it was made from.
+
+    Holds all interactions in memory: some forty bytes each.
+    """
+
+    def __init__(self, model_dir: Path, data_dir: Path | None = None):
+        """Reads the raw files; the model is loaded by the first question.
+
+        Args:
+            model_dir: A pushed version.
+            data_dir: Holds the raw files; None means where the model's data came from.
+
+        Raises:
+            DataError: The data is not there.
+        """
+        summary = read_summary(model_dir)
+        data = summary["config"]["data"]
+        directory = raw_directory(summary, data_dir)
+        self.model_dir = model_dir
+        self._dataset = dataset_spec(data["dataset"])
+        self._history_length = data["history_length"]
+        self._catalog, _ = load_catalog(str(directory))
+        self._rows = read_interactions(directory, self._catalog, self._dataset.label_range)
+        self._builder = RetrievalExampleBuilder(self._dataset, self._catalog)
+        self._encoder = example_coder.RecordBatchToExamplesEncoder()
+
+    @property
+    def users(self) -> list[str]:
+        """Identifiers of all users."""
+        return self._catalog.users["id"].to_pylist()
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalog."""
+        return self._catalog.items.num_rows
+
+    @cached_property
+    def _model(self) -> Any:
+        return tf.saved_model.load(str(self.model_dir))
+
+    def recommend(self, users: Sequence[str], k: int, exclude_seen: bool) -> list[Recommendation]:
+        """The best items of each user, best first.
+
+        Args:
+            users: Identifiers.
+            k: Items per user.
+            exclude_seen: Leave out what a user has interacted with.
+
+        Raises:
+            DataError: There is no such user.
+        """
+        if unknown := [user for user in users if user not in self._catalog.user_index]:
+            raise DataError(f"the dataset {self._dataset.name} has no user {unknown[0]!r}")
+        index = np.array([self._catalog.user_index[user] for user in users])
+        queries = current_queries(self._rows, index, self._history_length)
+        examples = self._builder.queries(queries, np.zeros(self._catalog.users.num_rows, np.int64)).to_batch()
+        signature = self._model.signatures[BY_COLUMN]
+        specs = dict(signature.structured_input_signature[1])
+        columns = {name: spec for name, spec in specs.items() if name not in (EXCLUDE, K)}
+        seen = examples.column(SEEN).to_pylist() if exclude_seen else [[]] * len(users)
+        answer = signature(
+            **request_columns(self._encoder.encode(examples), columns),
+            **{
+                EXCLUDE: tf.ragged.constant(seen, dtype=tf.string).to_tensor(shape=[len(users), None]),
+                K: tf.constant(k),
+            },
+        )
+        return _recommendations(users, {name: answer[name].numpy() for name in (IDS, TITLES, SCORES)})
+
+
+def ranked(recommendations: Sequence[Recommendation], predictor: RatingPredictor) -> list[Recommendation]:
+    """One user's items in the order of their predicted ratings, which become their scores."""
+    ratings = predictor.ratings([each.user for each in recommendations], [each.item for each in recommendations])
+    order = np.argsort(-ratings, kind="stable").tolist()
+    return [
+        replace(recommendations[position], rank=rank, score=float(ratings[position]))
+        for rank, position in enumerate(order, start=1)
+    ]
+
+
+def print_recommendations(recommendations: Sequence[Recommendation], console: Console) -> None:
+    """Prints a table."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("rank", "item", "title", "score"):
+        table.add_column(column, justify="left" if column == "title" else "right")
+    for each in recommendations:
+        table.add_row(str(each.rank), escape(each.item), escape(each.title), f"{each.score:.4f}")
+    console.print(table)
+
+
+def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, data_dir: Path | None = None) -> int:
+    """Writes the best items of every user to a Parquet file, which appears complete or not at all.
+
+    Args:
+        model_dir: A pushed version.
+        output: The file; its columns are those of `SCHEMA`.
+        k: Items per user.
+        exclude_seen: Leave out what a user has interacted with.
+        data_dir: As for `Recommender`.
+
+    Returns:
+        Number of rows.
+    """
+    recommender = Recommender(model_dir, data_dir)
+    users, size = recommender.users, max(1, _SCORES_AT_ONCE // recommender.num_items)
+    batches = [users[start : start + size] for start in range(0, len(users), size)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".recommendations-", dir=output.parent) as staging:
+        prefix = os.path.join(staging, "part")
+        with beam.Pipeline(argv=["--direct_running_mode=in_memory", "--direct_num_workers=1"]) as pipeline:
+            _ = (
+                pipeline
+                | "Users" >> beam.Create(batches)
+                | "Spread" >> beam.Reshuffle()
+                | "Recommend" >> beam.ParDo(_Recommend(model_dir, data_dir, k, exclude_seen, len(users)))
+                | "Write" >> beam.io.WriteToParquet(prefix, SCHEMA, num_shards=1, shard_name_template="")
+            )
+        os.replace(prefix, output)
+    return pq.read_metadata(output).num_rows
+
+
+class _Recommend(beam.DoFn):
+    """From batches of users to rows."""
+
+    def __init__(self, model_dir: Path, data_dir: Path | None, k: int, exclude_seen: bool, num_users: int):
+        self._sources = model_dir, data_dir
+        self._options = k, exclude_seen
+        self._num_users = num_users
+        self._shared = Shared()
+
+    def start_bundle(self):
+        self._recommender = self._shared.acquire(lambda: Recommender(*self._sources))
+        self._done, self._reported_at = 0, time.monotonic()
+
+    def process(self, element: list[str]) -> Iterator[dict[str, Any]]:
+        yield from map(asdict, self._recommender.recommend(element, *self._options))
+        self._done += len(element)
+        if time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
+            self._reported_at = time.monotonic()
+            _log.info("recommended for %d of %d users", self._done, self._num_users)
+
+
+def _recommendations(users: Sequence[str], answer: Mapping[str, np.ndarray]) -> list[Recommendation]:
+    """From arrays `[users, k]`; items that do not exist, where fewer than k are left, have no identifier."""
+    return [
+        Recommendation(user, rank, item.decode(), title.decode(), float(score))
+        for user, ids, titles, scores in zip(users, answer[IDS], answer[TITLES], answer[SCORES], strict=True)
+        for rank, (item, title, score) in enumerate(zip(ids, titles, scores, strict=True), start=1)
+        if item
+    ]

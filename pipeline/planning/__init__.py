@@ -1,0 +1,1 @@
+"""Plans where embedding tables go on a TPU slice."""

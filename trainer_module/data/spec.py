@@ -1,0 +1,87 @@
+"""What the product knows about a dataset beside its rows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from trainer_module.data.features import FeatureSpec
+
+Task = Literal["rating", "click", "retrieval"]
+
+# Splits of a retrieval dataset beside `train`, `eval` and `test`, and what they hold beside columns of its features.
+CANDIDATES = "candidates"
+QUERIES = "queries"
+TRAIN_COUNT = "train_count"
+SEEN = "seen"
+RELEVANT = "relevant"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset as the pipeline sees it.
+
+    Attributes:
+        name: As given in `data.dataset`.
+        features: Its columns and embedding tables.
+        schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one from the
+            columns.
+        label_range: Smallest and largest label that a row may hold.
+        user_key: Column that identifies the user; empty where rows are of no user.
+        item_key: Column that identifies the item; empty where rows are of no item.
+        task: What the label means: a rating, or 1 for a click and 0 for none; under `retrieval` a row is a positive
+            example by being there, whatever its label.
+        slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
+        candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
+        title_key: For retrieval, the column that names the item to people.
+        directory: Of the raw files, below the directory of all data; empty means `name`. Datasets that read the same
+            files share it.
+        license_note: Terms under which the data may be used; empty when there are none.
+    """
+
+    name: str
+    features: FeatureSpec
+    schema_file: str
+    label_range: tuple[float, float]
+    user_key: str
+    item_key: str
+    slices: tuple[str, ...]
+    task: Task = "rating"
+    candidate_columns: tuple[str, ...] = ()
+    title_key: str = ""
+    directory: str = ""
+    license_note: str = ""
+
+    def __post_init__(self):
+        if not self.directory:
+            object.__setattr__(self, "directory", self.name)
+
+    @property
+    def query_columns(self) -> tuple[str, ...]:
+        """For retrieval, the inputs that describe the query, in declaration order."""
+        return tuple(column.name for column in self.features.inputs if column.name not in self.candidate_columns)
+
+    def candidate_schema(self) -> pa.Schema:
+        """Arrow types of the split `candidates`, one row per item of the catalog.
+
+        Beside the candidate columns: the title, and under `TRAIN_COUNT` the item's rows in the training split.
+        """
+        return _selected(self.features, (*self.candidate_columns, self.title_key)).append(
+            pa.field(TRAIN_COUNT, pa.large_list(pa.int64()))
+        )
+
+    def query_schema(self) -> pa.Schema:
+        """Arrow types of the split `queries`, one row per user with rows in the test split.
+
+        Beside the query columns and the slices: under `SEEN` the identifiers of all items of the user's train and eval
+        rows, under `RELEVANT` those of its test rows.
+        """
+        items = self.features.arrow_schema().field(self.item_key).type
+        named = _selected(self.features, dict.fromkeys((*self.query_columns, *self.slices)))
+        return named.append(pa.field(SEEN, items)).append(pa.field(RELEVANT, items))
+
+
+def _selected(features: FeatureSpec, names: Iterable[str]) -> pa.Schema:
+    schema = features.arrow_schema()
+    return pa.schema([schema.field(name) for name in names])

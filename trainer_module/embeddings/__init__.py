@@ -1,0 +1,1 @@
+"""Embedding tables: their layer, placement and initial values."""

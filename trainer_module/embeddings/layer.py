@@ -1,0 +1,126 @@
+"""Embedding tables: from the feature spec to the layer that looks its columns up."""
+
+import zlib
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.embeddings.initializers import Constant, Initializer, TruncatedNormal, Uniform
+from trainer_module.embeddings.placement import PlacedEmbedding
+from trainer_module.experiment import EmbeddingsConfig
+from trainer_module.models.layers import fold_in
+from trainer_module.optimizers.tpu import KerasOptimizer
+
+FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
+FeatureConfigs = dict[str, FeatureConfig]
+Features = Mapping[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
+
+
+def feature_configs(
+    spec: FeatureSpec,
+    rows: Mapping[str, int],
+    config: EmbeddingsConfig,
+    optimizers: Mapping[str, KerasOptimizer] | None = None,
+    replica_batch_size: int | None = None,
+    seed: int = 0,
+) -> FeatureConfigs:
+    """One `FeatureConfig` per categorical column; columns of one table hold the very same `TableConfig`.
+
+    Args:
+        spec: Columns and tables, with the experiment's changes applied.
+        rows: Number of rows per table.
+        config: Gives the default width and initial values.
+        optimizers: Per table; None for serving.
+        replica_batch_size: Examples per replica and step on a TPU, whose embedding engine is laid out for one batch
+            size; None elsewhere, where any batch is taken.
+        seed: Of the initial values.
+
+    Returns:
+        Keyed by column name.
+    """
+    tables = {
+        table.name: tf.tpu.experimental.embedding.TableConfig(
+            vocabulary_size=rows[table.name],
+            dim=table.dim or config.dim,
+            initializer=make_initializer(
+                table.initializer or config.initializer,
+                rows[table.name],
+                (seed, zlib.crc32(table.name.encode()) & 0x7FFFFFFF),
+            ),
+            optimizer=optimizers[table.name] if optimizers else None,
+            combiner=table.combiner,
+            name=table.name,
+        )
+        for table in spec.tables
+    }
+    return {
+        column.name: FeatureConfig(
+            table=tables[column.table],
+            max_sequence_length=column.max_sequence_length,
+            validate_weights_and_indices=column.validate_weights_and_indices,
+            output_shape=replica_batch_size and [replica_batch_size, *_inner_shape(column)],
+            name=column.name,
+        )
+        for column in spec.categorical
+    }
+
+
+def embedding_layer(configs: FeatureConfigs, spec: FeatureSpec, config: EmbeddingsConfig) -> PlacedEmbedding:
+    """The layer that looks up all columns at once; it must be called once per step.
+
+    Args:
+        configs: Keyed by column name, as the ids will be; their tables name their optimizers.
+        spec: Gives the widths of bags.
+        config: Gives placement, pipelining and the buffers of SparseCores.
+    """
+    return PlacedEmbedding(
+        configs,
+        config.placement,
+        config.size_threshold,
+        config.pipelining,
+        {column.name: column.bag_width for column in spec.categorical if column.bag_width},
+        tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig(**config.sparse_core.model_dump()),
+    )
+
+
+def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features) -> dict[str, tf.Tensor]:
+    """Calls an embedding layer with the ids and weights among `features`.
+
+    Returns:
+        Per categorical column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
+    """
+    ids = {column.name: features[column.name] for column in spec.categorical}
+    if not spec.weights:
+        return layer(ids)
+    return layer(ids, {column.name: column.weights and features[column.weights] for column in spec.categorical})
+
+
+def make_initializer(initializer: Initializer, rows: int, seed: tuple[int, int]) -> Callable[..., tf.Tensor]:
+    """The TensorFlow initializer for a table of `rows` rows.
+
+    Its values follow from the seed alone, not from what else was drawn before, so that a table starts the same on every
+    strategy that does not shard it. It knows of shards: each draws its own values, rather than all the same.
+    """
+    limit = initializer.limit if isinstance(initializer, Uniform) else rows**-0.5
+
+    def draw(shape, dtype: tf.DType, shard_seed: tf.Tensor) -> tf.Tensor:
+        if isinstance(initializer, TruncatedNormal):
+            return tf.random.stateless_truncated_normal(shape, shard_seed, stddev=initializer.stddev, dtype=dtype)
+        if isinstance(initializer, Constant):
+            return tf.fill(shape, tf.constant(initializer.value, dtype))
+        return tf.random.stateless_uniform(shape, shard_seed, -limit, limit, dtype)
+
+    def initial_values(shape, dtype: tf.DType = tf.float32, shard_info=None) -> tf.Tensor:
+        if shard_info is None:
+            return draw(shape, dtype, tf.constant(seed))
+        return draw(shard_info.shape, dtype, fold_in(tf.constant(seed), shard_info.offset[0]))
+
+    return initial_values
+
+
+def _inner_shape(column: Categorical) -> tuple[int, ...]:
+    """Shape of an activation between batch and width."""
+    if column.output_shape is not None:
+        return column.output_shape
+    return (column.max_sequence_length,) if column.max_sequence_length else ()

@@ -1,0 +1,153 @@
+"""Negatives from the whole catalog beside those of the batch.
+
+Mixed negative sampling (Yang et al., "Mixed Negative Sampling for Learning Two-tower Neural Networks in
+Recommendations", WWW 2020): items drawn uniformly from the catalog, so that those which hardly anybody chose are
+negatives too.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.data.inputs import BATCH_IN_MEMORY, ExampleReader, Features, ModelInputs, parse_spec, without_sparse
+from trainer_module.data.spec import CANDIDATES
+from trainer_module.errors import DataError
+from trainer_module.experiment import TrainingConfig
+from trainer_module.models.layers import fold_in
+
+_SPLIT = re.compile(r"/Split-[^/]+(?=/[^/]*$)")
+_PREFETCHED_BATCHES = 2
+
+
+def negative_name(column: str, number: int) -> str:
+    """Name of the column that holds `column` of an example's drawn item `number`, counted from 1.
+
+    Letters, digits and underscores, which every layer takes, on a TPU too.
+    """
+    return f"{column}_negative_{number}"
+
+
+def with_negatives(spec: FeatureSpec, candidate_columns: Collection[str], number: int) -> FeatureSpec:
+    """The same with `number` further copies of the candidate columns, which look up in the same tables.
+
+    A TPU's embedding engine is called once per step and takes one batch size, so drawn items are further columns of an
+    example and not further examples.
+    """
+    copies = []
+    for copy in range(1, number + 1):
+        for column in spec.inputs:
+            if column.name not in candidate_columns:
+                continue
+            update = {"name": negative_name(column.name, copy)}
+            if isinstance(column, Categorical) and column.weights:
+                update["weights"] = negative_name(column.weights, copy)
+            copies.append(column.model_copy(update=update))
+    return FeatureSpec(columns=(*spec.columns, *copies), tables=spec.tables)
+
+
+def candidates_beside(file_patterns: Sequence[str]) -> list[str]:
+    """Where the split of the catalog lies, from the patterns of another split of the same artifact."""
+    return [_SPLIT.sub(f"/Split-{CANDIDATES}", pattern) for pattern in file_patterns]
+
+
+class Catalog:
+    """All items, transformed and held in memory: dense or ragged columns.
+
+    Attributes:
+        num_items: Examples of the split.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        model_inputs: ModelInputs,
+        candidate_columns: Collection[str],
+        file_patterns: Sequence[str],
+    ):
+        """Reads the items.
+
+        Args:
+            spec: Gives the columns.
+            model_inputs: Raw columns to model inputs.
+            candidate_columns: Those that describe an item.
+            file_patterns: Gzip TFRecords of `tf.Example`, one per item.
+
+        Raises:
+            DataError: No file matches, or the files are empty.
+        """
+        try:
+            reader = ExampleReader(spec, model_inputs, file_patterns)
+        except DataError as error:
+            raise DataError(
+                f"model.mixed_negatives draws from the split {CANDIDATES}: {error}. Ingest a dataset of interactions "
+                "with its items, or set model.mixed_negatives to 0"
+            ) from error
+        columns = [column for column in spec.inputs if column.name in candidate_columns]
+        parts = []
+        records = reader.head(reader.num_examples)
+        for first in range(0, len(records), BATCH_IN_MEMORY):
+            batch = tf.constant(records[first : first + BATCH_IN_MEMORY])
+            outputs = model_inputs(dict(tf.io.parse_example(batch, parse_spec(columns))))
+            parts.append({column.name: outputs[column.name] for column in columns})
+        self._sparse = {name for name, value in parts[0].items() if isinstance(value, tf.SparseTensor)}
+        self._columns: Features = {
+            name: tf.concat([without_sparse(part[name]) for part in parts], axis=0) for name in parts[0]
+        }
+        self.num_items = reader.num_examples
+
+    def counts(self, column: str, rows: int) -> np.ndarray:
+        """Number of items per id of a dense column, int64 `[rows]`."""
+        return np.bincount(self._columns[column].numpy().ravel(), minlength=rows)  # pyright: ignore[reportAttributeAccessIssue] (ids of items are dense)
+
+    def draw(self, number: int, size: int, seed: tf.Tensor) -> Features:
+        """`number` items for each of `size` examples, uniformly with repetition: one column per copy and column.
+
+        They follow from `seed`, int32 `[2]`, alone.
+        """
+        drawn: Features = {}
+        rows = tf.random.stateless_uniform([number, size], seed, 0, self.num_items, tf.int64)
+        for copy in range(number):
+            for name, column in self._columns.items():
+                value = tf.gather(column, rows[copy])
+                drawn[negative_name(name, copy + 1)] = value.to_sparse() if name in self._sparse else value  # pyright: ignore[reportAttributeAccessIssue] (it is ragged)
+        return drawn
+
+
+class MixedExamples:
+    """A training split whose batches also hold drawn items.
+
+    Attributes:
+        num_examples: Of the split.
+    """
+
+    def __init__(self, examples: ExampleReader, catalog: Catalog, number: int):
+        """Takes the split, the catalog, and how many items to draw per example."""
+        self._examples = examples
+        self._catalog = catalog
+        self._number = number
+        self.num_examples = examples.num_examples
+
+    def training_batches(
+        self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """As `ExampleReader.training_batches`, with the drawn items' columns.
+
+        What is drawn depends on the seed, the batch's number and the host alone.
+        """
+        size = context.get_per_replica_batch_size(config.batch_size)
+        of_host = tf.constant([config.seed, context.input_pipeline_id])
+
+        @tf.autograph.experimental.do_not_convert
+        def add(number: tf.Tensor, batch: tuple[Features, tf.Tensor]) -> tuple[Features, tf.Tensor]:
+            features, labels = batch
+            seed = fold_in(of_host, tf.cast(number, tf.int32))
+            return features | self._catalog.draw(self._number, size, seed), labels
+
+        # A host gets one batch per replica and step.
+        first_batch = first_step * (context.num_replicas_in_sync // context.num_input_pipelines)
+        batches = self._examples.training_batches(config, context, first_step)
+        numbered = tf.data.Dataset.zip((tf.data.Dataset.counter(first_batch), batches))
+        return numbered.map(add, num_parallel_calls=2).prefetch(_PREFETCHED_BATCHES)

@@ -1,0 +1,1 @@
+"""Optimizers: configuration, and their Keras and TPU forms."""

@@ -1,0 +1,1 @@
+"""The training loop, its devices and its checkpoints."""
