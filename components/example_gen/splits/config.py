@@ -36,9 +36,9 @@ class RandomSplit(_Seeded):
     """A hash decides.
 
     Attributes:
-        key: What is hashed. `row` is the row's place, that is file name and line; `pair` is user and item, so that equal
-            pairs stay together; any other value is a column of the interactions, whose rows of equal value stay together.
-            None is `pair` where users and items are known, and `row` elsewhere.
+        key: What is hashed. `row` is the row's place, that is file name and line; `pair` is user and item, so that
+            equal pairs stay together; any other value is a column of the interactions, whose rows of equal value stay
+            together. None is `pair` where users and items are known, and `row` elsewhere.
     """
 
     by: Literal["random"] = "random"
