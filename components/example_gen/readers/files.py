@@ -23,8 +23,7 @@ _MARKER_PREFIXES = ("_started_", "_committed_")
 def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
     """All files of a table, in alphabetical order and each once, even if links or several patterns lead to it.
 
-    Hidden and empty files, checksums and the markers of Spark are skipped, with a line in the log, if a wildcard matches
-    them.
+    Hidden and empty files, checksums and the markers of Spark are skipped if a wildcard matches them; the log says so.
 
     Args:
         directory: Where relative patterns begin; local or remote.
@@ -109,8 +108,8 @@ def _identity(file: str) -> object:
 def _nothing(path: str, what: str, skipped: list[str]) -> str:
     if skipped:
         return (
-            f"{what}: {path} matches only files that are skipped ({_some(skipped)}: hidden, empty, checksums or markers); "
-            "put the data there, or name where it is"
+            f"{what}: {path} matches only hidden or empty files, checksums or markers ({_some(skipped)}); put the data "
+            "there, or name where it is"
         )
     folder = path.rsplit("/", 1)[0] if "/" in path else "."
     while glob.has_magic(folder) and "/" in folder and not os.path.isdir(folder):
