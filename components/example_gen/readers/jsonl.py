@@ -36,8 +36,8 @@ def column_names(block: TextBlock, file: str) -> list[str]:
     if not names:
         found = f" ({first_problem})" if first_problem else ""
         raise DataError(
-            f"{file}: no line holds a JSON object{found}; expected JSON lines. Write one object on each line, without a "
-            "list around them"
+            f"{file}: no line holds a JSON object{found}; expected JSON lines. Write one object on each line, and "
+            "no list around them"
         )
     return list(names)
 

@@ -60,9 +60,7 @@ def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa
     if is_text(values.type):
         return _from_text(values, unit, name, problems)
     if not is_number(values.type) or unit == "iso":
-        expected = (
-            "ISO 8601 texts, as its unit says" if is_number(values.type) else "timestamps, numbers or ISO 8601 texts"
-        )
+        expected = "ISO 8601 texts, as its unit says" if unit == "iso" else "timestamps, numbers or ISO 8601 texts"
         raise DataError(f"{problems.file}: column {name!r} is of type {values.type}; expected {expected}")
     return _from_numbers(values, unit, values, name, problems)
 
@@ -77,13 +75,11 @@ def guess_unit(values: pa.Array) -> TimeUnit | None:
     if is_text(values.type):
         text = trimmed_text(values, "", Problems("", len(values)))
         text = text.filter(pc.fill_null(pc.not_equal(text, ""), False))
-        is_number = pc.match_substring_regex(text, _NUMBER)
-        if len(text) and not pc.any(is_number).as_py():
+        looks_numeric = pc.match_substring_regex(text, _NUMBER)
+        if len(text) and not pc.any(looks_numeric).as_py():
             return "iso"
-        values = text.filter(is_number)
-    elif not (
-        pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
-    ):
+        values = text.filter(looks_numeric)
+    elif not is_number(values.type):
         return None
     found = values.cast(pa.float64(), safe=False).drop_null().to_numpy(zero_copy_only=False)
     return _most_common_unit(found[~np.isnan(found)])
@@ -110,6 +106,8 @@ def _from_text(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) 
     looks_numeric = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
     found = _from_numbers(pc.if_else(looks_numeric, text, None), unit, values, name, problems)
     others = pc.if_else(looks_numeric, None, text)
+    if others.null_count == len(others):
+        return found
     if unit == "auto":
         return pc.coalesce(found, _from_iso(others, values, name, problems))
     problems.add(
