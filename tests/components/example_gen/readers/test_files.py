@@ -1,9 +1,12 @@
 """Which files a table has."""
 
+import fnmatch
 import logging
 import os
 
 import pytest
+from apache_beam.io.filesystem import FileMetadata, MatchResult
+from apache_beam.io.filesystems import FileSystems
 
 from components.example_gen.readers.files import find_files
 from trainer_module.data.tables import TableFiles
@@ -89,3 +92,19 @@ def test_files_without_data_alone_are_no_match(tmp_path):
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(DataError, match=r"matches only hidden or empty files, checksums or markers \(.*a\.csv\)"):
         found(tmp_path, "*.csv")
+
+
+def test_remote_files_are_matched_by_beam(tmp_path, monkeypatch):
+    sizes = {"gs://b/events/2.csv": 5, "gs://b/events/1.csv": 5, "gs://b/events/_SUCCESS": 0, "gs://b/events/3.csv": 0}
+
+    def match(patterns):
+        (pattern,) = patterns
+        names = [name for name in sizes if fnmatch.fnmatch(name, pattern)]
+        return [MatchResult(pattern, [FileMetadata(name, sizes[name]) for name in names])]
+
+    monkeypatch.setattr(FileSystems, "match", staticmethod(match))
+    expected = ["gs://b/events/1.csv", "gs://b/events/2.csv"]
+    assert find_files("gs://b", TableFiles(files=("events/*",)), "data.items") == expected
+    assert find_files(str(tmp_path), TableFiles(files=("gs://b/events/*.csv",)), "data.items") == expected
+    with pytest.raises(DataError, match=r"no file matches gs://b/events/\*\.pq; .* gs://b/events holds 1\.csv, 2\.csv"):
+        find_files("gs://b", TableFiles(files=("events/*.pq",)), "data.items")
