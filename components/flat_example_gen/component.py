@@ -11,7 +11,7 @@ from tfx.types.component_spec import ExecutionParameter
 from components.example_gen.packed_config import pack
 from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig
 from components.flat_example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
-from components.flat_example_gen.spans import wildcards
+from components.example_gen.spans import wildcards
 from trainer_module.errors import ConfigError
 
 

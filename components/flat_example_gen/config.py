@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from components.flat_example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
+from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
 from trainer_module.data.datasets.flat import FlatDataset

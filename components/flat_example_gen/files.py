@@ -20,7 +20,7 @@ from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.blocks import Block, find_blocks, read_block
 from components.flat_example_gen.config import FlatSource, TextFormat
 from components.flat_example_gen.rows import RawRows
-from components.flat_example_gen.spans import wildcards
+from components.example_gen.spans import wildcards
 from trainer_module.errors import DataError
 
 # Some 100,000 rows of 40 columns.

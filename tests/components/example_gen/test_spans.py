@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.flat_example_gen.spans import (
+from components.example_gen.spans import (
     SpanFile,
     as_ranges,
     check_pattern,
