@@ -34,6 +34,9 @@ from trainer_module.frozen import Frozen, reasons
 # History of a query, where the split respects time.
 DEFAULT_HISTORY = 50
 
+# The split of clicks unless an experiment says otherwise: a tenth is enough, as there are many of them.
+CLICK_SPLIT = RandomSplit(test_fraction=0.1)
+
 # What `dataset` was called before tables had names of their own.
 _FORMER_FORMATS = ("csv", "parquet")
 _FORMER_DATASETS = {
@@ -338,9 +341,9 @@ def _name_of(entry: Any) -> Any:
 
 
 def _with_share_of_clicks(split: Any) -> Any:
-    """A split of clicks holds out a tenth unless it says otherwise: there are many of them."""
+    """A split with the share of clicks unless it names its own."""
     if isinstance(split, Mapping) and split.get("by", "random") in ("random", "time"):
-        return {"test_fraction": 0.1} | dict(split)
+        return {"test_fraction": CLICK_SPLIT.test_fraction} | dict(split)
     return split
 
 

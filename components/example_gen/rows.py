@@ -83,12 +83,15 @@ class Entities:
     """Users and items of a dataset with their attributes, held in memory by every worker.
 
     Attributes:
-        users: Tokens in the column `token` (large_binary, distinct) and attributes as `large_list` columns by feature
-            name; None where the interactions name no users.
+        users: Tokens in the column `__token__` (large_binary, distinct) and attributes as `large_list` columns by
+            feature name; None where the interactions name no users.
         items: The same for items.
         files: Names of the interactions' files by number, for messages and hashes.
+        num_candidates: Of `items`, the first ones, which can be retrieved: those of the table of items, or all that
+            interactions name where there is no table.
     """
 
     users: pa.Table | None
     items: pa.Table | None
     files: tuple[str, ...]
+    num_candidates: int = 0

@@ -9,9 +9,9 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
 from components.example_gen.packed_config import pack
+from components.example_gen.spans import wildcards
 from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig
 from components.flat_example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
-from components.example_gen.spans import wildcards
 from trainer_module.errors import ConfigError
 
 

@@ -13,10 +13,10 @@ from components.example_gen.old_splits import SPLITS
 from components.example_gen.outcome import Outcome, check_bad_rows
 from components.example_gen.packed_config import unpack
 from components.example_gen.reporting import publish, take_outcome
+from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.flat_example_gen.config import FlatSource, TableIngestConfig
 from components.flat_example_gen.files import check_columns, find_files, find_pieces
 from components.flat_example_gen.rows import wanted_columns
-from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.flat_example_gen.transforms import Ingestion, ingest
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.errors import DataError

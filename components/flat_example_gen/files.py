@@ -18,9 +18,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.blocks import Block, find_blocks, read_block
+from components.example_gen.spans import wildcards
 from components.flat_example_gen.config import FlatSource, TextFormat
 from components.flat_example_gen.rows import RawRows
-from components.example_gen.spans import wildcards
 from trainer_module.errors import DataError
 
 # Some 100,000 rows of 40 columns.

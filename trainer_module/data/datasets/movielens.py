@@ -21,7 +21,6 @@ LICENSE_NOTE = (
 )
 
 
-
 def _tokens(name: str, several: bool = False) -> dict[str, Any]:
     """A column all of whose tokens get a row."""
     return {"name": name, "multivalent": several, "vocabulary": {"min_frequency": 1}}
@@ -30,7 +29,7 @@ def _tokens(name: str, several: bool = False) -> dict[str, Any]:
 MOVIELENS_100K = Dataset.model_validate(
     {
         "name": "movielens-100k",
-        "layout": "movielens",
+        "layout": "movielens-100k",
         "task": "rating",
         "label_range": (1, 5),
         "slices": ("gender", "age_group", USER_ACTIVITY, "release_decade"),

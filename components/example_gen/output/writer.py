@@ -1,6 +1,6 @@
-"""The format in which examples lie on disk: serialized `tf.Example`s in gzip-compressed TFRecord files.
+"""The format of examples on disk: serialized `tf.Example`s in gzip-compressed TFRecord files.
 
-Encoding, file names and what the artifact says about both are kept here, and only here.
+This module alone knows encoding, file names and what the artifact says about both.
 """
 
 import functools
@@ -14,7 +14,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact
 from tfx_bsl.coders import example_coder
 
-from components.example_gen.examples import Examples, Part
+from components.example_gen.output.examples import Examples, Part
 
 # Level 1 writes twice as fast as the default, for files that are a tenth larger.
 OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
@@ -28,16 +28,15 @@ class ExampleWriter:
     def __init__(self):
         self._encoder = example_coder.RecordBatchToExamplesEncoder()
 
-    def write(self, split_uris: Sequence[str], split: np.ndarray, index: int, count: int, examples: Examples) -> None:
+    def write(self, split_uris: Sequence[str], split: np.ndarray, index: int, examples: Examples) -> None:
         """Writes one batch, one file for each split that has a row in it.
 
-        The names depend on `index` alone, so that a retry overwrites what an earlier attempt left.
+        File names depend on `index` alone, so that a retry overwrites what an earlier attempt left.
 
         Args:
             split_uris: Directory of each split.
             split: Split of each example, an index into `split_uris`, `[examples]`.
-            index: Which batch this is, from 0.
-            count: How many batches there are.
+            index: Number of the batch, from 0.
             examples: The batch.
         """
         encoded = [self._encode(part) for part in examples.parts]
@@ -46,21 +45,21 @@ class ExampleWriter:
             if not len(rows):
                 continue
             features = [values[part.index[rows]].tolist() for values, part in zip(encoded, examples.parts, strict=True)]
-            path = os.path.join(uri, f"data_tfrecord-{index:05d}-of-{count:05d}.gz")
+            path = os.path.join(uri, f"data_tfrecord-{index:05d}.gz")
             with tf.io.TFRecordWriter(path, OPTIONS) as writer:
                 for record in map(b"".join, zip(*features, strict=True)):
                     writer.write(_EXAMPLE_TAG + _varint(len(record)) + record)
 
-    def write_split(self, uri: str, index: int, count: int, examples: Examples) -> None:
+    def write_split(self, uri: str, index: int, examples: Examples) -> None:
         """Writes a batch that belongs to one split as a whole; the arguments are those of `write`."""
         (num_examples,) = {len(part.index) for part in examples.parts}
-        self.write((uri,), np.zeros(num_examples, np.int8), index, count, examples)
+        self.write((uri,), np.zeros(num_examples, np.int8), index, examples)
 
     def _encode(self, part: Part) -> np.ndarray:
         """Serialized map entries of `Example.features`, `[distinct]` bytes objects.
 
         A protocol buffer's repeated fields, and a map is one, may be serialized piece by piece and put together. Each
-        user's and item's features are so encoded once a block instead of once a rating: a third of the time.
+        user's and item's features are thus encoded once a block instead of once a row, in a third of the time.
         """
         entries = np.empty(part.columns.num_rows, object)
         entries[:] = [_without_header(example) for example in self._encoder.encode(part.columns)]

@@ -11,9 +11,9 @@ import apache_beam as beam
 import tensorflow as tf
 from tfx import types
 
-from components.example_gen import payload
-from components.example_gen.old_splits import SPLITS
-from components.example_gen.outcome import Outcome, combine
+from components.example_gen.output.outcome import Outcome, combine
+from components.example_gen.output.writer import describe
+from components.example_gen.rows import SPLITS
 
 QUARANTINE_FILE = os.path.join("quarantine", "bad_rows.jsonl")
 
@@ -68,8 +68,11 @@ def publish(artifact: types.Artifact, outcome: Outcome) -> None:
             for row in outcome.bad_rows:
                 file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
         _log.warning("%d bad row(s) set aside in %s", outcome.num_bad_rows, QUARANTINE_FILE)
-    payload.describe(artifact)
+    describe(artifact)
     artifact.set_int_custom_property("bad_rows", outcome.num_bad_rows)
+    artifact.set_int_custom_property("dropped_rows", outcome.num_dropped_rows)
+    if outcome.num_dropped_rows:
+        _log.info("%d rows without a positive label are left out", outcome.num_dropped_rows)
     for split, count in zip(SPLITS, outcome.split_rows, strict=True):
         artifact.set_int_custom_property(f"rows_{split}", count)
         _log.info("split %s: %d rows", split, count)

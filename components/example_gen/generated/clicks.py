@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from components.evaluation.clicks import click_metrics, click_sums, exact_auc
-from components.example_gen.old_splits import TEST
-from components.flat_example_gen.config import RandomSplit
-from components.flat_example_gen.splits import assign
+from components.example_gen.config import CLICK_SPLIT
+from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
+from components.example_gen.splits.protocol import protocol_of
 from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
 from trainer_module.errors import DataError
 
@@ -181,24 +181,27 @@ def write_synthetic_criteo(data_dir: Path, rows: int, seed: int = 0) -> Planted:
     """
     if data_dir.exists():
         return _require_same(data_dir, rows, seed)
-    truth, split = plant(seed), RandomSplit()
+    truth, protocol = plant(seed), protocol_of(CLICK_SPLIT, has_users_and_items=False)
     labels, probabilities = [], []
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".synthetic-criteo-") as scratch:
         staged = Path(scratch, "staged")
         staged.mkdir()
         for day, first in enumerate(range(0, rows, _ROWS_PER_FILE)):
+            place = Entities(None, None, (f"day_{day}",))
             in_file = min(_ROWS_PER_FILE, rows - first)
             with (staged / f"day_{day}").open("wb") as file:
                 for start in range(0, in_file, _ROWS_AT_ONCE):
                     count = min(_ROWS_AT_ONCE, in_file - start)
                     table, of_rows = draw(truth, count, np.random.default_rng([seed, 1, day, start]))
                     _append(table, file)
-                    in_test = assign(split, f"day_{day}", start + 1 + np.arange(count), None, None) == TEST
+                    lines = positions(0, start + 1 + np.arange(count))
+                    batch = pa.RecordBatch.from_pydict({POSITION: pa.array(lines)})
+                    in_test = protocol.assign(Rows(0, batch), None, place) == TEST
                     labels.append(table[LABEL].to_numpy()[in_test])
                     probabilities.append(of_rows[in_test])
         score = _score(np.concatenate(labels), np.concatenate(probabilities))
-        planted = Planted(rows, seed, split.model_dump(), score)
+        planted = Planted(rows, seed, CLICK_SPLIT.model_dump(), score)
         (staged / PLANTED_FILE).write_text(json.dumps(asdict(planted), indent=2))
         staged.rename(data_dir)
     return planted
@@ -222,7 +225,7 @@ def _require_same(data_dir: Path, rows: int, seed: int) -> Planted:
     if (planted.rows, planted.seed) != (rows, seed):
         raise DataError(
             f"{data_dir} holds {planted.rows:,} rows of seed {planted.seed}, not {rows:,} of seed {seed}; remove it, "
-            "set data.rows and data.seed to what is there, or name another directory with --data-dir"
+            "set data.generated.rows and data.generated.seed to what is there, or name another directory with --data-dir"
         )
     return planted
 
