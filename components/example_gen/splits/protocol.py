@@ -6,9 +6,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.example_gen.rows import Entities, Rows
-from components.example_gen.splits.config import RandomSplit, SplitConfig, TimeSplit, UserSplit
+from components.example_gen.splits.column import ColumnProtocol
+from components.example_gen.splits.config import (
+    ColumnSplit,
+    FoldSplit,
+    LeaveLastOutSplit,
+    RandomSplit,
+    SplitConfig,
+    StratifiedSplit,
+    TimeSplit,
+    UserSplit,
+)
 from components.example_gen.splits.evidence import Evidence
+from components.example_gen.splits.folds import FoldProtocol
+from components.example_gen.splits.leave_last_out import LeaveLastOutProtocol
 from components.example_gen.splits.random import PAIR, ROW, RandomProtocol
+from components.example_gen.splits.stratified import StratifiedProtocol
 from components.example_gen.splits.time import TimeProtocol
 from components.example_gen.splits.user import user_protocol
 
@@ -93,7 +106,11 @@ def _random(config: RandomSplit, has_users_and_items: bool) -> SplitProtocol:
 _PROTOCOLS: Mapping[type, Callable[[Any, bool], SplitProtocol]] = {
     RandomSplit: _random,
     UserSplit: lambda config, _: user_protocol(config),
+    StratifiedSplit: lambda config, _: StratifiedProtocol(config),
     TimeSplit: lambda config, _: TimeProtocol(config),
+    LeaveLastOutSplit: lambda *_: LeaveLastOutProtocol(),
+    ColumnSplit: ColumnProtocol,
+    FoldSplit: lambda config, _: FoldProtocol(config),
 }
 
 
