@@ -1,0 +1,1 @@
+"""Joins: each adds columns to rows, or whole splits beside them."""
