@@ -65,6 +65,11 @@ def positions(file: int, lines: np.ndarray) -> np.ndarray:
     return (np.int64(file) << _LINE_BITS) + lines
 
 
+def places(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Undoes `positions`: the number of each row's file and its line there, `[rows]` int64 each."""
+    return position >> _LINE_BITS, position & ((1 << _LINE_BITS) - 1)
+
+
 def describe_places(position: Sequence[int] | np.ndarray, files: Sequence[str]) -> str:
     """Places of rows for a message, such as `u.data lines 3 and 7`, or `a.csv line 3 and b.csv line 4`.
 
