@@ -10,7 +10,7 @@ from components.example_gen.output.bad_rows import BadRow, bad_row
 from components.example_gen.readers import layouts
 from components.example_gen.readers.blocks import RawRows
 from components.example_gen.readers.values import Problems, numbers, times, token_lists, tokens, words
-from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, WEIGHT, positions
+from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
 from components.example_gen.splits.config import ColumnSplit, SplitConfig
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.tables import (
@@ -25,7 +25,6 @@ from trainer_module.data.tables import (
 
 # Tokens of users and items, before they are looked up.
 USER_TOKEN, ITEM_TOKEN = "__user_token__", "__item_token__"
-TOKEN = "__token__"
 
 Entry = CategoricalEntry | TextEntry | NumericEntry | ContextEntry
 

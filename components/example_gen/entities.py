@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from components.example_gen.conversion import (
     ITEM_TOKEN,
-    TOKEN,
     USER_TOKEN,
     as_lists,
     convert_entities,
@@ -21,7 +20,7 @@ from components.example_gen.conversion import (
 )
 from components.example_gen.output.bad_rows import BadRow, bad_row
 from components.example_gen.readers.blocks import check_columns, find_files, find_pieces, read
-from components.example_gen.rows import ITEM, USER, Entities
+from components.example_gen.rows import ITEM, TOKEN, USER, Entities
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.tables import MISSING_TOKEN, EntityTable

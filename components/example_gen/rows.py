@@ -28,6 +28,9 @@ ROW_TYPES = {
     SPLIT_VALUE: pa.large_binary(),  # of the column that `data.split` looks at
 }
 
+# Column of `Entities` that identifies a user or item.
+TOKEN = "__token__"
+
 # Lines (in Parquet: rows) of a file, 10^12 at most.
 _LINE_BITS = 40
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.conversion import TOKEN, as_lists
+from components.example_gen.conversion import as_lists
 from components.example_gen.joins.join import WithoutSummary
 from components.example_gen.output.examples import Part
-from components.example_gen.rows import ITEM, LABEL, TIME, TRAIN, USER, WEIGHT, Entities, Rows
+from components.example_gen.rows import ITEM, LABEL, TIME, TOKEN, TRAIN, USER, WEIGHT, Entities, Rows
 from trainer_module.data.dataset import USER_ACTIVITY, Dataset
 
 _ACTIVITY_BOUNDS = (1, 20, 50, 100, 200)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TRAIN, USER, Rows
+from components.example_gen.joins.join import WithoutSummary
+from components.example_gen.output.examples import Part
+from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, Entities, Rows
+from trainer_module.data.dataset import HISTORY
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,14 @@ class Queries:
         items: Lists of items, `[queries]` large lists of int64 each. `history` holds the latest items of the train and
             eval rows, `seen` all of them, `relevant` those of the test rows. Oldest first; `seen` and `relevant`
             without repetition.
+        first_test_row: Index of the user's first test row among the rows, `[queries]` int64; None for queries that
+            hold nothing out.
     """
 
     user: np.ndarray
     time: np.ndarray
     items: Mapping[str, pa.LargeListArray]
+    first_test_row: np.ndarray | None = None
 
 
 def histories(rows: Interactions, length: int) -> pa.LargeListArray:
@@ -98,7 +104,8 @@ def find_queries(rows: Interactions, length: int) -> Queries:
         rows: All rows of their users.
         length: Most items of a history.
     """
-    rows = rows.take(np.lexsort((rows.position, rows.time, rows.user)))
+    order = np.lexsort((rows.position, rows.time, rows.user))
+    rows = rows.take(order)
     known, test = rows.take(rows.split != TEST), rows.take(rows.split == TEST)
     user, first_test = np.unique(test.user, return_index=True)
     start, end = np.searchsorted(known.user, user, side="left"), np.searchsorted(known.user, user, side="right")
@@ -109,7 +116,8 @@ def find_queries(rows: Interactions, length: int) -> Queries:
         "seen": _distinct(known, user),
         "relevant": _distinct(test, user),
     }
-    return Queries(user, np.maximum(test.time[first_test], last_known), items)
+    first_row = order[np.flatnonzero(rows.split == TEST)][first_test]
+    return Queries(user, np.maximum(test.time[first_test], last_known), items, first_row)
 
 
 def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queries:
@@ -134,6 +142,32 @@ def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queri
         "relevant": _slices(rows.item, start, start),
     }
     return Queries(users, time, items)
+
+
+class HistoryJoin(WithoutSummary):
+    """The column `history`: items that the row's user had before the row."""
+
+    name = "history"
+    whole_users = True
+
+    def __init__(self, length: int):
+        """Takes the largest number of items."""
+        self._length = length
+
+    def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
+        items = histories(Interactions.of(rows), self._length)
+        return [Part.of_rows({HISTORY: as_tokens(items, entities.items)})]
+
+
+def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListArray:
+    """Identifiers in place of row numbers.
+
+    Args:
+        lists: Rows of `table`, `[n]` large lists of int64.
+        table: Of users or items.
+    """
+    assert table is not None
+    return pa.LargeListArray.from_arrays(lists.offsets, table[TOKEN].combine_chunks().take(lists.values))
 
 
 def _moments(rows: Interactions) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from components.example_gen.joins.histories import as_tokens
+from components.example_gen.output.examples import Part
+from components.example_gen.rows import ITEM, TRAIN, USER, Entities, Rows
 from components.example_gen.splits.hashing import mix
-
-RATED, RATERS = "rated", "raters"
+from trainer_module.data.dataset import RATED, RATERS
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,27 @@ def merge(parts: Sequence[Neighbours], length: int) -> Neighbours:
         return Sample.of(*map(np.concatenate, columns), size=length + 1)
 
     return Neighbours(joined([part.items for part in parts]), joined([part.users for part in parts]))
+
+
+class NeighbourJoin:
+    """The columns `rated` and `raters`: other items of the row's user, and other users of the row's item."""
+
+    name = "neighbours"
+    needs_summary = True
+    whole_users = False
+
+    def __init__(self, length: int):
+        """Takes the largest number of neighbours of a list."""
+        self._length = length
+
+    def summarize(self, rows: Rows, entities: Entities) -> Neighbours:
+        in_train = rows.split == TRAIN
+        return Neighbours.of(rows.column(USER)[in_train], rows.column(ITEM)[in_train], self._length)
+
+    def merge(self, parts: Sequence[Neighbours]) -> Neighbours:
+        return merge(parts, self._length)
+
+    def parts(self, rows: Rows, known: Neighbours, entities: Entities) -> list[Part]:
+        tables = {RATED: entities.items, RATERS: entities.users}
+        lists = known.columns(rows.column(USER), rows.column(ITEM), self._length)
+        return [Part.of_rows({name: as_tokens(values, tables[name]) for name, values in lists.items()})]

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.conversion import TOKEN, as_lists
+from components.example_gen.conversion import as_lists
 from components.example_gen.joins.attributes import ItemAttributes, UserAttributes
-from components.example_gen.joins.histories import Queries
+from components.example_gen.joins.histories import Queries, as_tokens
 from components.example_gen.output.examples import Examples, Part
 from components.example_gen.rows import Entities, Rows
 from trainer_module.data.dataset import HISTORY, Dataset
@@ -58,7 +58,7 @@ class QueryExamples:
         columns = self._users.columns(queries.user, train_counts, entities)
         names = {HISTORY: "history", SEEN: "seen", RELEVANT: "relevant"}
         columns |= {
-            column: _tokens(queries.items[source], entities)
+            column: as_tokens(queries.items[source], entities.items)
             for column, source in names.items()
             if column in self._schema.names
         }
@@ -72,13 +72,6 @@ class QueryExamples:
             return pa.array([[]] * len(queries.user), target)
         values = rows.batch.column(name).take(pa.array(queries.first_test_row))
         return as_lists([(name, values)], self._schema)[name]
-
-
-def _tokens(items: pa.LargeListArray, entities: Entities) -> pa.LargeListArray:
-    """Identifiers in place of rows of the items."""
-    assert entities.items is not None
-    tokens = entities.items[TOKEN].combine_chunks()
-    return pa.LargeListArray.from_arrays(items.offsets, tokens.take(items.values))
 
 
 def _part(columns: dict[str, pa.Array], schema: pa.Schema) -> Part:

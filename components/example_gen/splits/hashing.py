@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.rows import ITEM, POSITION, USER, Entities, Rows, places
+from components.example_gen.rows import TOKEN, ITEM, POSITION, USER, Entities, Rows, places
 
 
 def hash_tokens(tokens: Sequence[bytes], key: str) -> np.ndarray:
@@ -117,4 +117,4 @@ class Hasher:
             return hash_tokens([file.encode() for file in entities.files], f"{self.seed}")
         role, table = ("user", entities.users) if column == USER else ("item", entities.items)
         assert table is not None
-        return hash_tokens(table["token"].to_pylist(), f"{role}:{self.seed}")
+        return hash_tokens(table[TOKEN].to_pylist(), f"{role}:{self.seed}")

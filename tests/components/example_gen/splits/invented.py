@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, SPLIT_VALUE, TIME, USER, Entities, Rows
+from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, SPLIT_VALUE, TIME, TOKEN, USER, Entities, Rows
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.evidence import Evidence, concatenate
 from components.example_gen.splits.protocol import SplitProtocol, protocol_of
@@ -45,7 +45,7 @@ def make_entities(num_users: int, num_items: int, files: Sequence[str] = FILES) 
     """Users and items with the numbers from 0 on as tokens."""
 
     def table(count: int) -> pa.Table:
-        return pa.table({"token": pa.array([str(number).encode() for number in range(count)], pa.large_binary())})
+        return pa.table({TOKEN: pa.array([str(number).encode() for number in range(count)], pa.large_binary())})
 
     return Entities(table(num_users), table(num_items), tuple(files))
 
