@@ -40,8 +40,8 @@ def span_properties(data: DataConfig) -> dict[str, int]:
 class TablesExampleGen(FileBasedExampleGen):
     """Ingests a dataset into the splits `train`, `eval` and `test`, for retrieval also `candidates` and `queries`.
 
-    TFX's driver fingerprints the files of all tables, and those of all spans; together with the window, the config and a
-    hash of the ingesting code they make the cache key.
+    TFX's driver fingerprints the files of all tables, and those of all spans; together with the window, the config and
+    a hash of the ingesting code they make the cache key.
     """
 
     SPEC_CLASS = TablesExampleGenSpec

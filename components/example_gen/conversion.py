@@ -38,7 +38,7 @@ def interaction_columns(dataset: Dataset, split_column: str | None) -> list[str]
 
 
 def entity_columns(dataset: Dataset, table: EntityTable) -> list[str]:
-    """Columns of the files of users or items that are read; those that the layout computes give way to their sources."""
+    """Columns of the files of users or items that are read, with the sources of those that the layout computes."""
     names = [table.key, *([table.title] if table.title else []), *(entry.name for entry in table.entries())]
     return list(dict.fromkeys(source for name in names for source in layouts.sources(dataset.layout, name)))
 

@@ -51,8 +51,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties: Those of `TablesExampleGenSpec`; the custom config holds a `DataConfig`.
 
         Raises:
-            DataError: A file is missing, damaged or lacks a column, no file is in the window of spans, too many rows are
-                malformed, a split is empty or has one class only, or the splits leak.
+            DataError: A file is missing, damaged or lacks a column, no file is in the window of spans, too many rows
+                are malformed, a split is empty or has one class only, or the splits leak.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         config = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))

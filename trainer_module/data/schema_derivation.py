@@ -26,8 +26,8 @@ def derive_schema(dataset: DatasetSpec) -> schema_pb2.Schema:
 def curated_schema(dataset: DatasetSpec, known: schema_pb2.Schema) -> schema_pb2.Schema:
     """The part of a known dataset's schema that an experiment uses, and derived features for its other columns.
 
-    A known dataset's columns depend on task, slices and joins. Types and domains come from the curated schema; shape and
-    presence follow from the feature spec, because Transform reads a column by them.
+    A known dataset's columns depend on task, slices and joins. Types and domains come from the curated schema; shape
+    and presence follow from the feature spec, because Transform reads a column by them.
 
     Args:
         dataset: Gives the columns.

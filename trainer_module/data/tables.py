@@ -39,8 +39,8 @@ _RESERVED = {"self", "cls", "args", "kwargs", "name", "training", "mask"}
 def feature_name(column: str) -> str:
     """The name of a column inside TensorFlow: an ASCII identifier, as signatures and file names need it.
 
-    Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter or
-    digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
+    Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter
+    or digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
     """
     name = (
         re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
@@ -90,7 +90,8 @@ class _Entry(Frozen):
     def _can_be_a_feature(cls, feature: str | None) -> str | None:
         if feature is not None and feature_name(feature) != feature:
             raise ValueError(
-                f"{feature!r} cannot name a feature; take letters, digits and underscores, as in {feature_name(feature)}"
+                f"{feature!r} cannot name a feature; take letters, digits and underscores, as in "
+                f"{feature_name(feature)}"
             )
         return feature
 
@@ -231,7 +232,8 @@ class LabelEntry(_Entry):
 
     Attributes:
         positive_from: Under the task `click`, a row whose value is at least this counts as 1 and every other as 0;
-            under `retrieval`, only such rows are interactions and the others are dropped. None takes values as they are.
+            under `retrieval`, only such rows are interactions and the others are dropped. None takes values as they
+            are.
     """
 
     positive_from: float | None = Field(default=None, allow_inf_nan=False)
@@ -252,8 +254,8 @@ class TimeEntry(_Entry):
 
     Attributes:
         unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` reads numbers by their magnitude (below 1e11 seconds,
-            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns of
-            a timestamp type need no unit.
+            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns
+            of a timestamp type need no unit.
     """
 
     unit: TimeUnit = "auto"
@@ -270,8 +272,8 @@ class TableFiles(Frozen):
     """Files of one table and their format.
 
     Attributes:
-        files: A path with wildcards, or several; all files that match belong to the table. `{SPAN}`, or `{YYYY}`, `{MM}`
-            and `{DD}`, stands for the span of a file, `{VERSION}` for its version.
+        files: A path with wildcards, or several; all files that match belong to the table. `{SPAN}`, or `{YYYY}`,
+            `{MM}` and `{DD}`, stands for the span of a file, `{VERSION}` for its version.
         format: None goes by the file's name: `.parquet`, `.jsonl`, and CSV for all others.
         delimiter: Between the fields of text, of any length; None is a tab for `.tsv` and a comma for all others.
         column_names: Of text without a header; empty if the first line of each file is one.

@@ -225,7 +225,8 @@ def _require_same(data_dir: Path, rows: int, seed: int) -> Planted:
     if (planted.rows, planted.seed) != (rows, seed):
         raise DataError(
             f"{data_dir} holds {planted.rows:,} rows of seed {planted.seed}, not {rows:,} of seed {seed}; remove it, "
-            "set data.generated.rows and data.generated.seed to what is there, or name another directory with --data-dir"
+            "set data.generated.rows and data.generated.seed to what is there, or name another directory with "
+            "--data-dir"
         )
     return planted
 

@@ -10,8 +10,8 @@ from components.example_gen.rows import Entities, Rows
 class Join(Protocol):
     """Gives examples some of their columns.
 
-    A join that must know something of all rows first summarizes each block of assigned rows; the merged summary is handed
-    to `parts`. Instances and summaries are picklable.
+    A join that must know something of all rows first summarizes each block of assigned rows; the merged summary is
+    handed to `parts`. Instances and summaries are picklable.
     """
 
     @property

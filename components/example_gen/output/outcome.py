@@ -103,8 +103,8 @@ def check_splits(outcome: Outcome, protocol: str, task: Task) -> None:
     if empty := [name for name, count in zip(SPLITS, outcome.split_rows, strict=True) if count == 0]:
         dropped = f"; {outcome.num_dropped_rows:,} rows have no positive label" if outcome.num_dropped_rows else ""
         raise DataError(
-            f"data.split (by {protocol}) leaves {' and '.join(empty)} without a row ({counts}{dropped}). Use more data, "
-            "larger data.split.eval_fraction or test_fraction, or another split."
+            f"data.split (by {protocol}) leaves {' and '.join(empty)} without a row ({counts}{dropped}). Use more "
+            "data, larger data.split.eval_fraction or test_fraction, or another split."
         )
     if task == "click":
         _check_classes(outcome, protocol)

@@ -10,8 +10,8 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from components.example_gen.readers.values import Problems, numbers, words
 
+from components.example_gen.readers.values import Problems, numbers, words
 from trainer_module.data.datasets.movielens import GENRES
 
 _YEAR_IN_TITLE = r"\([0-9]{4}\)"
@@ -72,8 +72,8 @@ def _years(dates: pa.Array, problems: Problems) -> pa.Array:
     problems.add(
         known & (wrong[found] if len(wrong) else False),
         lambda row: (
-            f"column 'release_date': {dates[row].as_py().decode('utf-8', 'replace')!r} is not a date; expected one like "
-            "'01-Jan-1995', or nothing"
+            f"column 'release_date': {dates[row].as_py().decode('utf-8', 'replace')!r} is not a date; expected one "
+            "like '01-Jan-1995', or nothing"
         ),
     )
     return pa.array([distinct[code] if there else None for code, there in zip(found, known, strict=True)], pa.int64())

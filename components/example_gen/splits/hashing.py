@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.rows import TOKEN, ITEM, POSITION, USER, Entities, Rows, places
+from components.example_gen.rows import ITEM, POSITION, TOKEN, USER, Entities, Rows, places
 
 
 def hash_tokens(tokens: Sequence[bytes], key: str) -> np.ndarray:
