@@ -126,7 +126,8 @@ class Dataset(Frozen):
             if column.name in sources:
                 raise ValueError(
                     f"{sources[column.name]} and {source} both make the feature {column.name!r}. A column has one "
-                    "role, and features have distinct names: remove one entry, or rename it, as in {name: price, feature: cost}"
+                    "role, and features have distinct names: remove one entry, or rename it, as in {name: price, "
+                    "feature: cost}"
                 )
             sources[column.name] = source
         _check_slices(self, columns)
