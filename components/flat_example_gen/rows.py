@@ -1,5 +1,6 @@
 """From rows of a table to columns of examples; what does not fit is set aside with its reason."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.ty
 
 
 def _check_label(dataset: DatasetSpec, label: pa.Array, problems: _Problems) -> None:
-    name, (low, high) = dataset.features.label.name, dataset.label_range
+    name, (low, high) = dataset.features.label.name, dataset.label_range or (-math.inf, math.inf)
     values = label.to_numpy(zero_copy_only=False)
     if dataset.task == "click":
         wrong, expected = ~np.isin(values, (0.0, 1.0)), "0 or 1"

@@ -1,7 +1,5 @@
 """The datasets that the product knows by name."""
 
-import difflib
-
 from trainer_module.data.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
 from trainer_module.data.datasets.flat import FlatDataset
 from trainer_module.data.datasets.movielens import (
@@ -14,6 +12,7 @@ from trainer_module.data.datasets.movielens import (
 )
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
+from trainer_module.suggestions import did_you_mean
 
 _DATASETS = {
     dataset.name: dataset
@@ -42,7 +41,8 @@ def dataset_spec(key: str | FlatDataset) -> DatasetSpec:
         return key.spec()
     name = key
     if name not in _DATASETS:
-        near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"data.dataset: no dataset is called {name!r}; known: {', '.join(DATASET_NAMES)}.{hint}")
+        raise ConfigError(
+            f"data.dataset: no dataset is called {name!r}. {did_you_mean(name, DATASET_NAMES, always=False)}"
+            f"Known: {', '.join(DATASET_NAMES)}"
+        )
     return _DATASETS[name]

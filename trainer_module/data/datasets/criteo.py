@@ -5,8 +5,6 @@ separated without a header; whether the ad was clicked, 13 integers that are mos
 hexadecimal hashes. Any field but the label may be empty.
 """
 
-from dataclasses import replace
-
 from trainer_module.data.datasets.flat import MISSING_TOKEN
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
@@ -41,10 +39,9 @@ CRITEO = DatasetSpec(
 )
 
 # Planted effects fade with the rank of a token, so that rare ones are better left together.
-SYNTHETIC_CRITEO = replace(
-    CRITEO,
-    name="synthetic-criteo",
-    features=_features(min_frequency=200),
-    directory="synthetic-criteo",
-    license_note="",
+SYNTHETIC_CRITEO = CRITEO.model_copy(
+    update={"name": "synthetic-criteo",
+    "features": _features(min_frequency=200),
+    "directory": "synthetic-criteo",
+    "license_note": ""}
 )

@@ -4,8 +4,6 @@ Layout (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Uni
 `u.item` hold the attributes, separated by `|`.
 """
 
-from dataclasses import replace
-
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Vocabulary
 
@@ -48,7 +46,9 @@ MOVIELENS_100K = DatasetSpec(
     ),
 )
 
-SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", directory="synthetic", license_note="")
+SYNTHETIC = MOVIELENS_100K.model_copy(
+    update={"name": "synthetic", "directory": "synthetic", "license_note": ""}
+)
 
 # Ratings with the neighbours of both sides.
 _NEIGHBOURS = FeatureSpec(
@@ -66,12 +66,12 @@ _NEIGHBOURS = FeatureSpec(
     ),
 )
 
-MOVIELENS_100K_NEIGHBOURS = replace(
-    MOVIELENS_100K, name="movielens-100k-neighbours", features=_NEIGHBOURS, schema_file="movielens_neighbours.pbtxt"
+MOVIELENS_100K_NEIGHBOURS = MOVIELENS_100K.model_copy(
+    update={"name": "movielens-100k-neighbours", "features": _NEIGHBOURS, "schema_file": "movielens_neighbours.pbtxt"}
 )
 
-SYNTHETIC_NEIGHBOURS = replace(
-    MOVIELENS_100K_NEIGHBOURS, name="synthetic-neighbours", directory=SYNTHETIC.directory, license_note=""
+SYNTHETIC_NEIGHBOURS = MOVIELENS_100K_NEIGHBOURS.model_copy(
+    update={"name": "synthetic-neighbours", "directory": SYNTHETIC.directory, "license_note": ""}
 )
 
 # The same files as interactions: which movies a user rated, and when, whatever the rating.
@@ -103,17 +103,16 @@ INTERACTIONS = FeatureSpec(
     ),
 )
 
-MOVIELENS_100K_RETRIEVAL = replace(
-    MOVIELENS_100K,
-    name="movielens-100k-retrieval",
-    features=INTERACTIONS,
-    schema_file="movielens_retrieval.pbtxt",
-    task="retrieval",
-    candidate_columns=("movie_id", "title_words", "genres", "release_year"),
-    title_key="title",
-    slices=("gender", "age_group", "user_activity"),
+MOVIELENS_100K_RETRIEVAL = MOVIELENS_100K.model_copy(
+    update={"name": "movielens-100k-retrieval",
+    "features": INTERACTIONS,
+    "schema_file": "movielens_retrieval.pbtxt",
+    "task": "retrieval",
+    "candidate_columns": ("movie_id", "title_words", "genres", "release_year"),
+    "title_key": "title",
+    "slices": ("gender", "age_group", "user_activity")}
 )
 
-SYNTHETIC_RETRIEVAL = replace(
-    MOVIELENS_100K_RETRIEVAL, name="synthetic-retrieval", directory=SYNTHETIC.directory, license_note=""
+SYNTHETIC_RETRIEVAL = MOVIELENS_100K_RETRIEVAL.model_copy(
+    update={"name": "synthetic-retrieval", "directory": SYNTHETIC.directory, "license_note": ""}
 )
