@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.bad_rows import BadRow, bad_row
+from components.example_gen.output.bad_rows import BadRow, bad_row
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, Records, TextBlock, find_records
 from trainer_module.errors import DataError
