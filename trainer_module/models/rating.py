@@ -1,4 +1,4 @@
-"""The rating model's head: pairwise interactions of users, items and their attributes, plus a small MLP."""
+"""A head for ratings: what users, items and their attributes say of each other, pair by pair, and a small MLP."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,8 @@ from trainer_module.models.layers import MLP, DotInteraction, dropout, fold_in
 class RatingHead(tf.keras.layers.Layer):
     """Factorization of all pairs of embedded features, with an MLP over embeddings and numbers.
 
-    This is a DLRM (Naumov et al., 2019) without a bottom MLP. The dot products enter the top MLP. They are also added
-    to the output directly, with a linear term per feature. Without the MLP it is a factorization machine (Rendle,
-    2010).
+    A DLRM (Naumov et al., 2019) without a bottom tower: the dot products enter the MLP and, summed with a linear term
+    per feature, also the output directly, as in a factorization machine (Rendle, 2010), which it is without the MLP.
     """
 
     def __init__(
@@ -25,8 +24,8 @@ class RatingHead(tf.keras.layers.Layer):
         """Takes the parts.
 
         Args:
-            linear: Maps concatenated embeddings and numbers to `[batch, 1]`.
-            top: Maps concatenated embeddings, numbers and dot products to `[batch, 1]`; None omits this part.
+            linear: From embeddings and numbers, side by side, to `[batch, 1]`.
+            top: From embeddings, numbers and dot products, side by side, to `[batch, 1]`; None leaves it out.
             dropout: Fraction of embedding units dropped in training.
             dtype: Keras dtype policy.
         """
@@ -37,7 +36,7 @@ class RatingHead(tf.keras.layers.Layer):
         self._dropout = dropout
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
-        """Maps embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
+        """From embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
         if seed is not None:
             rows = [dropout(row, self._dropout, fold_in(seed, number)) for number, row in enumerate(rows)]
         dots = self._interaction(rows)
@@ -52,12 +51,12 @@ class RatingHead(tf.keras.layers.Layer):
 def rating_head(
     mlp: Sequence[int], dropout: float, initial_score: float, dtype: str = "float32"
 ) -> tf.keras.layers.Layer:
-    """Builds a `RatingHead`.
+    """Puts a `RatingHead` together.
 
     Args:
-        mlp: Widths of the hidden layers; empty for no MLP.
+        mlp: Widths of the hidden layers; without any there is no MLP.
         dropout: Fraction of embedding and hidden units dropped in training.
-        initial_score: Initial output bias.
+        initial_score: Where scores start.
         dtype: Keras dtype policy.
     """
     if mlp:
