@@ -58,11 +58,10 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     """Metrics of the candidate model and the thresholds that failed.
 
     Returns:
-        `slices`: list of `{"slice": text, metric: value}`, the overall slice first. A value is None if the metric is
-            undefined. With a baseline, the list also has differences from it, such as `rmse_diff`. `failures`: list
-            of texts.
+        `slices`: list of `{"slice": text, metric: value}`, the overall one first; None where there was nothing to
+            measure; with a baseline also the differences from it, as `rmse_diff`. `failures`: list of texts.
     """
-    # Without a model name, TFMA returns the candidate's metrics.
+    # Without a model's name, TFMA gives the candidate's metrics.
     result = tfma.load_eval_result(evaluation_uri)
     slices = []
     for key, outputs in result.slicing_metrics:
