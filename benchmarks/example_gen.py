@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import tensorflow as tf
 import typer
+from components.example_gen.old_splits import SPLITS
 from rich.console import Console
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -25,7 +26,6 @@ from tfx_bsl.coders import example_coder
 
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
-from components.example_gen.old_splits import SPLITS
 from components.example_gen.generated.ratings import write_synthetic
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.datasets.movielens import SYNTHETIC

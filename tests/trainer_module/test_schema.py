@@ -3,9 +3,9 @@ from importlib import resources
 import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
+from trainer_module.data.datasets.flat import FlatDataset
 
 from trainer_module.data.datasets import DATASET_NAMES, dataset_spec
-from trainer_module.data.datasets.flat import FlatDataset
 from trainer_module.data.features import ExampleWeight, FeatureSpec
 from trainer_module.data.schema import check_schema, derive_schema
 from trainer_module.errors import ConfigError
