@@ -6,8 +6,8 @@ hexadecimal hashes. Any field but the label may be empty.
 """
 
 from trainer_module.data.datasets.flat import MISSING_TOKEN
-from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.data.spec import DatasetSpec
 
 LABEL = "label"
 NUMBERS = tuple(f"I{number}" for number in range(1, 14))
@@ -40,8 +40,10 @@ CRITEO = DatasetSpec(
 
 # Planted effects fade with the rank of a token, so that rare ones are better left together.
 SYNTHETIC_CRITEO = CRITEO.model_copy(
-    update={"name": "synthetic-criteo",
-    "features": _features(min_frequency=200),
-    "directory": "synthetic-criteo",
-    "license_note": ""}
+    update={
+        "name": "synthetic-criteo",
+        "features": _features(min_frequency=200),
+        "directory": "synthetic-criteo",
+        "license_note": "",
+    }
 )

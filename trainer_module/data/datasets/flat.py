@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, TokenRows, Vocabulary
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.frozen import Frozen
 
 # What a missing token is called in vocabularies.

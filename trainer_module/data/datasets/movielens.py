@@ -4,8 +4,8 @@ Layout (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Uni
 `u.item` hold the attributes, separated by `|`.
 """
 
-from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.data.spec import DatasetSpec
 
 FEATURES = FeatureSpec(
     columns=(
@@ -46,9 +46,7 @@ MOVIELENS_100K = DatasetSpec(
     ),
 )
 
-SYNTHETIC = MOVIELENS_100K.model_copy(
-    update={"name": "synthetic", "directory": "synthetic", "license_note": ""}
-)
+SYNTHETIC = MOVIELENS_100K.model_copy(update={"name": "synthetic", "directory": "synthetic", "license_note": ""})
 
 # Ratings with the neighbours of both sides.
 _NEIGHBOURS = FeatureSpec(
@@ -104,13 +102,15 @@ INTERACTIONS = FeatureSpec(
 )
 
 MOVIELENS_100K_RETRIEVAL = MOVIELENS_100K.model_copy(
-    update={"name": "movielens-100k-retrieval",
-    "features": INTERACTIONS,
-    "schema_file": "movielens_retrieval.pbtxt",
-    "task": "retrieval",
-    "candidate_columns": ("movie_id", "title_words", "genres", "release_year"),
-    "title_key": "title",
-    "slices": ("gender", "age_group", "user_activity")}
+    update={
+        "name": "movielens-100k-retrieval",
+        "features": INTERACTIONS,
+        "schema_file": "movielens_retrieval.pbtxt",
+        "task": "retrieval",
+        "candidate_columns": ("movie_id", "title_words", "genres", "release_year"),
+        "title_key": "title",
+        "slices": ("gender", "age_group", "user_activity"),
+    }
 )
 
 SYNTHETIC_RETRIEVAL = MOVIELENS_100K_RETRIEVAL.model_copy(
