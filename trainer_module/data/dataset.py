@@ -135,9 +135,7 @@ class Dataset(Frozen):
         is_retrieval = self.task == "retrieval"
         return DatasetSpec(
             name=self.name,
-            features=FeatureSpec(
-                columns=tuple(column for column, _ in columns), tables=tuple(self._embedding_tables())
-            ),
+            features=FeatureSpec(columns=tuple(column for column, _ in columns), tables=tuple(self._embedding_tables())),
             schema_file=self.schema_file,
             label_range=self.label_range or (None if self.task == "rating" else (0.0, 1.0)),
             user_key=self.user_key,
@@ -222,10 +220,7 @@ def _attributes(table: EntityTable | InteractionsTable, name: str, slices: set[s
         else:
             yield entry.column(), where
     for entry in table.context:
-        yield (
-            features.Context(name=entry.feature_name, required=entry.feature_name in slices),
-            f"{name}.context {entry.name!r}",
-        )
+        yield features.Context(name=entry.feature_name, required=entry.feature_name in slices), f"{name}.context {entry.name!r}"
 
 
 def _check_slices(dataset: Dataset, columns: list[tuple[Column, str]]) -> None:

@@ -24,13 +24,7 @@ MISSING_TOKEN = "<missing>"
 # Tokens that occur once carry no evidence of their own; they share the row that unknown tokens use in service.
 _DEFAULT_VOCABULARY = Vocabulary(min_frequency=2)
 
-_FORMATS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-}
+_FORMATS: dict[str, Format] = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 _COMPRESSIONS = (".gz", ".bz2", ".zst", ".zstd", ".zip")
 # TensorFlow names a signature's arguments after features and refuses some names that Python's functions use.
 _RESERVED = {"self", "cls", "args", "kwargs", "name", "training", "mask"}
@@ -42,9 +36,7 @@ def feature_name(column: str) -> str:
     Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter or
     digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
     """
-    name = (
-        re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
-    )
+    name = re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
     if not name:
         return f"column_{zlib.crc32(column.encode()):08x}"
     if name[0].isdigit():
@@ -61,9 +53,7 @@ def _named(value: Any) -> Any:
     if isinstance(value, bool):
         # YAML 1.1 reads these words as booleans.
         words = "yes, on or true" if value else "no, off or false"
-        raise ValueError(
-            f"YAML reads the word as the boolean {str(value).lower()}; put {words} in quotes to name a column"
-        )
+        raise ValueError(f"YAML reads the word as the boolean {str(value).lower()}; put {words} in quotes to name a column")
     if isinstance(value, int | float):
         raise ValueError(f"YAML reads {value} as a number; put it in quotes to name a column")
     return {"name": value} if isinstance(value, str) else value
@@ -89,9 +79,7 @@ class _Entry(Frozen):
     @classmethod
     def _can_be_a_feature(cls, feature: str | None) -> str | None:
         if feature is not None and feature_name(feature) != feature:
-            raise ValueError(
-                f"{feature!r} cannot name a feature; take letters, digits and underscores, as in {feature_name(feature)}"
-            )
+            raise ValueError(f"{feature!r} cannot name a feature; take letters, digits and underscores, as in {feature_name(feature)}")
         return feature
 
     # Key of the experiment file under which such entries stand.
@@ -124,9 +112,7 @@ class _Tokens(_Entry):
     def _stays_in_its_directory(cls, table: str | None) -> str | None:
         # The table's vocabulary is a file of that name.
         if table is not None and feature_name(table) != table:
-            raise ValueError(
-                f"{table!r} cannot name a table; take letters, digits and underscores, as in {feature_name(table)}"
-            )
+            raise ValueError(f"{table!r} cannot name a table; take letters, digits and underscores, as in {feature_name(table)}")
         return table
 
     @property
@@ -300,9 +286,7 @@ class TableFiles(Frozen):
     def _are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             places = [number for number, name in enumerate(names, start=1) if name == twice[0]]
-            raise ValueError(
-                f"{twice[0]!r} names columns {' and '.join(map(str, places))}; every column needs its own name"
-            )
+            raise ValueError(f"{twice[0]!r} names columns {' and '.join(map(str, places))}; every column needs its own name")
         return names
 
     @field_validator("encoding")
@@ -311,9 +295,7 @@ class TableFiles(Frozen):
         try:
             "".encode(encoding)
         except LookupError:
-            raise ValueError(
-                "not an encoding that Python knows; utf-8, utf-16, latin-1 and cp1252 are common ones"
-            ) from None
+            raise ValueError("not an encoding that Python knows; utf-8, utf-16, latin-1 and cp1252 are common ones") from None
         return encoding
 
     @model_validator(mode="after")
@@ -437,9 +419,7 @@ class Tables(Frozen):
     def _check(self) -> "Tables":
         for role, of in (("items", "item"), ("users", "user")):
             if getattr(self, role) and not getattr(self.interactions, of):
-                raise ValueError(
-                    f"{role}: interactions.{of} is missing; name the column that points to this table's key"
-                )
+                raise ValueError(f"{role}: interactions.{of} is missing; name the column that points to this table's key")
         return self
 
     def named(self) -> Iterator[tuple[str, TableFiles]]:
