@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import Field
 
 from trainer_module.data.features import FeatureSpec
 from trainer_module.frozen import Frozen
@@ -35,8 +34,6 @@ class DatasetSpec(Frozen):
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
         candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
         title_key: For retrieval, the column that names the item to people.
-        directory: Of the raw files, below the directory of all data; `name` unless given. Datasets that read the same
-            files share it.
         license_note: Terms under which the data may be used; empty when there are none.
     """
 
@@ -50,15 +47,14 @@ class DatasetSpec(Frozen):
     task: Task = "rating"
     candidate_columns: tuple[str, ...] = ()
     title_key: str = ""
-    directory: str = Field(default_factory=lambda fields: fields["name"])
     license_note: str = ""
 
     def for_training(self) -> "DatasetSpec":
         """Drops what training does not read, so that a change of it does not train again.
 
-        The path of a schema and the directory of the files would also differ from machine to machine.
+        The path of a schema would also differ from machine to machine.
         """
-        unread = {"schema_file": "", "slices": (), "title_key": "", "directory": "", "license_note": ""}
+        unread = {"schema_file": "", "slices": (), "title_key": "", "license_note": ""}
         return self.model_copy(update=unread)
 
     @property
@@ -71,7 +67,8 @@ class DatasetSpec(Frozen):
 
         Beside the candidate columns: the title, and under `TRAIN_COUNT` the item's rows in the training split.
         """
-        return _selected(self.features, (*self.candidate_columns, self.title_key)).append(
+        # Where items have no title, their identifier stands for it.
+        return _selected(self.features, dict.fromkeys((*self.candidate_columns, self.title_key))).append(
             pa.field(TRAIN_COUNT, pa.large_list(pa.int64()))
         )
 
