@@ -6,11 +6,13 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from trainer_module.data.datasets.criteo import CRITEO
-from trainer_module.data.datasets.movielens import MOVIELENS_100K, MOVIELENS_100K_RETRIEVAL
+from trainer_module.data.datasets import criteo, movielens
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
 from trainer_module.training.config import TrainingConfig
+
+CRITEO, MOVIELENS_100K = criteo.CRITEO.spec(), movielens.MOVIELENS_100K.spec()
+MOVIELENS_100K_RETRIEVAL = movielens.MOVIELENS_100K.model_copy(update={"task": "retrieval"}).spec()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_the_check_does_not_import_tensorflow():
     code = (
         "import sys; from trainer_module.data.datasets.criteo import CRITEO; "
         "from trainer_module.experiment import Experiment; "
-        "Experiment(dataset=CRITEO, model={'type': 'dlrm'}).check(); "
+        "Experiment(dataset=CRITEO.spec(), model={'type': 'dlrm'}).check(); "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

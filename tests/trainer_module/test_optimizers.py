@@ -120,9 +120,7 @@ def test_a_function_of_ones_own_gives_the_rate():
 
 
 def test_a_function_that_is_not_there_is_named():
-    with pytest.raises(
-        ConfigError, match=r"learning_rate\.function: .*\.training\.loop\.none cannot be imported"
-    ):
+    with pytest.raises(ConfigError, match=r"learning_rate\.function: .*\.training\.loop\.none cannot be imported"):
         make_rate(RateFunction(function="trainer_module.training.loop.none"), step_variable())
 
 

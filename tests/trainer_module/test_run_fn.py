@@ -32,7 +32,7 @@ READER = SimpleNamespace(files=("a", "b"), num_examples=10)
 
 
 def fn_args(train_steps, base_model=None, **training):
-    experiment = Experiment(dataset=SYNTHETIC, training=TrainingConfig(**training))
+    experiment = Experiment(dataset=SYNTHETIC.spec(), training=TrainingConfig(**training))
     config = {"experiment": experiment.model_dump_json(), "checkpoints": "gs://bucket/checkpoints", "source_hash": "x"}
     return SimpleNamespace(custom_config=config, train_steps=train_steps, base_model=base_model)
 
