@@ -1,5 +1,6 @@
 """Weights of examples, from Transform to a training step."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
 
 from .conftest import transform_graph, write_examples
@@ -61,6 +63,21 @@ def test_the_spec_knows_its_column_and_keeps_it():
     other = (Categorical(name="item", table="item"),)
     both = FeatureSpec(columns=(*SPEC.columns, *other), tables=(*SPEC.tables, Table(name="item")))
     assert both.without(["item"]) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("plays", "message"),
+    [((1.0, -2.0), "go from -2 to 1"), ((0.0, 0.0), "not all of them 0"), ((1.0, math.nan), "nan")],
+)
+def test_what_cannot_weigh_examples_is_refused(tmp_path, plays, message):
+    examples = [{"user": [b"u"], "rating": [1.0], "plays": [each]} for each in plays]
+    files = [write_examples(tmp_path / "examples.gz", examples)]
+    with pytest.raises(DataError, match=f"column plays weighs the training examples.*{message}"):
+        ExampleReader(SPEC, ModelInputs(SPEC, dict), files).check_example_weights()
+
+
+def test_weights_from_0_up_pass(reader):
+    reader.check_example_weights()
 
 
 def test_two_columns_of_weights_are_refused():
