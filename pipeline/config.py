@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
-from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -26,6 +25,13 @@ from trainer_module.suggestions import did_you_mean, nearest
 from trainer_module.training.config import TrainingConfig
 
 _PRESETS = Path(__file__).parent / "presets"
+# The preset of a dataset that is named without an experiment file; other datasets take the defaults of every section.
+_PRESET_OF_DATASET = {
+    "movielens-100k": "movielens-100k-ranking",
+    "synthetic": "synthetic",
+    "criteo": "criteo-dlrm",
+    "synthetic-criteo": "criteo-dlrm",
+}
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
 
@@ -185,7 +191,8 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
     overrides = overrides or {}
-    source = _named(file) if file else _preset_of(str(overrides.get("data.dataset", MOVIELENS_100K.name)))
+    preset = _PRESET_OF_DATASET.get(str(overrides.get("data.dataset", MOVIELENS_100K.name)))
+    source = _named(file) if file else preset and _PRESETS / f"{preset}.yaml"
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
 
 
@@ -208,19 +215,19 @@ def vertex_section(config: PipelineConfig) -> VertexConfig:
     return config.vertex
 
 
-def read_settings(model: type[Settings], file: Path, overrides: Mapping[str, Any], where: str) -> Settings:
+def read_settings(model: type[Settings], file: Path | None, overrides: Mapping[str, Any], where: str) -> Settings:
     """Reads settings of any kind from YAML and applies overrides.
 
     Args:
         model: What the file describes.
-        file: YAML.
+        file: YAML; None begins with nothing but the overrides.
         overrides: Values by dotted key.
         where: Begins every line of an error.
 
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
-    tree = _read(file)
+    tree = _read(file) if file else {}
     for key, value in overrides.items():
         _assign(tree, key, value)
     try:
@@ -262,15 +269,6 @@ def _named(file: Path) -> Path:
             f"{did_you_mean(str(file), preset_names())}Presets: {', '.join(preset_names())}"
         )
     return _PRESETS / f"{file}.yaml"
-
-
-def _preset_of(dataset: str) -> Path:
-    """The first preset that reads a dataset, or generated data of its kind."""
-    known_dataset(dataset)
-    reads = {name: _read(_PRESETS / f"{name}.yaml")["data"]["dataset"] for name in preset_names()}
-    exact = [name for name, of in reads.items() if of == dataset]
-    same_kind = [name for name, of in reads.items() if of == f"synthetic-{dataset}"]
-    return _PRESETS / f"{(exact + same_kind)[0]}.yaml"
 
 
 def _read(file: Path) -> dict[str, Any]:
