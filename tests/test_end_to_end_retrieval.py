@@ -29,7 +29,7 @@ training:
   dense_optimizer: {name: adam, learning_rate: 0.01}
   embedding_optimizer: {name: adam, learning_rate: 0.01}
 retrieval_index: {max_k: 50, recall_k: 10}
-evaluation: {beat_popularity: false}
+evaluation: {beat_baseline: false}
 vertex:
   project: my-project
   region: us-central1
@@ -199,7 +199,7 @@ def test_a_model_below_popularity_is_refused(workspace, first):
     nothing = "{name: sgd, learning_rate: 1.0e-9}"
     process, _ = workspace.run(
         *("--set", f"training.embedding_optimizer={nothing}", "--set", f"training.dense_optimizer={nothing}"),
-        *("--set", "training.epochs=1", "--set", "evaluation.beat_popularity=true"),
+        *("--set", "training.epochs=1", "--set", "evaluation.beat_baseline=true"),
         *("--set", "evaluation.max_regression=1"),
     )
     assert process.returncode == NOT_PUSHED, process.stdout + process.stderr

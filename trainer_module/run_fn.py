@@ -6,13 +6,14 @@ import json
 import logging
 import os
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.datasets import dataset_spec
-from trainer_module.data.features import FeatureSpec
+from trainer_module.data.features import FeatureSpec, HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.vocabularies import Vocabularies, check_ids, training_counts
@@ -25,6 +26,12 @@ from trainer_module.models.objectives import Objective, make_objective
 from trainer_module.models.two_tower import Retrieval
 from trainer_module.training.distribution import dense_options, make_strategy
 from trainer_module.training.loop import TrainingLoop
+from trainer_module.training.naive_baseline import (
+    NAIVE_BASELINE,
+    NaiveBaseline,
+    fit_naive_baseline,
+    initial_biases,
+)
 from trainer_module.training.warm_start import TableReport, warm_start
 
 _log = logging.getLogger(__name__)
@@ -61,9 +68,14 @@ def run_fn(fn_args: FnArgs) -> None:
     for reader in (train, selection):
         check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
 
+    naive = _write_naive_baseline(fn_args, dataset, train, selection)
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
-    model, optimizer = blueprint.for_training(strategy, train.mean_label())
+    model, optimizer = blueprint.for_training(
+        strategy,
+        naive.mean if naive else train.mean_label(),
+        _initial_biases(naive, spec, vocabularies) if experiment.model.type == "rating" else {},
+    )
     checkpoints = _checkpoint_dir(fn_args, experiment, vocabularies.fingerprint, train)
     loop = TrainingLoop(
         strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
@@ -91,10 +103,34 @@ def run_fn(fn_args: FnArgs) -> None:
         "vocabularies": vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in moved],
         "export": dataclasses.asdict(exported),
+        "naive_baseline": naive and naive.facts(),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
     tf.io.gfile.rmtree(checkpoints)
+
+
+def _write_naive_baseline(
+    fn_args: FnArgs, dataset: DatasetSpec, train: ExampleReader, selection: ExampleReader
+) -> NaiveBaseline | None:
+    """Fits the naive baseline and writes it beside the SavedModel; None for retrieval, whose index holds its own."""
+    if dataset.task == "retrieval":
+        return None
+    naive = fit_naive_baseline(dataset, train, selection)
+    naive.save(os.path.join(os.path.dirname(fn_args.serving_model_dir), NAIVE_BASELINE))
+    return naive
+
+
+def _initial_biases(
+    naive: NaiveBaseline | None, spec: FeatureSpec, vocabularies: Vocabularies
+) -> dict[str, np.ndarray]:
+    """The naive baseline's biases, by table, where the rating model starts from them."""
+    if naive is None:
+        return {}
+    keys = {entity.key for entity in naive.entities}
+    tables = {column.table for column in spec.categorical if column.name in keys}
+    with_tokens = {table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)}
+    return initial_biases(naive, spec, {table: vocabularies.tokens(table) for table in tables & with_tokens})
 
 
 def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:

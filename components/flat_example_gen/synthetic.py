@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from components.evaluation.clicks import click_metrics, click_sums, exact_auc
+from components.evaluation.click_metrics import click_metrics, click_sums, exact_auc
 from components.example_gen.old_splits import TEST
 from components.flat_example_gen.config import RandomSplit
 from components.flat_example_gen.splits import assign

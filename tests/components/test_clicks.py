@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluation.clicks import auc, auc_sums, click_metrics, click_sums, exact_auc
+from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums, exact_auc
 
 PREDICTIONS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=2)
 

@@ -1,5 +1,7 @@
 """From a model's configuration to the model."""
 
+from collections.abc import Collection
+
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
@@ -30,6 +32,7 @@ def build_model(
     objective: Objective | Retrieval,
     mean_label: float | None = None,
     dense: DenseOptions = FLOAT32,
+    fixed_biases: Collection[str] = (),
 ) -> RankingModel | TwoTowerModel:
     """Puts the configured model together; see `build_ranking_model` and `build_two_tower`.
 
@@ -43,7 +46,7 @@ def build_model(
             f"model.type {config.type} does not fit the dataset: two_tower is for interactions (data.dataset: "
             "movielens-100k-retrieval), all other models are for ratings or clicks"
         )
-    return build_ranking_model(config, spec, configs, embedding, objective, mean_label, dense)
+    return build_ranking_model(config, spec, configs, embedding, objective, mean_label, dense, fixed_biases)
 
 
 def build_ranking_model(
@@ -54,6 +57,7 @@ def build_ranking_model(
     objective: Objective,
     mean_label: float | None = None,
     dense: DenseOptions = FLOAT32,
+    fixed_biases: Collection[str] = (),
 ) -> RankingModel:
     """Puts a ranking model together.
 
@@ -65,6 +69,7 @@ def build_ranking_model(
         objective: What the label means.
         mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
         dense: How the dense part computes.
+        fixed_biases: Tables whose rows' biases come from the naive baseline; only a rating model has such.
 
     Raises:
         ConfigError: The model needs tables of one width or numeric columns and the spec has none, or a feature is a
@@ -73,17 +78,18 @@ def build_ranking_model(
     _check(config, spec, configs)
     score = 0.0 if mean_label is None else objective.initial_score(mean_label)
     widths = [feature.table.dim for feature in configs.values()]
-    head = _head(config, widths[0], score, dense.dtype)
+    fixed = [place for place, (_, feature) in enumerate(sorted(configs.items())) if feature.table.name in fixed_biases]
+    head = _head(config, widths[0], score, fixed, dense.dtype)
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    table_l2 = config.table_l2 if isinstance(config, RatingModelConfig) else 0.0
-    return RankingModel(embedding, spec, head, objective, config.embedding_l2, table_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    table_l2, num_biases = (config.table_l2, 1) if isinstance(config, RatingModelConfig) else (0.0, 0)
+    return RankingModel(embedding, spec, head, objective, config.embedding_l2, table_l2, num_biases, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
 
 
-def _head(config: RankingConfig, dim: int, score: float, dtype: str) -> tf.keras.layers.Layer:
+def _head(config: RankingConfig, dim: int, score: float, fixed: Collection[int], dtype: str) -> tf.keras.layers.Layer:
     if isinstance(config, RatingModelConfig):
-        return rating_head(config.mlp, config.dropout, score, dtype)
+        return rating_head(config.mlp, config.dropout, score, fixed, dtype)
     if isinstance(config, DlrmConfig):
         return dlrm_head(dim, config.bottom, config.top, config.dropout, score, dtype)
     if isinstance(config, DcnConfig):
@@ -97,6 +103,11 @@ def _check(config: RankingConfig, spec: FeatureSpec, configs: FeatureConfigs) ->
         raise ConfigError(
             f"model.type {config.type} takes dot products of all pairs of rows, so its tables need one width; got "
             f"{widths}. Set embeddings.dim and leave the tables' own dim out."
+        )
+    if config.type == "rating" and min(widths.values()) < 2:
+        raise ConfigError(
+            f"model.type rating takes the last number of a row as its bias and the others as its embedding, so tables "
+            f"must be at least 2 wide; got {widths}. Set embeddings.dim to 2 or more"
         )
     if config.type == "wide_deep" and min(widths.values()) < 2:
         raise ConfigError(

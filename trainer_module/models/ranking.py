@@ -27,6 +27,7 @@ class RankingModel(tf.keras.Model):
         objective: Objective,
         embedding_l2: float = 0.0,
         table_l2: float = 0.0,
+        num_biases: int = 0,
         jit_compile: bool = False,
     ):
         """Takes the parts.
@@ -40,6 +41,7 @@ class RankingModel(tf.keras.Model):
             objective: What the scores are for.
             embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
             table_l2: Weight of the squared norm of all tables in the loss.
+            num_biases: Number of biases at the end of a row, which regularization leaves out.
             jit_compile: Compile the head with XLA.
         """
         super().__init__()
@@ -50,6 +52,7 @@ class RankingModel(tf.keras.Model):
         self._apply_head = tf.function(head, jit_compile=True, autograph=False) if jit_compile else head
         self._embedding_l2 = embedding_l2
         self._table_l2 = table_l2
+        self._num_biases = num_biases
 
     def call(self, features: Features) -> tf.Tensor:
         """Predictions `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
@@ -75,10 +78,13 @@ class RankingModel(tf.keras.Model):
         rows = self._look_up(features)
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
         if self._embedding_l2:
-            loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
+            loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(self._regularized(row)), axis=1) for row in rows])
         if self._table_l2:
-            loss += self._table_l2 * tf.add_n([tf.reduce_sum(tf.square(table)) for table in self._tables()])
+            loss += self._table_l2 * tf.add_n([tf.reduce_sum(tf.square(self._regularized(table))) for table in self._tables()])
         return loss
+
+    def _regularized(self, rows: tf.Tensor | tf.Variable) -> tf.Tensor:
+        return rows[:, : rows.shape[1] - self._num_biases] if self._num_biases else tf.convert_to_tensor(rows)
 
     def _tables(self) -> list[tf.Variable]:
         tables = self.embedding.trainable_tables
