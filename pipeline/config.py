@@ -107,8 +107,8 @@ class EvaluationConfig(Frozen):
             for key in keys:
                 if other != task and getattr(self, key) != getattr(defaults, key):
                     raise ValueError(
-                        f"evaluation.{key}: belongs to task {other}, but this experiment's task is {task}. Leave it out; "
-                        f"task {task} takes {', '.join(_KEYS_OF_TASK[task])} and beat_baseline"
+                        f"evaluation.{key}: belongs to task {other}, but this experiment's task is {task}. Leave it "
+                        f"out; task {task} takes {', '.join(_KEYS_OF_TASK[task])} and beat_baseline"
                     )
 
 

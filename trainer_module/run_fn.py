@@ -20,7 +20,7 @@ from trainer_module.data.vocabularies import Vocabularies, check_ids, training_c
 from trainer_module.experiment import LAST_BLESSED, Experiment, TrainingConfig, WarmStartConfig
 from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export
-from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.config import RatingModelConfig, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples, candidates_beside
 from trainer_module.models.objectives import Objective, make_objective
 from trainer_module.models.two_tower import Retrieval
@@ -71,11 +71,11 @@ def run_fn(fn_args: FnArgs) -> None:
     naive = _write_naive_baseline(fn_args, dataset, train, selection)
     tf.keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training)
-    model, optimizer = blueprint.for_training(
-        strategy,
-        naive.mean if naive else train.mean_label(),
-        _initial_biases(naive, spec, vocabularies) if experiment.model.type == "rating" else {},
-    )
+    if naive is not None and isinstance(experiment.model, RatingModelConfig) and experiment.model.num_biases:
+        start_at, biases = naive.mean, _initial_biases(naive, spec, vocabularies)
+    else:
+        start_at, biases = train.mean_label(), {}
+    model, optimizer = blueprint.for_training(strategy, start_at, biases)
     checkpoints = _checkpoint_dir(fn_args, experiment, vocabularies.fingerprint, train)
     loop = TrainingLoop(
         strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
@@ -121,12 +121,8 @@ def _write_naive_baseline(
     return naive
 
 
-def _initial_biases(
-    naive: NaiveBaseline | None, spec: FeatureSpec, vocabularies: Vocabularies
-) -> dict[str, np.ndarray]:
-    """The naive baseline's biases, by table, where the rating model starts from them."""
-    if naive is None:
-        return {}
+def _initial_biases(naive: NaiveBaseline, spec: FeatureSpec, vocabularies: Vocabularies) -> dict[str, np.ndarray]:
+    """The naive baseline's biases, by table, where a rating model starts from them."""
     keys = {entity.key for entity in naive.entities}
     tables = {column.table for column in spec.categorical if column.name in keys}
     with_tokens = {table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)}

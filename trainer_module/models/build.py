@@ -83,13 +83,13 @@ def build_ranking_model(
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    table_l2, num_biases = (config.table_l2, 1) if isinstance(config, RatingModelConfig) else (0.0, 0)
+    table_l2, num_biases = (config.table_l2, config.num_biases) if isinstance(config, RatingModelConfig) else (0.0, 0)
     return RankingModel(embedding, spec, head, objective, config.embedding_l2, table_l2, num_biases, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
 
 
 def _head(config: RankingConfig, dim: int, score: float, fixed: Collection[int], dtype: str) -> tf.keras.layers.Layer:
     if isinstance(config, RatingModelConfig):
-        return rating_head(config.mlp, config.dropout, score, fixed, dtype)
+        return rating_head(config.mlp, config.dropout, score, config.num_biases, fixed, dtype)
     if isinstance(config, DlrmConfig):
         return dlrm_head(dim, config.bottom, config.top, config.dropout, score, dtype)
     if isinstance(config, DcnConfig):
@@ -104,10 +104,10 @@ def _check(config: RankingConfig, spec: FeatureSpec, configs: FeatureConfigs) ->
             f"model.type {config.type} takes dot products of all pairs of rows, so its tables need one width; got "
             f"{widths}. Set embeddings.dim and leave the tables' own dim out."
         )
-    if config.type == "rating" and min(widths.values()) < 2:
+    if isinstance(config, RatingModelConfig) and config.num_biases and min(widths.values()) < 2:
         raise ConfigError(
-            f"model.type rating takes the last number of a row as its bias and the others as its embedding, so tables "
-            f"must be at least 2 wide; got {widths}. Set embeddings.dim to 2 or more"
+            f"model.biases fitted takes the last number of a row as its bias and the others as embedding, so tables "
+            f"must be at least 2 wide; got {widths}. Set embeddings.dim to 2 or more, or model.biases to learned"
         )
     if config.type == "wide_deep" and min(widths.values()) < 2:
         raise ConfigError(

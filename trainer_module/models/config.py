@@ -27,6 +27,9 @@ class RatingModelConfig(_ModelConfig):
     Attributes:
         mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
+        biases: `fitted` takes the biases of users and items from the naive baseline, which is fitted in closed form, as
+            the last number of their rows, and trains everything else on what they leave unexplained: for sparse data.
+            `learned` learns biases with the rest: a little better where users have dozens of ratings.
         table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
             (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007): frequent rows are held less than by
             `embedding_l2`. Every step touches every row, so it is for tables of some 100,000 rows at most, off TPUs.
@@ -34,9 +37,15 @@ class RatingModelConfig(_ModelConfig):
 
     type: Literal["rating"] = "rating"
     mlp: tuple[int, ...] = (32,)
+    biases: Literal["fitted", "learned"] = "fitted"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
     table_l2: float = Field(default=0.0, ge=0)
+
+    @property
+    def num_biases(self) -> int:
+        """Number of biases at the end of a table's row."""
+        return int(self.biases == "fitted")
 
 
 class DlrmConfig(_ModelConfig):

@@ -78,9 +78,11 @@ class RankingModel(tf.keras.Model):
         rows = self._look_up(features)
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
         if self._embedding_l2:
-            loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(self._regularized(row)), axis=1) for row in rows])
+            norms = [tf.reduce_sum(tf.square(self._regularized(row)), axis=1) for row in rows]
+            loss += self._embedding_l2 * tf.add_n(norms)
         if self._table_l2:
-            loss += self._table_l2 * tf.add_n([tf.reduce_sum(tf.square(self._regularized(table))) for table in self._tables()])
+            norms = [tf.reduce_sum(tf.square(self._regularized(table))) for table in self._tables()]
+            loss += self._table_l2 * tf.add_n(norms)
         return loss
 
     def _regularized(self, rows: tf.Tensor | tf.Variable) -> tf.Tensor:

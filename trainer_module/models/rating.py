@@ -13,9 +13,9 @@ class RatingHead(tf.keras.layers.Layer):
     A DLRM (Naumov et al., 2019) without a bottom tower: the dot products enter the MLP and, summed with a linear term
     per feature, also the output directly, as in a factorization machine (Rendle, 2010), which it is without the MLP.
 
-    The last number of a row is a bias, which is added to the score and nothing else. Biases of users and items start
-    from those of the naive baseline and stay: the model learns what they do not explain. With few ratings per user,
-    gradient steps would fit biases to noise that the baseline's penalty keeps out.
+    With `num_biases=1`, the last number of a row is a bias, which is added to the score and nothing else. Biases of
+    users and items are then those of the naive baseline and stay: the model learns what they do not explain. With few
+    ratings per user, gradient steps would fit biases to noise that the baseline's penalty keeps out.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class RatingHead(tf.keras.layers.Layer):
         linear: tf.keras.layers.Layer,
         top: tf.keras.layers.Layer | None,
         dropout: float,
+        num_biases: int = 0,
         fixed: Collection[int] = (),
         dtype: str = "float32",
     ):
@@ -32,6 +33,7 @@ class RatingHead(tf.keras.layers.Layer):
             linear: From embeddings and numbers, side by side, to `[batch, 1]`.
             top: From embeddings, numbers and dot products, side by side, to `[batch, 1]`; None leaves it out.
             dropout: Fraction of embedding units dropped in training.
+            num_biases: 1 if rows end in a bias, else 0.
             fixed: Positions of the rows whose bias is not trained.
             dtype: Keras dtype policy.
         """
@@ -40,15 +42,19 @@ class RatingHead(tf.keras.layers.Layer):
         self._linear = linear
         self._top = top
         self._dropout = dropout
+        self._num_biases = num_biases
         self._fixed = frozenset(fixed)
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
         """From embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
-        biases = [
-            tf.stop_gradient(row[:, -1]) if position in self._fixed else row[:, -1]
-            for position, row in enumerate(rows)
-        ]
-        rows = [row[:, :-1] for row in rows]
+        biases = []
+        if self._num_biases:
+            # In float32: in bfloat16 a rating near 4 has steps of 0.016.
+            biases = [
+                tf.cast(tf.stop_gradient(row[:, -1]) if position in self._fixed else row[:, -1], tf.float32)
+                for position, row in enumerate(rows)
+            ]
+            rows = [row[:, :-1] for row in rows]
         if seed is not None:
             rows = [dropout(row, self._dropout, fold_in(seed, number)) for number, row in enumerate(rows)]
         dots = self._interaction(rows)
@@ -57,12 +63,16 @@ class RatingHead(tf.keras.layers.Layer):
         if self._top is not None:
             of_top = self._top(tf.concat([flat, dots], axis=1), seed=None if seed is None else fold_in(seed, len(rows)))
             score += tf.squeeze(of_top, axis=1)
-        # Biases are added in float32: in bfloat16 a rating of 3.9 has steps of 0.016.
-        return tf.cast(score, tf.float32) + tf.add_n([tf.cast(bias, tf.float32) for bias in biases])
+        return tf.add_n([tf.cast(score, tf.float32), *biases])
 
 
 def rating_head(
-    mlp: Sequence[int], dropout: float, initial_score: float, fixed: Collection[int] = (), dtype: str = "float32"
+    mlp: Sequence[int],
+    dropout: float,
+    initial_score: float,
+    num_biases: int = 0,
+    fixed: Collection[int] = (),
+    dtype: str = "float32",
 ) -> tf.keras.layers.Layer:
     """Puts a `RatingHead` together.
 
@@ -70,11 +80,14 @@ def rating_head(
         mlp: Widths of the hidden layers; without any there is no MLP.
         dropout: Fraction of embedding and hidden units dropped in training.
         initial_score: Where scores start.
+        num_biases: 1 if rows end in a bias, else 0.
         fixed: Positions of the rows whose bias is not trained.
         dtype: Keras dtype policy.
     """
     if mlp:
         linear = tf.keras.layers.Dense(1, use_bias=False, dtype=dtype)
-        return RatingHead(linear, MLP(mlp, 1, dropout, initial_score, dtype), dropout, fixed, dtype)
+        return RatingHead(linear, MLP(mlp, 1, dropout, initial_score, dtype), dropout, num_biases, fixed, dtype)
     start = tf.keras.initializers.Constant(initial_score)
-    return RatingHead(tf.keras.layers.Dense(1, bias_initializer=start, dtype=dtype), None, dropout, fixed, dtype)
+    return RatingHead(
+        tf.keras.layers.Dense(1, bias_initializer=start, dtype=dtype), None, dropout, num_biases, fixed, dtype
+    )
