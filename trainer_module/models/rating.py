@@ -84,10 +84,11 @@ def rating_head(
         fixed: Positions of the rows whose bias is not trained.
         dtype: Keras dtype policy.
     """
+    # Biases already predict as well as a linear model can; a random one beside them would only add noise.
+    kernel = "zeros" if num_biases else "glorot_uniform"
     if mlp:
-        linear = tf.keras.layers.Dense(1, use_bias=False, dtype=dtype)
+        linear = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer=kernel, dtype=dtype)
         return RatingHead(linear, MLP(mlp, 1, dropout, initial_score, dtype), dropout, num_biases, fixed, dtype)
     start = tf.keras.initializers.Constant(initial_score)
-    return RatingHead(
-        tf.keras.layers.Dense(1, bias_initializer=start, dtype=dtype), None, dropout, num_biases, fixed, dtype
-    )
+    linear = tf.keras.layers.Dense(1, kernel_initializer=kernel, bias_initializer=start, dtype=dtype)
+    return RatingHead(linear, None, dropout, num_biases, fixed, dtype)
