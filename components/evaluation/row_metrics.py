@@ -91,8 +91,8 @@ class _SumsCombiner(beam.CombineFn):
 
     def _predictions(self, element: metric_types.StandardMetricInputs, source: str) -> np.ndarray:
         if source == _MODEL:
-            return element.get_predictions(self._key.model_name, self._key.output_name)
-        return element.features[naive_feature(source)]
+            return np.asarray(element.get_predictions(self._key.model_name, self._key.output_name))
+        return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source)])
 
 
 def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_types.MetricComputations]:
@@ -100,10 +100,11 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
         key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
         metric = metrics[name]
         naive = [naive_feature(source) for source in metric.sources if source != _MODEL]
-        preprocessors = [metric_types.FeaturePreprocessor(naive)] if naive else None
-        return [
-            metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=_SumsCombiner(key, metric))
-        ]
+        preprocessors: list[metric_types.Preprocessor] | None = (
+            [metric_types.FeaturePreprocessor(naive)] if naive else None
+        )
+        combiner = _SumsCombiner(key, metric)
+        return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=combiner)]
 
     return metric_util.merge_per_key_computations(of_key)
 

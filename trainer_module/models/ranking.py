@@ -86,7 +86,7 @@ class RankingModel(tf.keras.Model):
         return loss
 
     def _regularized(self, rows: tf.Tensor | tf.Variable) -> tf.Tensor:
-        return rows[:, : rows.shape[1] - self._num_biases] if self._num_biases else tf.convert_to_tensor(rows)
+        return rows[:, : -self._num_biases] if self._num_biases else tf.convert_to_tensor(rows)
 
     def _tables(self) -> list[tf.Variable]:
         tables = self.embedding.trainable_tables

@@ -99,7 +99,7 @@ def _inputs(batch: pa.RecordBatch, spec: FeatureSpec, means: np.ndarray, deviati
     ]
     if not numbers:
         return tokens
-    return sparse.hstack([tokens, sparse.csr_matrix(np.stack(numbers, axis=1).astype(np.float32))], format="csr")
+    return sparse.csr_matrix(sparse.hstack([tokens, np.stack(numbers, axis=1).astype(np.float32)]))
 
 
 def _hashed(batch: pa.RecordBatch, column: Categorical) -> tuple[np.ndarray, np.ndarray]:
