@@ -5,16 +5,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
-from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
@@ -48,27 +48,71 @@ class ValidationConfig(Frozen):
     fail_on: Literal["warning", "error", "never"] = "error"
 
 
+# Length of the lists that a retrieval index gives to evaluation.
+_LONGEST_CUTOFF = 100
+
+# Keys of the section `evaluation` that belong to one task only.
+_KEYS_OF_TASK: Mapping[Task, tuple[str, ...]] = {
+    "rating": ("max_rmse",),
+    "click": ("max_log_loss", "min_auc"),
+    "retrieval": ("min_ndcg", "cutoffs"),
+}
+
+
 class EvaluationConfig(Frozen):
     """When a model is blessed.
 
     Attributes:
-        max_rmse: For ratings: upper bound of the RMSE on the test split.
+        beat_baseline: Whether the model must not be worse than the naive baseline of its task on the test split.
+            Ratings: the RMSE of user and item biases, or of the mean without users and items. Clicks: the log loss of
+            the mean. Retrieval: nDCG, at the first cutoff, of the most popular items.
+        max_rmse: For ratings: upper bound of the RMSE on the test split; None sets none.
         max_log_loss: For clicks: upper bound of the log loss (in nats) on the test split; None sets none.
-        min_auc: For clicks: lower bound of the area under the ROC curve on the test split; .5 is no better than chance.
-        min_ndcg: For retrieval: lower bound of nDCG@10 over the full corpus.
-        beat_popularity: For retrieval: whether nDCG@10 must not be below that of recommending what is most popular.
-        max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG@10 may be.
+        min_auc: For clicks: lower bound of the area under the ROC curve on the test split; None sets none.
+        min_ndcg: For retrieval: lower bound of nDCG at the first cutoff, over the full corpus; None sets none.
+        cutoffs: For retrieval: lengths of the lists that metrics look at, 1 to 100.
+        max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG may be.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
 
-    max_rmse: float = Field(default=0.93, gt=0)
+    beat_baseline: bool = True
+    max_rmse: float | None = Field(default=None, gt=0)
     max_log_loss: float | None = Field(default=None, gt=0)
-    min_auc: float = Field(default=0.5, ge=0, le=1)
-    min_ndcg: float = Field(default=0.0, ge=0, le=1)
-    beat_popularity: bool = True
+    min_auc: float | None = Field(default=None, ge=0, le=1)
+    min_ndcg: float | None = Field(default=None, ge=0, le=1)
+    cutoffs: tuple[Annotated[int, Field(ge=1, le=_LONGEST_CUTOFF)], ...] = Field(default=(10,), min_length=1)
     max_regression: float = Field(default=0.005, ge=0)
     first_run: Literal["push", "hold"] = "push"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "beat_popularity" in values:
+            raise ValueError("beat_popularity is now called beat_baseline, for every task; rename the key")
+        return values
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _check_cutoffs(cls, cutoffs: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(cutoffs)) < len(cutoffs):
+            raise ValueError("a cutoff stands twice; name each once")
+        return cutoffs
+
+    def check_task(self, task: Task) -> None:
+        """Checks that every key that is set belongs to the task.
+
+        Raises:
+            ValueError: A key of another task is set; names it and the keys that fit.
+        """
+        defaults = EvaluationConfig()
+        for other, keys in _KEYS_OF_TASK.items():
+            for key in keys:
+                if other != task and getattr(self, key) != getattr(defaults, key):
+                    raise ValueError(
+                        f"evaluation.{key}: belongs to task {other}, but this experiment's task is {task}. Leave it "
+                        f"out; task {task} takes {', '.join(_KEYS_OF_TASK[task])} and beat_baseline"
+                    )
 
 
 class PipelineConfig(Frozen):
@@ -108,6 +152,7 @@ class PipelineConfig(Frozen):
                 "export.route subset serves embeddings, not the ratings that the Evaluator judges. Take auto, "
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
+        self.evaluation.check_task(self.dataset.task)
         deploy = self.vertex and self.vertex.deploy
         if deploy and deploy.vector_search and self.model.type != "two_tower":
             raise ValueError(

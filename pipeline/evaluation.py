@@ -1,93 +1,95 @@
-"""What the Evaluator measures and when it blesses."""
+"""The Evaluator's configuration: what is measured, and when a model is blessed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.metrics import ClickMetric, RegressionMetric
 from components.evaluation.retrieval_metrics import RetrievalMetric
+from components.evaluation.row_metrics import CLICK_METRICS, RATING_METRICS, ClickMetric, RegressionMetric
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
-from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec, Task
 
-_RETRIEVAL_METRICS = (
-    "ndcg_at_10",
-    "ndcg_at_10_low",
-    "ndcg_at_10_high",
-    "popularity_ndcg_at_10",
-    "ndcg_at_10_lift",
-    "recall_at_10",
-    "popularity_recall_at_10",
-    "recall_at_10_head",
-    "recall_at_10_tail",
-    "recall_at_10_cold",
-    "hit_rate_at_10",
-    "mrr_at_100",
-    "row_recall_at_100",
-    "row_recall_at_100_kept",
-    "coverage_at_10",
-    "average_popularity_at_10",
-    "example_count",
-)
+_LOWER, _HIGHER = config_pb2.MetricDirection.LOWER_IS_BETTER, config_pb2.MetricDirection.HIGHER_IS_BETTER
 
 
 def eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
-    """Metrics overall and by slice, and the thresholds on the overall ones, for the dataset's task.
+    """Metrics overall and by slice for the dataset's task, and thresholds on the overall ones.
 
     Args:
-        config: The thresholds. The one against the last blessed model is ignored where there is none.
+        config: The thresholds. The one against the last blessed model has no effect where there is none.
         dataset: Gives the task, the label and the slices.
     """
-    of_task = {"rating": _rating_eval_config, "click": _click_eval_config, "retrieval": _retrieval_eval_config}
-    return of_task[dataset.task](config, dataset)
+    return _BUILDERS[dataset.task](config, dataset)
+
+
+def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
+    """Names of all metrics of a retrieval evaluation.
+
+    Args:
+        cutoffs: List lengths; the interval of nDCG is given at the first one only.
+    """
+    first, *_ = cutoffs
+    names = [f"ndcg_at_{first}", f"ndcg_at_{first}_low", f"ndcg_at_{first}_high"]
+    for k in cutoffs:
+        names += [
+            f"ndcg_at_{k}",
+            f"popularity_ndcg_at_{k}",
+            f"ndcg_at_{k}_lift",
+            f"recall_at_{k}",
+            f"popularity_recall_at_{k}",
+            f"recall_at_{k}_head",
+            f"recall_at_{k}_tail",
+            f"recall_at_{k}_cold",
+            f"hit_rate_at_{k}",
+            f"coverage_at_{k}",
+            f"average_popularity_at_{k}",
+        ]
+    names += ["mrr_at_100", "row_recall_at_100", "row_recall_at_100_kept", "example_count"]
+    return list(dict.fromkeys(names))
 
 
 def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
     """RMSE and MAE of predicted ratings."""
-    threshold = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(upper_bound={"value": config.max_rmse}),
-        change_threshold=_at_most_worse(config, config_pb2.MetricDirection.LOWER_IS_BETTER),
-    )
-    metrics = [_metric(RegressionMetric, name) for name in ("mae", "example_count")]
-    return _eval_config(_of_rows(dataset), [_metric(RegressionMetric, "rmse", threshold), *metrics], dataset)
+    thresholds = {
+        "rmse": _threshold(upper=config.max_rmse, max_regression=config.max_regression, direction=_LOWER),
+        **_lift("rmse_lift", config),
+    }
+    return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds), dataset)
 
 
 def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
     """Log loss, AUC and calibration of click probabilities."""
-    log_loss = config_pb2.MetricThreshold(
-        change_threshold=_at_most_worse(config, config_pb2.MetricDirection.LOWER_IS_BETTER)
-    )
-    if config.max_log_loss is not None:
-        log_loss.value_threshold.upper_bound.value = config.max_log_loss
-    auc = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.min_auc})
-    )
-    thresholds = {"log_loss": log_loss, "auc": auc}
-    names = ("log_loss", "baseline_log_loss", "auc", "calibration", "example_count")
-    return _eval_config(
-        _of_rows(dataset), [_metric(ClickMetric, name, thresholds.get(name)) for name in names], dataset
-    )
+    thresholds = {
+        "log_loss": _threshold(upper=config.max_log_loss, max_regression=config.max_regression, direction=_LOWER),
+        **_lift("log_loss_lift", config),
+    }
+    if config.min_auc is not None:
+        thresholds["auc"] = _threshold(lower=config.min_auc)
+    return _eval_config(_of_rows(dataset), _metrics(ClickMetric, CLICK_METRICS, thresholds), dataset)
 
 
 def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
-    """Metrics over the full corpus, without what the user has seen unless named `_kept`, beside those of popularity."""
+    """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
+    judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
-        "ndcg_at_10": config_pb2.MetricThreshold(
-            value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.min_ndcg}),
-            change_threshold=_at_most_worse(config, config_pb2.MetricDirection.HIGHER_IS_BETTER),
-        )
+        judged: _threshold(lower=config.min_ndcg, max_regression=config.max_regression, direction=_HIGHER),
+        **_lift(f"{judged}_lift", config),
     }
-    if config.beat_popularity:
-        thresholds["ndcg_at_10_lift"] = config_pb2.MetricThreshold(
-            value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": 0.0})
-        )
     return _eval_config(
         config_pb2.ModelSpec(signature_name=EVALUATE),
-        [_metric(RetrievalMetric, name, thresholds.get(name)) for name in _RETRIEVAL_METRICS],
+        _metrics(RetrievalMetric, retrieval_metric_names(config.cutoffs), thresholds),
         dataset,
     )
+
+
+_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec], config_pb2.EvalConfig]] = {
+    "rating": _rating_eval_config,
+    "click": _click_eval_config,
+    "retrieval": _retrieval_eval_config,
+}
 
 
 def _of_rows(dataset: DatasetSpec) -> config_pb2.ModelSpec:
@@ -110,11 +112,33 @@ def _eval_config(
     )
 
 
-def _at_most_worse(
-    config: EvaluationConfig, direction: config_pb2.MetricDirection
-) -> config_pb2.GenericChangeThreshold:
-    sign = 1 if direction == config_pb2.MetricDirection.LOWER_IS_BETTER else -1
-    return config_pb2.GenericChangeThreshold(direction=direction, absolute={"value": sign * config.max_regression})
+def _threshold(
+    lower: float | None = None,
+    upper: float | None = None,
+    max_regression: float | None = None,
+    direction: config_pb2.MetricDirection = _LOWER,
+) -> config_pb2.MetricThreshold:
+    """Bounds of a metric, and of its change against the last blessed model."""
+    threshold = config_pb2.MetricThreshold()
+    if lower is not None:
+        threshold.value_threshold.lower_bound.value = lower
+    if upper is not None:
+        threshold.value_threshold.upper_bound.value = upper
+    if max_regression is not None:
+        threshold.change_threshold.direction = direction
+        threshold.change_threshold.absolute.value = max_regression if direction == _LOWER else -max_regression
+    return threshold
+
+
+def _lift(name: str, config: EvaluationConfig) -> dict[str, config_pb2.MetricThreshold]:
+    """The threshold on the lead over the naive baseline, if there is to be one."""
+    return {name: _threshold(lower=0.0)} if config.beat_baseline else {}
+
+
+def _metrics(
+    kind: type[tfma.metrics.Metric], names: Iterable[str], thresholds: Mapping[str, config_pb2.MetricThreshold]
+) -> list[config_pb2.MetricConfig]:
+    return [_metric(kind, name, thresholds.get(name)) for name in names]
 
 
 def _metric(

@@ -1,22 +1,29 @@
-"""The tables at the end of a run."""
+"""Prints the tables at the end of a run."""
 
+import re
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-# More metrics than so many do not stand side by side; then these are shown by slice.
+from components.pusher.summary import Comparison
+
+# Number of metrics that fit side by side. Where there are more, those of `_BY_SLICE` are shown by slice.
 _WIDEST = 7
-_BY_SLICE = ("ndcg_at_10", "popularity_ndcg_at_10", "recall_at_10", "hit_rate_at_10", "example_count")
+_BY_SLICE = re.compile(
+    r"(popularity_)?ndcg_at_\d+|(recall|hit_rate)_at_\d+|(baseline_)?(rmse|log_loss)|auc|example_count"
+)
 
 
 def print_report(summary: dict[str, Any]) -> None:
-    """Prints seconds per component, metrics by slice, the verdict and where things lie."""
+    """Prints seconds per component, metrics by slice, the verdict, the baselines and where model and log are."""
     console = Console()
     console.print(_components(summary["components"]), *_metrics(summary["evaluation"]["slices"]))
     verdict = summary["blessing"]
     colour = "green" if verdict["push"] else "yellow"
     console.print(f"[bold {colour}]{'pushed' if verdict['push'] else 'not pushed'}[/]: {verdict['reason']}")
+    for pair in summary["evaluation"]["baselines"]:
+        console.print(f"  {Comparison(**pair)}", markup=False, highlight=False)
     for failure in summary["evaluation"]["failures"]:
         console.print(f"  {failure}", markup=False)
     if "pushed_to" in summary:
@@ -37,9 +44,9 @@ def _components(rows: list[dict[str, Any]]) -> Table:
 
 
 def _metrics(rows: list[dict[str, Any]]) -> list[Table]:
-    """One table; where that would be too wide, one of the overall metrics and one of the first ones by slice."""
+    """Makes one table; where it would be too wide, one of the overall metrics and one of the main metrics by slice."""
     overall, *_ = rows
-    names = [name for name in overall if name != "slice"]  # with a baseline, differences from it too
+    names = [name for name in overall if name != "slice"]  # also differences from the last blessed model
     if len(names) <= _WIDEST:
         return [_by_slice(rows, names)]
     table = Table(title="test split", title_justify="left")
@@ -47,8 +54,8 @@ def _metrics(rows: list[dict[str, Any]]) -> list[Table]:
     table.add_column("overall", justify="right")
     for name in names:
         table.add_row(name, _number(name, overall[name]))
-    shown = [name for name in _BY_SLICE if name in overall]
-    return [table, _by_slice(rows, shown)]
+    shown = [name for name in names if _BY_SLICE.fullmatch(name)]
+    return [table, _by_slice(rows, shown[:_WIDEST])]
 
 
 def _by_slice(rows: list[dict[str, Any]], names: list[str]) -> Table:
@@ -64,4 +71,4 @@ def _by_slice(rows: list[dict[str, Any]], names: list[str]) -> Table:
 def _number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if name == "example_count" else f"{value:.4f}"
+    return f"{value:.0f}" if name in ("example_count", "click_count") else f"{value:.4f}"

@@ -26,7 +26,7 @@ EXPERIMENT = """
 name: small
 data: {dataset: synthetic, protocol: random}
 embeddings: {dim: 8}
-model: {mlp: [16], dropout: 0.1, embedding_l2: 0.02}
+model: {mlp: [16], biases: learned, dropout: 0.1, embedding_l2: 0.02}
 training:
   batch_size: 256
   epochs: 6
@@ -303,7 +303,7 @@ def test_a_training_may_start_from_the_last_blessed_model(workspace, first):
 
 
 def test_a_model_that_is_worse_than_the_last_blessed_one_is_not_pushed(workspace, first):
-    process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation.max_rmse=5")
+    process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation={beat_baseline: false}")
     assert process.returncode == NOT_PUSHED
     assert summary["blessing"]["has_baseline"]
     overall, before = (s["evaluation"]["slices"][0] for s in (summary, first[1]))
@@ -347,7 +347,7 @@ def test_a_bad_row_is_named_and_may_be_set_aside(workspace, first):
 
 
 def test_a_pushed_model_that_was_removed_is_missed(workspace, first):
-    anything_goes = ("--set", "evaluation.max_regression=100", "--set", "evaluation.max_rmse=5")
+    anything_goes = ("--set", "evaluation={max_regression: 100, beat_baseline: false}")
     process, summary = workspace.run(*anything_goes)
     assert process.returncode == 0
     shutil.rmtree(summary["pushed_to"])

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
@@ -33,9 +35,17 @@ class Blueprint:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def for_training(
-        self, strategy: tf.distribute.Strategy, mean_label: float
+        self,
+        strategy: tf.distribute.Strategy,
+        mean_label: float,
+        initial_biases: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> tuple[tf.keras.Model, SplitOptimizer]:
-        """A model and its optimizers, made under `strategy`; predictions start at `mean_label`.
+        """Makes a model and its optimizers.
+
+        Args:
+            strategy: Under whose scope both are made.
+            mean_label: Where predictions start.
+            initial_biases: For a rating model, biases of tokens by table, float32 `[tokens]`.
 
         Raises:
             ConfigError: The experiment does not fit the strategy or itself.
@@ -45,7 +55,9 @@ class Blueprint:
             optimizer = SplitOptimizer.create(self.spec, training)
             batch_size = replica_batch_size(training, strategy)
             spec = self.experiment.model.training_columns(self.spec, self.objective)
-            configs = feature_configs(spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
+            configs = feature_configs(
+                spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed, initial_biases
+            )
             model = self.experiment.model.build(
                 self.spec,
                 configs,
@@ -53,6 +65,8 @@ class Blueprint:
                 self.objective,
                 mean_label,
                 dense_options(training, strategy),
+                # Only models with biases are given any.
+                **({"fixed_biases": initial_biases.keys()} if initial_biases else {}),
             )
         return model, optimizer
 

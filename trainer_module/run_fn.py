@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.features import FeatureSpec, HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
@@ -24,6 +26,12 @@ from trainer_module.models.training_data import TrainingData, TrainingExamples
 from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
 from trainer_module.training.distribution import dense_options, make_strategy
 from trainer_module.training.loop import TrainingLoop, TrainingResult
+from trainer_module.training.naive_baseline import (
+    NAIVE_BASELINE,
+    NaiveBaseline,
+    fit_naive_baseline,
+    initial_biases,
+)
 from trainer_module.training.warm_start import TableReport, warm_start
 
 _log = logging.getLogger(__name__)
@@ -46,6 +54,7 @@ class Assembly:
         train: The training split.
         examples: What the steps see: the training split, with drawn items where the model asks for them.
         selection: The split that chooses the weights.
+        naive_baseline: What the model must beat; None for retrieval, whose index holds its own.
     """
 
     model_inputs: ModelInputs
@@ -54,6 +63,7 @@ class Assembly:
     train: ExampleReader
     examples: TrainingExamples
     selection: ExampleReader
+    naive_baseline: NaiveBaseline | None
 
     @property
     def experiment(self) -> Experiment:
@@ -119,7 +129,8 @@ def assemble(fn_args: FnArgs) -> Assembly:
     for reader in (train_split, selection):
         check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
-    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection)
+    naive = fit_naive_baseline(data.dataset, train_split, selection) if data.dataset.task != "retrieval" else None
+    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive)
 
 
 def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str, fn_args: FnArgs) -> Training:
@@ -134,7 +145,7 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     config, vocabularies = assembly.experiment.training, assembly.vocabularies
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
-    model, optimizer = assembly.blueprint.for_training(strategy, assembly.train.mean_label())
+    model, optimizer = assembly.blueprint.for_training(strategy, *_start(assembly))
     directory = fn_args.model_run_dir
     loop = TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, vocabularies.fingerprints)
     moved: list[TableReport] = []
@@ -151,6 +162,9 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     """Writes the SavedModel, what it must answer, and the report."""
     experiment, blueprint, trained = assembly.experiment, assembly.blueprint, training.trained
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
+    naive = assembly.naive_baseline
+    if naive is not None:
+        naive.save(os.path.join(artifact_dir, NAIVE_BASELINE))
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
     sample_file = parity.save_sample(parity_dir, blueprint.spec, assembly.selection.head(_PARITY_SAMPLE_SIZE))
     sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
@@ -164,6 +178,7 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
         "vocabularies": assembly.vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in training.moved],
         "export": dataclasses.asdict(exported),
+        "naive_baseline": naive and naive.facts(),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
@@ -177,6 +192,22 @@ def _files_by_split(fn_args: FnArgs) -> dict[str, list[str]]:
     """
     splits = fn_args.custom_config["eval_splits"]
     return {split: [pattern] for split, pattern in zip(splits, fn_args.eval_files, strict=True)}
+
+
+def _start(assembly: Assembly) -> tuple[float, dict[str, np.ndarray]]:
+    """Where predictions start: at a label, and for models with biases at those of the naive baseline, by table."""
+    naive = assembly.naive_baseline
+    if naive is None or not assembly.experiment.model.num_biases:
+        return assembly.train.mean_label(), {}
+    return naive.mean, _initial_biases(naive, assembly.blueprint.spec, assembly.vocabularies)
+
+
+def _initial_biases(naive: NaiveBaseline, spec: FeatureSpec, vocabularies: Vocabularies) -> dict[str, np.ndarray]:
+    """The naive baseline's biases, by table, where a rating model starts from them."""
+    keys = {entity.key for entity in naive.entities}
+    tables = {column.table for column in spec.categorical if column.name in keys}
+    with_tokens = {table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)}
+    return initial_biases(naive, spec, {table: vocabularies.tokens(table) for table in tables & with_tokens})
 
 
 def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:

@@ -1,7 +1,8 @@
-"""What a retrieval model must beat: popularity, item kNN, EASE. Numpy and scipy on a users x items matrix.
+"""Reference recommenders for benchmarks: popularity, item kNN and EASE, on a sparse users x items matrix.
 
-Each `*_scores` takes the known interactions as a binary matrix and the rows of the users who ask, and gives scores
-`[queries, items]`; `top_k` turns scores into lists. Callers pass queries in blocks, as scores are dense.
+Each is fitted on a binary matrix of known interactions and gives a `Scorer`, from the binary rows of some users
+(`[queries, items]`) to scores `[queries, items]`. `top_k` turns scores into lists. Scores are dense, so callers pass
+queries in blocks.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ Scorer = Callable[[sparse.csr_matrix], np.ndarray]
 
 
 def binary_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """1 where a user has a row with an item, however many; float32 `[users, items]`.
+    """Marks the pairs of a user and an item that have a row: float32 `[users, items]`, 1 or 0.
 
     Args:
         user: `[rows]`, indices.
@@ -40,7 +41,7 @@ def item_knn(known: sparse.csr_matrix, neighbours: int) -> Scorer:
 
     Args:
         known: Binary `[users, items]`. The cosines are dense: 4 bytes times the square of the number of items.
-        neighbours: For each item, only so many most similar others count.
+        neighbours: Number of most similar items that count for each item.
     """
     norms = np.sqrt(np.asarray(known.sum(axis=0)).reshape(-1))
     scaled = known @ sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
@@ -57,8 +58,8 @@ def ease(known: sparse.csr_matrix, regularization: float) -> Scorer:
     """Linear autoencoder with a zero diagonal, solved in closed form (Steck, WWW 2019, "Embarrassingly Shallow...").
 
     Args:
-        known: Binary `[users, items]`. Inverts a matrix of items x items: 8 bytes times the square of their number,
-            a few times over, and time by its cube.
+        known: Binary `[users, items]`. An items x items matrix is inverted: memory is a few times 8 bytes per cell,
+            time grows with the cube of the number of items.
         regularization: The paper's lambda.
     """
     gram = (known.T @ known).toarray().astype(np.float64)

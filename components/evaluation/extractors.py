@@ -1,8 +1,9 @@
-"""TFMA's extractors up to the predictions, then slicing that keeps batches whole.
+"""TFMA's extractors up to the predictions, those of the naive baseline, then slicing that keeps batches whole.
 
 The Evaluator finds `custom_extractors` by name in the module that its `module_path` parameter gives.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,12 +20,24 @@ from tensorflow_model_analysis.extractors import (
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.slicing import group_by_slice
+from components.retrieval_index.exact import EVALUATE
+from trainer_module.training.naive_baseline import BASELINE, LOGISTIC, NAIVE_BASELINE, NaiveBaseline
+
+
+def naive_feature(source: str) -> str:
+    """The name under which predictions of `BASELINE` or `LOGISTIC` stand among a batch's features."""
+    return f"__naive_{source}__"
+
+
+_NAIVE_FEATURES = tuple(naive_feature(source) for source in (BASELINE, LOGISTIC))
 
 
 def custom_extractors(
     eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[extractor.Extractor]:
-    """The extractors of an evaluation whose metrics take batches.
+    """Gives the extractors of an evaluation whose metrics take batches.
+
+    The naive baseline is read from beside the candidate model. A retrieval index brings its own, popularity.
 
     Raises:
         ValueError: The configuration slices by fixed values, which this evaluation does not do.
@@ -32,7 +45,12 @@ def custom_extractors(
     if any(spec.feature_values for spec in eval_config.slicing_specs):
         raise ValueError("slicing_specs with feature_values are not supported; slice by feature_keys")
     columns = [list(spec.feature_keys) for spec in eval_config.slicing_specs] or [[]]
+    naive = []
+    if not any(spec.signature_name == EVALUATE for spec in eval_config.model_specs):
+        predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model)))
+        naive.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
     return [
+        *naive,
         features_extractor.FeaturesExtractor(
             eval_config, tensor_adapter_config.tensor_representations if tensor_adapter_config else None
         ),
@@ -45,32 +63,67 @@ def custom_extractors(
     ]
 
 
-def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Iterator[tfma.Extracts]:
-    """From the extracts of a batch to one smaller batch per slice, with labels and predictions only.
+def naive_baseline_directory(eval_shared_model: Any) -> str:
+    """The directory of the naive baseline beside the candidate model.
 
     Args:
-        extracts: Features, labels and predictions; with a baseline, predictions by model.
-        slices: Columns of each slicing; an empty list is the overall slice.
+        eval_shared_model: One of TFMA's shared models, or a list of the candidate and the last blessed one.
     """
-    features = {
-        name: extracts[tfma.FEATURES_KEY][name] for name in {name for columns in slices for name in columns}
-    } or {tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])}
+    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    (candidate,) = [model for model in models if not model.is_baseline]
+    return os.path.join(os.path.dirname(candidate.model_path.rstrip("/")), NAIVE_BASELINE)
+
+
+class PredictNaively(beam.DoFn):
+    """Adds the naive baseline's predictions to the features of each batch."""
+
+    def __init__(self, directory: str):
+        """Names the directory; each worker reads it once."""
+        self._directory = directory
+
+    def setup(self) -> None:
+        """Reads the baseline."""
+        self._baseline = NaiveBaseline.load(self._directory)
+
+    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
+        """Predicts from the Arrow batch, before TFMA turns it into tensors."""
+        predictions = self._baseline.predict(extracts[tfma.ARROW_RECORD_BATCH_KEY])
+        named = {naive_feature(source): values for source, values in predictions.items()}
+        yield {**extracts, tfma.FEATURES_KEY: {**extracts.get(tfma.FEATURES_KEY, {}), **named}}
+
+
+def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Iterator[tfma.Extracts]:
+    """Cuts the extracts of a batch into one smaller batch per slice.
+
+    Args:
+        extracts: Features, labels and predictions; with a last blessed model, predictions by model.
+        slices: Columns of each slicing; an empty list is the overall slice.
+
+    Yields:
+        Slice key, labels, predictions, and of the features the naive baseline's predictions.
+    """
+    features = extracts[tfma.FEATURES_KEY]
+    naive = {name: features[name] for name in _NAIVE_FEATURES if name in features}
+    sliced_by = {name: features[name] for name in {name for columns in slices for name in columns}} or {
+        tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])
+    }
     for columns in slices:
-        for key, rows in group_by_slice(features, columns):
+        for key, rows in group_by_slice(sliced_by, columns):
             yield {
                 tfma.SLICE_KEY_TYPES_KEY: [key],
                 tfma.LABELS_KEY: _take(extracts[tfma.LABELS_KEY], rows),
                 tfma.PREDICTIONS_KEY: _take(extracts[tfma.PREDICTIONS_KEY], rows),
+                tfma.FEATURES_KEY: _take(naive, rows),
             }
 
 
 def _any_array(values: np.ndarray | dict[str, Any]) -> np.ndarray:
-    """Some array, for the number of its rows."""
+    """Any one of the arrays; all have the same number of rows."""
     return _any_array(next(iter(values.values()))) if isinstance(values, dict) else np.asarray(values)
 
 
 def _take(values: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, or of each array of a dictionary by model or output; None, where there are no labels, stays."""
+    """Rows of an array, or of each array of a dictionary; None, for missing labels, stays None."""
     if values is None:
         return None
     if isinstance(values, dict):

@@ -1,19 +1,18 @@
-"""Metrics of ranked lists against the items that turned out to be relevant. Free numpy functions.
+"""Metrics of ranked lists. Free numpy functions over the full corpus.
 
-All are over the full corpus. `hits` says of each query's list, best first, which items are relevant: bool
-`[queries, length]`; `num_relevant` counts what could be found, `[queries]`. A value per query is NaN where nothing is
-relevant.
+`hits` marks the relevant items of each query's list, best first: bool `[queries, length]`. `num_relevant` counts each
+query's relevant items, listed or not: `[queries]`. A query without relevant items has the value NaN.
 """
 
 import numpy as np
 
 
 def find_hits(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Which listed items are relevant.
+    """Marks the relevant items of each list.
 
     Args:
-        ids: `[queries, length]`; empty where a list ends early.
-        relevant: `[queries, n]`; empty where there are fewer.
+        ids: Listed items, `[queries, length]`; a short list ends in empty texts.
+        relevant: Relevant items, `[queries, n]`, filled up with empty texts.
 
     Returns:
         Bool `[queries, length]`.
@@ -60,12 +59,12 @@ def ndcg(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def confidence_interval(values: np.ndarray, level: float = 0.95, resamples: int = 1000) -> tuple[float, float]:
-    """Percentile bootstrap of the mean over queries (Efron and Tibshirani, 1993); always the same for the same values.
+    """Percentile bootstrap of the mean over queries (Efron and Tibshirani, 1993), with a fixed seed.
 
     Args:
         values: `[queries]`, in any order.
-        level: Of confidence.
-        resamples: Drawn with replacement.
+        level: Confidence level.
+        resamples: Number of samples that are drawn with replacement.
     """
     values = np.sort(values)
     random = np.random.default_rng(0)

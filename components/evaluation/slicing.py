@@ -1,4 +1,4 @@
-"""Which rows of a batch belong to which slice."""
+"""Groups the rows of a batch by slice."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,7 +18,7 @@ def group_by_slice(features: Mapping[str, np.ndarray], columns: Sequence[str]) -
         The slice, columns in alphabetical order, and the indices of its rows in ascending order.
 
     Raises:
-        ValueError: A column holds more or fewer than one value per row.
+        ValueError: A column does not hold exactly one value per row.
     """
     if not columns:
         num_rows = len(next(iter(features.values())))

@@ -21,7 +21,13 @@ from components.pusher import verify
 from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import publish
-from components.pusher.summary import blessing_summary, evaluation_summary, ingest_summary, package_versions
+from components.pusher.summary import (
+    POPULARITY_NAME,
+    blessing_summary,
+    evaluation_summary,
+    ingest_summary,
+    package_versions,
+)
 from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.errors import ModelError
 from trainer_module.export.parity import PARITY_DIRECTORY
@@ -49,11 +55,13 @@ class Executor(base_executor.BaseExecutor):
             has_baseline=blessing.has_custom_property("baseline_model_id"),
             hold_first_run=config["evaluation"]["first_run"] == "hold",
         )
+        training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
+        naive_baseline = (training["naive_baseline"] or {"name": POPULARITY_NAME})["name"]
         summary = {
             "config": config,
             "blessing": verdict,
-            "evaluation": evaluation_summary(artifact_utils.get_single_uri(input_dict["evaluation"])),
-            "training": json.loads(_read(os.path.join(model.uri, TRAINING_REPORT))),
+            "evaluation": evaluation_summary(artifact_utils.get_single_uri(input_dict["evaluation"]), naive_baseline),
+            "training": training,
             "data_dir": exec_properties["data_dir"],
             "examples": ingest_summary(examples),
             "packages": package_versions(),

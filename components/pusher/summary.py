@@ -1,6 +1,9 @@
 """The Pusher's parts of `summary.json`."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +21,11 @@ _PACKAGES = (
     "tensorflow-model-analysis",
     "apache-beam",
 )
+
+POPULARITY_NAME = "most popular items"
+
+# Metrics that are the same for the candidate and the last blessed model, which see the same examples.
+_OF_DATA = ("example_count", "click_count", "baseline_", "popularity_", "logistic_")
 
 
 def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:
@@ -54,12 +62,17 @@ def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
     return summary
 
 
-def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
-    """Metrics of the candidate model and the thresholds that failed.
+def evaluation_summary(evaluation_uri: str, naive_baseline: str) -> dict[str, Any]:
+    """Metrics of the candidate model, beside those of the naive baseline, and the thresholds that failed.
+
+    Args:
+        evaluation_uri: The Evaluator's output.
+        naive_baseline: Name of the naive baseline, for people.
 
     Returns:
         `slices`: list of `{"slice": text, metric: value}`, the overall one first; None where there was nothing to
-            measure; with a baseline also the differences from it, as `rmse_diff`. `failures`: list of texts.
+            measure; with a last blessed model also the differences from it, as `rmse_diff`. `baselines`: list of
+            `Comparison`s, as dictionaries. `failures`: list of texts.
     """
     # Without a model's name, TFMA gives the candidate's metrics.
     result = tfma.load_eval_result(evaluation_uri)
@@ -67,13 +80,52 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
         values = {metric: _finite(cell["doubleValue"]) for metric, cell in outputs[""][""].items()}
-        for name_of_data in ("example_count", "baseline_log_loss", "popularity_ndcg_at_10", "popularity_recall_at_10"):
-            values.pop(f"{name_of_data}_diff", None)  # both models see the same examples
-        slices.append({"slice": name} | values)
+        slices.append({"slice": name} | {metric: value for metric, value in values.items() if not _is_idle(metric)})
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
     failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
-    return {"slices": slices, "failures": [failure_text(failure) for failure in failures]}
+    overall = slices[0]
+    return {
+        "slices": slices,
+        "baselines": [dataclasses.asdict(each) for each in comparisons(overall, naive_baseline)],
+        "failures": [failure_text(failure, overall, naive_baseline) for failure in failures],
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of the model and of a reference.
+
+    Attributes:
+        metric: Its name.
+        value: The model's; None where it is undefined.
+        reference: What it is compared with, for people.
+        reference_value: Its value; None where it is undefined.
+    """
+
+    metric: str
+    value: float | None
+    reference: str
+    reference_value: float | None
+
+    def __str__(self) -> str:
+        return f"{self.metric} {_number(self.value)} ({self.reference}: {_number(self.reference_value)})"
+
+
+def comparisons(overall: Mapping[str, Any], naive_baseline: str) -> list[Comparison]:
+    """Pairs the metrics of references with the model's.
+
+    Args:
+        overall: Metrics by name, over the whole test split.
+        naive_baseline: Name of the naive baseline, for people.
+    """
+    references = {"baseline_": naive_baseline, "popularity_": POPULARITY_NAME, "logistic_": "logistic regression"}
+    return [
+        Comparison(metric, overall[metric], reference, value)
+        for name, value in overall.items()
+        for prefix, reference in references.items()
+        if name.startswith(prefix) and (metric := name.removeprefix(prefix)) in overall
+    ]
 
 
 def package_versions() -> dict[str, str]:
@@ -82,19 +134,61 @@ def package_versions() -> dict[str, str]:
 
 
 def _finite(value: float | str) -> float | None:
-    """Converts a TFMA value; "NaN" becomes None."""
+    """The value, or None for TFMA's "NaN"."""
     return float(value) if math.isfinite(float(value)) else None
 
 
-def failure_text(failure: validation_result_pb2.ValidationFailure) -> str:
-    """Describes a failed threshold: the metric, its value and the bound."""
+def failure_text(
+    failure: validation_result_pb2.ValidationFailure, overall: Mapping[str, Any], naive_baseline: str
+) -> str:
+    """Says which metric missed which bound, by how much.
+
+    Args:
+        failure: As TFMA reports it.
+        overall: Metrics by name, over the whole test split.
+        naive_baseline: Name of the naive baseline, for people.
+    """
     name, value = failure.metric_key.name, failure.metric_value.double_value.value
     threshold = failure.metric_threshold
+    if not math.isfinite(value):
+        return f"{name} is undefined: {_undefined(name, overall)}"
     if threshold.HasField("change_threshold"):
         allowed = threshold.change_threshold.absolute.value
         bound = "at most" if allowed >= 0 else "at least"
         return f"{name} changed by {value:+.4f} against the last blessed model; {bound} {allowed:+.4f} is allowed"
+    if name.endswith("_lift"):
+        metric = name.removesuffix("_lift")
+        (pair,) = [
+            each
+            for each in comparisons(overall, naive_baseline)
+            if each.metric == metric and each.reference in (naive_baseline, POPULARITY_NAME)
+        ]
+        return (
+            f"{metric} {_number(pair.value)} does not beat the naive baseline, {pair.reference}: "
+            f"{_number(pair.reference_value)}"
+        )
     bounds = threshold.value_threshold
     if bounds.HasField("lower_bound"):
         return f"{name} is {value:.4f}; at least {bounds.lower_bound.value:.4f} is needed"
     return f"{name} is {value:.4f}; at most {bounds.upper_bound.value:.4f} is allowed"
+
+
+def _undefined(name: str, overall: Mapping[str, Any]) -> str:
+    """Why a metric has no value."""
+    count = overall.get("example_count") or 0
+    if "auc" in name and overall.get("click_count") is not None:
+        clicks = overall["click_count"]
+        return (
+            f"{clicks:.0f} of the {count:.0f} rows of the test split are clicks, and it needs rows of both kinds. "
+            "Split the data otherwise"
+        )
+    return f"none of the {count:.0f} rows of the test split counts for it"
+
+
+def _is_idle(metric: str) -> bool:
+    """Whether a metric is the difference of something that does not depend on the model."""
+    return metric.endswith("_diff") and metric.startswith(_OF_DATA)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,6 +1,11 @@
-import pytest
+import math
 
-from components.pusher.summary import blessing_summary, package_versions
+import pytest
+from tensorflow_model_analysis.proto import validation_result_pb2
+
+from components.pusher.summary import blessing_summary, comparisons, failure_text, package_versions
+
+CLICKS = {"log_loss": 0.4, "baseline_log_loss": 0.5, "auc": None, "logistic_auc": 0.7, "click_count": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,43 @@ def test_reasons_tell_the_cases_apart():
 
 def test_package_versions_are_those_installed():
     assert package_versions()["tfx"] == "1.21.0"
+
+
+def failure(metric: str, value: float, bound: str = "lower_bound", threshold: float = 0.5):
+    message = validation_result_pb2.ValidationFailure()
+    message.metric_key.name = metric
+    message.metric_value.double_value.value = value
+    getattr(message.metric_threshold.value_threshold, bound).value = threshold
+    return message
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [
+        ("lower_bound", "auc is 0.4000; at least 0.5000 is needed"),
+        ("upper_bound", "auc is 0.4000; at most 0.5000 is allowed"),
+    ],
+)
+def test_a_missed_bound_is_told_as_what_it_is(bound, text):
+    assert failure_text(failure("auc", 0.4, bound), {}, "mean") == text
+
+
+def test_a_model_that_loses_to_the_baseline_reads_both_figures():
+    overall = {"rmse": 1.528, "baseline_rmse": 1.517}
+    text = failure_text(failure("rmse_lift", -0.011, threshold=0.0), overall, "user and item biases")
+    assert text == "rmse 1.5280 does not beat the naive baseline, user and item biases: 1.5170"
+    overall = {"ndcg_at_10": 0.1, "popularity_ndcg_at_10": 0.2}
+    text = failure_text(failure("ndcg_at_10_lift", -0.1, threshold=0.0), overall, "most popular items")
+    assert text == "ndcg_at_10 0.1000 does not beat the naive baseline, most popular items: 0.2000"
+
+
+def test_an_undefined_metric_is_explained_with_counts():
+    text = failure_text(failure("auc", math.nan), CLICKS | {"example_count": 12.0}, "mean")
+    assert text.startswith("auc is undefined: 0 of the 12 rows of the test split are clicks")
+
+
+def test_references_stand_beside_the_model():
+    assert [str(pair) for pair in comparisons(CLICKS, "mean of the training split")] == [
+        "log_loss 0.4000 (mean of the training split: 0.5000)",
+        "auc undefined (logistic regression: 0.7000)",
+    ]

@@ -1,13 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
-from tensorflow_model_analysis.proto import validation_result_pb2
+from trainer_module.data.datasets.flat import FlatDataset
 
-from components.pusher.summary import failure_text
-from pipeline.config import EvaluationConfig
+from pipeline.config import EvaluationConfig, load_config
 from pipeline.evaluation import eval_config
 from trainer_module.data.datasets import dataset_spec
-from trainer_module.data.datasets.flat import FlatDataset
+from trainer_module.errors import ConfigError
 
 DATASET = FlatDataset.model_validate({"label": "clicked", "categorical": ["user"], "slices": ["country"]}).spec()
 RATINGS = dataset_spec("movielens-100k")
@@ -26,7 +26,8 @@ def thresholds(config) -> dict:
 def test_clicks_are_judged_by_log_loss_and_auc():
     config = eval_config(EvaluationConfig(max_log_loss=0.5, min_auc=0.7, max_regression=0.01), DATASET)
     found = thresholds(config)
-    assert set(found) == {"log_loss", "auc"}
+    assert set(found) == {"log_loss", "log_loss_lift", "auc"}
+    assert found["log_loss_lift"].value_threshold.lower_bound.value == 0.0
     assert found["log_loss"].value_threshold.upper_bound.value == 0.5
     assert found["log_loss"].change_threshold.absolute.value == 0.01
     assert found["auc"].value_threshold.lower_bound.value == 0.7
@@ -38,13 +39,20 @@ def test_clicks_are_judged_by_log_loss_and_auc():
 def test_without_an_upper_bound_the_log_loss_is_only_compared():
     found = thresholds(eval_config(EvaluationConfig(), DATASET))
     assert not found["log_loss"].HasField("value_threshold")
-    assert found["auc"].value_threshold.lower_bound.value == 0.5
+    assert set(found) == {"log_loss", "log_loss_lift"}
 
 
 def test_ratings_are_judged_by_rmse():
     found = thresholds(eval_config(EvaluationConfig(max_rmse=1.5), RATINGS))
-    assert set(found) == {"rmse"}
+    assert set(found) == {"rmse", "rmse_lift"}
     assert found["rmse"].value_threshold.upper_bound.value == 1.5
+    assert found["rmse_lift"].value_threshold.lower_bound.value == 0.0
+
+
+def test_no_bound_depends_on_the_scale_of_ratings_by_default():
+    found = thresholds(eval_config(EvaluationConfig(), RATINGS))
+    assert not found["rmse"].HasField("value_threshold")
+    assert set(thresholds(eval_config(EvaluationConfig(beat_baseline=False), RATINGS))) == {"rmse"}
 
 
 def test_retrieval_is_judged_by_ndcg_and_against_popularity():
@@ -55,20 +63,46 @@ def test_retrieval_is_judged_by_ndcg_and_against_popularity():
     assert found["ndcg_at_10"].change_threshold.absolute.value == -0.01
     assert found["ndcg_at_10_lift"].value_threshold.lower_bound.value == 0.0
     assert config.model_specs[0].signature_name == "evaluate"
-    alone = thresholds(eval_config(EvaluationConfig(beat_popularity=False), INTERACTIONS))
+    alone = thresholds(eval_config(EvaluationConfig(beat_baseline=False), INTERACTIONS))
     assert set(alone) == {"ndcg_at_10"}
 
 
+def test_every_cutoff_has_its_metrics_and_the_first_one_decides():
+    config = eval_config(EvaluationConfig(cutoffs=(20, 5)), INTERACTIONS)
+    names = [json.loads(metric.config)["name"] for metric in config.metrics_specs[0].metrics]
+    assert len(set(names)) == len(names)
+    for k in (20, 5):
+        of_k = {f"recall_at_{k}", f"ndcg_at_{k}", f"hit_rate_at_{k}", f"popularity_recall_at_{k}"}
+        assert of_k <= set(names)
+    assert "recall_at_10" not in names
+    assert set(thresholds(config)) == {"ndcg_at_20", "ndcg_at_20_lift"}
+
+
 @pytest.mark.parametrize(
-    ("bound", "text"),
+    ("overrides", "message"),
     [
-        ("lower_bound", "auc is 0.4000; at least 0.5000 is needed"),
-        ("upper_bound", "auc is 0.4000; at most 0.5000 is allowed"),
+        ({"evaluation.cutoffs": [101]}, "less than or equal to 100"),
+        ({"evaluation.cutoffs": []}, "at least 1 item"),
+        ({"evaluation.cutoffs": [10, 10]}, "a cutoff stands twice"),
+        ({"evaluation.beat_popularity": False}, "beat_popularity is now called beat_baseline"),
     ],
 )
-def test_a_missed_bound_is_told_as_what_it_is(bound, text):
-    failure = validation_result_pb2.ValidationFailure()
-    failure.metric_key.name = "auc"
-    failure.metric_value.double_value.value = 0.4
-    getattr(failure.metric_threshold.value_threshold, bound).value = 0.5
-    assert failure_text(failure) == text
+def test_what_cannot_be_evaluated_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(Path("movielens-100k-two-tower"), overrides)
+
+
+@pytest.mark.parametrize(
+    ("preset", "key", "value", "task"),
+    [
+        ("criteo-dlrm", "max_rmse", 1.0, "click"),
+        ("movielens-100k-ranking", "min_auc", 0.6, "rating"),
+        ("movielens-100k-two-tower", "max_log_loss", 0.6, "retrieval"),
+        ("movielens-100k-ranking", "cutoffs", [10, 20], "rating"),
+    ],
+)
+def test_a_key_of_another_task_is_refused(preset, key, value, task):
+    with pytest.raises(
+        ConfigError, match=rf"evaluation.{key}: belongs to task \w+, but this experiment's task is {task}"
+    ):
+        load_config(Path(preset), {f"evaluation.{key}": value})

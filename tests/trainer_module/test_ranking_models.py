@@ -16,7 +16,7 @@ from trainer_module.errors import ConfigError
 from trainer_module.models.config import MODELS, DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
 from trainer_module.models.layers import DenseOptions
 from trainer_module.models.objectives import Click, Rating
-from trainer_module.models.ranking import RankingModel
+from trainer_module.models.ranking import RankingModel, build_ranking_model
 
 from .conftest import described
 
@@ -83,7 +83,7 @@ DLRM_VALUES = ([[1.0, -1.0]], [0.0, 0.0], [[1.0], [10.0], [0.1], [0.2], [0.3]], 
 LOGIT = 1.0 * 2 + 10.0 * 0 + 0.1 * 2 + 0.2 * 6 + 0.3 * 11 + 0.5
 
 
-MACHINE = RatingModelConfig(mlp=(), dropout=0.0, embedding_l2=0.0)
+MACHINE = RatingModelConfig(mlp=(), dropout=0.0, embedding_l2=0.0, biases="learned")
 # The weights of age, then of the rows of ad and page, all in the order of the columns' names, and the bias.
 MACHINE_VALUES = ([[0.1], [0.2], [0.3], [0.4], [10.0]], [0.5])
 
@@ -93,6 +93,34 @@ def test_a_factorization_machine_by_hand():
     # (1, 2) . (3, 4) = 11, and the linear term.
     score = 11 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3 + 0.4 * 4 + 10 * 2 + 0.5
     np.testing.assert_allclose(model.scores(features([1, 0], [1, 0], [2.0, 0.0])), [score, 0.5], rtol=1e-6)
+
+
+def test_fitted_biases_are_added_and_stay():
+    config = RatingModelConfig(mlp=(), dropout=0.0, embedding_l2=1.0)
+    embeddings = EmbeddingsConfig(dim=2)
+    biases = {"ad": np.array([0.25, 2.0], np.float32)}  # the third row is of no token
+    configs = feature_configs(SPEC, ROWS, embeddings, initial_biases=biases)
+    layer = embedding_layer(configs, SPEC, embeddings)
+    model = build_ranking_model(config, SPEC, configs, layer, Click(), fixed_biases=biases)
+    model(features([0], [0], [0.0]))
+    tables = model.embedding.trainable_tables
+    np.testing.assert_array_equal(tables["ad"][:, 1], [0.25, 2.0, 0.0])
+    tables["ad"].assign([[0.0, 0.25], [3.0, 2.0], [0.0, 0.0]])
+    tables["page"].assign([[0.0, 0.0], [5.0, 4.0]])
+    head = [variable for variable in model.trainable_variables if not any(variable is t for t in tables.values())]
+    for variable, value in zip(head, ([[0.1], [1.0], [1.0]], [0.5]), strict=True):
+        variable.assign(value)
+    # The product 3 * 5, the linear term 0.1 * 3 + 5 + 1 + 0.5, and the biases 2 + 4.
+    batch = features([1], [1], [1.0])
+    np.testing.assert_allclose(model.scores(batch), [15 + 6.8 + 6], rtol=1e-6)
+    with tf.GradientTape() as tape:
+        loss = model.per_example_loss(batch, tf.constant([0.0]), SEED)
+    ad, page = (tf.convert_to_tensor(each) for each in tape.gradient(loss, [tables["ad"], tables["page"]]))
+    np.testing.assert_array_equal(ad[:, 1], [0, 0, 0])
+    # The slope of the log loss; the penalty leaves biases out.
+    np.testing.assert_allclose(page[1, 1], 1.0, rtol=1e-6)
+    # The norms of the rows without biases: 9 + 25.
+    np.testing.assert_allclose(loss, [15 + 6.8 + 6 + 34], rtol=1e-6)
 
 
 def test_whole_tables_may_be_held_to_zero():

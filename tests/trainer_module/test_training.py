@@ -16,7 +16,7 @@ from trainer_module.training.loop import TrainingLoop
 
 from .conftest import NUM_EXAMPLES, rows, serialize
 
-MODEL = RatingModelConfig(mlp=(16,), dropout=0.0, embedding_l2=0.0)
+MODEL = RatingModelConfig(mlp=(16,), dropout=0.0, embedding_l2=0.0, biases="learned")
 EMBEDDINGS = EmbeddingsConfig(dim=2, initializer={"name": "truncated_normal", "stddev": 0.3})
 ADAM = Adam(learning_rate=0.02)
 TRAINING = TrainingConfig(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from trainer_module.data import features
 from trainer_module.data.features import Categorical, Column, ExampleWeight, FeatureSpec, Label, Table, Vocabulary
 from trainer_module.data.spec import DatasetSpec, Task
-from trainer_module.data.tables import CategoricalEntry, EntityTable, InteractionsTable, Tables
+from trainer_module.data.tables import CategoricalEntry, EntityTable, InteractionsTable, KeyEntry, Tables
 from trainer_module.frozen import Frozen
 
 HISTORY, RATED, RATERS, USER_ACTIVITY = "history", "rated", "raters", "user_activity"
@@ -190,6 +190,10 @@ class Dataset(Frozen):
         if USER_ACTIVITY in slices:
             yield features.Context(name=USER_ACTIVITY), "slices"
 
+    def _every_key_counts(self, entry: KeyEntry) -> bool:
+        """Whether a user or item of one row gets a row of its table: items can be found, and ratings have biases."""
+        return self.task == "rating" or (self.task == "retrieval" and entry is self.tables.interactions.item)
+
     def _embedding_tables(self) -> Iterator[Table]:
         interactions = self.tables.interactions
         entries = [interactions.user, interactions.item, *interactions.categorical]
@@ -200,10 +204,11 @@ class Dataset(Frozen):
             if entry is None:
                 continue
             table = entry.embedding_table()
+            if isinstance(entry, KeyEntry) and entry.vocabulary is None and self._every_key_counts(entry):
+                table = table.model_copy(update={"vocabulary": Vocabulary()})
             if self.task == "retrieval" and entry is interactions.item:
-                # Every item can be found, and the softmax is corrected by how often each one occurs.
-                vocabulary = entry.vocabulary or Vocabulary()
-                table = table.model_copy(update={"vocabulary": vocabulary, "frequencies": True})
+                # The softmax is corrected by how often each item occurs.
+                table = table.model_copy(update={"frequencies": True})
             if declared.setdefault(table.name, table) != table:
                 raise ValueError(
                     f"the columns of table {table.name!r} differ in vocabulary, dim or combiner; columns that share a "

@@ -6,7 +6,7 @@ exported model, so the two cannot drift apart.
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -177,6 +177,10 @@ class ExampleReader:
     def head(self, num_examples: int) -> list[bytes]:
         """The first serialized examples."""
         return [record.numpy() for record in self._records().take(num_examples)]
+
+    def serialized(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Batches of one in `every` serialized examples, in order, `[batch]` bytes objects each."""
+        return self._records().shard(every, 0).batch(BATCH_IN_MEMORY).as_numpy_iterator()
 
     def features(self, records: tf.Tensor) -> Features:
         """Model inputs from serialized examples `[batch]`."""

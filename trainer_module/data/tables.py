@@ -145,8 +145,8 @@ class KeyEntry(_Tokens):
     """The column that identifies a user or an item; one token per row, never missing.
 
     Attributes:
-        vocabulary: None gives every item of a retrieval dataset a row of its own, and elsewhere takes those tokens that
-            the training split holds twice or more.
+        vocabulary: None gives every item of a retrieval dataset and every user and item of ratings a row of its own;
+            elsewhere it takes those tokens that the training split holds twice or more.
     """
 
     vocabulary: TokenRows | None = None

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,7 @@ def feature_configs(
     optimizers: Mapping[str, KerasOptimizer] | None = None,
     replica_batch_size: int | None = None,
     seed: int = 0,
+    initial_biases: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> FeatureConfigs:
     """One `FeatureConfig` per categorical column; columns of one table hold the very same `TableConfig`.
 
@@ -36,6 +38,7 @@ def feature_configs(
         replica_batch_size: Examples per replica and step on a TPU, whose embedding engine is laid out for one batch
             size; None elsewhere, where any batch is taken.
         seed: Of the initial values.
+        initial_biases: By table, where the last number of a row starts, float32 `[tokens]`; 0 in rows of no token.
 
     Returns:
         Keyed by column name.
@@ -48,6 +51,7 @@ def feature_configs(
                 table.initializer or config.initializer,
                 rows[table.name],
                 (seed, zlib.crc32(table.name.encode()) & 0x7FFFFFFF),
+                initial_biases.get(table.name),
             ),
             optimizer=optimizers[table.name] if optimizers else None,
             combiner=table.combiner,
@@ -108,8 +112,13 @@ def look_up(layer: tf.keras.layers.Layer, spec: FeatureSpec, features: Features)
     return layer(ids, {column.name: column.weights and features[column.weights] for column in spec.categorical})
 
 
-def make_initializer(initializer: Initializer, rows: int, seed: tuple[int, int]) -> Callable[..., tf.Tensor]:
+def make_initializer(
+    initializer: Initializer, rows: int, seed: tuple[int, int], biases: np.ndarray | None = None
+) -> Callable[..., tf.Tensor]:
     """The TensorFlow initializer for a table of `rows` rows.
+
+    Where `biases` (`[tokens]`) are given, the last number of a row is not drawn: it is the token's bias, 0 in the rows
+    behind the tokens.
 
     Its values follow from the seed alone, not from what else was drawn before, so that a table starts the same on every
     strategy that does not shard it. It knows of shards: each draws its own values, rather than all the same.
@@ -123,10 +132,19 @@ def make_initializer(initializer: Initializer, rows: int, seed: tuple[int, int])
             return tf.fill(shape, tf.constant(initializer.value, dtype))
         return tf.random.stateless_uniform(shape, shard_seed, -limit, limit, dtype)
 
+    def with_biases(values: tf.Tensor, first_row: int) -> tf.Tensor:
+        if biases is None:
+            return values
+        last = np.zeros(values.shape[0], np.float32)
+        of_shard = biases[first_row : first_row + len(last)]
+        last[: len(of_shard)] = of_shard
+        return tf.concat([values[:, :-1], tf.constant(last, values.dtype)[:, tf.newaxis]], axis=1)
+
     def initial_values(shape, dtype: tf.DType = tf.float32, shard_info=None) -> tf.Tensor:
         if shard_info is None:
-            return draw(shape, dtype, tf.constant(seed))
-        return draw(shard_info.shape, dtype, fold_in(tf.constant(seed), shard_info.offset[0]))
+            return with_biases(draw(shape, dtype, tf.constant(seed)), 0)
+        first_row = shard_info.offset[0]
+        return with_biases(draw(shard_info.shape, dtype, fold_in(tf.constant(seed), first_row)), first_row)
 
     return initial_values
 

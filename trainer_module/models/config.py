@@ -4,7 +4,7 @@ Free of TensorFlow, so that an experiment can be read and refused at once; what 
 A new ranking model is a config here, named in `RankingConfig`, and a module with its head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
@@ -78,6 +78,11 @@ class _Model(Frozen):
                 "in model.ignore"
             )
 
+    @property
+    def num_biases(self) -> int:
+        """Number of biases at the end of a table's row that start at those of the naive baseline."""
+        return 0
+
     def check_training(self, training: TrainingConfig) -> None:
         """Checks that the model can be trained in this way.
 
@@ -133,12 +138,14 @@ class _RankingModel(_Model):
         objective: "Objective",
         mean_label: float | None = None,
         dense: "DenseOptions | None" = None,
+        fixed_biases: Collection[str] = (),
     ) -> "RankingModel":
         """Builds the model; see `trainer_module.models.ranking.build_ranking_model`."""
         from trainer_module.models.layers import FLOAT32
         from trainer_module.models.ranking import build_ranking_model
 
-        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense or FLOAT32)
+        dense = dense or FLOAT32
+        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense, fixed_biases)
 
 
 class RatingModelConfig(_RankingModel):
@@ -147,6 +154,9 @@ class RatingModelConfig(_RankingModel):
     Attributes:
         mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
+        biases: `fitted` takes the biases of users and items from the naive baseline, which is fitted in closed form, as
+            the last number of their rows, and trains everything else on what they leave unexplained: for sparse data.
+            `learned` learns biases with the rest: a little better where users have dozens of ratings.
         table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
             (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007). It holds frequent rows less than
             `embedding_l2` does. Every step touches every row, so it is for tables of some 100,000 rows at most, off
@@ -155,6 +165,7 @@ class RatingModelConfig(_RankingModel):
 
     type: Literal["rating"] = "rating"
     mlp: tuple[int, ...] = (32,)
+    biases: Literal["fitted", "learned"] = "fitted"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
     table_l2: float = Field(default=0.0, ge=0)
@@ -163,14 +174,23 @@ class RatingModelConfig(_RankingModel):
     def whole_table_l2(self) -> float:
         return self.table_l2
 
+    @property
+    def num_biases(self) -> int:
+        return int(self.biases == "fitted")
+
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
         self._check_one_width(dims, "takes dot products of all pairs of rows")
+        if self.num_biases and min(dims.values()) < 2:
+            raise ConfigError(
+                "model.biases fitted takes the last number of a row as its bias and the others as embedding, so tables "
+                f"must be at least 2 wide; got {dict(dims)}. Set embeddings.dim to 2 or more, or model.biases: learned"
+            )
 
-    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+    def head(self, dim: int, initial_score: float, dtype: str, fixed: Collection[int] = ()) -> "tf.keras.layers.Layer":
         from trainer_module.models.rating import rating_head
 
-        return rating_head(self.mlp, self.dropout, initial_score, dtype)
+        return rating_head(self.mlp, self.dropout, initial_score, self.num_biases, fixed, dtype)
 
 
 class DlrmConfig(_RankingModel):

@@ -1,6 +1,6 @@
 """A ranking model: embedded features and numbers under a head that scores them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,7 @@ class RankingModel(tf.keras.Model):
         objective: Objective,
         embedding_l2: float = 0.0,
         table_l2: float = 0.0,
+        num_biases: int = 0,
         jit_compile: bool = False,
     ):
         """Takes the parts.
@@ -44,6 +45,7 @@ class RankingModel(tf.keras.Model):
             objective: What the scores are for.
             embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
             table_l2: Weight of the squared norm of all tables in the loss.
+            num_biases: Number of biases at the end of a row, which regularization leaves out.
             jit_compile: Compile the head with XLA.
         """
         super().__init__()
@@ -54,6 +56,7 @@ class RankingModel(tf.keras.Model):
         self._apply_head = tf.function(head, jit_compile=True, autograph=False) if jit_compile else head
         self._embedding_l2 = embedding_l2
         self._table_l2 = table_l2
+        self._num_biases = num_biases
 
     def call(self, features: Features) -> tf.Tensor:
         """Predictions `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
@@ -81,10 +84,15 @@ class RankingModel(tf.keras.Model):
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
         loss = weighted(loss, self._spec, features)
         if self._embedding_l2:
-            loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
+            norms = [tf.reduce_sum(tf.square(self._regularized(row)), axis=1) for row in rows]
+            loss += self._embedding_l2 * tf.add_n(norms)
         if self._table_l2:
-            loss += self._table_l2 * tf.add_n([tf.reduce_sum(tf.square(table)) for table in self._tables()])
+            norms = [tf.reduce_sum(tf.square(self._regularized(table))) for table in self._tables()]
+            loss += self._table_l2 * tf.add_n(norms)
         return loss
+
+    def _regularized(self, rows: tf.Tensor | tf.Variable) -> tf.Tensor:
+        return rows[:, : -self._num_biases] if self._num_biases else tf.convert_to_tensor(rows)
 
     def _tables(self) -> list[tf.Variable]:
         tables = self.embedding.trainable_tables
@@ -143,6 +151,7 @@ def build_ranking_model(
     objective: Objective,
     mean_label: float | None = None,
     dense: DenseOptions = FLOAT32,
+    fixed_biases: Collection[str] = (),
 ) -> RankingModel:
     """Builds a ranking model.
 
@@ -154,10 +163,14 @@ def build_ranking_model(
         objective: What the label means.
         mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
         dense: How the dense part computes.
+        fixed_biases: Tables whose rows end in a bias of the naive baseline; for a rating model.
     """
     score = 0.0 if mean_label is None else objective.initial_score(mean_label)
-    head = config.head(next(iter(configs.values())).table.dim, score, dense.dtype)
+    fixed = [place for place, (_, feature) in enumerate(sorted(configs.items())) if feature.table.name in fixed_biases]
+    dim = next(iter(configs.values())).table.dim
+    head = config.head(dim, score, dense.dtype, **({"fixed": fixed} if fixed else {}))
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    return RankingModel(embedding, spec, head, objective, config.embedding_l2, config.whole_table_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    l2, table_l2, num_biases = config.embedding_l2, config.whole_table_l2, config.num_biases
+    return RankingModel(embedding, spec, head, objective, l2, table_l2, num_biases, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

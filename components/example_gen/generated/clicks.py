@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from components.evaluation.clicks import click_metrics, click_sums, exact_auc
+from components.evaluation.click_metrics import click_metrics, click_sums, exact_auc
 from components.example_gen.config import CLICK_SPLIT
 from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
 from components.example_gen.splits.protocol import protocol_of

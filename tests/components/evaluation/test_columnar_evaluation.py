@@ -1,13 +1,23 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow_model_analysis as tfma
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.extractors import custom_extractors, slice_batch
-from components.evaluation.metrics import error_sums, regression_metrics
+from components.evaluation.extractors import (
+    PredictNaively,
+    custom_extractors,
+    naive_baseline_directory,
+    naive_feature,
+    slice_batch,
+)
+from components.evaluation.rating_metrics import error_sums, regression_metrics
+from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 from components.evaluation.slicing import group_by_slice
+from trainer_module.training.naive_baseline import NaiveBaseline
 
 GENDER = np.array([b"F", b"M", b"F", b"M"])
 AGE = np.array([[20], [30], [20], [20]])
@@ -77,7 +87,7 @@ def test_what_cannot_be_measured_is_an_error(labels, predictions, message):
 
 def test_a_batch_is_sliced_with_the_predictions_of_both_models():
     extracts = {
-        tfma.FEATURES_KEY: {"gender": GENDER},
+        tfma.FEATURES_KEY: {"gender": GENDER, naive_feature("baseline"): np.arange(4.0) + 3},
         tfma.LABELS_KEY: np.arange(4.0),
         tfma.PREDICTIONS_KEY: {"candidate": np.arange(4.0) + 1, "baseline": np.arange(4.0) + 2},
     }
@@ -85,6 +95,73 @@ def test_a_batch_is_sliced_with_the_predictions_of_both_models():
     assert overall[tfma.SLICE_KEY_TYPES_KEY] == [()]
     assert women[tfma.LABELS_KEY].tolist() == [0.0, 2.0]
     assert men[tfma.PREDICTIONS_KEY]["baseline"].tolist() == [3.0, 5.0]
+    assert {key: of.tolist() for key, of in men[tfma.FEATURES_KEY].items()} == {naive_feature("baseline"): [4.0, 6.0]}
+
+
+def metric(computations, labels, predictions, naive) -> float:
+    """One metric over two batches."""
+    (computation,) = computations(model_names=[""])
+    inputs = [
+        metric_types.StandardMetricInputs(
+            {
+                tfma.LABELS_KEY: labels[rows],
+                tfma.PREDICTIONS_KEY: predictions[rows],
+                tfma.FEATURES_KEY: {naive_feature(source): values[rows] for source, values in naive.items()},
+            }
+        )
+        for rows in (slice(0, 1), slice(1, None))
+    ]
+    combiner = computation.combiner
+    parts = [combiner.add_input(combiner.create_accumulator(), each) for each in inputs]
+    (value,) = combiner.extract_output(combiner.merge_accumulators(parts)).values()
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rmse", 1.0), ("baseline_rmse", 2.0), ("rmse_lift", 1.0), ("mae", 1.0), ("example_count", 3.0)]
+)
+def test_ratings_stand_beside_their_baseline(name, value):
+    labels = np.array([1.0, 2.0, 3.0])
+    computations = RegressionMetric(name).computations
+    assert metric(computations, labels, labels + 1, {"baseline": labels - 2}) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log_loss", np.log(4 / 3)),
+        ("baseline_log_loss", np.log(2)),
+        ("log_loss_lift", np.log(3 / 2)),
+        ("logistic_log_loss", np.log(4)),
+        ("auc", 1.0),
+        ("logistic_auc", 0.0),
+        ("click_count", 2.0),
+    ],
+)
+def test_clicks_stand_beside_their_baseline_and_a_logistic_regression(name, value):
+    labels = np.array([1.0, 0.0, 1.0, 0.0])
+    sure = np.where(labels == 1, 0.75, 0.25)
+    naive = {"baseline": np.full(4, 0.5), "logistic": 1 - sure}
+    assert metric(ClickMetric(name).computations, labels, sure, naive) == pytest.approx(value)
+
+
+def test_the_baseline_lies_beside_the_candidate():
+    candidate, earlier = (
+        tfma.types.EvalSharedModel(model_path=f"runs/{name}/Format-Serving", is_baseline=name == "earlier")
+        for name in ("candidate", "earlier")
+    )
+    assert naive_baseline_directory([candidate, earlier]) == naive_baseline_directory(candidate)
+    assert naive_baseline_directory(candidate) == "runs/candidate/naive_baseline"
+
+
+def test_batches_get_the_predictions_of_the_baseline(tmp_path):
+    NaiveBaseline("mean of the training split", 2.5, (1.0, 5.0)).save(str(tmp_path))
+    predict = PredictNaively(str(tmp_path))
+    predict.setup()
+    batch = pa.RecordBatch.from_pydict({"user": [[b"a"], [b"b"]]})
+    (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
+    assert extracts[tfma.FEATURES_KEY][naive_feature("baseline")].tolist() == [2.5, 2.5]
+    assert extracts[tfma.ARROW_RECORD_BATCH_KEY] is batch
 
 
 def test_slicing_by_fixed_values_is_refused_rather_than_ignored():

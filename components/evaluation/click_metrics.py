@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-# Two predictions whose log odds lie in one of so many bins between -LIMIT and LIMIT count as tied in the AUC; a bin is
-# 0.001 wide. Equal bins of log odds, not of probabilities, so that rare clicks are told apart as well as frequent ones.
+# Number of bins of the log odds between -_LIMIT and _LIMIT. Two predictions in one bin, which is 0.001 wide, count as
+# tied in the AUC. Bins of log odds resolve rare clicks as finely as frequent ones; bins of probabilities would not.
 AUC_BINS = 30_000
 _LIMIT = 15.0
 
-# Of a probability of 0 or 1, so that one wrong answer does not make the log loss infinite.
+# Probabilities are clipped to [_EPSILON, 1 - _EPSILON], so that one wrong answer does not make the log loss infinite.
 _EPSILON = 1e-7
 
 NUM_SUMS = 4
@@ -20,10 +20,10 @@ def click_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     Args:
         labels: 0 or 1, `[batch]`, or any shape with one value per example.
-        probabilities: As many.
+        probabilities: The same number of values.
 
     Raises:
-        ValueError: Their numbers differ, a label is neither 0 nor 1, or a probability is none.
+        ValueError: The numbers of values differ, a label is neither 0 nor 1, or a prediction is not a probability.
     """
     labels, probabilities = _checked(labels, probabilities)
     clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
@@ -35,23 +35,20 @@ def click_metrics(sums: np.ndarray) -> dict[str, float]:
     """Metrics from `click_sums`.
 
     Returns:
-        `log_loss`; `baseline_log_loss`, that of predicting the mean label of these very examples for all of them, which
-        any useful model beats; `calibration`, the mean prediction over the mean label, NaN without a click; and
+        `log_loss`; `calibration`, the mean prediction over the mean label, NaN without a click; `click_count`; and
         `example_count`.
     """
     loss, predicted, clicks, count = (float(value) for value in sums)
-    mean = clicks / count
-    entropy = -sum(share * math.log(share) for share in (mean, 1 - mean) if share > 0)
     return {
         "log_loss": loss / count,
-        "baseline_log_loss": entropy,
         "calibration": predicted / clicks if clicks else math.nan,
+        "click_count": clicks,
         "example_count": count,
     }
 
 
 def auc_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Examples without and with a click by bin of their predicted log odds: float64 `[2, AUC_BINS]`.
+    """Counts examples without and with a click by bin of their predicted log odds: float64 `[2, AUC_BINS]`.
 
     Arguments and errors are those of `click_sums`.
     """
@@ -64,9 +61,13 @@ def auc_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def auc(sums: np.ndarray) -> float:
-    """Share of the pairs of a click and another in which the click has the higher prediction; ties count half.
+    """Share of the pairs of a click and a non-click in which the click has the higher prediction; ties count half.
 
-    NaN if all labels are alike.
+    Args:
+        sums: The total of `auc_sums`.
+
+    Returns:
+        NaN if all labels are alike.
     """
     others, clicks = sums
     pairs = others.sum() * clicks.sum()
@@ -75,7 +76,7 @@ def auc(sums: np.ndarray) -> float:
 
 
 def exact_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The same by sorting all predictions, without bins."""
+    """The AUC without bins; arguments and errors are those of `click_sums`."""
     labels, probabilities = _checked(labels, probabilities)
     distinct, ranks = np.unique(probabilities, return_inverse=True)
     return auc(np.stack([np.bincount(ranks[labels == label], minlength=len(distinct)) for label in (0, 1)]))

@@ -1,0 +1,136 @@
+"""TFMA metrics of ratings and clicks, of the model and of the naive baseline beside it. Their inputs are batches."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+
+from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
+from components.evaluation.extractors import naive_feature
+from components.evaluation.rating_metrics import error_sums, regression_metrics
+from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
+
+_MODEL = "model"
+
+
+@dataclass(frozen=True)
+class _RowMetric:
+    """A metric of one or several predictions for the same rows.
+
+    Attributes:
+        sums: From labels and predictions of a batch to an array that adds up over batches.
+        value: From the totals of `sums`, one per source, to the metric.
+        sources: Whose predictions: the model's, the baseline's, the logistic regression's.
+    """
+
+    sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    value: Callable[..., float]
+    sources: tuple[str, ...] = (_MODEL,)
+
+
+def _rmse(sums: np.ndarray) -> float:
+    return regression_metrics(sums)["rmse"]
+
+
+def _log_loss(sums: np.ndarray) -> float:
+    return click_metrics(sums)["log_loss"]
+
+
+_RATING_METRICS: Mapping[str, _RowMetric] = {
+    "rmse": _RowMetric(error_sums, _rmse),
+    "baseline_rmse": _RowMetric(error_sums, _rmse, (BASELINE,)),
+    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _rmse(naive) - _rmse(model), (_MODEL, BASELINE)),
+    "mae": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["mae"]),
+    "example_count": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["example_count"]),
+}
+_CLICK_METRICS: Mapping[str, _RowMetric] = {
+    "log_loss": _RowMetric(click_sums, _log_loss),
+    "baseline_log_loss": _RowMetric(click_sums, _log_loss, (BASELINE,)),
+    "log_loss_lift": _RowMetric(
+        click_sums, lambda model, naive: _log_loss(naive) - _log_loss(model), (_MODEL, BASELINE)
+    ),
+    "logistic_log_loss": _RowMetric(click_sums, _log_loss, (LOGISTIC,)),
+    "auc": _RowMetric(auc_sums, auc),
+    "logistic_auc": _RowMetric(auc_sums, auc, (LOGISTIC,)),
+    "calibration": _RowMetric(click_sums, lambda sums: click_metrics(sums)["calibration"]),
+    "click_count": _RowMetric(click_sums, lambda sums: click_metrics(sums)["click_count"]),
+    "example_count": _RowMetric(click_sums, lambda sums: click_metrics(sums)["example_count"]),
+}
+
+RATING_METRICS = tuple(_RATING_METRICS)
+CLICK_METRICS = tuple(_CLICK_METRICS)
+
+
+class _SumsCombiner(beam.CombineFn):
+    """Adds up the sums of one metric over batches; TFMA wants a combiner per metric key."""
+
+    def __init__(self, key: metric_types.MetricKey, metric: _RowMetric):
+        self._key = key
+        self._metric = metric
+
+    def create_accumulator(self) -> tuple[np.ndarray, ...]:
+        return tuple(np.zeros(()) for _ in self._metric.sources)
+
+    def add_input(
+        self, accumulator: tuple[np.ndarray, ...], element: metric_types.StandardMetricInputs
+    ) -> tuple[np.ndarray, ...]:
+        labels = element.get_labels(self._key.model_name, self._key.output_name)
+        return tuple(
+            total + self._metric.sums(labels, self._predictions(element, source))
+            for total, source in zip(accumulator, self._metric.sources, strict=True)
+        )
+
+    def merge_accumulators(self, accumulators: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+        return tuple(sum(parts, np.zeros(())) for parts in zip(self.create_accumulator(), *accumulators, strict=True))
+
+    def extract_output(self, accumulator: tuple[np.ndarray, ...]) -> dict[metric_types.MetricKey, float]:
+        return {self._key: self._metric.value(*accumulator)}
+
+    def _predictions(self, element: metric_types.StandardMetricInputs, source: str) -> np.ndarray:
+        if source == _MODEL:
+            return np.asarray(element.get_predictions(self._key.model_name, self._key.output_name))
+        return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source)])
+
+
+def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_types.MetricComputations]:
+    def of_key(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
+        key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
+        metric = metrics[name]
+        naive = [naive_feature(source) for source in metric.sources if source != _MODEL]
+        preprocessors: list[metric_types.Preprocessor] | None = (
+            [metric_types.FeaturePreprocessor(naive)] if naive else None
+        )
+        combiner = _SumsCombiner(key, metric)
+        return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=combiner)]
+
+    return metric_util.merge_per_key_computations(of_key)
+
+
+class RegressionMetric(tfma.metrics.Metric):
+    """One of `RATING_METRICS`, by its name.
+
+    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's.
+    """
+
+    def __init__(self, name: str):
+        """Names the metric."""
+        super().__init__(_computations(_RATING_METRICS), name=name)
+
+
+class ClickMetric(tfma.metrics.Metric):
+    """One of `CLICK_METRICS`, by its name.
+
+    `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
+    minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
+    """
+
+    def __init__(self, name: str):
+        """Names the metric."""
+        super().__init__(_computations(_CLICK_METRICS), name=name)
+
+
+metric_types.register_metric(RegressionMetric)
+metric_types.register_metric(ClickMetric)

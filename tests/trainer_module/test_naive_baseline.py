@@ -1,0 +1,167 @@
+"""The naive baselines: biases for ratings, the mean and a logistic regression for clicks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from trainer_module.data.datasets.flat import FlatDataset
+
+from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.errors import DataError
+from trainer_module.training import biases
+from trainer_module.training.naive_baseline import (
+    BASELINE,
+    BIASES_NAME,
+    LOGISTIC,
+    MEAN_NAME,
+    NaiveBaseline,
+    fit_naive_baseline,
+    initial_biases,
+)
+
+RATINGS = DatasetSpec(
+    name="ratings",
+    features=FeatureSpec(
+        columns=(Categorical(name="user", table="user"), Categorical(name="item", table="item"), Label(name="stars")),
+        tables=(Table(name="user"), Table(name="item")),
+    ),
+    schema_file="",
+    label_range=(0.0, 10.0),
+    user_key="user",
+    item_key="item",
+    slices=(),
+)
+CLICKS = FlatDataset.model_validate({"label": "clicked", "categorical": ["shop"], "numeric": ["price"]}).spec()
+
+
+def example(**values) -> bytes:
+    lists = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+        if isinstance(value, str)
+        else tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        for name, value in values.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+
+
+@dataclass
+class Split:
+    examples: list[bytes]
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.examples)
+
+    def serialized(self, every: int = 1):
+        yield np.array(self.examples[::every], object)
+
+
+def lists(**columns) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({name: pa.array(values) for name, values in columns.items()})
+
+
+def as_ratings(rows) -> biases.Ratings:
+    user, item, label = (np.array(column) for column in zip(*rows, strict=True))
+    return biases.Ratings(user, item, label.astype(float))
+
+
+def test_biases_by_hand():
+    # One user with the ratings 4 and 8 around a mean of 6: without item biases its residuals cancel, and each item
+    # keeps half of its own under a penalty of one rating.
+    fitted = biases.fit(as_ratings([(0, 0, 4), (0, 1, 8)]), 1, 2, (1.0, 1.0))
+    assert fitted.mean == 6
+    np.testing.assert_allclose(fitted.user, [0], atol=1e-12)
+    np.testing.assert_allclose(fitted.item, [-1, 1], atol=1e-12)
+    np.testing.assert_allclose(fitted.predict(np.array([0, -1, 0]), np.array([0, 1, -1])), [5, 7, 6], atol=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 10)), min_size=1, max_size=30))
+def test_the_gradient_of_the_penalized_squares_is_zero(rows):
+    ratings, shrinkage = as_ratings(rows), (2.0, 4.0)
+    fitted = biases.fit(ratings, 4, 4, shrinkage)
+    error = ratings.label - fitted.predict(ratings.user, ratings.item)
+    np.testing.assert_allclose(np.bincount(ratings.user, error, 4), shrinkage[0] * fitted.user, atol=0.02)
+    np.testing.assert_allclose(np.bincount(ratings.item, error, 4), shrinkage[1] * fitted.item, atol=0.02)
+
+
+def test_the_shrinkage_is_chosen_on_the_other_split():
+    random = np.random.default_rng(0)
+    taste, quality = random.normal(0, 2, 200), random.normal(0, 0.1, 200)
+    user, item = random.integers(0, 200, 4000), random.integers(0, 200, 4000)
+    label = 5 + taste[user] + quality[item] + random.normal(0, 1, 4000)
+    train, other = (biases.Ratings(user[rows], item[rows], label[rows]) for rows in (slice(3000), slice(3000, None)))
+    of_users, of_items = biases.fit_best(train, other, 200, 200).shrinkage
+    # The ideal penalty is the variance of the noise over that of the biases: 1/4 for users, 100 for items.
+    assert of_users <= 1
+    assert of_items >= 32
+
+
+def test_ratings_of_known_and_unknown_users_survive_the_file(tmp_path):
+    rows = [("ann", "x", 9.0), ("ann", "y", 9.0), ("bob", "x", 1.0), ("bob", "y", 1.0)] * 20
+    split = Split([example(user=user, item=item, stars=stars) for user, item, stars in rows])
+    fitted = fit_naive_baseline(RATINGS, split, split)
+    assert fitted.name == BIASES_NAME
+    fitted.save(str(tmp_path / "naive"))
+    loaded = NaiveBaseline.load(str(tmp_path / "naive"))
+    asked = lists(user=[[b"ann"], [b"bob"], [b"eve"]], item=[[b"x"], [b"y"], [b"z"]])
+    predicted = loaded.predict(asked)[BASELINE]
+    np.testing.assert_array_equal(predicted, fitted.predict(asked)[BASELINE])
+    np.testing.assert_allclose(predicted, [9, 1, 5], atol=0.3)
+    assert loaded.facts() == fitted.facts()
+    # Rows of an embedding table follow its vocabulary.
+    start = initial_biases(loaded, RATINGS.features, {"user": pa.array([b"eve", b"bob", b"ann"])})
+    np.testing.assert_allclose(start["user"], [0, -4, 4], atol=0.3)
+    assert set(start) == {"user"}
+
+
+def test_predictions_stay_in_the_range():
+    rows = [("ann", "x", 10.0), ("ann", "y", 9.0), ("bob", "x", 10.0), ("bob", "z", 0.0)] * 50
+    split = Split([example(user=user, item=item, stars=stars) for user, item, stars in rows])
+    fitted = fit_naive_baseline(RATINGS, split, split)
+    (value,) = fitted.predict(lists(user=[[b"ann"]], item=[[b"x"]]))[BASELINE]
+    assert value == 10
+
+
+def test_ratings_without_users_are_compared_with_the_mean():
+    dataset = FlatDataset.model_validate(
+        {"label": "price", "task": "rating", "label_range": [0, 9], "categorical": ["shop"]}
+    ).spec()
+    split = Split([example(shop="a", price=1.0), example(shop="b", price=4.0)])
+    fitted = fit_naive_baseline(dataset, split, split)
+    assert fitted.name == MEAN_NAME
+    assert fitted.predict(lists(shop=[[b"a"]]))[BASELINE].tolist() == [2.5]
+
+
+def test_clicks_are_compared_with_the_mean_and_a_logistic_regression(tmp_path):
+    random = np.random.default_rng(0)
+    good = random.random(2000) < 0.5
+    price = random.normal(10, 2, 2000)
+    clicked = random.random(2000) < np.where(good, 0.6, 0.1) * np.where(price > 10, 0.5, 1)
+    examples = [
+        example(shop="good" if g else "bad", price=float(p), clicked=float(c))
+        for g, p, c in zip(good, price, clicked, strict=True)
+    ]
+    fitted = fit_naive_baseline(CLICKS, Split(examples[:1500]), Split(examples[1500:]))
+    fitted.save(str(tmp_path / "naive"))
+    asked = lists(shop=[[b"good"], [b"bad"], [], [b"new"]], price=[[8.0], [8.0], [12.0], []])
+    predicted = NaiveBaseline.load(str(tmp_path / "naive")).predict(asked)
+    np.testing.assert_allclose(predicted[BASELINE], clicked[:1500].mean())
+    assert predicted[LOGISTIC][0] > 0.4
+    assert predicted[LOGISTIC][1] < 0.25
+    np.testing.assert_array_equal(predicted[LOGISTIC], fitted.predict(asked)[LOGISTIC])
+
+
+def test_clicks_of_one_kind_are_refused_with_counts():
+    split = Split([example(shop="a", price=1.0, clicked=0.0)] * 3)
+    with pytest.raises(DataError, match="column 'clicked' of the training split: 0 of 3 rows read are clicks"):
+        fit_naive_baseline(CLICKS, split, split)
+
+
+def test_a_model_without_a_baseline_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"baseline.json does not exist: .* Train it again"):
+        NaiveBaseline.load(str(tmp_path))

@@ -1,0 +1,117 @@
+"""Ratings predicted by a mean, a bias of the user and a bias of the item: the naive baseline of the rating task.
+
+The model is `mean + user bias + item bias`, fitted by least squares with a penalty on the biases (Koren, Bell and
+Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 2009, equations 3 and 5).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+# Numbers of ratings at which half of a user's or item's deviation from the mean is believed.
+SHRINKAGES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+_SWEEPS = 8
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Rows of one split.
+
+    Attributes:
+        user: Row number of the user, `[rows]`; -1 for a user without a bias.
+        item: Row number of the item, `[rows]`; -1 for an item without a bias.
+        label: The ratings, `[rows]`.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    label: np.ndarray
+
+
+@dataclass(frozen=True)
+class Biases:
+    """A fitted model.
+
+    Attributes:
+        mean: Mean rating of the training split.
+        user: Bias by user, float64 `[users]`.
+        item: Bias by item, float64 `[items]`.
+        shrinkage: The penalties on the biases of users and of items, in ratings.
+    """
+
+    mean: float
+    user: np.ndarray
+    item: np.ndarray
+    shrinkage: tuple[float, float]
+
+    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Predicted ratings, float64 `[rows]`; the bias of row number -1 is 0.
+
+        Args:
+            user: Row numbers, `[rows]`.
+            item: Row numbers, `[rows]`.
+        """
+        return self.mean + _of_known(self.user, user) + _of_known(self.item, item)
+
+
+def fit(train: Ratings, num_users: int, num_items: int, shrinkage: tuple[float, float]) -> Biases:
+    """Minimizes `sum (label - mean - user - item)^2 + s_u sum user^2 + s_i sum item^2` by alternating closed forms.
+
+    Each sweep solves for all item biases with the user biases fixed, then the other way round.
+
+    Args:
+        train: Rows without a -1.
+        num_users: Of the training split.
+        num_items: Of the training split.
+        shrinkage: The penalties `s_u` and `s_i`, in ratings.
+    """
+    mean = float(train.label.mean(dtype=np.float64))
+    residual = train.label - mean
+    by_user, by_item = (np.bincount(*of) for of in ((train.user, None, num_users), (train.item, None, num_items)))
+    user = np.zeros(num_users)
+    item = np.zeros(num_items)
+    for _ in range(_SWEEPS):
+        item = np.bincount(train.item, residual - user[train.user], num_items) / (by_item + shrinkage[1])
+        user = np.bincount(train.user, residual - item[train.item], num_users) / (by_user + shrinkage[0])
+    return Biases(mean, user, item, shrinkage)
+
+
+def fit_best(train: Ratings, selection: Ratings, num_users: int, num_items: int) -> Biases:
+    """Fits biases with the shrinkage that predicts `selection` best.
+
+    The search alternates between the two shrinkages until neither changes.
+
+    Args:
+        train: Rows to fit, without a -1.
+        selection: Rows to choose the shrinkage by.
+        num_users: Of the training split.
+        num_items: Of the training split.
+    """
+    fitted: dict[tuple[float, float], tuple[float, Biases]] = {}
+
+    def error(shrinkage: tuple[float, float]) -> float:
+        if shrinkage not in fitted:
+            biases = fit(train, num_users, num_items, shrinkage)
+            off = biases.predict(selection.user, selection.item) - selection.label
+            fitted[shrinkage] = (float(off @ off), biases)
+        return fitted[shrinkage][0]
+
+    best = (4.0, 4.0)
+    while True:
+        of_user = min(((users, best[1]) for users in _near(best[0])), key=error)
+        of_both = min(((of_user[0], items) for items in _near(of_user[1])), key=error)
+        if of_both == best:
+            return fitted[best][1]
+        best = of_both
+
+
+def _near(shrinkage: float) -> Iterable[float]:
+    """The grid's neighbours of a value, itself first, so that it stays where they are no better."""
+    place = SHRINKAGES.index(shrinkage)
+    return (shrinkage, *SHRINKAGES[max(place - 1, 0) : place], *SHRINKAGES[place + 1 : place + 2])
+
+
+def _of_known(biases: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.where(rows >= 0, np.append(biases, 0.0)[rows], 0.0)

@@ -1,0 +1,335 @@
+"""The naive baseline of a task: what a model must beat to be worth serving.
+
+For ratings it is user and item biases, or the mean where a dataset has no users and items; for clicks it is the mean,
+beside which a logistic regression is fitted for comparison. The Trainer fits it on the training split, chooses its
+regularization on the eval split and writes it beside the SavedModel. The Evaluator reads it there.
+
+For retrieval the naive baseline is popularity, which the retrieval index holds.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.coders import example_coder
+
+from trainer_module.data.features import Column, FeatureSpec
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.errors import DataError
+from trainer_module.training import biases, logistic
+
+# Directory beside the SavedModel.
+NAIVE_BASELINE = "naive_baseline"
+
+# Names of predictions.
+BASELINE = "baseline"
+LOGISTIC = "logistic"
+
+BIASES_NAME = "user and item biases"
+MEAN_NAME = "mean of the training split"
+
+# More rows do not change a mean or a logistic regression enough to be worth their time.
+_CLICK_ROWS = 200_000
+
+_TYPES = {"string": schema_pb2.BYTES, "int64": schema_pb2.INT, "float32": schema_pb2.FLOAT}
+
+
+class Split(Protocol):
+    """Serialized examples of one split.
+
+    Attributes:
+        num_examples: Of the split.
+    """
+
+    num_examples: int
+
+    def serialized(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Batches of one in `every` serialized examples, `[batch]` bytes objects each."""
+        ...
+
+
+@dataclass(frozen=True)
+class EntityBiases:
+    """The biases of the users or of the items.
+
+    Attributes:
+        key: Column that identifies them.
+        tokens: Values of the column in the training split, `[entities]`.
+        biases: float64 `[entities]`.
+    """
+
+    key: str
+    tokens: pa.Array
+    biases: np.ndarray
+
+    def of(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The bias of each row's entity, float64 `[rows]`; 0 for an unknown one."""
+        rows = _rows_of(_single_values(batch, self.key), self.tokens)
+        return np.where(rows >= 0, np.append(self.biases, 0.0)[rows], 0.0)
+
+    def of_tokens(self, tokens: pa.Array) -> np.ndarray:
+        """The bias of each token, float64 `[tokens]`; 0 for an unknown one."""
+        rows = _rows_of(tokens, self.tokens)
+        return np.where(rows >= 0, np.append(self.biases, 0.0)[rows], 0.0)
+
+
+@dataclass(frozen=True)
+class NaiveBaseline:
+    """A fitted baseline.
+
+    Attributes:
+        name: What it is, for people.
+        mean: Mean label of the training split.
+        label_range: Predictions are clipped to it.
+        entities: Biases of users and of items; empty where the mean is the baseline.
+        regression: For clicks, the logistic regression that is compared; None for ratings.
+        shrinkage: Penalties on the biases of users and of items, in ratings; empty without biases.
+    """
+
+    name: str
+    mean: float
+    label_range: tuple[float, float]
+    entities: tuple[EntityBiases, ...] = ()
+    regression: logistic.Logistic | None = None
+    shrinkage: tuple[float, ...] = ()
+
+    def predict(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+        """Predictions for raw examples.
+
+        Args:
+            batch: Columns of lists, one list per row, as TFX's `tf.Example` decoder makes them.
+
+        Returns:
+            float64 `[rows]` under `BASELINE`, and for clicks under `LOGISTIC`.
+        """
+        scores = sum((entity.of(batch) for entity in self.entities), np.full(batch.num_rows, self.mean))
+        predictions = {BASELINE: np.clip(scores, *self.label_range)}
+        if self.regression is not None:
+            predictions[LOGISTIC] = self.regression.predict(batch)
+        return predictions
+
+    def facts(self) -> dict[str, object]:
+        """What the run's summary says about it."""
+        return {"name": self.name, "mean": self.mean, "shrinkage": list(self.shrinkage)}
+
+    def save(self, directory: str) -> None:
+        """Writes `baseline.json` and the arrays as Parquet files.
+
+        Args:
+            directory: Local or remote; made if it does not exist.
+        """
+        tf.io.gfile.makedirs(directory)
+        facts = {
+            "name": self.name,
+            "mean": self.mean,
+            "label_range": list(self.label_range),
+            "shrinkage": list(self.shrinkage),
+            "entities": [entity.key for entity in self.entities],
+        }
+        for number, entity in enumerate(self.entities):
+            table = pa.table({"token": entity.tokens, "bias": entity.biases})
+            _write_table(os.path.join(directory, f"biases_{number}.parquet"), table)
+        if self.regression is not None:
+            fitted = self.regression
+            _write_table(os.path.join(directory, "weights.parquet"), pa.table({"weight": fitted.weights}))
+            facts["logistic"] = {
+                "spec": fitted.spec.model_dump(mode="json"),
+                "means": fitted.means.tolist(),
+                "deviations": fitted.deviations.tolist(),
+                "intercept": fitted.intercept,
+            }
+        with tf.io.gfile.GFile(os.path.join(directory, "baseline.json"), "w") as file:
+            json.dump(facts, file, indent=2)
+
+    @classmethod
+    def load(cls, directory: str) -> "NaiveBaseline":
+        """Reads what `save` wrote.
+
+        Raises:
+            DataError: The directory holds no baseline.
+        """
+        path = os.path.join(directory, "baseline.json")
+        if not tf.io.gfile.exists(path):
+            raise DataError(
+                f"{path} does not exist: the model comes from a Trainer that wrote no naive baseline. Train it again"
+            )
+        with tf.io.gfile.GFile(path) as file:
+            facts = json.load(file)
+        entities = []
+        for number, key in enumerate(facts["entities"]):
+            table = _read_table(os.path.join(directory, f"biases_{number}.parquet")).combine_chunks()
+            entities.append(EntityBiases(key, _one_array(table["token"]), table["bias"].to_numpy()))
+        regression = None
+        if "logistic" in facts:
+            regression = logistic.Logistic(
+                spec=FeatureSpec.model_validate(facts["logistic"]["spec"]),
+                means=np.array(facts["logistic"]["means"]),
+                deviations=np.array(facts["logistic"]["deviations"]),
+                weights=_read_table(os.path.join(directory, "weights.parquet"))["weight"].to_numpy(),
+                intercept=facts["logistic"]["intercept"],
+            )
+        low, high = facts["label_range"]
+        return cls(
+            name=facts["name"],
+            mean=facts["mean"],
+            label_range=(low, high),
+            entities=tuple(entities),
+            regression=regression,
+            shrinkage=tuple(facts["shrinkage"]),
+        )
+
+
+def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
+    """Fits the baseline of a rating or click dataset.
+
+    Args:
+        dataset: Gives task, keys, label and columns.
+        train: What the baseline is fitted on. For clicks, at most 200,000 rows at even distances.
+        selection: What its regularization is chosen by.
+
+    Raises:
+        DataError: All labels of the training split of a click dataset are alike.
+    """
+    if dataset.task == "click":
+        return _fit_clicks(dataset, train, selection)
+    if dataset.user_key and dataset.item_key:
+        return _fit_biases(dataset, train, selection)
+    label = dataset.features.label
+    labels = [_labels(batch, label.name) for batch in _decoded(train, (label,))]
+    return NaiveBaseline(MEAN_NAME, float(np.concatenate(labels).mean(dtype=np.float64)), dataset.label_range)
+
+
+def initial_biases(
+    baseline: NaiveBaseline, features: FeatureSpec, tokens_of_table: Mapping[str, pa.Array]
+) -> dict[str, np.ndarray]:
+    """The biases as the rating model's embedding tables start from them.
+
+    Args:
+        baseline: Fitted.
+        features: Says which table a key column looks up in.
+        tokens_of_table: Tokens of each table with a vocabulary, in the order of their ids.
+
+    Returns:
+        By table, float32 `[tokens]`. Only tables that one key column alone looks up in, and that have a vocabulary.
+    """
+    columns = {column.name: column.table for column in features.categorical}
+    tables = list(columns.values())
+    return {
+        columns[entity.key]: entity.of_tokens(tokens_of_table[columns[entity.key]]).astype(np.float32)
+        for entity in baseline.entities
+        if entity.key in columns and columns[entity.key] in tokens_of_table and tables.count(columns[entity.key]) == 1
+    }
+
+
+def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
+    keys = (dataset.user_key, dataset.item_key)
+    columns = [column for column in dataset.features.columns if column.name in (*keys, dataset.features.label.name)]
+    (users, user), (items, item), labels = _encoded(train, columns, keys, dataset.features.label.name)
+    rows = [
+        [_rows_of(_single_values(batch, key), tokens) for key, tokens in zip(keys, (users, items), strict=True)]
+        + [_labels(batch, dataset.features.label.name)]
+        for batch in _decoded(selection, columns)
+    ]
+    chosen_by = biases.Ratings(*(np.concatenate(part) for part in zip(*rows, strict=True)))
+    fitted = biases.fit_best(biases.Ratings(user, item, labels), chosen_by, len(users), len(items))
+    return NaiveBaseline(
+        name=BIASES_NAME,
+        mean=fitted.mean,
+        label_range=dataset.label_range,
+        entities=(EntityBiases(keys[0], users, fitted.user), EntityBiases(keys[1], items, fitted.item)),
+        shrinkage=fitted.shrinkage,
+    )
+
+
+def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
+    spec, label = dataset.features, dataset.features.label.name
+    columns = (*spec.inputs, spec.label)
+    fitted_on, chosen_by = (
+        _one_batch(_decoded(split, columns, every=-(-split.num_examples // _CLICK_ROWS)))
+        for split in (train, selection)
+    )
+    labels = _labels(fitted_on, label)
+    clicks = int(labels.sum())
+    if not 0 < clicks < len(labels):
+        raise DataError(
+            f"column {label!r} of the training split: {clicks} of {len(labels)} rows read are clicks; a click model "
+            "needs rows with label 1 and rows with label 0. Check the column, or split the data otherwise"
+        )
+    regression = logistic.fit(fitted_on, labels, chosen_by, _labels(chosen_by, label), spec)
+    return NaiveBaseline(MEAN_NAME, float(labels.mean(dtype=np.float64)), dataset.label_range, regression=regression)
+
+
+def _decoded(split: Split, columns: tuple[Column, ...] | list[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
+    """Batches of some raw columns, one list per row."""
+    schema = schema_pb2.Schema(
+        feature=[schema_pb2.Feature(name=column.name, type=_TYPES[column.dtype]) for column in columns]
+    )
+    decoder = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString())
+    for records in split.serialized(every):
+        yield decoder.DecodeBatch(records.tolist())
+
+
+def _encoded(
+    split: Split, columns: list[Column], keys: tuple[str, str], label: str
+) -> tuple[tuple[pa.Array, np.ndarray], tuple[pa.Array, np.ndarray], np.ndarray]:
+    """Per key the distinct tokens and each row's place among them, `[rows]`; then the labels, `[rows]`."""
+    tokens: tuple[list[pa.Array], list[pa.Array]] = ([], [])
+    labels = []
+    for batch in _decoded(split, columns):
+        for of_key, key in zip(tokens, keys, strict=True):
+            of_key.append(_single_values(batch, key).dictionary_encode())
+        labels.append(_labels(batch, label))
+    users, items = (_one_array(pa.chunked_array(of_key).unify_dictionaries()) for of_key in tokens)
+    return (
+        (users.dictionary, users.indices.to_numpy(zero_copy_only=False)),
+        (items.dictionary, items.indices.to_numpy(zero_copy_only=False)),
+        np.concatenate(labels),
+    )
+
+
+def _single_values(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The values of a column that has one in every row, `[rows]`."""
+    values = batch.column(name).flatten()
+    if len(values) != batch.num_rows:
+        raise DataError(f"column {name!r}: {len(values)} values in {batch.num_rows} rows; expected one in every row")
+    return values
+
+
+def _labels(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    return _single_values(batch, name).to_numpy(zero_copy_only=False)
+
+
+def _rows_of(tokens: pa.Array, known: pa.Array) -> np.ndarray:
+    """Places of tokens among known ones, `[tokens]`; -1 for an unknown token."""
+    return pc.index_in(tokens.cast(known.type), value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def _one_batch(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch:
+    (batch,) = pa.Table.from_batches(list(batches)).combine_chunks().to_batches()
+    return batch
+
+
+def _one_array(chunked: pa.ChunkedArray) -> pa.Array:
+    combined = chunked.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _write_table(path: str, table: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(buffer.getvalue())
+
+
+def _read_table(path: str) -> pa.Table:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return pq.read_table(pa.BufferReader(file.read()))
