@@ -182,6 +182,19 @@ def fetch(
 
 
 @data_app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Files of interactions, items and users, or quoted patterns.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Experiment file to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the experiment file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what files and columns are, warn of common faults, and propose an experiment."""
+    from pipeline.inspection.start import inspect_data
+
+    inspect_data(files, output, force, json)
+
+
+@data_app.command()
 def generate(
     ratings: Annotated[int, typer.Option(min=1000, help="Number of ratings.")] = 100_000,
     users: Annotated[int, typer.Option(min=10)] = 943,
