@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from components.flat_example_gen.synthetic import PLANTED_FILE
+from components.example_gen.generated.clicks import PLANTED_FILE
 
 _RESULT = Path(__file__).parent / "results" / "published.md"
 _NOT_PUSHED = 3

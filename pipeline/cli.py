@@ -203,7 +203,7 @@ def generate(
     data_dir: DataDir = None,
 ) -> None:
     """Generate the synthetic dataset, whose best reachable RMSE is known."""
-    from components.example_gen.synthetic import write_synthetic
+    from components.example_gen.generated.ratings import write_synthetic
 
     directory = data_dir or _DATA_HOME / "synthetic"
     truth = write_synthetic(directory, num_ratings=ratings, num_users=users, num_items=items, seed=seed)
@@ -217,7 +217,7 @@ def generate_clicks(
     data_dir: DataDir = None,
 ) -> None:
     """Generate clicks in Criteo's format, whose best reachable log loss and AUC are known."""
-    from components.flat_example_gen.synthetic import write_synthetic_criteo
+    from components.example_gen.generated.clicks import write_synthetic_criteo
 
     directory = data_dir or _DATA_HOME / "synthetic-criteo"
     best = write_synthetic_criteo(directory, rows, seed).test

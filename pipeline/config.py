@@ -1,25 +1,20 @@
 """The experiment file: one tree of frozen settings, from YAML and command-line overrides."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from components.example_gen.config import IngestConfig
-from components.flat_example_gen.config import (
-    DESCRIBED_DATASETS,
-    NAMED_DATASETS,
-    CriteoIngestConfig,
-    FlatIngestConfig,
-)
+from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
-from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
@@ -68,22 +63,6 @@ class EvaluationConfig(Frozen):
     first_run: Literal["push", "hold"] = "push"
 
 
-def _kind_of_data(value: Any) -> str:
-    """Which of the classes below a section `data` is of; MovieLens' refuses unknown datasets."""
-    dataset = value.get("dataset") if isinstance(value, dict) else value.dataset
-    if dataset in DESCRIBED_DATASETS:
-        return "flat"
-    return "criteo" if dataset in NAMED_DATASETS else "movielens"
-
-
-DataConfig = Annotated[
-    Annotated[IngestConfig, Tag("movielens")]
-    | Annotated[FlatIngestConfig, Tag("flat")]
-    | Annotated[CriteoIngestConfig, Tag("criteo")],
-    Discriminator(_kind_of_data),
-]
-
-
 class PipelineConfig(Frozen):
     """A whole experiment.
 
@@ -103,7 +82,7 @@ class PipelineConfig(Frozen):
     """
 
     name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    data: DataConfig = IngestConfig()
+    data: DataConfig = DataConfig(dataset=MOVIELENS_100K.name)
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig = RatingModelConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
@@ -132,18 +111,18 @@ class PipelineConfig(Frozen):
     @property
     def pipeline_name(self) -> str:
         # Types of models have underscores, names of pipelines none: Vertex AI takes none.
-        return self.name or f"{self.data.dataset}-{self.data.protocol}-{self.model.type}".replace("_", "-")
+        return self.name or f"{self.data.name}-{self.data.split.by}-{self.model.type}".replace("_", "-")
 
     @property
     def dataset(self) -> DatasetSpec:
         """What the pipeline knows about the data."""
-        return dataset_spec(self.data.dataset_key)
+        return self.data.described().spec()
 
     @property
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.data.dataset_key,
+            dataset=self.dataset,
             model=self.model,
             embeddings=self.embeddings,
             training=self.training,
@@ -152,11 +131,7 @@ class PipelineConfig(Frozen):
 
     def without_local_paths(self) -> "PipelineConfig":
         """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
-        data = self.data
-        if isinstance(data, FlatIngestConfig):
-            (pattern,) = data.source().files
-            data = data.model_copy(update={"files": pattern, "schema_file": Path(data.schema_file).name})
-        return self.model_copy(update={"data": data, "vertex": None})
+        return self.model_copy(update={"data": self.data.portable(), "vertex": None})
 
 
 @dataclass(frozen=True)
@@ -164,11 +139,11 @@ class Locations:
     """Where a pipeline reads and writes.
 
     Attributes:
-        data: Directory of the raw files.
+        data: Directory of the raw files, possibly remote.
         root: Directory for everything that runs leave behind.
     """
 
-    data: Path
+    data: str
     root: Path
 
     @property
@@ -189,7 +164,8 @@ class Locations:
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
         """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
-        return cls((data or config.data.directory).absolute(), root.absolute())
+        directory = str(data or config.data.directory)
+        return cls(directory if "://" in directory else os.path.abspath(directory), root.absolute())
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
@@ -203,7 +179,7 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
     overrides = overrides or {}
-    source = _named(file) if file else _preset_of(overrides.get("data.dataset", MOVIELENS_100K.name))
+    source = _named(file) if file else _preset_of(str(overrides.get("data.dataset", MOVIELENS_100K.name)))
     return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
 
 
@@ -285,9 +261,7 @@ def _named(file: Path) -> Path:
 
 def _preset_of(dataset: str) -> Path:
     """The first preset that reads a dataset, or generated data of its kind."""
-    if dataset in DESCRIBED_DATASETS:
-        raise ConfigError(f"data.dataset: {dataset} is described in an experiment file; name it with --config")
-    dataset_spec(dataset)
+    known_dataset(dataset)
     reads = {name: _read(_PRESETS / f"{name}.yaml")["data"]["dataset"] for name in preset_names()}
     exact = [name for name, of in reads.items() if of == dataset]
     same_kind = [name for name, of in reads.items() if of == f"synthetic-{dataset}"]

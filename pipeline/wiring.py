@@ -1,5 +1,6 @@
 """The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
 
+import os
 from importlib import resources
 from typing import Any
 
@@ -10,19 +11,18 @@ from tfx.dsl.components.base import executor_spec
 
 from components.curated_schema.component import CuratedSchema
 from components.evaluation import extractors
-from components.example_gen.component import MovieLensExampleGen
-from components.example_gen.config import IngestConfig
+from components.example_gen.component import TablesExampleGen, span_properties
+from components.example_gen.config import DataConfig
 from components.example_validator.component import StrictExampleValidator
-from components.flat_example_gen.component import FlatExampleGen, span_properties
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from pipeline.baseline import latest_blessed_model
-from pipeline.config import DataConfig, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
 from trainer_module.data.schema_check import check_schema
-from trainer_module.data.schema_derivation import derive_schema
+from trainer_module.data.schema_derivation import curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import LAST_BLESSED
@@ -36,8 +36,7 @@ _NOT_ROWS = (CANDIDATES, QUERIES)
 
 def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
     """Defaults of what may be given anew for every run; `window` and `last_span` only where files have spans."""
-    spans = {} if isinstance(config.data, IngestConfig) else span_properties(config.data)
-    return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **spans}
+    return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **span_properties(config.data)}
 
 
 def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipeline:
@@ -153,15 +152,13 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     )
 
 
-def _example_gen(data: DataConfig, directory: str) -> MovieLensExampleGen | FlatExampleGen:
+def _example_gen(data: DataConfig, directory: str) -> TablesExampleGen:
     """What reads the dataset."""
-    if isinstance(data, IngestConfig):
-        return MovieLensExampleGen(input_base=directory, data=data)
     parameters = {
         name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=int, default=default)
         for name, default in span_properties(data).items()
     }
-    return FlatExampleGen(input_base=directory, data=data, **parameters)
+    return TablesExampleGen(input_base=directory, data=data, **parameters)
 
 
 def _schema_text(dataset: DatasetSpec) -> str:
@@ -178,5 +175,7 @@ def _schema_text(dataset: DatasetSpec) -> str:
         schema = text_format.Parse(text, schema_pb2.Schema())
     except (OSError, text_format.ParseError) as error:
         raise ConfigError(f"data.schema_file: {dataset.schema_file} cannot be read as a schema ({error})") from None
-    check_schema(dataset.features, schema, dataset.schema_file)
-    return text
+    if os.path.isabs(dataset.schema_file):
+        check_schema(dataset.features, schema, dataset.schema_file)
+        return text
+    return text_format.MessageToString(curated_schema(dataset, schema))

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 
-from components.example_gen.synthetic import NOISE_SCALE
+from components.example_gen.generated.ratings import NOISE_SCALE
 from tests.workspace import BINARIES, NOT_PUSHED, Workspace
 
 NOISE_FLOOR = NOISE_SCALE / 3**0.5

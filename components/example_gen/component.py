@@ -1,44 +1,94 @@
-"""The ExampleGen of the product."""
+"""The ExampleGen of the product: the tables of a dataset in, examples out."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from tfx import types
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import example_gen_pb2
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
 
-from components.example_gen.config import IngestConfig
-from components.example_gen.executor import Executor
-from components.example_gen.layout import FILES
+from components.example_gen.config import DataConfig
+from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
 from components.example_gen.packed_config import pack
+from components.example_gen.spans import wildcards
+from trainer_module.errors import ConfigError
 
 
-class MovieLensExampleGen(FileBasedExampleGen):
-    """Ingests a dataset in the MovieLens 100K layout into the splits `train`, `eval` and `test`.
+class TablesExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
+    """Parameters of TFX's file-based ExampleGens, and the window of spans.
 
-    TFX's driver fingerprints the three data files; together with the config and a hash of the ingesting code they
-    make the cache key.
+    TFX's own `range_config` cannot carry the window: the drivers, of which Vertex AI knows only the stock one, refuse
+    ranges of more than one span, and any range if the patterns have no marker.
     """
 
+    PARAMETERS = {
+        **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
+        WINDOW: ExecutionParameter(type=int, optional=True),
+        LAST_SPAN: ExecutionParameter(type=int, optional=True),
+    }
+
+
+def span_properties(data: DataConfig) -> dict[str, int]:
+    """The window that a configuration asks for, by execution property; empty if its files have no spans."""
+    if not data.has_spans:
+        return {}
+    last = data.last_span_number
+    return {WINDOW: data.window or ALL_SPANS, LAST_SPAN: NEWEST_SPAN if last is None else last}
+
+
+class TablesExampleGen(FileBasedExampleGen):
+    """Ingests a dataset into the splits `train`, `eval` and `test`, for retrieval also `candidates` and `queries`.
+
+    TFX's driver fingerprints the files of all tables, and those of all spans; together with the window, the config and
+    a hash of the ingesting code they make the cache key.
+    """
+
+    SPEC_CLASS = TablesExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, input_base: str, data: IngestConfig | Mapping[str, Any]):
+    def __init__(
+        self,
+        input_base: str,
+        data: DataConfig,
+        window: RuntimeParameter | None = None,
+        last_span: RuntimeParameter | None = None,
+    ):
         """Connects the component.
 
         Args:
-            input_base: Directory with `u.data`, `u.user` and `u.item`.
-            data: The configuration, or its fields as JSON-able values.
+            input_base: Directory below which the files lie.
+            data: The configuration, with paths relative to `input_base` (`DataConfig.portable`).
+            window: Given at run time in place of `data.window`: an int, where 0 takes all spans.
+            last_span: Given at run time in place of `data.last_span`: an int, where -1 takes the newest span.
 
         Raises:
-            pydantic.ValidationError: `data` is not a valid `IngestConfig`.
+            ConfigError: A window is given at run time and the files have no spans.
         """
-        config = data if isinstance(data, IngestConfig) else IngestConfig.model_validate(data)
-        super().__init__(
+        properties = span_properties(data)
+        given = {name: value for name, value in ((WINDOW, window), (LAST_SPAN, last_span)) if value}
+        if given and not properties:
+            raise ConfigError(
+                f"{WINDOW} and {LAST_SPAN} are given at run time, but no file pattern has a marker of spans: name one "
+                "in data.interactions.files, as in 'day-{SPAN}/*.csv' (Criteo's days: set data.window)"
+            )
+        tables = data.described().tables
+        spec = TablesExampleGenSpec(
             input_base=input_base,
             input_config=example_gen_pb2.Input(
-                splits=[example_gen_pb2.Input.Split(name=name.replace(".", "_"), pattern=name) for name in FILES]
+                splits=[
+                    example_gen_pb2.Input.Split(name=f"{name}_{number}", pattern=wildcards(pattern))
+                    for name, table in tables.named()
+                    for number, pattern in enumerate(table.files)
+                ]
             ),
-            # The output splits follow from the protocol, not from TFX's hash buckets.
+            # The output splits follow from the section `data`, not from TFX's hash buckets.
             output_config=example_gen_pb2.Output(),
-            custom_config=pack(config, Executor.__module__),
+            output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
+            output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+            custom_config=pack(data, Executor.__module__),
+            examples=types.Channel(type=standard_artifacts.Examples),
+            **properties | given,
         )
+        # FileBasedExampleGen's own constructor makes a spec without the window.
+        super(FileBasedExampleGen, self).__init__(spec=spec)

@@ -1,81 +1,397 @@
-"""How data is read and split."""
+"""The section `data` of an experiment: which dataset is read, and how its rows are split."""
 
+import contextlib
+import glob
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from trainer_module.data.datasets import dataset_spec
+from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
+from components.example_gen.splits.config import (
+    ColumnSplit,
+    FoldSplit,
+    LeaveLastOutSplit,
+    RandomSplit,
+    SplitConfig,
+    StratifiedSplit,
+    TimeSplit,
+    UserSplit,
+)
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.datasets import known_dataset
+from trainer_module.data.datasets.criteo import CRITEO, FILES_BY_DAY, SYNTHETIC_CRITEO
+from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.spec import Task
+from trainer_module.data.tables import EntityTable, InteractionsTable, TableFiles, Tables
 from trainer_module.errors import ConfigError
-from trainer_module.frozen import Frozen
+from trainer_module.frozen import Frozen, reasons
 
-Protocol = Literal["random", "user", "time", "leave-last-out", "stratified", "u1", "u2", "u3", "u4", "u5"]
+# History of a query, where the split respects time.
+DEFAULT_HISTORY = 50
 
-_SEEDS_OF_NUMPY = 2**32
+# The split of clicks unless an experiment says otherwise: a tenth is enough, as there are many of them.
+CLICK_SPLIT = RandomSplit(test_fraction=0.1)
+
+# What `dataset` was called before tables had names of their own.
+_FORMER_FORMATS = ("csv", "parquet")
+_FORMER_DATASETS = {
+    "movielens-100k-retrieval": "dataset: movielens-100k, task: retrieval",
+    "synthetic-retrieval": "dataset: synthetic, task: retrieval",
+    "movielens-100k-neighbours": "dataset: movielens-100k, neighbours: 100",
+    "synthetic-neighbours": "dataset: synthetic, neighbours: 100",
+}
+_FORMER_KEYS = {
+    "protocol": "split: {by: ...}",
+    "eval_fraction": "split: {eval_fraction: ...}",
+    "test_fraction": "split: {test_fraction: ...}",
+    "history_length": "history",
+}
+_IN_INTERACTIONS = ("files", "delimiter", "column_names", "missing_values", "label", "categorical", "numeric")
 
 
-class IngestConfig(Frozen):
-    """Which dataset is read, and how its rows are split into `train`, `eval` and `test`.
-
-    `test` is what the protocol holds out for the final evaluation; `eval` is taken out of the remaining rows and
-    serves model selection.
-
-    Protocols:
-
-    - `random`: a hash of the (user, item) pair decides.
-    - `user`: a hash of the user decides, so every user is in one split only.
-    - `time`: the last rows in time are `test`, the last ones before them `eval`; equal times stay together.
-    - `leave-last-out`: each user's last row is `test`, the one before it `eval`; users with fewer than three rows
-      are wholly in `train`.
-    - `stratified`: of each user's rows the share `test_fraction`, drawn at random, is `test`; see `splits`.
-    - `u1` to `u5`: the official folds of MovieLens 100K; fold k tests on lines 20000(k-1)+1 to 20000k of `u.data`.
+class GeneratedClicks(Frozen):
+    """How much of `synthetic-criteo` is generated; what is there already must have been generated alike.
 
     Attributes:
-        dataset: Name of a known dataset.
-        protocol: One of the above.
-        eval_fraction: Share of the rows (for `user`: of the users) outside `test` that become `eval`; has no part in
-            `leave-last-out`.
-        test_fraction: Share of the rows (for `user`: of the users) that become `test`; has no part in
-            `leave-last-out` and `u1` to `u5`. By default .25 for `stratified` and .2 for the others.
-        seed: Another seed hashes rows into other splits; has no part in `time` and `leave-last-out`.
-        max_bad_rows: So many malformed rows are set aside in a quarantine file; one more fails the run.
-        history_length: For retrieval datasets: a row's history is so many items at most, the latest ones.
-        neighbours: For datasets with columns `rated` and `raters`: these hold so many tokens at most, drawn at random.
+        rows: Number of rows.
+        seed: Of all random numbers.
     """
 
-    dataset: str = "movielens-100k"
-    protocol: Protocol = "random"
-    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
-    test_fraction: float = Field(
-        default_factory=lambda others: 0.25 if others.get("protocol") == "stratified" else 0.2, gt=0, lt=1
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    rows: int = Field(default=1_000_000, ge=1000)
+    seed: int = Field(default=0, ge=0)
+
+
+class DataConfig(Frozen):
+    """Which dataset is read, and how its rows are split into `train`, `eval` and `test`.
+
+    `test` is held out for the final evaluation; `eval` serves model selection. A dataset is either a known one, by
+    `dataset`, or the tables of one's own, by `interactions` and, where there are attributes, `items` and `users`.
+
+    Attributes:
+        dataset: Name of a known dataset; None reads the tables below.
+        interactions: What happened.
+        items: Attributes of items.
+        users: Attributes of users.
+        task: `rating` predicts a number, `click` the probability of a label that is 0 or 1, `retrieval` finds the items
+            of a user's rows. None is the known dataset's own.
+        split: How rows are split.
+        label_range: Smallest and largest rating; rows outside are malformed, and predictions are clipped. None accepts
+            any number and clips to the range of the training split.
+        slices: Columns by whose values evaluation breaks its metrics down.
+        history: Largest number of a user's earlier items in the column `history`. None is 50 for retrieval where rows
+            have a time and the split respects it, and 0 elsewhere.
+        neighbours: Largest number of tokens in the columns `rated` and `raters`; 0 leaves them out.
+        schema_file: A curated schema of your own (text format of `tensorflow_metadata.proto.v0.Schema`).
+        max_bad_rows: Number of malformed rows that are set aside in a quarantine file; one more fails the run.
+        window: Number of spans that are read, up to `last_span`; None takes all.
+        last_span: Ends the window: a number, or a date if files are named by date. None takes the newest.
+        missing_spans: Whether a window with gaps is a warning or an error.
+        generated: Size and seed of `synthetic-criteo`.
+    """
+
+    dataset: str | None = None
+    interactions: InteractionsTable | None = None
+    items: EntityTable | None = None
+    users: EntityTable | None = None
+    task: Task | None = None
+    split: SplitConfig = RandomSplit()
+    label_range: tuple[float, float] | None = None
+    slices: tuple[str, ...] | None = None
+    history: int | None = Field(default=None, ge=0)
+    neighbours: int = Field(default=0, ge=0)
+    schema_file: str = ""
     max_bad_rows: int = Field(default=0, ge=0)
-    history_length: int = Field(default=50, ge=1)
-    neighbours: int = Field(default=100, ge=1)
+    window: int | None = Field(default=None, ge=1)
+    last_span: int | date | None = None
+    missing_spans: MissingSpans = "warning"
+    generated: GeneratedClicks | None = None
 
-    @property
-    def dataset_key(self) -> str:
-        """What `dataset_spec` makes the dataset's spec from."""
-        return self.dataset
-
-    @property
-    def directory(self) -> Path:
-        """Where the raw files lie."""
-        return Path("data", dataset_spec(self.dataset).directory)
-
-    @field_validator("dataset")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _read_former_spellings(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        dataset = value.get("dataset")
+        if dataset in _FORMER_FORMATS:
+            return _from_flat_table(value)
+        if dataset in _FORMER_DATASETS:
+            raise ValueError(f"dataset {dataset} is now spelt {_FORMER_DATASETS[dataset]}")
+        if former := [key for key in _FORMER_KEYS if key in value]:
+            raise ValueError(f"{former[0]} is now spelt {_FORMER_KEYS[former[0]]}")
+        if dataset == SYNTHETIC_CRITEO.name and (moved := value.keys() & {"rows", "seed"}):
+            raise ValueError(f"{sorted(moved)[0]} is now spelt generated: {{{sorted(moved)[0]}: ...}}")
+        if dataset in (CRITEO.name, SYNTHETIC_CRITEO.name):
+            return dict(value) | {"split": _with_share_of_clicks(value.get("split", {}))}
+        return value
+
+    @field_validator("last_span", mode="plain")
+    @classmethod
+    def _number_or_date(cls, value: Any) -> int | date | None:
+        # A union would report the failure of each of its members.
+        if value is None or type(value) is date or (type(value) is int and value >= 0):
+            return value
+        with contextlib.suppress(TypeError, ValueError):
+            return date.fromisoformat(value)
+        raise ValueError("expected the number of a span, or a date such as 2024-05-01")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        own = [name for name in ("interactions", "items", "users") if getattr(self, name)]
+        if self.dataset and own:
+            raise ValueError(
+                f"dataset {self.dataset} brings its own tables; leave {' and '.join(own)} out, or leave dataset out"
+            )
+        if not self.dataset and not self.interactions:
+            raise ValueError(
+                "name a known dataset, as in dataset: movielens-100k, or describe your tables, as in interactions: "
+                "{files: events/*.csv, user: customer, item: sku}; `recspan data inspect FILES` writes it for you"
+            )
+        if not self.dataset and self.task is None:
+            raise ValueError("task: say what is predicted: rating, click or retrieval")
+        if self.generated and self.dataset != SYNTHETIC_CRITEO.name:
+            raise ValueError(f"generated: only dataset {SYNTHETIC_CRITEO.name} has it; leave it out")
+        dataset = self.described()
+        self._check_split(dataset)
+        self._check_spans(dataset.tables)
+        return self
+
+    def described(self) -> Dataset:
+        """The dataset with the settings of this section.
+
+        Raises:
+            ValueError: No dataset has that name, or the settings contradict each other.
+        """
+        if self.dataset:
+            try:
+                known = known_dataset(self.dataset)
+            except ConfigError as error:
+                raise ValueError(f"dataset: {error}") from None
+        else:
+            tables = Tables(interactions=self.interactions, items=self.items, users=self.users)
+            known = Dataset.model_construct(**_defaults(Dataset), tables=tables, task=self.task)
+        task = self.task or known.task
+        slices = self.slices if self.slices is not None else _slices_for(known, task)
+        changes = {
+            "task": task,
+            "tables": self._tables(known.tables),
+            "label_range": self.label_range or (known.label_range if task == "rating" else None),
+            "slices": slices,
+            "history": self._history(known.tables.interactions, task),
+            "neighbours": self.neighbours,
+            "schema_file": str(Path(self.schema_file).absolute()) if self.schema_file else known.schema_file,
+        }
         try:
-            dataset_spec(name)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        return name
+            return Dataset(**{name: getattr(known, name) for name in Dataset.model_fields} | changes)
+        except ValidationError as error:
+            raise ValueError(reasons(error)) from None
 
-    @field_validator("seed")
-    @classmethod
-    def _fits(cls, seed: int, others: ValidationInfo) -> int:
-        if others.data.get("protocol") == "stratified" and seed >= _SEEDS_OF_NUMPY:
-            raise ValueError("protocol stratified draws with numpy's RandomState; take a seed below 2^32")
-        return seed
+    @property
+    def name(self) -> str:
+        """Of the dataset, for names of pipelines."""
+        return self.dataset or "own"
+
+    @property
+    def directory(self) -> str:
+        """The directory below which all files lie, possibly remote."""
+        dataset = self.described()
+        if self.dataset:
+            return os.path.join("data", dataset.directory or dataset.name)
+        return _common_directory(
+            [_fixed_directory(file) for _, table in dataset.tables.named() for file in table.files]
+        )
+
+    def patterns(self) -> dict[str, tuple[str, ...]]:
+        """Patterns of the files of each table below `directory`."""
+        dataset, directory = self.described(), self.directory
+        tables = dict(dataset.tables.named())
+        if self.dataset:
+            return {name: table.files for name, table in tables.items()}
+        return {name: tuple(_below(directory, file) for file in table.files) for name, table in tables.items()}
+
+    def portable(self) -> "DataConfig":
+        """The same section with paths relative to `directory`: equal wherever the files lie and the pipeline runs."""
+        if self.dataset:
+            return self.model_copy(update={"schema_file": os.path.basename(self.schema_file)})
+        changed = {
+            name: getattr(self, name).model_copy(update={"files": files}) for name, files in self.patterns().items()
+        }
+        return self.model_copy(update=changed | {"schema_file": os.path.basename(self.schema_file)})
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether there is a window of spans to choose."""
+        return any(map(has_span, self.described().tables.interactions.files))
+
+    @property
+    def by_date(self) -> bool:
+        """Whether spans are named by date."""
+        return any(map(is_dated, self.described().tables.interactions.files))
+
+    @property
+    def last_span_number(self) -> int | None:
+        """`last_span` as a number."""
+        return None if self.last_span is None else number_of(self.last_span)
+
+    @property
+    def split_column(self) -> str | None:
+        """Column of the interactions' files that only the split reads."""
+        if isinstance(self.split, ColumnSplit):
+            return self.split.column
+        if isinstance(self.split, RandomSplit) and self.split_key not in ("row", "pair", "user", "item"):
+            return self.split_key
+        return None
+
+    @property
+    def split_key(self) -> str:
+        """What the split `random` hashes: `row`, `pair`, `user`, `item` or the name of another column."""
+        interactions = self.described().tables.interactions
+        key = self.split.key if isinstance(self.split, RandomSplit) else None
+        for role in ("user", "item"):
+            entry = getattr(interactions, role)
+            if entry and key == entry.name:
+                return role
+        return key or ("pair" if interactions.user and interactions.item else "row")
+
+    def _tables(self, tables: Tables) -> Tables:
+        if self.dataset == CRITEO.name and (self.window is not None or self.last_span is not None):
+            interactions = tables.interactions.model_copy(update={"files": FILES_BY_DAY})
+            return tables.model_copy(update={"interactions": interactions})
+        return tables
+
+    def _history(self, interactions: InteractionsTable, task: str) -> int:
+        if self.history is not None:
+            return self.history
+        timely = isinstance(self.split, TimeSplit | LeaveLastOutSplit)
+        known = interactions.user and interactions.item and interactions.time
+        return DEFAULT_HISTORY if task == "retrieval" and timely and known else 0
+
+    def _check_split(self, dataset: Dataset) -> None:
+        split, interactions = self.split, dataset.tables.interactions
+        where = f"split by {split.by}"
+        needed: list[str] = []
+        if isinstance(split, TimeSplit | LeaveLastOutSplit):
+            needed.append("time")
+        if isinstance(split, UserSplit | StratifiedSplit | LeaveLastOutSplit):
+            needed.append("user")
+        if isinstance(split, RandomSplit):
+            needed += {"pair": ["user", "item"], "user": ["user"], "item": ["item"]}.get(split.key or "", [])
+            needed = [role for role in needed if split.key not in _column_names(interactions)]
+        if missing := [f"interactions.{role}" for role in needed if getattr(interactions, role) is None]:
+            raise ValueError(
+                f"{where} needs {' and '.join(missing)}; name the column, or take a split that does without, as in "
+                "split: {by: random}"
+            )
+        if isinstance(split, FoldSplit) and dataset.name != MOVIELENS_100K.name:
+            raise ValueError(f"{where}: {split.by} is a fold of movielens-100k; take another split for {dataset.name}")
+
+    def _check_spans(self, tables: Tables) -> None:
+        for _, table in tables.named():
+            for pattern in table.files:
+                check_pattern(pattern)
+        attributes = [(name, table) for name, table in tables.named() if name != "interactions"]
+        for name, table in attributes:
+            if any(map(has_span, table.files)):
+                raise ValueError(f"{name}.files: only interactions arrive in spans; name the files without a marker")
+        files = tables.interactions.files
+        spans = [has_span(pattern) for pattern in files]
+        if any(spans) and not all(spans):
+            raise ValueError(f"interactions.files: all patterns have a marker of spans, or none has; got {list(files)}")
+        given = [name for name in ("window", "last_span") if getattr(self, name) is not None]
+        given += ["missing_spans"] if self.missing_spans != "warning" else []
+        if given and not all(spans):
+            raise ValueError(
+                f"{', '.join(given)}: the files, {', '.join(files)}, have no marker of spans; name one, as in "
+                "'day-{SPAN}/*.csv', or leave the key out"
+            )
+        if isinstance(self.last_span, date) and not any(map(is_dated, files)):
+            raise ValueError(
+                f"last_span is the date {self.last_span}, and the files name spans by number; give the number, or name "
+                "the files by {YYYY}, {MM} and {DD}"
+            )
+
+
+def _from_flat_table(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of one table as it was spelt before tables had names: `dataset: csv` and its keys side by side."""
+    section = {key: entry for key, entry in value.items() if key not in (*_IN_INTERACTIONS, "dataset")}
+    interactions = {key: value[key] for key in _IN_INTERACTIONS if key in value}
+    interactions["format"] = value["dataset"]
+    split = dict(section.get("split", {}) or {})
+    if split.get("by") == "time":
+        interactions["time"] = split.pop("column", None)
+        split.pop("type", None)
+    named = {_name_of(entry) for key in ("categorical", "numeric") for entry in interactions.get(key, ()) or ()}
+    slices = section.get("slices", ()) or ()
+    interactions["context"] = [name for name in slices if name not in named | {_name_of(interactions.get("label"))}]
+    section |= {
+        "interactions": interactions,
+        "split": _with_share_of_clicks(split),
+        "task": section.get("task", "click"),
+        "slices": slices,
+    }
+    return section
+
+
+def _name_of(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, Mapping) else entry
+
+
+def _with_share_of_clicks(split: Any) -> Any:
+    """A split with the share of clicks unless it names its own."""
+    if isinstance(split, Mapping) and split.get("by", "random") in ("random", "time"):
+        return {"test_fraction": CLICK_SPLIT.test_fraction} | dict(split)
+    return split
+
+
+def _slices_for(known: Dataset, task: str) -> tuple[str, ...] | None:
+    """The known dataset's slices, for retrieval those that describe the user alone."""
+    if known.slices is None or task != "retrieval" or known.tables.items is None:
+        return known.slices
+    of_items = {entry.name for entry in known.tables.items.entries()}
+    return tuple(name for name in known.slices if name not in of_items)
+
+
+def _defaults(model: type[Dataset]) -> dict[str, Any]:
+    return {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
+
+
+def _column_names(table: TableFiles) -> set[str]:
+    return {entry.name for entry in table.entries()} if isinstance(table, InteractionsTable | EntityTable) else set()
+
+
+def _fixed_directory(pattern: str) -> str:
+    """The directory of a path up to its first wildcard."""
+    parts = wildcards(pattern).split("/")
+    fixed = list(_until_magic(parts[:-1]))
+    return "/".join(fixed) if fixed != [""] else "/"
+
+
+def _until_magic(parts: list[str]) -> list[str]:
+    magic = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return parts[:magic]
+
+
+def _common_directory(directories: list[str]) -> str:
+    """The longest path that all directories lie below."""
+    normal = [_normal(directory) for directory in directories]
+    remote = {match[0] if (match := re.match(r"[a-z0-9]+://[^/]*", each)) else "" for each in normal}
+    if len(remote) > 1:
+        raise ConfigError(f"data: the tables lie in different places, {' and '.join(sorted(normal))}; put them in one")
+    if remote == {""}:
+        return os.path.commonpath([os.path.abspath(each) for each in normal])
+    parts = [each.split("/") for each in normal]
+    shared = [names[0] for names in zip(*parts, strict=False) if len(set(names)) == 1]
+    return "/".join(shared)
+
+
+def _normal(directory: str) -> str:
+    return directory if "://" in directory else os.path.normpath(directory or ".")
+
+
+def _below(directory: str, file: str) -> str:
+    """A pattern relative to a directory above it."""
+    return file.removeprefix(f"{directory}/") if "://" in file else os.path.relpath(file, directory)

@@ -1,30 +1,40 @@
-"""Reads a dataset directory, splits its rows and publishes examples, or nothing."""
+"""Reads the tables of a dataset, splits its rows and publishes examples, or nothing."""
 
+import logging
 import os
 from typing import Any
 
 import tensorflow as tf
+from tfx.components.example_gen import utils as example_gen
 from tfx.dsl.components.base import base_beam_executor
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import Artifact, artifact_utils, standard_component_specs
 
-from components.example_gen.blocks import find_blocks
-from components.example_gen.config import IngestConfig
-from components.example_gen.layout import FILES, RATINGS_FILE
-from components.example_gen.old_splits import SPLITS, check_num_lines
-from components.example_gen.outcome import Outcome, check_bad_rows, check_splits, combine
+from components.example_gen.config import DataConfig
+from components.example_gen.conversion import interaction_columns
+from components.example_gen.entities import EntityTables, read_entity_tables
+from components.example_gen.output.outcome import Outcome, check_bad_rows, check_splits, combine
+from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
-from components.example_gen.reporting import publish, take_outcome
-from components.example_gen.transforms import Ingestion, ingest, load_catalog, open_file
-from trainer_module.data.datasets import dataset_spec
+from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
+from components.example_gen.rows import SPLITS
+from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
+from components.example_gen.splits.config import FoldSplit
+from components.example_gen.splits.folds import check_num_rows
+from components.example_gen.transforms import Ingestion, ingest
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
-# Some 200,000 ratings: enough to amortize Beam's cost per element, and a few tens of MB in memory.
-BLOCK_BYTES = 4 << 20
+# Execution properties. They have no default of their own, because a runtime parameter cannot be absent.
+WINDOW, LAST_SPAN = "window", "last_span"
+ALL_SPANS, NEWEST_SPAN = 0, -1
+
+SPANS = "spans"
+
+_log = logging.getLogger(__name__)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes the examples of `MovieLensExampleGen`."""
+    """Writes the examples of `TablesExampleGen`."""
 
     def Do(  # noqa: N802 (the name that TFX calls)
         self, input_dict: dict[str, list], output_dict: dict[str, list], exec_properties: dict[str, Any]
@@ -33,51 +43,92 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Args:
             input_dict: Empty.
-            output_dict: Holds one `Examples` artifact under `examples`. It gets the splits `train`, `eval` and
-                `test`, for retrieval also `candidates` and `queries`; the custom properties `bad_rows`,
-                `rows_train`, `rows_eval` and `rows_test` (int); and, if bad rows were tolerated, these as JSON lines
-                in `quarantine/bad_rows.jsonl`.
-            exec_properties: Those of `FileBasedExampleGen`; the custom config holds an `IngestConfig`.
+            output_dict: Holds one `Examples` artifact under `examples`. It gets the splits `train`, `eval` and `test`,
+                for retrieval also `candidates` and `queries`; the custom properties `bad_rows`, `dropped_rows`,
+                `rows_train`, `rows_eval` and `rows_test` (int); and, if malformed rows were tolerated, these as JSON
+                lines in `quarantine/bad_rows.jsonl`. Where files have spans: the custom property `spans`, such as `3-5`
+                or `2024-05-01/2024-05-03`, and `span` and `version` of the newest one.
+            exec_properties: Those of `TablesExampleGenSpec`; the custom config holds a `DataConfig`.
 
         Raises:
-            DataError: A file is missing or empty, too many rows are bad, a split is empty, or the splits leak.
+            DataError: A file is missing, damaged or lacks a column, no file is in the window of spans, too many rows
+                are malformed, a split is empty or has one class only, or the splits leak.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        config = IngestConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
-        data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        config = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
+        directory = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        of_items = (CANDIDATES, QUERIES) if dataset_spec(config.dataset).task == "retrieval" else ()
-        artifact.split_names = artifact_utils.encode_split_names([*SPLITS, *of_items])
-        uris = {split: artifact_utils.get_split_uri([artifact], split) for split in (*SPLITS, *of_items)}
+        dataset = config.described()
+        splits = [*SPLITS, *((CANDIDATES, QUERIES) if dataset.task == "retrieval" else ())]
+        artifact.split_names = artifact_utils.encode_split_names(splits)
+        uris = {split: artifact_utils.get_split_uri([artifact], split) for split in splits}
         for uri in uris.values():
             tf.io.gfile.makedirs(uri)
 
-        _require_files(data_dir)
-        with open_file(os.path.join(data_dir, RATINGS_FILE)) as file:
-            blocks = list(find_blocks(file, BLOCK_BYTES))
-        if not blocks:
-            raise DataError(f"{os.path.join(data_dir, RATINGS_FILE)} is empty; expected one rating a line")
-        num_lines = sum(block.num_lines for block in blocks)
-        check_num_lines(config.protocol, num_lines)
-        _, bad_attributes = load_catalog(data_dir)
-        attributes = combine(
-            [Outcome(num_bad_rows=len(bad_attributes), bad_rows=tuple(bad_attributes))], config.max_bad_rows
+        files = self._interaction_files(directory, config, exec_properties, artifact)
+        pieces = _pieces(files, config)
+        attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
+        run = Ingestion(
+            directory=directory,
+            config=config,
+            files=tuple(os.path.relpath(file, directory) if "://" not in file else file for file in files),
+            split_uris=uris,
+            examples_uri=artifact.uri,
+            num_pieces=len(pieces),
+            approximate_rows=sum(piece.approximate_rows for piece in pieces),
         )
-        check_bad_rows(attributes, config.max_bad_rows, data_dir)
-
-        run = Ingestion(data_dir, config, uris, artifact.uri, len(blocks), num_lines)
         with self._make_beam_pipeline() as pipeline:
-            ingest(pipeline, blocks, run)
+            ingest(pipeline, pieces, run)
         outcome = combine([attributes, take_outcome(artifact.uri)], config.max_bad_rows)
-        check_bad_rows(outcome, config.max_bad_rows, data_dir)
-        check_splits(outcome, config.protocol)
+        check_bad_rows(outcome, config.max_bad_rows, directory)
+        check_splits(outcome, config.split.by, dataset.task)
         publish(artifact, outcome)
 
+    def _interaction_files(
+        self, directory: str, config: DataConfig, exec_properties: dict[str, Any], artifact: Artifact
+    ) -> list[str]:
+        """The interactions' files, those in the window where files have spans."""
+        table = config.described().tables.interactions
+        files = find_files(directory, table, "interactions")
+        if config.has_spans:
+            chosen = choose(
+                read_spans(directory, files, table.files),
+                exec_properties[WINDOW],
+                None if exec_properties[LAST_SPAN] == NEWEST_SPAN else exec_properties[LAST_SPAN],
+                config.missing_spans,
+                config.by_date,
+            )
+            _describe(artifact, chosen, as_ranges(chosen.spans, config.by_date))
+            files = chosen.files
+        wanted = interaction_columns(config.described(), config.split_column)
+        check_columns(files, table, wanted, "data.interactions")
+        return files
 
-def _require_files(data_dir: str) -> None:
-    missing = [name for name in FILES if not tf.io.gfile.exists(os.path.join(data_dir, name))]
-    if missing:
-        raise DataError(
-            f"{data_dir}: no {', '.join(missing)}; expected {', '.join(FILES)} there. Run `recspan data fetch "
-            "movielens-100k`, or go on without a download: `recspan pipeline run --dataset synthetic`."
-        )
+
+def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
+    pieces = find_pieces(files, config.described().tables.interactions)
+    if not pieces:
+        raise DataError(f"{', '.join(files)}: no row; expected one interaction a row")
+    if isinstance(config.split, FoldSplit):
+        check_num_rows(config.split, sum(piece.approximate_rows for piece in pieces))
+    return pieces
+
+
+def _check_attributes(tables: EntityTables, config: DataConfig, directory: str) -> Outcome:
+    """What the tables of users and items add to the outcome; refuses them early if too many of their rows are bad."""
+    outcome = combine([Outcome(len(tables.bad_rows), tables.bad_rows)], config.max_bad_rows)
+    check_bad_rows(outcome, config.max_bad_rows, directory)
+    return outcome
+
+
+def _describe(artifact: Artifact, chosen: Chosen, spans: str) -> None:
+    if chosen.warning:
+        _log.warning("%s", chosen.warning)
+    _log.info("spans %s, %d files", spans, len(chosen.files))
+    artifact.set_string_custom_property(SPANS, spans)
+    # TFX's resolvers read the property and its drivers write the custom one.
+    artifact.span = chosen.spans[-1]
+    artifact.set_int_custom_property(example_gen.SPAN_PROPERTY_NAME, chosen.spans[-1])
+    if chosen.version is not None:
+        artifact.version = chosen.version
+        artifact.set_int_custom_property(example_gen.VERSION_PROPERTY_NAME, chosen.version)

@@ -28,6 +28,9 @@ ROW_TYPES = {
     SPLIT_VALUE: pa.large_binary(),  # of the column that `data.split` looks at
 }
 
+# Column of `Entities` that identifies a user or item.
+TOKEN = "__token__"
+
 # Lines (in Parquet: rows) of a file, 10^12 at most.
 _LINE_BITS = 40
 
@@ -65,6 +68,11 @@ def positions(file: int, lines: np.ndarray) -> np.ndarray:
     return (np.int64(file) << _LINE_BITS) + lines
 
 
+def places(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Undoes `positions`: the number of each row's file and its line there, `[rows]` int64 each."""
+    return position >> _LINE_BITS, position & ((1 << _LINE_BITS) - 1)
+
+
 def describe_places(position: Sequence[int] | np.ndarray, files: Sequence[str]) -> str:
     """Places of rows for a message, such as `u.data lines 3 and 7`, or `a.csv line 3 and b.csv line 4`.
 
@@ -83,12 +91,15 @@ class Entities:
     """Users and items of a dataset with their attributes, held in memory by every worker.
 
     Attributes:
-        users: Tokens in the column `token` (large_binary, distinct) and attributes as `large_list` columns by feature
-            name; None where the interactions name no users.
+        users: Tokens in the column `__token__` (large_binary, distinct) and attributes as `large_list` columns by
+            feature name; None where the interactions name no users.
         items: The same for items.
         files: Names of the interactions' files by number, for messages and hashes.
+        num_candidates: Of `items`, the first ones, which can be retrieved: those of the table of items, or all that
+            interactions name where there is no table.
     """
 
     users: pa.Table | None
     items: pa.Table | None
     files: tuple[str, ...]
+    num_candidates: int = 0

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from components.example_gen import layout
 from components.example_gen.layout import FILES, GENRES, ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
-from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.errors import ConfigError, DataError
 
@@ -211,7 +211,7 @@ def fetch(
         ConfigError: `dataset` is not one that is fetched.
         DataError: No source has the data; or what lies in `data_dir` was changed or is not the product's.
     """
-    spec = dataset_spec(dataset)
+    spec = known_dataset(dataset)
     if dataset != MOVIELENS_100K.name:
         raise ConfigError(f"{dataset} is not fetched but generated: {_SYNTHETIC_HINT}")
     if source is not None:

@@ -1,50 +1,48 @@
-"""The Beam side of ingestion: blocks of the ratings file in, one file per block and split out.
+"""The Beam side of ingestion: pieces of the interactions' files in, one file of examples per block and split out.
 
-    blocks -> parse -> [summary of all rows, for protocols that need it] -> assign -> ratings per user in train
-           -> join, encode, write -> leakage check
+    pieces -> read, convert -> [distinct users and items] -> look up -> [summary of all rows -> plan] -> assign
+           -> [summaries that joins need] -> [rows gathered by user] -> join, encode, write -> leakage check
 
-Elements are Arrow batches of some hundred thousand rows, so Beam's cost per element does not matter. All decisions
-are made in the pure modules beside this one.
+Elements are Arrow batches of some hundred thousand rows, so that Beam's cost per element does not matter. Steps in
+brackets exist only where the dataset, the split or a join needs them. All decisions are made in the pure modules beside
+this one.
 """
 
-import functools
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
-from components.example_gen import leakage
-from components.example_gen import old_splits as splits
-from components.example_gen.assigned import Rows
-from components.example_gen.bad_rows import BadRow
-from components.example_gen.blocks import Block, read_block
-from components.example_gen.catalog import Catalog, parse_catalog, resolve
-from components.example_gen.config import IngestConfig
-from components.example_gen.examples import ExampleBuilder
-from components.example_gen.interactions import Interactions, find_queries, histories
-from components.example_gen.layout import ITEMS_FILE, RATINGS_FILE, USERS_FILE
-from components.example_gen.neighbour_examples import NeighbourExampleBuilder
-from components.example_gen.neighbours import RATED, Neighbours
-from components.example_gen.neighbours import merge as merge_neighbours
-from components.example_gen.outcome import Outcome, combine
-from components.example_gen.payload import ExampleWriter
-from components.example_gen.ratings import parse_ratings
-from components.example_gen.reporting import MergeAll, WriteOutcome
-from components.example_gen.retrieval_examples import RetrievalExampleBuilder
-from components.example_gen.retrieval_transforms import GatherUsers, partitions
-from trainer_module.data.datasets import dataset_spec
-from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
+from components.example_gen import entities as entity_tables
+from components.example_gen.config import DataConfig
+from components.example_gen.conversion import convert_interactions, interaction_columns
+from components.example_gen.entities import SeenTokens
+from components.example_gen.joins.attributes import train_counts_of_items
+from components.example_gen.joins.compose import joins_of
+from components.example_gen.joins.histories import Interactions, find_queries
+from components.example_gen.joins.join import Join
+from components.example_gen.joins.retrieval import CandidateExamples, QueryExamples
+from components.example_gen.output.examples import Examples
+from components.example_gen.output.outcome import Outcome, combine
+from components.example_gen.output.reporting import MergeAll, WriteOutcome
+from components.example_gen.output.writer import ExampleWriter
+from components.example_gen.readers.blocks import Piece, read
+from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
+from components.example_gen.splits.evidence import Evidence, concatenate
+from components.example_gen.splits.protocol import SplitProtocol, protocol_of
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.spec import CANDIDATES, QUERIES
 
 _OUTCOME = "outcome"
 _EVIDENCE = "evidence"
-# Lines whose evidence is checked together; it takes some 40 bytes each.
-_LINES_PER_CHECK = 8_000_000
+# Bytes of the files whose evidence is checked together; a row of evidence takes some 40 bytes in memory.
+_ROWS_PER_CHECK = 8_000_000
+# A worker holds one partition of whole users at a time, with a few hundred bytes a row.
+ROWS_PER_PARTITION = 100_000
 
 
 @dataclass(frozen=True)
@@ -52,254 +50,284 @@ class Ingestion:
     """One run: what is read, how, and where it goes.
 
     Attributes:
-        data_dir: Directory or URI with the files of the layout.
-        config: How rows are split and how many bad ones are tolerated.
-        split_uris: Where the examples of each split go, by name: `splits.SPLITS`, for retrieval also `CANDIDATES` and
-            `QUERIES`.
-        examples_uri: Of the artifact; beside the examples goes the outcome.
-        num_blocks: Blocks in all.
-        num_lines: Lines in all.
+        directory: Directory or URI below which all files lie.
+        config: The section `data`, with paths relative to `directory`.
+        files: Names of the interactions' files relative to `directory`, by number.
+        split_uris: Where the examples of each split go, by name.
+        examples_uri: Of the artifact; the outcome goes beside the examples.
+        num_pieces: Number of pieces.
+        approximate_rows: Upper estimate of the number of interactions, which sets the number of partitions.
     """
 
-    data_dir: str
-    config: IngestConfig
+    directory: str
+    config: DataConfig
+    files: tuple[str, ...]
     split_uris: Mapping[str, str]
     examples_uri: str
-    num_blocks: int
-    num_lines: int
+    num_pieces: int
+    approximate_rows: int
 
     @property
-    def dataset(self) -> DatasetSpec:
-        """What is known of the dataset."""
-        return dataset_spec(self.config.dataset)
+    def dataset(self) -> Dataset:
+        """The dataset with the settings of the configuration."""
+        return self.config.described()
 
     @property
     def row_uris(self) -> tuple[str, ...]:
-        """Where the examples of each of `splits.SPLITS` go, in that order."""
-        return tuple(self.split_uris[name] for name in splits.SPLITS)
+        """Where the examples of each of `SPLITS` go, in that order."""
+        return tuple(self.split_uris[name] for name in SPLITS)
+
+    def protocol(self) -> SplitProtocol:
+        """The split protocol."""
+        return split_protocol(self.config)
 
 
-def open_file(path: str) -> Any:
-    """Opens a local or remote file for binary reading; it is never taken for compressed."""
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+def split_protocol(config: DataConfig) -> SplitProtocol:
+    """The split protocol of a section `data`."""
+    split = config.split
+    if split.by == "random":
+        split = split.model_copy(update={"key": config.split_key})
+    return protocol_of(split, config.split_key == "pair")
 
 
-def load_catalog(data_dir: str) -> tuple[Catalog, list[BadRow]]:
-    """Reads and parses the attribute files of `data_dir`."""
-    with (
-        open_file(os.path.join(data_dir, USERS_FILE)) as users,
-        open_file(os.path.join(data_dir, ITEMS_FILE)) as items,
-    ):
-        return parse_catalog(users.read(), items.read())
-
-
-def ingest(pipeline: beam.Pipeline, blocks: Iterable[Block], run: Ingestion) -> None:
-    """Adds the whole ingestion to a pipeline.
+def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> None:
+    """Adds the whole ingestion to a pipeline that was not run yet.
 
     Args:
-        pipeline: Not yet run.
-        blocks: Of the ratings file.
+        pipeline: The pipeline.
+        pieces: Of the interactions' files.
         run: Everything else.
     """
-    # One catalog for each worker process, whichever step asks first.
-    catalog = _SharedCatalog(run.data_dir)
-    parsed = (
+    dataset, protocol = run.dataset, run.protocol()
+    shared = _SharedEntities(run)
+    converted = (
         pipeline
-        | "Blocks" >> beam.Create(list(blocks))
+        | "Pieces" >> beam.Create(list(pieces))
         | "Spread" >> beam.Reshuffle()
-        | "Parse" >> beam.ParDo(_Parse(run, catalog)).with_outputs(_OUTCOME, main="rows")
+        | "Read" >> beam.ParDo(_Read(run, shared)).with_outputs(_OUTCOME, main="rows")
     )
-    plans = []
-    if splits.needs_plan(run.config.protocol):
-        plan = (
-            parsed.rows
-            | "Summarize" >> beam.Map(lambda rows, protocol: splits.summary(protocol, rows.batch), run.config.protocol)
-            | "Merge" >> beam.CombineGlobally(MergeAll(splits.merge)).without_defaults()
-            | "Plan" >> beam.Map(lambda whole, config: splits.plan(config, whole), run.config)
-        )
-        plans = [beam.pvalue.AsIter(plan)]
-    assigned = parsed.rows | "Assign" >> beam.ParDo(_Assign(run, catalog), *plans)
-    train_ratings = _count_train_rows(assigned, "user", catalog)
-    write = _Write(run, catalog, run.num_blocks)
-    if run.dataset.task == "retrieval":
-        train_choices = _count_train_rows(assigned, "item", catalog)
-        _ = train_choices | "WriteCandidates" >> beam.Map(_write_candidates, run, catalog)
-        count = partitions(run.num_lines)
-        assigned, write = assigned | "GatherUsers" >> GatherUsers(count), _WriteInteractions(run, catalog, count)
-    known = [beam.pvalue.AsIter(train_ratings)]
-    if RATED in run.dataset.features.arrow_schema().names:
-        write = _WriteWithNeighbours(run, catalog, run.num_blocks)
-        known.append(beam.pvalue.AsIter(_sample_neighbours(assigned, run.config.neighbours)))
-    written = assigned | "Write" >> beam.ParDo(write, *known).with_outputs(_OUTCOME, _EVIDENCE)
+    seen = _seen_tokens(converted.rows, entity_tables.open_roles(dataset))
+    rows = converted.rows | "LookUp" >> beam.ParDo(_LookUp(shared), *seen)
+    assigned = rows | "Assign" >> beam.ParDo(_Assign(run, shared), *_plan(rows, protocol), *seen)
+    joins = joins_of(dataset)
+    known = [_summary(assigned, join, shared, seen) for join in joins if join.needs_summary]
+    batches = assigned
+    if dataset.task == "retrieval" or any(join.whole_users for join in joins):
+        batches = assigned | "GatherUsers" >> GatherUsers(1 + run.approximate_rows // ROWS_PER_PARTITION)
+    outputs = batches | "Write" >> beam.ParDo(_Write(run, shared), *known, *seen).with_outputs(_OUTCOME, _EVIDENCE)
+    if dataset.task == "retrieval":
+        counts = _merged(assigned, "CountItems", shared, seen, train_counts_of_items, _add_arrays)
+        _ = counts | "WriteCandidates" >> beam.ParDo(_WriteCandidates(run, shared), *seen)
     checked = (
-        written[_EVIDENCE]
+        outputs[_EVIDENCE]
         | "GroupEvidence" >> beam.GroupByKey()
-        | "FindLeaks" >> beam.Map(_find_leaks, run.config.protocol)
+        | "FindLeaks" >> beam.Map(_find_leaks, protocol, run.files)
     )
-    outcomes = (parsed[_OUTCOME], written[_OUTCOME], checked)
+    outcomes = (converted[_OUTCOME], outputs[_OUTCOME], checked)
     _ = outcomes | "Outcomes" >> beam.Flatten() | "Report" >> WriteOutcome(run.examples_uri, run.config.max_bad_rows)
 
 
-class _SharedCatalog:
-    """Loads the catalog once in each worker process, by the process's first call."""
+class GatherUsers(beam.PTransform):
+    """From blocks of files to partitions that hold all rows of their users, in the order of the files."""
 
-    def __init__(self, data_dir: str):
-        self._data_dir = data_dir
-        self._shared = Shared()
+    def __init__(self, num_partitions: int):
+        """Takes the number of partitions."""
+        super().__init__()
+        self._num_partitions = num_partitions
 
-    def get(self) -> Catalog:
-        return self._shared.acquire(lambda: load_catalog(self._data_dir)[0])
+    def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
+        return (
+            input_or_inputs
+            | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)
+            | "Group" >> beam.GroupByKey()
+            | "Concatenate" >> beam.MapTuple(_concatenate)
+        )
 
 
-class _Parse(beam.DoFn):
-    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
-        self._run = run
-        self._catalog = catalog
+class _SharedEntities:
+    """Users and items, put together once in each worker process by the process's first call."""
 
-    def process(self, element: Block) -> Iterator[Any]:
-        with open_file(os.path.join(self._run.data_dir, RATINGS_FILE)) as file:
-            data = read_block(file, element)
-        batch, malformed = parse_ratings(data, element.first_line, self._run.dataset.label_range)
-        rows, unresolved = resolve(batch, self._catalog.get(), data, element.first_line)
-        if bad := malformed + unresolved:
-            # Combining at once bounds what travels on, however bad the block.
-            outcome = combine([Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad))], self._run.config.max_bad_rows)
-            yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
-        yield Rows(element.index, rows)
+    def __init__(self, run: Ingestion):
+        self._directory, self._dataset, self._files = run.directory, run.dataset, run.files
+        self._tables, self._complete = Shared(), Shared()
+
+    def tables(self) -> entity_tables.EntityTables:
+        """What the tables of users and items hold."""
+        return self._tables.acquire(lambda: entity_tables.read_entity_tables(self._directory, self._dataset))
+
+    def get(self, seen: Sequence[SeenTokens]) -> Entities:
+        """All users and items.
+
+        Args:
+            seen: The tokens of all interactions; empty where the tables know all users and items.
+        """
+        (tokens,) = seen or [SeenTokens({})]
+        complete = entity_tables.complete
+        return self._complete.acquire(lambda: complete(self._dataset, self.tables(), tokens, self._files))
+
+
+class _Read(beam.DoFn):
+    """From pieces to converted rows; malformed rows go to the outcome."""
+
+    def __init__(self, run: Ingestion, shared: _SharedEntities):
+        self._run, self._shared = run, shared
+
+    def process(self, element: Piece) -> Iterator[Any]:
+        run, dataset, config = self._run, self._run.dataset, self._run.config
+        known = entity_tables.known_tokens(dataset, self._shared.tables())
+        wanted = interaction_columns(dataset, config.split_column)
+        for number, (raw, malformed) in enumerate(read(element, dataset.tables.interactions, wanted)):
+            batch, unfit, dropped = convert_interactions(raw, dataset, config.split, config.split_column, known)
+            if dropped or malformed or unfit:
+                bad = malformed + unfit
+                # Combining at once bounds what travels on, however bad the block.
+                outcome = Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad), num_dropped_rows=dropped)
+                yield beam.pvalue.TaggedOutput(_OUTCOME, combine([outcome], config.max_bad_rows))
+            # A compressed file is one piece of several blocks, whose files of examples need distinct names.
+            yield Rows(element.index + number * run.num_pieces, batch)
+
+
+class _LookUp(beam.DoFn):
+    """Replaces tokens of users and items by their numbers."""
+
+    def __init__(self, shared: _SharedEntities):
+        self._shared = shared
+
+    def process(self, element: Rows, *seen: SeenTokens) -> Iterator[Rows]:
+        yield Rows(element.index, entity_tables.look_up(element.batch, self._shared.get(seen)))
 
 
 class _Assign(beam.DoFn):
-    def __init__(self, run: Ingestion, catalog: _SharedCatalog):
-        self._run = run
-        self._catalog = catalog
+    """Gives rows their splits."""
 
-    def start_bundle(self):
-        self._splitter = splits.Splitter(self._run.config, self._catalog.get())
+    def __init__(self, run: Ingestion, shared: _SharedEntities):
+        self._protocol, self._shared = run.protocol(), shared
 
-    def process(self, element: Rows, plans: Iterable[splits.Plan] = ()) -> Iterator[Rows]:
-        yield Rows(element.index, element.batch, self._splitter.assign(element.batch, next(iter(plans), None)))
-
-
-def _count_train_rows(assigned: beam.PCollection, key: Literal["user", "item"], catalog: _SharedCatalog) -> Any:
-    """One array: the number of rows in the training split of each of the catalog's users or items."""
-
-    def count(rows: Rows) -> np.ndarray:
-        entities = catalog.get().users if key == "user" else catalog.get().items
-        in_train = rows.batch.column(key).to_numpy()[rows.split == splits.TRAIN]
-        return np.bincount(in_train, minlength=entities.num_rows)
-
-    return (
-        assigned
-        | f"CountTrainRowsOf{key.title()}s" >> beam.Map(count)
-        | f"AddUp{key.title()}s" >> beam.CombineGlobally(_AddArrays()).without_defaults()
-    )
-
-
-def _sample_neighbours(assigned: beam.PCollection, length: int) -> Any:
-    """One `Neighbours`, of the rows in the training split."""
-
-    def sample(rows: Rows) -> Neighbours:
-        in_train = rows.split == splits.TRAIN
-        user, item = (rows.batch.column(name).to_numpy()[in_train] for name in ("user", "item"))
-        return Neighbours.of(user, item, length)
-
-    return (
-        assigned
-        | "SampleNeighbours" >> beam.Map(sample)
-        | "MergeNeighbours"
-        >> beam.CombineGlobally(MergeAll(functools.partial(merge_neighbours, length=length))).without_defaults()
-    )
+    def process(self, element: Rows, *sides: Any) -> Iterator[Rows]:
+        plan, seen = (sides[0], sides[1:]) if self._protocol.needs_plan else (None, sides)
+        split = self._protocol.assign(element, plan, self._shared.get(seen))
+        yield Rows(element.index, element.batch, split)
 
 
 class _Write(beam.DoFn):
-    """Joins, encodes and writes rows; gives what is reported of them."""
+    """Joins, encodes and writes rows, for retrieval also queries; gives what is reported of them."""
 
-    def __init__(self, run: Ingestion, catalog: _SharedCatalog, num_files: int):
-        self._run = run
-        self._catalog = catalog
-        self._num_files = num_files
+    def __init__(self, run: Ingestion, shared: _SharedEntities):
+        self._run, self._shared = run, shared
 
     def start_bundle(self):
-        self._builder = ExampleBuilder(self._run.dataset, self._catalog.get())
+        dataset = self._run.dataset
+        self._joins, self._protocol = joins_of(dataset), self._run.protocol()
+        self._schema = dataset.spec().features.arrow_schema()
+        self._queries = QueryExamples(dataset) if dataset.task == "retrieval" else None
+        self._history = dataset.history
         self._writer = ExampleWriter()
 
-    def process(self, element: Rows, train_ratings: Iterable[np.ndarray]) -> Iterator[Any]:
-        (counts,) = train_ratings
-        self._write(element, counts)
+    def process(self, element: Rows, *sides: Any) -> Iterator[Any]:
+        summarized = [join for join in self._joins if join.needs_summary]
+        known: dict[str, Any] = {join.name: side for join, side in zip(summarized, sides, strict=False)}
+        entities = self._shared.get(sides[len(summarized) :])
+        if element.batch.num_rows:
+            parts = [part for join in self._joins for part in join.parts(element, known.get(join.name), entities)]
+            examples = Examples(tuple(parts), self._schema)
+            assert element.split is not None
+            self._writer.write(self._run.row_uris, element.split, element.index, examples)
+            if self._queries:
+                queries = find_queries(Interactions.of(element), self._history)
+                examples = self._queries.build(queries, element, known.get("user"), entities)
+                self._writer.write_split(self._run.split_uris[QUERIES], element.index, examples)
         yield from self._findings(element)
 
-    def _write(self, rows: Rows, train_ratings: np.ndarray) -> None:
-        examples = self._builder.build(rows.batch, train_ratings)
-        self._writer.write(self._run.row_uris, rows.split, rows.index, self._num_files, examples)
-
     def _findings(self, rows: Rows) -> Iterator[Any]:
-        split, protocol = rows.split, self._run.config.protocol
-        yield beam.pvalue.TaggedOutput(
-            _OUTCOME, Outcome(split_rows=tuple(np.bincount(split, minlength=len(splits.SPLITS)).tolist()))
-        )
-        evidence = leakage.Evidence(
-            *(rows.batch.column(name).to_numpy() for name in ("user", "item", "timestamp", "line")), split=split
-        )
-        parts = 1 + self._run.num_lines // _LINES_PER_CHECK
-        for part in leakage.partition(protocol, leakage.reduce(protocol, evidence), parts).items():
+        assert rows.split is not None
+        counts = np.bincount(rows.split, minlength=len(SPLITS))
+        labels = np.bincount(rows.split, weights=rows.column(LABEL) > 0, minlength=len(SPLITS)).astype(int)
+        outcome = Outcome(split_rows=tuple(counts.tolist()), split_positives=tuple(labels.tolist()))
+        yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
+        num_parts = 1 + self._run.approximate_rows // _ROWS_PER_CHECK
+        for part in self._protocol.parts(self._protocol.evidence(rows), num_parts).items():
             yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
 
 
-class _WriteWithNeighbours(_Write):
-    """The same for datasets whose rows come with their neighbours."""
+class _WriteCandidates(beam.DoFn):
+    """Writes the split `candidates` as one file."""
 
-    def start_bundle(self):
-        self._neighbours = NeighbourExampleBuilder(self._run.dataset, self._catalog.get())
-        self._writer = ExampleWriter()
+    def __init__(self, run: Ingestion, shared: _SharedEntities):
+        self._run, self._shared = run, shared
 
-    def process(
-        self, element: Rows, train_ratings: Iterable[np.ndarray], neighbours: Iterable[Neighbours] = ()
-    ) -> Iterator[Any]:
-        (counts,), (sample,) = train_ratings, neighbours
-        examples = self._neighbours.build(element.batch, sample, self._run.config.neighbours, counts)
-        self._writer.write(self._run.row_uris, element.split, element.index, self._num_files, examples)
-        yield from self._findings(element)
+    def process(self, element: np.ndarray, *seen: SeenTokens) -> Iterator[Any]:
+        examples = CandidateExamples(self._run.dataset).build(element, self._shared.get(seen))
+        ExampleWriter().write_split(self._run.split_uris[CANDIDATES], 0, examples)
+        yield from ()
 
 
-class _WriteInteractions(_Write):
-    """The same for partitions of the users: rows with histories, and queries."""
-
-    def start_bundle(self):
-        self._interactions = RetrievalExampleBuilder(self._run.dataset, self._catalog.get())
-        self._writer = ExampleWriter()
-
-    def _write(self, rows: Rows, train_ratings: np.ndarray) -> None:
-        of_users, length = Interactions.of(rows.batch, rows.split), self._run.config.history_length
-        examples = self._interactions.build(rows.batch, histories(of_users, length), train_ratings)
-        self._writer.write(self._run.row_uris, rows.split, rows.index, self._num_files, examples)
-        queries = find_queries(of_users, length)
-        self._writer.write_split(
-            self._run.split_uris[QUERIES],
-            rows.index,
-            self._num_files,
-            self._interactions.queries(queries, train_ratings),
-        )
+def _seen_tokens(converted: beam.PCollection, roles: Sequence[str]) -> list[beam.pvalue.AsSideInput]:
+    """The distinct tokens of all interactions as a side input; none where no role needs them."""
+    if not roles:
+        return []
+    seen = (
+        converted
+        | "Seen" >> beam.Map(lambda rows: entity_tables.seen_tokens(rows.batch, roles))
+        | "MergeSeen" >> beam.CombineGlobally(MergeAll(entity_tables.merge_seen)).without_defaults()
+    )
+    return [beam.pvalue.AsSingleton(seen)]
 
 
-def _write_candidates(train_choices: np.ndarray, run: Ingestion, catalog: _SharedCatalog) -> None:
-    examples = RetrievalExampleBuilder(run.dataset, catalog.get()).candidates(train_choices)
-    ExampleWriter().write_split(run.split_uris[CANDIDATES], 0, 1, examples)
+def _plan(rows: beam.PCollection, protocol: SplitProtocol) -> list[beam.pvalue.AsSideInput]:
+    """What is held out as a side input, for protocols that must know all rows first."""
+    if not protocol.needs_plan:
+        return []
+    plan = (
+        rows
+        | "Summarize" >> beam.Map(protocol.summarize)
+        | "Merge" >> beam.CombineGlobally(MergeAll(protocol.merge)).without_defaults()
+        | "Plan" >> beam.Map(protocol.plan)
+    )
+    return [beam.pvalue.AsSingleton(plan)]
 
 
-class _AddArrays(beam.CombineFn):
-    def create_accumulator(self) -> np.ndarray:
-        return np.zeros(1, np.int64)
-
-    def add_input(self, mutable_accumulator: np.ndarray, element: np.ndarray) -> np.ndarray:
-        return mutable_accumulator + element
-
-    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
-        return sum(accumulators, self.create_accumulator())
-
-    def extract_output(self, accumulator: np.ndarray) -> np.ndarray:
-        return accumulator
+def _summary(
+    assigned: beam.PCollection, join: Join, shared: _SharedEntities, seen: Sequence[Any]
+) -> beam.pvalue.AsSideInput:
+    """What a join must know of all rows as a side input."""
+    label = f"Summary{join.name.title()}"
+    return beam.pvalue.AsSingleton(_merged(assigned, label, shared, seen, join.summarize, join.merge))
 
 
-def _find_leaks(part: tuple[int, Iterable[leakage.Evidence]], protocol: str) -> Outcome:
-    evidence = leakage.concatenate(list(part[1]))
-    return Outcome(leaks=tuple(leakage.find_leaks(protocol, evidence)))
+def _merged(
+    assigned: beam.PCollection, label: str, shared: _SharedEntities, seen: Sequence[Any], summarize: Any, merge: Any
+) -> beam.PCollection:
+    """One element: the merged summary of all rows."""
+
+    def of_block(rows: Rows, *tokens: SeenTokens) -> Any:
+        return summarize(rows, shared.get(tokens))
+
+    return (
+        assigned
+        | label >> beam.Map(of_block, *seen)
+        | f"Merge{label}" >> beam.CombineGlobally(MergeAll(merge)).without_defaults()
+    )
+
+
+def _add_arrays(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.sum(parts, axis=0)
+
+
+def _by_partition(rows: Rows, num_partitions: int) -> Iterator[tuple[int, Rows]]:
+    assert rows.split is not None
+    partition = rows.column(USER) % num_partitions
+    for number in np.unique(partition).tolist():
+        mine = partition == number
+        yield number, Rows(rows.index, rows.batch.filter(pa.array(mine)), rows.split[mine])
+
+
+def _concatenate(number: int, parts: Iterable[Rows]) -> Rows:
+    parts = sorted(parts, key=lambda rows: rows.index)
+    table = pa.Table.from_batches([rows.batch for rows in parts]).combine_chunks()
+    (batch,) = table.to_batches()
+    splits = [rows.split for rows in parts if rows.split is not None]
+    return Rows(number, batch, np.concatenate(splits))
+
+
+def _find_leaks(part: tuple[int, Iterable[Evidence]], protocol: SplitProtocol, files: Sequence[str]) -> Outcome:
+    return Outcome(leaks=tuple(protocol.find_leaks(concatenate(list(part[1])), files)))

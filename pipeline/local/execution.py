@@ -10,9 +10,9 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from components.example_gen.synthetic import write_synthetic
-from components.flat_example_gen.config import CriteoIngestConfig
-from components.flat_example_gen.synthetic import write_synthetic_criteo
+from components.example_gen.config import GeneratedClicks
+from components.example_gen.generated.clicks import write_synthetic_criteo
+from components.example_gen.generated.ratings import write_synthetic
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
 from pipeline.local.observer import Observer
@@ -52,12 +52,13 @@ def execute(
     return components and _finish(locations.metadata, run_dir, components)
 
 
-def generate_if_missing(config: PipelineConfig, data_dir: Path) -> None:
+def generate_if_missing(config: PipelineConfig, data_dir: str) -> None:
     """Writes a generated dataset, if that is the dataset and there is none yet."""
-    if isinstance(config.data, CriteoIngestConfig) and config.data.dataset == SYNTHETIC_CRITEO.name:
-        write_synthetic_criteo(data_dir, config.data.rows, config.data.seed)
-    if config.dataset.directory == SYNTHETIC.directory and not data_dir.exists():
-        write_synthetic(data_dir, **DEFAULT_SIZES, seed=0)
+    if config.data.dataset == SYNTHETIC_CRITEO.name:
+        generated = config.data.generated or GeneratedClicks()
+        write_synthetic_criteo(Path(data_dir), generated.rows, generated.seed)
+    if config.data.dataset == SYNTHETIC.name and not Path(data_dir).exists():
+        write_synthetic(Path(data_dir), **DEFAULT_SIZES, seed=0)
 
 
 def _finish(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> RunOutcome:

@@ -2,7 +2,7 @@
 
 import json
 
-from components.example_gen.synthetic import write_synthetic
+from components.example_gen.generated.ratings import write_synthetic
 from pipeline.ask.predict import RatingPredictor
 
 

@@ -27,14 +27,15 @@ class Dataset(Frozen):
         tables: Files and columns.
         task: What the label means; see `DatasetSpec`.
         label_range: Smallest and largest rating; None accepts any number.
-        slices: Columns by which evaluation breaks its metrics down; None takes the user's activity where users are known.
+        slices: Columns by which evaluation breaks its metrics down; None takes the user's activity where users are
+            known.
         history: Largest number of earlier items of the user in the column `history`; 0 leaves the column out.
         neighbours: Largest number of items that the user rated, and of users who rated the item, in the columns `rated`
             and `raters`; 0 leaves the columns out.
         schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one.
         layout: Which reader adds columns that it computes from those of the files.
-        directory: Of a known dataset's files, below the directory of all data; empty means `name`. Datasets that read the
-            same files share it.
+        directory: Of a known dataset's files, below the directory of all data; empty means `name`. Datasets that read
+            the same files share it.
         license_note: Terms under which the data may be used; empty when there are none.
     """
 
@@ -46,7 +47,7 @@ class Dataset(Frozen):
     history: int = Field(default=0, ge=0)
     neighbours: int = Field(default=0, ge=0)
     schema_file: str = ""
-    layout: Literal["", "movielens"] = ""
+    layout: Literal["", "movielens-100k"] = ""
     directory: str = ""
     license_note: str = ""
 
@@ -102,7 +103,7 @@ class Dataset(Frozen):
 
     @property
     def reads_label(self) -> bool:
-        """Whether rows have a label; for retrieval every row is a positive example unless a threshold says otherwise."""
+        """Whether labels matter; for retrieval every row is a positive example unless a threshold says otherwise."""
         label = self.tables.interactions.label
         return label is not None and (self.task != "retrieval" or label.positive_from is not None)
 
@@ -124,8 +125,9 @@ class Dataset(Frozen):
         for column, source in columns:
             if column.name in sources:
                 raise ValueError(
-                    f"{sources[column.name]} and {source} both make the feature {column.name!r}. A column has one role, and "
-                    "features have distinct names: remove one entry, or rename it, as in {name: price, feature: cost}"
+                    f"{sources[column.name]} and {source} both make the feature {column.name!r}. A column has one "
+                    "role, and features have distinct names: remove one entry, or rename it, as in {name: price, "
+                    "feature: cost}"
                 )
             sources[column.name] = source
         _check_slices(self, columns)
@@ -135,7 +137,9 @@ class Dataset(Frozen):
         is_retrieval = self.task == "retrieval"
         return DatasetSpec(
             name=self.name,
-            features=FeatureSpec(columns=tuple(column for column, _ in columns), tables=tuple(self._embedding_tables())),
+            features=FeatureSpec(
+                columns=tuple(column for column, _ in columns), tables=tuple(self._embedding_tables())
+            ),
             schema_file=self.schema_file,
             label_range=self.label_range or (None if self.task == "rating" else (0.0, 1.0)),
             user_key=self.user_key,
@@ -220,7 +224,10 @@ def _attributes(table: EntityTable | InteractionsTable, name: str, slices: set[s
         else:
             yield entry.column(), where
     for entry in table.context:
-        yield features.Context(name=entry.feature_name, required=entry.feature_name in slices), f"{name}.context {entry.name!r}"
+        yield (
+            features.Context(name=entry.feature_name, required=entry.feature_name in slices),
+            f"{name}.context {entry.name!r}",
+        )
 
 
 def _check_slices(dataset: Dataset, columns: list[tuple[Column, str]]) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.errors import DataError
 from trainer_module.experiment import TrainingConfig
-from trainer_module.data.features import Column, FeatureSpec
 
 Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 

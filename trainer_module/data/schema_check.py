@@ -2,8 +2,8 @@
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from trainer_module.errors import ConfigError
 from trainer_module.data.features import Column, FeatureSpec
+from trainer_module.errors import ConfigError
 
 _TYPES = {"string": schema_pb2.BYTES, "int64": schema_pb2.INT, "float32": schema_pb2.FLOAT}
 

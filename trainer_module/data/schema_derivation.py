@@ -2,8 +2,8 @@
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.features import Column
+from trainer_module.data.spec import DatasetSpec
 
 _TYPES = {"string": schema_pb2.BYTES, "int64": schema_pb2.INT, "float32": schema_pb2.FLOAT}
 
@@ -21,6 +21,40 @@ def derive_schema(dataset: DatasetSpec) -> schema_pb2.Schema:
             for column in dataset.features.columns
         ]
     )
+
+
+def curated_schema(dataset: DatasetSpec, known: schema_pb2.Schema) -> schema_pb2.Schema:
+    """The part of a known dataset's schema that an experiment uses, and derived features for its other columns.
+
+    A known dataset's columns depend on task, slices and joins. Types and domains come from the curated schema; shape
+    and presence follow from the feature spec, because Transform reads a column by them.
+
+    Args:
+        dataset: Gives the columns.
+        known: Curated features by name, and the domains that they name.
+    """
+    curated = {feature.name: feature for feature in known.feature}
+    features = [_merged(curated.get(feature.name), feature) for feature in derive_schema(dataset).feature]
+    used = {feature.domain for feature in features if feature.domain}
+    return schema_pb2.Schema(
+        feature=features, string_domain=[domain for domain in known.string_domain if domain.name in used]
+    )
+
+
+def _merged(curated: schema_pb2.Feature | None, derived: schema_pb2.Feature) -> schema_pb2.Feature:
+    """The curated feature in the shape that the spec gives it; without one, the derived feature."""
+    if curated is None:
+        return derived
+    merged = schema_pb2.Feature()
+    merged.CopyFrom(curated)
+    merged.ClearField("shape")
+    if derived.HasField("shape"):
+        merged.ClearField("value_count")
+        merged.shape.CopyFrom(derived.shape)
+        merged.presence.CopyFrom(derived.presence)
+    elif derived.HasField("value_count"):
+        merged.value_count.CopyFrom(derived.value_count)
+    return merged
 
 
 def _feature(column: Column, value_range: tuple[float, float] | None) -> schema_pb2.Feature:

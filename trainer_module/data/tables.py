@@ -24,7 +24,13 @@ MISSING_TOKEN = "<missing>"
 # Tokens that occur once carry no evidence of their own; they share the row that unknown tokens use in service.
 _DEFAULT_VOCABULARY = Vocabulary(min_frequency=2)
 
-_FORMATS: dict[str, Format] = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_FORMATS: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
 _COMPRESSIONS = (".gz", ".bz2", ".zst", ".zstd", ".zip")
 # TensorFlow names a signature's arguments after features and refuses some names that Python's functions use.
 _RESERVED = {"self", "cls", "args", "kwargs", "name", "training", "mask"}
@@ -33,10 +39,12 @@ _RESERVED = {"self", "cls", "args", "kwargs", "name", "training", "mask"}
 def feature_name(column: str) -> str:
     """The name of a column inside TensorFlow: an ASCII identifier, as signatures and file names need it.
 
-    Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter or
-    digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
+    Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter
+    or digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
     """
-    name = re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
+    name = (
+        re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
+    )
     if not name:
         return f"column_{zlib.crc32(column.encode()):08x}"
     if name[0].isdigit():
@@ -53,7 +61,9 @@ def _named(value: Any) -> Any:
     if isinstance(value, bool):
         # YAML 1.1 reads these words as booleans.
         words = "yes, on or true" if value else "no, off or false"
-        raise ValueError(f"YAML reads the word as the boolean {str(value).lower()}; put {words} in quotes to name a column")
+        raise ValueError(
+            f"YAML reads the word as the boolean {str(value).lower()}; put {words} in quotes to name a column"
+        )
     if isinstance(value, int | float):
         raise ValueError(f"YAML reads {value} as a number; put it in quotes to name a column")
     return {"name": value} if isinstance(value, str) else value
@@ -79,7 +89,10 @@ class _Entry(Frozen):
     @classmethod
     def _can_be_a_feature(cls, feature: str | None) -> str | None:
         if feature is not None and feature_name(feature) != feature:
-            raise ValueError(f"{feature!r} cannot name a feature; take letters, digits and underscores, as in {feature_name(feature)}")
+            raise ValueError(
+                f"{feature!r} cannot name a feature; take letters, digits and underscores, as in "
+                f"{feature_name(feature)}"
+            )
         return feature
 
     # Key of the experiment file under which such entries stand.
@@ -112,7 +125,9 @@ class _Tokens(_Entry):
     def _stays_in_its_directory(cls, table: str | None) -> str | None:
         # The table's vocabulary is a file of that name.
         if table is not None and feature_name(table) != table:
-            raise ValueError(f"{table!r} cannot name a table; take letters, digits and underscores, as in {feature_name(table)}")
+            raise ValueError(
+                f"{table!r} cannot name a table; take letters, digits and underscores, as in {feature_name(table)}"
+            )
         return table
 
     @property
@@ -217,7 +232,8 @@ class LabelEntry(_Entry):
 
     Attributes:
         positive_from: Under the task `click`, a row whose value is at least this counts as 1 and every other as 0;
-            under `retrieval`, only such rows are interactions and the others are dropped. None takes values as they are.
+            under `retrieval`, only such rows are interactions and the others are dropped. None takes values as they
+            are.
     """
 
     positive_from: float | None = Field(default=None, allow_inf_nan=False)
@@ -238,8 +254,8 @@ class TimeEntry(_Entry):
 
     Attributes:
         unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` reads numbers by their magnitude (below 1e11 seconds,
-            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns of
-            a timestamp type need no unit.
+            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns
+            of a timestamp type need no unit.
     """
 
     unit: TimeUnit = "auto"
@@ -256,8 +272,8 @@ class TableFiles(Frozen):
     """Files of one table and their format.
 
     Attributes:
-        files: A path with wildcards, or several; all files that match belong to the table. `{SPAN}`, or `{YYYY}`, `{MM}`
-            and `{DD}`, stands for the span of a file, `{VERSION}` for its version.
+        files: A path with wildcards, or several; all files that match belong to the table. `{SPAN}`, or `{YYYY}`,
+            `{MM}` and `{DD}`, stands for the span of a file, `{VERSION}` for its version.
         format: None goes by the file's name: `.parquet`, `.jsonl`, and CSV for all others.
         delimiter: Between the fields of text, of any length; None is a tab for `.tsv` and a comma for all others.
         column_names: Of text without a header; empty if the first line of each file is one.
@@ -286,7 +302,9 @@ class TableFiles(Frozen):
     def _are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             places = [number for number, name in enumerate(names, start=1) if name == twice[0]]
-            raise ValueError(f"{twice[0]!r} names columns {' and '.join(map(str, places))}; every column needs its own name")
+            raise ValueError(
+                f"{twice[0]!r} names columns {' and '.join(map(str, places))}; every column needs its own name"
+            )
         return names
 
     @field_validator("encoding")
@@ -295,7 +313,9 @@ class TableFiles(Frozen):
         try:
             "".encode(encoding)
         except LookupError:
-            raise ValueError("not an encoding that Python knows; utf-8, utf-16, latin-1 and cp1252 are common ones") from None
+            raise ValueError(
+                "not an encoding that Python knows; utf-8, utf-16, latin-1 and cp1252 are common ones"
+            ) from None
         return encoding
 
     @model_validator(mode="after")
@@ -419,7 +439,9 @@ class Tables(Frozen):
     def _check(self) -> "Tables":
         for role, of in (("items", "item"), ("users", "user")):
             if getattr(self, role) and not getattr(self.interactions, of):
-                raise ValueError(f"{role}: interactions.{of} is missing; name the column that points to this table's key")
+                raise ValueError(
+                    f"{role}: interactions.{of} is missing; name the column that points to this table's key"
+                )
         return self
 
     def named(self) -> Iterator[tuple[str, TableFiles]]:

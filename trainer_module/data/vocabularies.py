@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from trainer_module.errors import ConfigError, DataError, ModelError
 from trainer_module.data.features import FeatureSpec, HashBuckets, Table
+from trainer_module.errors import ConfigError, DataError, ModelError
 
 _BLOCK_BYTES = 8 << 20
 _NONE = "no such table"

@@ -22,7 +22,7 @@ from components.example_gen.examples import ExampleBuilder
 from components.example_gen.old_splits import SPLITS
 from components.example_gen.payload import ExampleWriter
 from components.example_gen.ratings import parse_ratings
-from components.example_gen.synthetic import write_synthetic
+from components.example_gen.generated.ratings import write_synthetic
 from components.example_gen.transforms import load_catalog
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.errors import DataError

@@ -9,7 +9,7 @@ from components.flat_example_gen.config import CriteoIngestConfig, spec_of
 from components.flat_example_gen.files import find_files, find_pieces, read
 from components.flat_example_gen.rows import convert, wanted_columns
 from components.flat_example_gen.splits import assign
-from components.flat_example_gen.synthetic import draw, plant, read_planted, write_synthetic_criteo
+from components.example_gen.generated.clicks import draw, plant, read_planted, write_synthetic_criteo
 from trainer_module.data.datasets.criteo import CATEGORIES, NUMBERS
 from trainer_module.errors import DataError
 

@@ -2,47 +2,24 @@
 
 import difflib
 
+from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
-from trainer_module.data.datasets.flat import FlatDataset
-from trainer_module.data.datasets.movielens import (
-    MOVIELENS_100K,
-    MOVIELENS_100K_NEIGHBOURS,
-    MOVIELENS_100K_RETRIEVAL,
-    SYNTHETIC,
-    SYNTHETIC_NEIGHBOURS,
-    SYNTHETIC_RETRIEVAL,
-)
-from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.datasets.movielens import MOVIELENS_100K, SYNTHETIC
 from trainer_module.errors import ConfigError
 
-_DATASETS = {
-    dataset.name: dataset
-    for dataset in (
-        MOVIELENS_100K,
-        SYNTHETIC,
-        MOVIELENS_100K_NEIGHBOURS,
-        SYNTHETIC_NEIGHBOURS,
-        MOVIELENS_100K_RETRIEVAL,
-        SYNTHETIC_RETRIEVAL,
-        CRITEO,
-        SYNTHETIC_CRITEO,
-    )
-}
+_DATASETS = {dataset.name: dataset for dataset in (MOVIELENS_100K, SYNTHETIC, CRITEO, SYNTHETIC_CRITEO)}
 
 DATASET_NAMES = tuple(_DATASETS)
 
 
-def dataset_spec(key: str | FlatDataset) -> DatasetSpec:
-    """Returns a dataset by its name, or from its description.
+def known_dataset(name: str) -> Dataset:
+    """Returns a dataset by its name.
 
     Raises:
         ConfigError: None has that name; the message lists the known ones.
     """
-    if isinstance(key, FlatDataset):
-        return key.spec()
-    name = key
     if name not in _DATASETS:
         near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"data.dataset: no dataset is called {name!r}; known: {', '.join(DATASET_NAMES)}.{hint}")
+        raise ConfigError(f"no dataset is called {name!r}; known: {', '.join(DATASET_NAMES)}.{hint}")
     return _DATASETS[name]

@@ -1,119 +1,78 @@
-"""MovieLens 100K and the synthetic dataset, which share one file layout and so one feature spec.
+"""MovieLens, GroupLens' movie ratings, and generated ratings in the layout of MovieLens 100K.
 
-Layout (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Unix time, tab separated; `u.user` and
-`u.item` hold the attributes, separated by `|`.
+Layout of MovieLens 100K (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Unix time, tab separated;
+`u.user` and `u.item` hold the attributes, separated by `|`. The reader adds the columns `genres`, `release_year`,
+`release_decade`, `title_words` and `age_group`.
 """
 
-from dataclasses import replace
+from typing import Any
 
-from trainer_module.data.spec import DatasetSpec
-from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.data.dataset import USER_ACTIVITY, Dataset
 
-FEATURES = FeatureSpec(
-    columns=(
-        Categorical(name="user_id", table="user_id"),
-        Categorical(name="movie_id", table="movie_id"),
-        Categorical(name="gender", table="gender"),
-        Categorical(name="occupation", table="occupation"),
-        Categorical(name="genres", table="genres", multivalent=True),
-        Numeric(name="age"),
-        Numeric(name="release_year", required=False),
-        Label(name="rating"),
-        Context(name="timestamp", dtype="int64"),  # seconds since 1970, UTC; orders interactions
-        Context(name="title"),
-        Context(name="age_group"),  # decade of the user's age, as in 20-29
-        Context(name="user_activity"),  # bucket of the user's number of ratings in the training split
-        Context(name="release_decade"),  # as in 1990s
-    ),
-    tables=(
-        Table(name="user_id"),
-        Table(name="movie_id", vocabulary=Vocabulary(min_frequency=2)),
-        Table(name="gender"),
-        Table(name="occupation"),
-        Table(name="genres", combiner="mean"),
-    ),
+# In the order of the flags in u.item (GroupLens' README of ml-100k).
+GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+
+LICENSE_NOTE = (
+    "MovieLens is GroupLens' data: for research only, not to be redistributed or used commercially without permission; "
+    "publications cite Harper and Konstan, 'The MovieLens Datasets', ACM TiiS 5(4), 2015."
 )
 
-MOVIELENS_100K = DatasetSpec(
-    name="movielens-100k",
-    features=FEATURES,
-    schema_file="movielens.pbtxt",
-    label_range=(1.0, 5.0),
-    user_key="user_id",
-    item_key="movie_id",
-    slices=("gender", "age_group", "user_activity", "release_decade"),
-    license_note=(
-        "MovieLens 100K is GroupLens' data: for research only, not to be redistributed or used commercially without "
-        "permission; publications cite Harper and Konstan, 'The MovieLens Datasets', ACM TiiS 5(4), 2015."
-    ),
+
+def _tokens(name: str, several: bool = False) -> dict[str, Any]:
+    """A column all of whose tokens get a row."""
+    return {"name": name, "multivalent": several, "vocabulary": {"min_frequency": 1}}
+
+
+MOVIELENS_100K = Dataset.model_validate(
+    {
+        "name": "movielens-100k",
+        "layout": "movielens-100k",
+        "task": "rating",
+        "label_range": (1, 5),
+        "slices": ("gender", "age_group", USER_ACTIVITY, "release_decade"),
+        "schema_file": "movielens-100k.pbtxt",
+        "license_note": LICENSE_NOTE,
+        "tables": {
+            "interactions": {
+                "files": "u.data",
+                "delimiter": "\t",
+                "quoted": False,
+                "column_names": ("user_id", "movie_id", "rating", "timestamp"),
+                "user": "user_id",
+                "item": "movie_id",
+                "label": "rating",
+                "time": {"name": "timestamp", "unit": "s"},
+            },
+            "users": {
+                "files": "u.user",
+                "delimiter": "|",
+                "quoted": False,
+                "column_names": ("user_id", "age", "gender", "occupation", "zip_code"),
+                "key": "user_id",
+                "categorical": (_tokens("gender"), _tokens("occupation")),
+                "numeric": ("age",),
+                "context": ("age_group",),
+                "unmatched": "bad_row",
+            },
+            "items": {
+                "files": "u.item",
+                "delimiter": "|",
+                "encoding": "iso-8859-1",
+                "quoted": False,
+                "column_names": ("movie_id", "title", "release_date", "video_release_date", "imdb_url", *GENRES),
+                "key": "movie_id",
+                "title": "title",
+                "categorical": (_tokens("title_words", several=True), _tokens("genres", several=True)),
+                "numeric": ("release_year",),
+                "context": ("release_decade",),
+                "unmatched": "bad_row",
+            },
+        },
+    }
 )
 
-SYNTHETIC = replace(MOVIELENS_100K, name="synthetic", directory="synthetic", license_note="")
-
-# Ratings with the neighbours of both sides.
-_NEIGHBOURS = FeatureSpec(
-    columns=(
-        *FEATURES.columns,
-        # Some of the movies that the user rated in the training split, and of the users who rated the movie there,
-        # without this rating. Tables of their own, as SVD++ has them.
-        Categorical(name="rated", table="rated", multivalent=True),
-        Categorical(name="raters", table="raters", multivalent=True),
-    ),
-    tables=(
-        *FEATURES.tables,
-        Table(name="rated", combiner="sqrtn"),
-        Table(name="raters", combiner="sqrtn"),
-    ),
-)
-
-MOVIELENS_100K_NEIGHBOURS = replace(
-    MOVIELENS_100K, name="movielens-100k-neighbours", features=_NEIGHBOURS, schema_file="movielens_neighbours.pbtxt"
-)
-
-SYNTHETIC_NEIGHBOURS = replace(
-    MOVIELENS_100K_NEIGHBOURS, name="synthetic-neighbours", directory=SYNTHETIC.directory, license_note=""
-)
-
-# The same files as interactions: which movies a user rated, and when, whatever the rating.
-INTERACTIONS = FeatureSpec(
-    columns=(
-        Categorical(name="user_id", table="user_id"),
-        Categorical(name="gender", table="gender"),
-        Categorical(name="occupation", table="occupation"),
-        Numeric(name="age"),
-        Numeric(name="timestamp", dtype="int64"),  # seconds since 1970, UTC; orders interactions
-        # Movies that the user rated before, the latest last. All of them are training rows' own movies too.
-        Categorical(name="history", table="movie_id", multivalent=True, counted=False),
-        Categorical(name="movie_id", table="movie_id"),
-        Categorical(name="title_words", table="title_words", multivalent=True),  # lower case, without the year
-        Categorical(name="genres", table="genres", multivalent=True),
-        Numeric(name="release_year", required=False),
-        Label(name="rating"),
-        Context(name="title"),
-        Context(name="age_group"),  # decade of the user's age, as in 20-29
-        Context(name="user_activity"),  # bucket of the user's number of ratings in the training split
-    ),
-    tables=(
-        Table(name="user_id"),
-        Table(name="gender"),
-        Table(name="occupation"),
-        Table(name="movie_id", frequencies=True),
-        Table(name="title_words"),
-        Table(name="genres"),
-    ),
-)
-
-MOVIELENS_100K_RETRIEVAL = replace(
-    MOVIELENS_100K,
-    name="movielens-100k-retrieval",
-    features=INTERACTIONS,
-    schema_file="movielens_retrieval.pbtxt",
-    task="retrieval",
-    candidate_columns=("movie_id", "title_words", "genres", "release_year"),
-    title_key="title",
-    slices=("gender", "age_group", "user_activity"),
-)
-
-SYNTHETIC_RETRIEVAL = replace(
-    MOVIELENS_100K_RETRIEVAL, name="synthetic-retrieval", directory=SYNTHETIC.directory, license_note=""
-)
+# Generated ratings, whose best reachable error is known.
+SYNTHETIC = MOVIELENS_100K.model_copy(update={"name": "synthetic", "license_note": ""})

@@ -1,0 +1,236 @@
+"""From raw rows of a table's file to typed columns; rows that do not fit are set aside with the reason."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.example_gen.output.bad_rows import BadRow, bad_row
+from components.example_gen.readers import layouts
+from components.example_gen.readers.blocks import RawRows
+from components.example_gen.readers.values import Problems, numbers, times, token_lists, tokens, words
+from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
+from components.example_gen.splits.config import ColumnSplit, SplitConfig
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.tables import (
+    MISSING_TOKEN,
+    CategoricalEntry,
+    ContextEntry,
+    EntityTable,
+    InteractionsTable,
+    NumericEntry,
+    TextEntry,
+)
+
+# Tokens of users and items, before they are looked up.
+USER_TOKEN, ITEM_TOKEN = "__user_token__", "__item_token__"
+
+Entry = CategoricalEntry | TextEntry | NumericEntry | ContextEntry
+
+
+def interaction_columns(dataset: Dataset, split_column: str | None) -> list[str]:
+    """Columns of the interactions' files that are read."""
+    table = dataset.tables.interactions
+    unread = set() if dataset.reads_label or table.label is None else {table.label.name}
+    names = [entry.name for entry in table.entries() if entry.name not in unread or entry is not table.label]
+    return list(dict.fromkeys([*names, split_column] if split_column else names))
+
+
+def entity_columns(dataset: Dataset, table: EntityTable) -> list[str]:
+    """Columns of the files of users or items that are read, with the sources of those that the layout computes."""
+    names = [table.key, *([table.title] if table.title else []), *(entry.name for entry in table.entries())]
+    return list(dict.fromkeys(source for name in names for source in layouts.sources(dataset.layout, name)))
+
+
+def convert_interactions(
+    raw: RawRows, dataset: Dataset, split: SplitConfig, split_column: str | None, known: dict[str, pa.Array]
+) -> tuple[pa.RecordBatch, list[BadRow], int]:
+    """Gives the columns of interactions their types.
+
+    Args:
+        raw: Holds all `interaction_columns`.
+        dataset: Describes the table.
+        split: Says which values of the split's column are known.
+        split_column: Column that only the split reads.
+        known: The tokens that users or items may have, by role, for tables whose unmatched rows are malformed.
+
+    Returns:
+        The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `SPLIT_VALUE` as far as the
+        dataset has them, context features as `large_list` columns), the malformed rows, and the number of rows dropped
+        because their label is below `positive_from`.
+    """
+    table, problems = dataset.tables.interactions, Problems(len(raw.numbers))
+    columns: dict[str, pa.Array] = {POSITION: pa.array(positions(raw.file_number, raw.numbers))}
+    for role, name in (("user", USER_TOKEN), ("item", ITEM_TOKEN)):
+        if entry := getattr(table, role):
+            columns[name] = _required(tokens(raw.columns[entry.name], entry.name, problems), entry.name, problems)
+            if role in known:
+                _check_known(columns[name], known[role], role, entry.name, problems)
+    if table.time:
+        values = times(raw.columns[table.time.name], table.time.unit, table.time.name, problems)
+        columns[TIME] = _required(values, table.time.name, problems)
+    columns[LABEL] = _labels(raw, dataset, problems)
+    if table.weight:
+        columns[WEIGHT] = _weights(raw, table, problems)
+    if split_column:
+        columns[SPLIT_VALUE] = _split_values(raw, split, split_column, problems)
+    slices = set(dataset.slice_columns)
+    for entry in (*table.inputs(), *table.context):
+        values = feature(raw.columns[entry.name], entry, problems)
+        if entry.feature_name in slices and not isinstance(entry, NumericEntry):
+            values = _required(values, entry.name, problems)
+        columns[entry.feature_name] = values
+    good = problems.good()
+    batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
+    bad = [
+        bad_row(raw.file, int(raw.numbers[row]), problem, raw.raw(row))
+        for row, problem in sorted(problems.of_row.items())
+    ]
+    return _positive_rows(batch, dataset, bad)
+
+
+def convert_entities(
+    raw: RawRows, dataset: Dataset, table: EntityTable, role: str
+) -> tuple[pa.RecordBatch, np.ndarray, list[BadRow]]:
+    """Gives the columns of users or items their types.
+
+    Args:
+        raw: Holds all `entity_columns`.
+        dataset: Gives the slices and the layout.
+        table: The description.
+        role: `users` or `items`, for messages.
+
+    Returns:
+        The good rows (`TOKEN`, and features as single values or lists), their numbers in the file, and the malformed
+        rows.
+    """
+    problems = Problems(len(raw.numbers))
+    available = raw.columns | layouts.derive(dataset.layout, raw.columns, problems)
+    columns = {TOKEN: _required(tokens(available[table.key], table.key, problems), table.key, problems)}
+    if table.title and table.title_feature == table.own_title_feature:
+        columns[table.title_feature] = tokens(available[table.title], table.title, problems)
+    slices = set(dataset.slice_columns)
+    for entry in table.entries():
+        values = feature(available[entry.name], entry, problems)
+        if entry.feature_name in slices:
+            values = pc.fill_null(values, MISSING_TOKEN.encode())
+        columns[entry.feature_name] = values
+    good = problems.good()
+    batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
+    bad = [
+        bad_row(raw.file, int(raw.numbers[row]), f"{role}: {problem}", raw.raw(row))
+        for row, problem in sorted(problems.of_row.items())
+    ]
+    return batch, raw.numbers[good], bad
+
+
+def feature(values: pa.Array, entry: Entry, problems: Problems) -> pa.Array:
+    """The values of an attribute or context column: one per row, or a list for several tokens."""
+    if isinstance(entry, NumericEntry):
+        return numbers(values, entry.name, problems)
+    if isinstance(entry, TextEntry):
+        return words(values)
+    if isinstance(entry, CategoricalEntry) and entry.several:
+        return token_lists(values, entry.separator, entry.name, problems)
+    return tokens(values, entry.name, problems)
+
+
+def _labels(raw: RawRows, dataset: Dataset, problems: Problems) -> pa.Array:
+    """Labels, float32 `[rows]`; 1 where rows have none."""
+    entry = dataset.tables.interactions.label
+    if entry is None or not dataset.reads_label:
+        return pa.array(np.ones(len(raw.numbers), np.float32))
+    values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
+    found = values.to_numpy(zero_copy_only=False)
+    if entry.positive_from is not None:
+        return pa.array((found >= entry.positive_from).astype(np.float32))
+    if dataset.task == "click":
+        problems.add(
+            ~np.isin(found, (0.0, 1.0)) & ~np.isnan(found),
+            lambda row: (
+                f"column {entry.name!r}: expected 0 or 1, found {found[row]:g}; to make clicks of other numbers, set "
+                f"interactions.label: {{name: {entry.name}, positive_from: ...}}"
+            ),
+        )
+    elif dataset.label_range:
+        low, high = dataset.label_range
+        problems.add(
+            (found < low) | (found > high),
+            lambda row: f"column {entry.name!r}: expected a number from {low:g} to {high:g}, found {found[row]:g}",
+        )
+    return pa.array(found.astype(np.float32))
+
+
+def _weights(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.Array:
+    """Weights, float32 `[rows]`."""
+    entry = table.weight
+    assert entry is not None
+    values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
+    found = values.to_numpy(zero_copy_only=False)
+    problems.add(found < 0, lambda row: f"column {entry.name!r}: expected a weight of 0 or more, found {found[row]:g}")
+    with np.errstate(invalid="ignore"):
+        scaled = np.log1p(np.maximum(found, 0)) if entry.transform == "log1p" else found
+    return pa.array(scaled.astype(np.float32))
+
+
+def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Problems) -> pa.Array:
+    """Tokens of the column that the split looks at."""
+    values = _required(tokens(raw.columns[column], column, problems), column, problems)
+    if isinstance(split, ColumnSplit):
+        known = [name for name in (split.train, split.eval, split.test) if name is not None]
+        unknown = ~pc.is_in(values, pa.array([name.encode() for name in known], pa.large_binary()))
+        problems.add(
+            unknown.to_numpy(zero_copy_only=False),
+            lambda row: (
+                f"column {column!r}: expected {' or '.join(map(repr, known))}, as data.split says, found "
+                f"{_shown(values[row])}"
+            ),
+        )
+    return values
+
+
+def _positive_rows(
+    batch: pa.RecordBatch, dataset: Dataset, bad: list[BadRow]
+) -> tuple[pa.RecordBatch, list[BadRow], int]:
+    if dataset.task != "retrieval" or not dataset.reads_label:
+        return batch, bad, 0
+    positive = batch.filter(pc.equal(batch.column(LABEL), 1.0))
+    return positive, bad, batch.num_rows - positive.num_rows
+
+
+def _required(values: pa.Array, name: str, problems: Problems) -> pa.Array:
+    problems.add(
+        values.is_null().to_numpy(zero_copy_only=False), lambda row: f"column {name!r}: expected a value, found none"
+    )
+    return values
+
+
+def _check_known(values: pa.Array, known: pa.Array, role: str, name: str, problems: Problems) -> None:
+    encoded = values.dictionary_encode()
+    unknown = ~pc.is_in(encoded.dictionary, known).to_numpy(zero_copy_only=False)
+    indices = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    wrong = unknown[indices] if len(unknown) else np.zeros(len(values), bool)
+    problems.add(
+        wrong,
+        lambda row: f"column {name!r}: {role} {_shown(values[row])} is not in the table {role}s, or its row is bad",
+    )
+
+
+def _shown(value: pa.Scalar) -> str:
+    plain = value.as_py()
+    return repr(plain.decode("utf-8", "backslashreplace") if isinstance(plain, bytes) else plain)
+
+
+def as_lists(columns: Sequence[tuple[str, pa.Array]], schema: pa.Schema) -> dict[str, pa.Array]:
+    """Columns as `large_list`s of the schema's types; a null becomes the empty list."""
+    lists = {}
+    for name, values in columns:
+        target = schema.field(name).type
+        if pa.types.is_large_list(values.type):
+            lists[name] = values.cast(target)
+            continue
+        offsets = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
+        present = values.drop_null().cast(target.value_type)
+        lists[name] = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), present)
+    return lists

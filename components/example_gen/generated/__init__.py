@@ -1,0 +1,1 @@
+"""Generated datasets whose best reachable result is known."""

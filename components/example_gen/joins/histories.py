@@ -1,0 +1,199 @@
+"""What a user did before: histories of rows, and the queries that retrieval is evaluated on. Arithmetic on columns.
+
+All functions need all rows of each user that they are given, and look at nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from components.example_gen.joins.join import WithoutSummary
+from components.example_gen.output.examples import Part
+from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, Entities, Rows
+from trainer_module.data.dataset import HISTORY
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """All rows of some users.
+
+    Attributes:
+        user: `[rows]` int64.
+        item: `[rows]` int64.
+        time: `[rows]` int64, microseconds since 1970.
+        position: `[rows]` int64, unique; orders rows of one time.
+        split: `[rows]` int8, indices into `SPLITS`.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    position: np.ndarray
+    split: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows) -> "Interactions":
+        """From assigned rows. Rows of a dataset without times are all at time 0."""
+        assert rows.split is not None
+        user = rows.column(USER)
+        time = rows.column(TIME) if rows.has(TIME) else np.zeros(len(user), np.int64)
+        return cls(user, rows.column(ITEM), time, rows.column(POSITION), rows.split)
+
+    def take(self, rows: np.ndarray) -> "Interactions":
+        """Selects rows by index or mask."""
+        return Interactions(*(values[rows] for values in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One request for each user with rows in the test split.
+
+    Attributes:
+        user: `[queries]` int64, ascending.
+        time: When the user asks, `[queries]` int64, microseconds since 1970: at the user's first test row, but not
+            before the user's last train or eval row.
+        items: Lists of items, `[queries]` large lists of int64 each. `history` holds the latest items of the train and
+            eval rows, `seen` all of them, `relevant` those of the test rows. Oldest first; `seen` and `relevant`
+            without repetition.
+        first_test_row: Index of the user's first test row among the rows, `[queries]` int64; None for queries that
+            hold nothing out.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    items: Mapping[str, pa.LargeListArray]
+    first_test_row: np.ndarray | None = None
+
+
+def histories(rows: Interactions, length: int) -> pa.LargeListArray:
+    """What each row's user did strictly before the row's time.
+
+    The history of a row in train or eval consists of train rows only. That of a test row has eval rows too, because a
+    model under test may know whatever came before.
+
+    Args:
+        rows: All rows of their users.
+        length: Most items of a history; the latest are kept.
+
+    Returns:
+        Items, `[rows]` large lists of int64, oldest first.
+    """
+    moment, first_moment = _moments(rows)
+    starts, ends = np.zeros(len(moment), np.int64), np.zeros(len(moment), np.int64)
+    # Indices count on through the items known to train and eval rows, then through those known to test rows.
+    known_items, offset = [], 0
+    for known, asking in (
+        (rows.split == TRAIN, rows.split != TEST),
+        ((rows.split == TRAIN) | (rows.split == EVAL), rows.split == TEST),
+    ):
+        index = np.flatnonzero(known)
+        index = index[np.lexsort((rows.position[index], moment[index]))]
+        ends[asking] = offset + np.searchsorted(moment[index], moment[asking], side="left")
+        starts[asking] = offset + np.searchsorted(moment[index], first_moment[asking], side="left")
+        known_items.append(rows.item[index])
+        offset += len(index)
+    return _slices(np.concatenate(known_items), np.maximum(starts, ends - length), ends)
+
+
+def find_queries(rows: Interactions, length: int) -> Queries:
+    """The queries of some users.
+
+    Args:
+        rows: All rows of their users.
+        length: Most items of a history.
+    """
+    order = np.lexsort((rows.position, rows.time, rows.user))
+    rows = rows.take(order)
+    known, test = rows.take(rows.split != TEST), rows.take(rows.split == TEST)
+    user, first_test = np.unique(test.user, return_index=True)
+    start, end = np.searchsorted(known.user, user, side="left"), np.searchsorted(known.user, user, side="right")
+    last_known = np.full(len(user), np.iinfo(np.int64).min)
+    last_known[end > start] = known.time[end[end > start] - 1]
+    items = {
+        "history": _slices(known.item, np.maximum(start, end - length), end),
+        "seen": _distinct(known, user),
+        "relevant": _distinct(test, user),
+    }
+    first_row = order[np.flatnonzero(rows.split == TEST)][first_test]
+    return Queries(user, np.maximum(test.time[first_test], last_known), items, first_row)
+
+
+def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queries:
+    """What users would ask now: everything that they did is known, and nothing is held out.
+
+    Args:
+        rows: Of these users; their splits do not matter.
+        users: `[queries]` int64, distinct.
+        length: Most items of a history.
+
+    Returns:
+        One query per user, in the order of `users`, at the time of the user's last row (0 for a user without rows);
+        `relevant` is empty.
+    """
+    rows = rows.take(np.lexsort((rows.position, rows.time, rows.user)))
+    start, end = np.searchsorted(rows.user, users, side="left"), np.searchsorted(rows.user, users, side="right")
+    time = np.zeros(len(users), np.int64)
+    time[end > start] = rows.time[end[end > start] - 1]
+    items = {
+        "history": _slices(rows.item, np.maximum(start, end - length), end),
+        "seen": _distinct(rows, users),
+        "relevant": _slices(rows.item, start, start),
+    }
+    return Queries(users, time, items)
+
+
+class HistoryJoin(WithoutSummary):
+    """The column `history`: items that the row's user had before the row."""
+
+    name = "history"
+    whole_users = True
+
+    def __init__(self, length: int):
+        """Takes the largest number of items."""
+        self._length = length
+
+    def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
+        items = histories(Interactions.of(rows), self._length)
+        return [Part.of_rows({HISTORY: as_tokens(items, entities.items)})]
+
+
+def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListArray:
+    """Identifiers in place of row numbers.
+
+    Args:
+        lists: Rows of `table`, `[n]` large lists of int64.
+        table: Of users or items.
+    """
+    assert table is not None
+    return pa.LargeListArray.from_arrays(lists.offsets, table[TOKEN].combine_chunks().take(lists.values))
+
+
+def _moments(rows: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers that order rows by user and time, equal where both are, and for each row its user's first one."""
+    order = np.lexsort((rows.time, rows.user))
+    user, time = rows.user[order], rows.time[order]
+    same_user = user[1:] == user[:-1]
+    same = same_user & (time[1:] == time[:-1])
+    moments = np.concatenate([np.zeros(min(1, len(user)), np.int64), np.cumsum(~same)])
+    _, first_row, of_user = np.unique(user, return_index=True, return_inverse=True)
+    moment, first_moment = np.empty_like(moments), np.empty_like(moments)
+    moment[order], first_moment[order] = moments, moments[first_row][of_user]
+    return moment, first_moment
+
+
+def _distinct(rows: Interactions, users: np.ndarray) -> pa.LargeListArray:
+    """The distinct items of each of `users`; `rows` are sorted by user and time."""
+    _, first = np.unique(np.stack([rows.user, rows.item]), axis=1, return_index=True)
+    rows = rows.take(np.sort(first))
+    start, end = np.searchsorted(rows.user, users, side="left"), np.searchsorted(rows.user, users, side="right")
+    return _slices(rows.item, start, end)
+
+
+def _slices(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.LargeListArray:
+    """`values[start:end]` for each pair of `starts` and `ends`."""
+    lengths = ends - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values[indices], pa.int64()))

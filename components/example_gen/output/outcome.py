@@ -1,0 +1,131 @@
+"""What an ingestion reports beside the examples; it decides whether they may be used."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from components.example_gen.output.bad_rows import BadRow, describe
+from components.example_gen.rows import SPLITS
+from trainer_module.data.spec import Task
+from trainer_module.errors import DataError
+
+# Malformed rows that are kept for the message even if none is tolerated.
+_KEPT_AT_LEAST = 10
+_LEAKS_KEPT = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Counts and findings of some blocks, or of all.
+
+    Attributes:
+        num_bad_rows: Malformed rows.
+        bad_rows: The first of them, by file and line.
+        split_rows: Rows written to each of `SPLITS`.
+        split_positives: Those of them whose label is above 0.
+        num_dropped_rows: Rows without a positive label, which retrieval leaves out.
+        leaks: Broken promises of the protocol, in words.
+    """
+
+    num_bad_rows: int = 0
+    bad_rows: tuple[BadRow, ...] = ()
+    split_rows: tuple[int, ...] = (0,) * len(SPLITS)
+    split_positives: tuple[int, ...] = (0,) * len(SPLITS)
+    num_dropped_rows: int = 0
+    leaks: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Serializes."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Outcome":
+        """Restores what `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(
+            num_bad_rows=fields["num_bad_rows"],
+            bad_rows=tuple(BadRow(**row) for row in fields["bad_rows"]),
+            split_rows=tuple(fields["split_rows"]),
+            split_positives=tuple(fields["split_positives"]),
+            num_dropped_rows=fields["num_dropped_rows"],
+            leaks=tuple(fields["leaks"]),
+        )
+
+
+def combine(outcomes: Iterable[Outcome], max_bad_rows: int) -> Outcome:
+    """Joins outcomes, keeping no more bad rows than can be of use.
+
+    Args:
+        outcomes: Of disjoint blocks.
+        max_bad_rows: See `IngestConfig`.
+
+    Returns:
+        Their sum.
+    """
+    outcomes = list(outcomes)
+    bad = sorted((row for outcome in outcomes for row in outcome.bad_rows), key=lambda row: (row.file, row.line))
+    return Outcome(
+        num_bad_rows=sum(outcome.num_bad_rows for outcome in outcomes),
+        bad_rows=tuple(bad[: max(max_bad_rows, _KEPT_AT_LEAST)]),
+        split_rows=_sums([outcome.split_rows for outcome in outcomes]),
+        split_positives=_sums([outcome.split_positives for outcome in outcomes]),
+        num_dropped_rows=sum(outcome.num_dropped_rows for outcome in outcomes),
+        leaks=tuple(leak for outcome in outcomes for leak in outcome.leaks)[:_LEAKS_KEPT],
+    )
+
+
+def check_bad_rows(outcome: Outcome, max_bad_rows: int, data_dir: str) -> None:
+    """Checks that few enough rows are bad.
+
+    Raises:
+        DataError: More than `max_bad_rows` are.
+    """
+    if outcome.num_bad_rows > max_bad_rows:
+        raise DataError(
+            f"{data_dir}: {outcome.num_bad_rows:,} bad row(s), and data.max_bad_rows allows {max_bad_rows:,}:\n"
+            f"{describe(outcome.bad_rows, outcome.num_bad_rows)}\n"
+            f"Mend the lines, or set data.max_bad_rows={outcome.num_bad_rows} to set such rows aside and go on."
+        )
+
+
+def check_splits(outcome: Outcome, protocol: str, task: Task) -> None:
+    """Checks that every split can be used and that the protocol kept its promise.
+
+    Args:
+        outcome: Of the whole ingestion.
+        protocol: Name of the split protocol.
+        task: Of the dataset; clicks need both classes where they are learnt and judged.
+
+    Raises:
+        DataError: It names the protocol, the splits and examples of the rows.
+    """
+    counts = ", ".join(f"{name} {count:,}" for name, count in zip(SPLITS, outcome.split_rows, strict=True))
+    if empty := [name for name, count in zip(SPLITS, outcome.split_rows, strict=True) if count == 0]:
+        dropped = f"; {outcome.num_dropped_rows:,} rows have no positive label" if outcome.num_dropped_rows else ""
+        raise DataError(
+            f"data.split (by {protocol}) leaves {' and '.join(empty)} without a row ({counts}{dropped}). Use more "
+            "data, larger data.split.eval_fraction or test_fraction, or another split."
+        )
+    if task == "click":
+        _check_classes(outcome, protocol)
+    if outcome.leaks:
+        raise DataError(
+            f"data.split (by {protocol}): the splits leak into each other:\n"
+            + "\n".join(f"  {leak}" for leak in outcome.leaks)
+            + "\nNothing was published. If a file holds a row twice, remove one of the two, or take another split."
+        )
+
+
+def _check_classes(outcome: Outcome, protocol: str) -> None:
+    for name in ("train", "test"):
+        number = SPLITS.index(name)
+        rows, clicks = outcome.split_rows[number], outcome.split_positives[number]
+        if clicks in (0, rows):
+            raise DataError(
+                f"data.split (by {protocol}): all {rows:,} rows of {name} have the label {int(clicks > 0)}, so neither "
+                "training nor the AUC has a meaning; both 0 and 1 are needed. Use more data or another split."
+            )
+
+
+def _sums(counts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*counts, strict=True))) or (0,) * len(SPLITS)

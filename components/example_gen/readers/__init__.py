@@ -1,0 +1,1 @@
+"""Readers: from the files of one table to blocks of typed columns."""

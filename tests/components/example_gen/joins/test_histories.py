@@ -1,0 +1,118 @@
+"""Histories and queries, by hand and against their definition."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.example_gen.joins.histories import Interactions, current_queries, find_queries, histories
+from components.example_gen.rows import EVAL, TEST, TIME, TRAIN, Rows
+from tests.components.example_gen.splits.invented import make_rows
+
+
+def interactions(*rows: tuple[int, int, int, int]) -> Interactions:
+    """From (user, item, time, split); positions count from 1."""
+    user, item, time, split = np.array(rows, np.int64).reshape(-1, 4).T
+    return Interactions(user, item, time, np.arange(1, len(rows) + 1), split.astype(np.int8))
+
+
+def test_a_history_ends_before_the_row():
+    rows = interactions((7, 10, 100, TRAIN), (7, 11, 200, TRAIN), (7, 12, 200, TRAIN), (7, 13, 300, TRAIN))
+    assert histories(rows, 50).to_pylist() == [[], [10], [10], [10, 11, 12]]
+
+
+def test_a_history_keeps_the_latest_items_of_its_own_user():
+    rows = interactions((7, 10, 1, TRAIN), (8, 99, 1, TRAIN), (7, 11, 2, TRAIN), (7, 12, 3, TRAIN), (8, 98, 4, TRAIN))
+    assert histories(rows, 1).to_pylist() == [[], [], [10], [11], [99]]
+
+
+def test_training_knows_nothing_of_held_out_rows():
+    rows = interactions((7, 10, 1, TRAIN), (7, 11, 2, EVAL), (7, 12, 3, TEST), (7, 13, 4, TRAIN), (7, 14, 5, TEST))
+    assert histories(rows, 50).to_pylist() == [[], [10], [10, 11], [10], [10, 11, 13]]
+
+
+def test_a_query_knows_all_but_the_test_rows():
+    rows = interactions(
+        (7, 12, 3, TEST), (7, 10, 1, TRAIN), (7, 11, 2, EVAL), (7, 13, 9, TRAIN), (8, 10, 1, TRAIN), (9, 10, 6, TEST)
+    )
+    queries = find_queries(rows, 2)
+    assert queries.user.tolist() == [7, 9]
+    assert queries.time.tolist() == [9, 6]  # not before the last row that is known
+    assert {name: items.to_pylist() for name, items in queries.items.items()} == {
+        "history": [[11, 13], []],
+        "seen": [[10, 11, 13], []],
+        "relevant": [[12], [10]],
+    }
+
+
+def test_items_chosen_twice_are_seen_once():
+    rows = interactions((7, 10, 1, TRAIN), (7, 10, 2, TRAIN), (7, 11, 3, TEST), (7, 11, 4, TEST))
+    items = find_queries(rows, 50).items
+    assert items["history"].to_pylist() == [[10, 10]]
+    assert items["seen"].to_pylist() == [[10]]
+    assert items["relevant"].to_pylist() == [[11]]
+
+
+def test_now_all_is_known_and_nothing_held_out():
+    rows = interactions((7, 10, 3, TEST), (8, 99, 1, TRAIN), (7, 11, 1, TRAIN), (7, 10, 5, EVAL))
+    queries = current_queries(rows, np.array([8, 3, 7]), 2)
+    assert queries.user.tolist() == [8, 3, 7]
+    assert queries.time.tolist() == [1, 0, 5]
+    assert {name: items.to_pylist() for name, items in queries.items.items()} == {
+        "history": [[99], [], [10, 10]],
+        "seen": [[99], [], [11, 10]],
+        "relevant": [[], [], []],
+    }
+
+
+def test_without_test_rows_there_are_no_queries():
+    queries = find_queries(interactions((7, 10, 1, TRAIN)), 5)
+    assert len(queries.user) == 0
+    assert all(len(items) == 0 for items in queries.items.values())
+
+
+def test_rows_of_a_dataset_become_interactions():
+    rows = make_rows([7, 8], [10, 11], [5, 6], position=[3, 4], split=[TRAIN, TEST])
+    assert {name: values.tolist() for name, values in vars(Interactions.of(rows)).items()} == {
+        "user": [7, 8],
+        "item": [10, 11],
+        "time": [5, 6],
+        "position": [3, 4],
+        "split": [TRAIN, TEST],
+    }
+    without_times = Rows(0, rows.batch.drop_columns([TIME]), rows.split)
+    assert Interactions.of(without_times).time.tolist() == [0, 0]
+
+
+ROWS = st.lists(st.tuples(*(st.integers(0, high) for high in (3, 5, 6, 2))), max_size=30)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4))
+def test_histories_are_what_their_definition_says(rows, length):
+    expected = []
+    for user, _, timestamp, split in rows:
+        known = {TRAIN, EVAL} if split == TEST else {TRAIN}
+        before = sorted(
+            (at, line, item)
+            for line, (other, item, at, of) in enumerate(rows)
+            if other == user and of in known and at < timestamp
+        )
+        expected.append([item for _, _, item in before][-length:])
+    found = histories(interactions(*rows), length)
+    assert isinstance(found, pa.LargeListArray)
+    assert found.to_pylist() == expected
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4))
+def test_queries_are_what_their_definition_says(rows, length):
+    queries = find_queries(interactions(*rows), length)
+    assert queries.user.tolist() == sorted({user for user, _, _, split in rows if split == TEST})
+    for position, user in enumerate(queries.user.tolist()):
+        mine = sorted((at, line, item, of) for line, (other, item, at, of) in enumerate(rows) if other == user)
+        known = [item for _, _, item, of in mine if of != TEST]
+        held_out = [item for _, _, item, of in mine if of == TEST]
+        assert queries.items["history"][position].as_py() == known[-length:]
+        assert queries.items["seen"][position].as_py() == list(dict.fromkeys(known))
+        assert queries.items["relevant"][position].as_py() == list(dict.fromkeys(held_out))
