@@ -31,13 +31,13 @@ def spread(values: pl.Series) -> Spread | None:
     counts = values.drop_nulls().value_counts()["count"].sort(descending=True)
     if counts.is_empty():
         return None
-    top = counts.head(max(1, round(len(counts) / 100))).sum()
+    top = int(counts.head(max(1, round(len(counts) / 100))).sum())
     return Spread(
         entities=len(counts),
         minimum=int(counts[-1]),
         median=float(counts.median()),  # type: ignore[arg-type]
         maximum=int(counts[0]),
-        top_share=float(top / counts.sum()),
+        top_share=top / int(counts.sum()),
         below_three=float((counts < 3).mean()),  # type: ignore[arg-type]
     )
 

@@ -52,7 +52,7 @@ def task_of(findings: Findings) -> tuple[str, str]:
             return "retrieval", "no column looks like a label, so every row counts as a positive"
         raise DataError(
             f"{findings.interactions.label}: no task fits, as no column looks like a label and none like "
-            f"{'an item' if findings.name('user') else 'a user'}. Rename the columns so that they say what they are, as "
+            f"{'an item' if findings.name('user') else 'a user'}. Rename the columns to say what they are, as "
             "in user_id, item_id and rating, or write the experiment by hand (docs/own_data.md)"
         )
     column = findings.interactions.column(label)
@@ -84,13 +84,12 @@ def propose(findings: Findings) -> str:
     numeric = bool(own.numeric and task != "retrieval") or any(entry.numeric for entry in described.values())
     lines += _model(findings, task, numeric)
     read = findings.interactions
-    how = "all" if read.is_whole else f"a sample of {read.sampled_rows:,}"
+    how = f"all {read.sampled_rows:,}" if read.is_whole else f"a sample of {read.sampled_rows:,}"
     total = f" of about {read.rows:,}" if read.rows and not read.is_whole else ""
     head = [
         f"# Proposed by `recspan data inspect` from {how} rows{total}; run it with",
-        "# `recspan pipeline run --config THIS_FILE`. A comment says why a column has its role, or what else is possible.",
+        "# `recspan pipeline run --config THIS_FILE`. Comments say why a column has its role and what else is possible.",
     ]
-    head[0] = head[0].replace("all rows", f"all {read.sampled_rows:,} rows")
     return "\n".join([*head, *lines]) + "\n"
 
 
@@ -192,7 +191,7 @@ def _interactions(findings: Findings, task: str, own: Attributes) -> Iterator[st
     numeric = own.numeric + ((weight,) if weight and task != "retrieval" else ())
     prefix = "    "
     if task == "retrieval" and (own.categorical or numeric):
-        yield "    # What describes the event would have to be known when items are recommended; for the query to read it:"
+        yield "    # What describes the event must be known when items are recommended. For the query to read it:"
         prefix = "    # "
     yield from _inputs(prefix, own.categorical, numeric)
     yield from _left_out(own.left_out | findings.leaks)

@@ -50,8 +50,8 @@ def _leak(pair: pl.DataFrame, column: Column, label: Column) -> str | None:
     if present.height < _ROWS_PER_VALUE * column.distinct or present.height < 20:
         return None
     commonest = present.group_by(value, target).len().group_by(value).agg(pl.col("len").max())
-    errors = present.height - commonest["len"].sum()
-    base = present.height - present[target].value_counts()["count"].max()  # type: ignore[operator]
+    errors = present.height - int(commonest["len"].sum())
+    base = present.height - int(present[target].value_counts()["count"].sort()[-1])
     if base and 1 - errors / base >= _LEAKING_GAIN:
         return f"its value settles {target} in {1 - errors / present.height:.1%} of the rows"
     return None
@@ -124,8 +124,8 @@ def _about_link(link: Link) -> Iterator[str]:
 def _about_rows(table: FoundTable, roles: Mapping[str, Guess], facts: Facts) -> Iterator[str]:
     if facts.users and "time" in roles and table.is_whole and facts.users.below_three > 0.5:
         yield (
-            f"{facts.users.below_three:.0%} of the users have fewer than three rows; leave-last-out keeps all their rows "
-            "in train"
+            f"{facts.users.below_three:.0%} of the users have fewer than three rows; leave-last-out keeps "
+            "all their rows in train"
         )
     if "split" in roles:
         yield from _only_tested(table, roles)
