@@ -157,9 +157,9 @@ def plan(
 
 @data_app.command()
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="movielens-100k")],
+    dataset: Annotated[str, typer.Argument(help="movielens-100k, -1m, -10m, -20m, -25m, -32m or -latest-small.")],
     source: Annotated[
-        str | None, typer.Option(help="Directory or URL to take it from, instead of the known ones.")
+        str | None, typer.Option(help="Directory, zip file or URL to take it from, instead of the known ones.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
