@@ -20,17 +20,17 @@ from tfx_bsl.coders import example_coder
 from benchmarks.workload import Workload, peak_memory, throughput
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.initializers import Constant
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
-from trainer_module.models.build import build_ranking_model
 from trainer_module.models.config import DlrmConfig
 from trainer_module.models.objectives import Click
 from trainer_module.models.ranking import RankingModel
 from trainer_module.optimizers.config import Adagrad
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import dense_options, distribute, make_strategy
 from trainer_module.training.loop import TrainingLoop
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 _FILES = 4
 _LABEL = "click"
@@ -77,7 +77,7 @@ def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Str
         dense = dense_options(config, strategy)
         layer = embedding_layer(configs, spec, embeddings)
         dlrm = DlrmConfig(bottom=workload.bottom, top=workload.top)
-        model = build_ranking_model(dlrm, spec, configs, layer, Click(), dense=dense)
+        model = dlrm.build(spec, configs, layer, Click(), dense=dense)
         columns = {column.name: tf.zeros([1, 1], column.dtype) for column in spec.inputs}
         strategy.run(model, args=(columns,))
         optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)

@@ -21,13 +21,16 @@ import typer
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.data.inputs import ModelInputs
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.initializers import Uniform
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.experiment import Experiment
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export, make_forecast
 from trainer_module.models.objectives import Rating
 from trainer_module.optimizers.config import Adagrad
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.config import TrainingConfig
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 _RESULT = Path(__file__).parent / "results" / "export.md"
 _TABLES, _DIM = 4, 32
@@ -71,7 +74,7 @@ def _blueprint(gigabytes: float) -> Blueprint:
     )
     rows = int(gigabytes * 1e9 / _TABLES / _DIM / 4)
     experiment = Experiment(
-        dataset="",
+        dataset=DatasetSpec(name="small", features=spec),
         embeddings=EmbeddingsConfig(dim=_DIM, initializer=Uniform(limit=0.1)),
         training=TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1)),
     )

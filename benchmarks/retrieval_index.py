@@ -24,7 +24,7 @@ from components.retrieval_index.config import FaissConfig, FlatConfig, HnswConfi
 from components.retrieval_index.exact import save_exact_search
 from components.retrieval_index.recall import recall
 from components.retrieval_index.towers import load_towers
-from trainer_module.export.serving import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
+from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_index.md"
 _DIM, _K, _QUERIES, _BATCH = 64, 100, 500, 64

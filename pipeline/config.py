@@ -1,6 +1,5 @@
 """The experiment file: one tree of frozen settings, from YAML and command-line overrides."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,11 +16,14 @@ from pipeline.vertex.config import VertexConfig
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.spec import DatasetSpec
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.experiment import Experiment
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
+from trainer_module.suggestions import did_you_mean, nearest
+from trainer_module.training.config import TrainingConfig
 
 _PRESETS = Path(__file__).parent / "presets"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
@@ -106,6 +108,10 @@ class PipelineConfig(Frozen):
                 f"vertex.deploy.vector_search: a {self.model.type} model has no items' vectors to import. Leave the "
                 "section out, or train model.type two_tower"
             )
+        try:
+            self.experiment.check()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @property
@@ -122,7 +128,7 @@ class PipelineConfig(Frozen):
     def experiment(self) -> Experiment:
         """The part that the Trainer sees; a change of anything else does not train again."""
         return Experiment(
-            dataset=self.dataset,
+            dataset=self.dataset.for_training(),
             model=self.model,
             embeddings=self.embeddings,
             training=self.training,
@@ -251,10 +257,9 @@ def _named(file: Path) -> Path:
     if file.suffix or file.exists():
         return file
     if str(file) not in preset_names():
-        near = difflib.get_close_matches(str(file), preset_names(), n=1, cutoff=0.0)
         raise ConfigError(
-            f"--config {file}: no such file, and no preset of that name. Did you mean {near[0]}? Presets: "
-            f"{', '.join(preset_names())}"
+            f"--config {file}: no such file, and no preset of that name. "
+            f"{did_you_mean(str(file), preset_names())}Presets: {', '.join(preset_names())}"
         )
     return _PRESETS / f"{file}.yaml"
 
@@ -299,8 +304,9 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
     if detail["type"] != "extra_forbidden":
         return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
     known = _keys_of(model, sections)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"{name}: unknown key. Did you mean {'.'.join([*sections, near[0]])}? Known: {', '.join(known)}"
+    near = nearest(key, known)
+    hint = f"Did you mean {'.'.join([*sections, near])}? " if near else ""
+    return f"{name}: unknown key. {hint}Known: {', '.join(known)}"
 
 
 def _known_path(model: type[BaseModel], location: Iterable[Any]) -> list[str]:

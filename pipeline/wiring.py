@@ -21,12 +21,11 @@ from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
-from trainer_module.data.schema_check import check_schema
-from trainer_module.data.schema_derivation import curated_schema, derive_schema
+from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import LAST_BLESSED
 from trainer_module.source_hash import source_hash
+from trainer_module.training.config import LAST_BLESSED
 
 PUSHER = "Pusher"
 
@@ -88,6 +87,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         earlier = latest_blessed_model().with_id("EarlierModel")
         components.append(earlier)
         earlier_model = earlier.outputs["model"]
+    # TFX gives the Trainer the files of each split in this order, but not the splits' names.
+    eval_splits = ["eval", CANDIDATES] if dataset.task == "retrieval" else ["eval"]
     trainer = platform.trainer(
         run_fn="trainer_module.run_fn.run_fn",
         examples=example_gen.outputs["examples"],
@@ -95,8 +96,9 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         schema=schema.outputs["schema"],
         base_model=earlier_model,
         train_args=tfx.dsl.experimental.RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        eval_args=tfx.proto.EvalArgs(splits=eval_splits),
         custom_config={
+            "eval_splits": eval_splits,
             "experiment": told.experiment.model_dump_json(),
             "checkpoints": platform.checkpoints,
             "source_hash": source_hash("trainer_module.run_fn"),

@@ -29,8 +29,9 @@ from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexC
 from pipeline.vertex.machines import find_machine, tpu_machines
 from trainer_module.data.datasets.flat import CategoricalEntry, NumericEntry
 from trainer_module.data.features import HashBuckets, Vocabulary
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
+from trainer_module.training.config import TrainingConfig
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [

@@ -23,7 +23,7 @@ from tpu_worker.described_tpu import EmbeddingFeature, cpu_backed_tpu_strategy, 
 from tpu_worker.models import BAG_LENGTH, MODELS, SmallModel
 from tpu_worker.tpu_lowering import XLA_TPU, step_as_function, tpu_hlo, without_kernel
 from trainer_module.errors import ModelError
-from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, OptimizerConfig
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, TableOptimizerConfig
 from trainer_module.training.loop import TrainingLoop
 
 BATCH_SIZE = 32
@@ -66,7 +66,7 @@ class Lowered:
 
 
 def traced_step(
-    model: SmallModel, engine: Engine, optimizer: OptimizerConfig
+    model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig
 ) -> tf.types.experimental.ConcreteFunction:
     """The training loop's step, as one core of a TPU with this engine gets it."""
     with uninitialized_embedding_engine(), tempfile.TemporaryDirectory() as directory:
@@ -81,7 +81,7 @@ def traced_step(
         return tf.function(step, autograph=False).get_concrete_function(*model.batch(BATCH_SIZE))
 
 
-def lower(model: SmallModel, engine: Engine, optimizer: OptimizerConfig) -> Lowered:
+def lower(model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig) -> Lowered:
     """Traces and lowers a step.
 
     Raises:
@@ -133,7 +133,7 @@ def report(models: Mapping[str, SmallModel], console: Console) -> bool:
     return not failures
 
 
-def _cell(title: str, model: SmallModel, engine: Engine, optimizer: OptimizerConfig, failures: list[str]) -> str:
+def _cell(title: str, model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig, failures: list[str]) -> str:
     try:
         lowered = lower(model, engine, optimizer)
     except ModelError as error:

@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import Features
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.experiment import Experiment
 from trainer_module.models.config import (
     DcnConfig,
     DlrmConfig,
@@ -18,8 +20,9 @@ from trainer_module.models.config import (
     WideDeepConfig,
 )
 from trainer_module.models.objectives import Objective, Rating
-from trainer_module.models.two_tower import Retrieval
-from trainer_module.optimizers.config import Adagrad, OptimizerConfig
+from trainer_module.models.retrieval import Retrieval
+from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
+from trainer_module.training.config import TrainingConfig
 
 # Dense ids, bags of any length, one table that two columns share, numbers.
 SPEC = FeatureSpec(
@@ -56,7 +59,7 @@ class SmallModel:
     def blueprint(
         self,
         batch_size: int,
-        optimizer: OptimizerConfig = Adagrad(learning_rate=0.1),  # noqa: B008 (it is immutable)
+        optimizer: TableOptimizerConfig = Adagrad(learning_rate=0.1),  # noqa: B008 (it is immutable)
         pipelining: bool = False,
     ) -> Blueprint:
         """How it is built.
@@ -67,7 +70,7 @@ class SmallModel:
             pipelining: Of the embedding engine.
         """
         experiment = Experiment(
-            dataset="",
+            dataset=DatasetSpec(name="small", features=self.spec),
             model=self.config,
             embeddings=EmbeddingsConfig(dim=DIM, pipelining=pipelining),
             training=TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer),

@@ -1,4 +1,4 @@
-"""From an experiment and the sizes of its tables to models: one to train, one to serve."""
+"""Builds the models of an experiment: one to train, one to serve."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.embeddings.layer import FeatureConfigs, embedding_layer, feature_configs
+from trainer_module.embeddings.layer import FeatureConfigs, await_values, embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
-from trainer_module.export.restore import await_values
-from trainer_module.models.build import build_model
-from trainer_module.models.config import TwoTowerConfig
-from trainer_module.models.negatives import with_negatives
 from trainer_module.models.objectives import Objective
-from trainer_module.models.two_tower import Retrieval
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.models.retrieval import Retrieval
 from trainer_module.training.distribution import dense_options, replica_batch_size
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,9 @@ class Blueprint:
         with strategy.scope():
             optimizer = SplitOptimizer.create(self.spec, training)
             batch_size = replica_batch_size(training, strategy)
-            spec = self._looked_up_in_training()
+            spec = self.experiment.model.training_columns(self.spec, self.objective)
             configs = feature_configs(spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed)
-            model = build_model(
-                self.experiment.model,
+            model = self.experiment.model.build(
                 self.spec,
                 configs,
                 embedding_layer(configs, spec, embeddings),
@@ -61,18 +56,11 @@ class Blueprint:
             )
         return model, optimizer
 
-    def _looked_up_in_training(self) -> FeatureSpec:
-        """The columns of a training batch: those of an example and of the items drawn for it."""
-        model, objective = self.experiment.model, self.objective
-        if not isinstance(model, TwoTowerConfig) or not isinstance(objective, Retrieval) or not model.mixed_negatives:
-            return self.spec
-        return with_negatives(self.spec, objective.candidate_columns, model.mixed_negatives)
-
     def for_serving(self) -> tf.keras.Model:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         layer = self._layer_for_serving(configs)
-        return build_model(self.experiment.model, self.spec, configs, layer, self.objective)
+        return self.experiment.model.build(self.spec, configs, layer, self.objective)
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""

@@ -1,104 +1,185 @@
-"""What the Trainer calls."""
+"""The Trainer's entry point, in three parts: assemble, train, export."""
 
 import dataclasses
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.datasets import dataset_spec
-from trainer_module.data.features import FeatureSpec
 from trainer_module.data.inputs import ExampleReader, ModelInputs
-from trainer_module.data.spec import DatasetSpec
-from trainer_module.data.vocabularies import Vocabularies, check_ids, training_counts
-from trainer_module.experiment import LAST_BLESSED, Experiment, TrainingConfig, WarmStartConfig
+from trainer_module.data.spec import CANDIDATES
+from trainer_module.data.vocabularies import Vocabularies, check_ids
+from trainer_module.experiment import Experiment
 from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export
-from trainer_module.models.config import TwoTowerConfig
-from trainer_module.models.negatives import Catalog, MixedExamples, candidates_beside
-from trainer_module.models.objectives import Objective, make_objective
-from trainer_module.models.two_tower import Retrieval
+from trainer_module.models.training_data import TrainingData, TrainingExamples
+from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
 from trainer_module.training.distribution import dense_options, make_strategy
-from trainer_module.training.loop import TrainingLoop
+from trainer_module.training.loop import TrainingLoop, TrainingResult
 from trainer_module.training.warm_start import TableReport, warm_start
 
 _log = logging.getLogger(__name__)
 
-# Facts about the training that go into the run's summary; lies beside the SavedModel.
+# Facts about the training for the run's summary; a file beside the SavedModel.
 TRAINING_REPORT = "training.json"
 
 _PARITY_SAMPLE_SIZE = 256
 _CHECKED_EXAMPLES = 4096
 
 
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that is known before training.
+
+    Attributes:
+        model_inputs: Raw columns to model inputs.
+        vocabularies: Of the embedding tables.
+        blueprint: Builds the models.
+        train: The training split.
+        examples: What the steps see: the training split, with drawn items where the model asks for them.
+        selection: The split that chooses the weights.
+    """
+
+    model_inputs: ModelInputs
+    vocabularies: Vocabularies
+    blueprint: Blueprint
+    train: ExampleReader
+    examples: TrainingExamples
+    selection: ExampleReader
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.blueprint.experiment
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that has ended.
+
+    Attributes:
+        result: Steps, metrics and the checkpoint of the weights.
+        trained: The model with those weights.
+        predict: Predictions of the model for the first examples of a reader.
+        moved: What a warm start took over, by table.
+    """
+
+    result: TrainingResult
+    trained: Trained
+    predict: Callable[[ExampleReader, int], Any]
+    moved: tuple[TableReport, ...]
+
+
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, restores the best weights and exports them.
 
-    `fn_args.custom_config["experiment"]` holds the JSON of an `Experiment`, `"checkpoints"` the directory below which
-    an interrupted training finds its state. `fn_args.base_model` is the model that `training.warm_start: last_blessed`
-    starts from; None where there is none yet. `fn_args.train_steps`, if given, takes the place of `training.steps`.
+    `fn_args.custom_config` holds
+        `experiment`: JSON of an `Experiment`.
+        `checkpoints`: Directory below which an interrupted training finds its state.
+        `source_hash`: Of the code.
+        `eval_splits`: The splits of `fn_args.eval_files`, in their order: `eval` and, for retrieval, `candidates`.
+    `fn_args.base_model` is the model that `training.warm_start: last_blessed` starts from; None where there is none.
+    `fn_args.train_steps`, if given, takes the place of `training.steps`.
+    """
+    assembly = assemble(fn_args)
+    checkpoints = _checkpoint_dir(fn_args, assembly.experiment, assembly.vocabularies.fingerprint, assembly.train)
+    training = train(assembly, _earlier_training(fn_args, assembly.experiment.training), checkpoints, fn_args)
+    export_model(assembly, training, fn_args)
+    tf.io.gfile.rmtree(checkpoints)
+
+
+def assemble(fn_args: FnArgs) -> Assembly:
+    """Reads the experiment and the facts about the data.
+
+    Raises:
+        ConfigError: The parts of the experiment do not fit together.
+        DataError: A split is empty, or ids and tables do not belong together.
     """
     experiment = _experiment(fn_args)
-    dataset, training = dataset_spec(experiment.dataset), experiment.training
-    spec = experiment.features(dataset.features)
+    experiment.check()
+    spec = experiment.features(experiment.dataset.features)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
-    objective = _objective(dataset, spec, transform_output)
-    train = examples = ExampleReader(spec, model_inputs, fn_args.train_files)
-    if isinstance(objective, Retrieval) and (mixed := _mixed_negatives(experiment)):
-        catalog = Catalog(spec, model_inputs, objective.candidate_columns, candidates_beside(fn_args.train_files))
-        counts = catalog.counts(objective.item_key, len(objective.training_counts))
-        objective = dataclasses.replace(objective, catalog_counts=counts)
-        examples = MixedExamples(train, catalog, mixed)
-    blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
-    selection = ExampleReader(spec, model_inputs, fn_args.eval_files)
-    for reader in (train, selection):
-        check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
-
-    tf.keras.utils.set_random_seed(training.seed)
-    strategy = make_strategy(training)
-    model, optimizer = blueprint.for_training(strategy, train.mean_label())
-    checkpoints = _checkpoint_dir(fn_args, experiment, vocabularies.fingerprint, train)
-    loop = TrainingLoop(
-        strategy, model, optimizer, training, checkpoints, fn_args.model_run_dir, vocabularies.fingerprints
+    files = _files_by_split(fn_args)
+    train_split = ExampleReader(spec, model_inputs, fn_args.train_files)
+    data = TrainingData(
+        experiment.dataset, spec, transform_output, model_inputs, train_split, files.get(CANDIDATES, [])
     )
+    objective, examples = experiment.model.prepare(data)
+    selection = ExampleReader(spec, model_inputs, files["eval"])
+    for reader in (train_split, selection):
+        check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
+    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection)
+
+
+def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str, fn_args: FnArgs) -> Training:
+    """Trains and restores the best weights.
+
+    Args:
+        assembly: What is trained, on what.
+        earlier: The training whose weights this one starts with; None starts anew.
+        checkpoints: Directory of this training's states.
+        fn_args: Gives the directory for logs and the best weights.
+    """
+    config, vocabularies = assembly.experiment.training, assembly.vocabularies
+    tf.keras.utils.set_random_seed(config.seed)
+    strategy = make_strategy(config)
+    model, optimizer = assembly.blueprint.for_training(strategy, assembly.train.mean_label())
+    directory = fn_args.model_run_dir
+    loop = TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, vocabularies.fingerprints)
     moved: list[TableReport] = []
 
     def start() -> None:
-        if earlier := _earlier_training(fn_args, training):
+        if earlier:
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
 
-    result = loop.fit(examples, selection, start)
+    result = loop.fit(assembly.examples, assembly.selection, start)
+    return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))
 
+
+def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> None:
+    """Writes the SavedModel, what it must answer, and the report."""
+    experiment, blueprint, trained = assembly.experiment, assembly.blueprint, training.trained
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
-    sample_file = parity.save_sample(parity_dir, spec, selection.head(_PARITY_SAMPLE_SIZE))
-    sample = ExampleReader(spec, model_inputs, [sample_file])
-    config, trained = experiment.export, Trained(result.checkpoint, model, strategy)
-    answers = expected_answers(config, blueprint, model, loop.predict, sample)
-    parity.save_expected(parity_dir, answers, dense_options(training, strategy).dtype)
+    sample_file = parity.save_sample(parity_dir, blueprint.spec, assembly.selection.head(_PARITY_SAMPLE_SIZE))
+    sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
+    answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
+    parity.save_expected(parity_dir, answers, dense_options(experiment.training, trained.strategy).dtype)
     features = sample.features(tf.constant(sample.head(1)))
-    exported = export(config, blueprint, trained, model_inputs, features, fn_args.serving_model_dir)
-    report = dataclasses.asdict(result) | {
+    exported = export(experiment.export, blueprint, trained, assembly.model_inputs, features, fn_args.serving_model_dir)
+    report = dataclasses.asdict(training.result) | {
         "transform_graph": fn_args.transform_output,
         "table_rows": dict(blueprint.rows),
-        "vocabularies": vocabularies.fingerprint,
-        "warm_start": [dataclasses.asdict(table) for table in moved],
+        "vocabularies": assembly.vocabularies.fingerprint,
+        "warm_start": [dataclasses.asdict(table) for table in training.moved],
         "export": dataclasses.asdict(exported),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
-    tf.io.gfile.rmtree(checkpoints)
+
+
+def _files_by_split(fn_args: FnArgs) -> dict[str, list[str]]:
+    """Patterns of the files that the Trainer got beside the training split, by split.
+
+    TFX resolves the URI of every split of `EvalArgs.splits` in the artifact, and hands the patterns over in that order,
+    but without the names of the splits.
+    """
+    splits = fn_args.custom_config["eval_splits"]
+    return {split: [pattern] for split, pattern in zip(splits, fn_args.eval_files, strict=True)}
 
 
 def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:
-    """Where the weights come from that this training starts with; None starts anew."""
+    """The training whose weights this one starts with; None starts anew."""
     if training.warm_start != LAST_BLESSED:
         return training.warm_start
     if not fn_args.base_model:
@@ -107,21 +188,6 @@ def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartCon
     with tf.io.gfile.GFile(os.path.join(os.path.dirname(fn_args.base_model), TRAINING_REPORT)) as file:
         report = json.load(file)
     return WarmStartConfig(checkpoint=report["checkpoint"], transform_graph=report["transform_graph"])
-
-
-def _objective(
-    dataset: DatasetSpec, spec: FeatureSpec, transform_output: tft.TFTransformOutput
-) -> Objective | Retrieval:
-    """What the model of this dataset is trained for."""
-    if dataset.task != "retrieval":
-        return make_objective(dataset.task, dataset.label_range)
-    (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
-    (table,) = [table for table in spec.tables if table.name == column.table]
-    return Retrieval(dataset.item_key, dataset.candidate_columns, training_counts(transform_output, table))
-
-
-def _mixed_negatives(experiment: Experiment) -> int:
-    return experiment.model.mixed_negatives if isinstance(experiment.model, TwoTowerConfig) else 0
 
 
 def _experiment(fn_args: FnArgs) -> Experiment:
@@ -133,11 +199,10 @@ def _experiment(fn_args: FnArgs) -> Experiment:
 
 
 def _checkpoint_dir(fn_args: FnArgs, experiment: Experiment, vocabularies: str, train: ExampleReader) -> str:
-    """Where this training's checkpoints lie: one directory per experiment, code and data."""
+    """The directory of this training's states: one per experiment, code and data."""
     config = fn_args.custom_config
-    told = experiment.model_dump_json()
     identity = [
-        told,
+        experiment.model_dump_json(),
         config["source_hash"],
         vocabularies,
         str(fn_args.base_model),

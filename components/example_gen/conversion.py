@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.example_gen.output.bad_rows import BadRow, bad_row
+from components.example_gen.output.bad_rows import BadRow
 from components.example_gen.readers import layouts
 from components.example_gen.readers.blocks import RawRows
-from components.example_gen.readers.values import Problems, numbers, times, token_lists, tokens, words
+from components.example_gen.readers.problems import Problems, shown
+from components.example_gen.readers.times import times
+from components.example_gen.readers.values import numbers, token_lists, tokens, words
 from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
 from components.example_gen.splits.config import ColumnSplit, SplitConfig
 from trainer_module.data.dataset import Dataset
@@ -60,7 +62,7 @@ def convert_interactions(
         dataset has them, context features as `large_list` columns), the malformed rows, and the number of rows dropped
         because their label is below `positive_from`.
     """
-    table, problems = dataset.tables.interactions, Problems(len(raw.numbers))
+    table, problems = dataset.tables.interactions, Problems(raw.file, len(raw.numbers))
     columns: dict[str, pa.Array] = {POSITION: pa.array(positions(raw.file_number, raw.numbers))}
     for role, name in (("user", USER_TOKEN), ("item", ITEM_TOKEN)):
         if entry := getattr(table, role):
@@ -83,15 +85,11 @@ def convert_interactions(
         columns[entry.feature_name] = values
     good = problems.good()
     batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
-    bad = [
-        bad_row(raw.file, int(raw.numbers[row]), problem, raw.raw(row))
-        for row, problem in sorted(problems.of_row.items())
-    ]
-    return _positive_rows(batch, dataset, bad)
+    return _positive_rows(batch, dataset, problems.bad_rows(raw))
 
 
 def convert_entities(
-    raw: RawRows, dataset: Dataset, table: EntityTable, role: str
+    raw: RawRows, dataset: Dataset, table: EntityTable
 ) -> tuple[pa.RecordBatch, np.ndarray, list[BadRow]]:
     """Gives the columns of users or items their types.
 
@@ -99,13 +97,12 @@ def convert_entities(
         raw: Holds all `entity_columns`.
         dataset: Gives the slices and the layout.
         table: The description.
-        role: `users` or `items`, for messages.
 
     Returns:
         The good rows (`TOKEN`, and features as single values or lists), their numbers in the file, and the malformed
         rows.
     """
-    problems = Problems(len(raw.numbers))
+    problems = Problems(raw.file, len(raw.numbers))
     available = raw.columns | layouts.derive(dataset.layout, raw.columns, problems)
     columns = {TOKEN: _required(tokens(available[table.key], table.key, problems), table.key, problems)}
     if table.title and table.title_feature == table.own_title_feature:
@@ -118,11 +115,7 @@ def convert_entities(
         columns[entry.feature_name] = values
     good = problems.good()
     batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
-    bad = [
-        bad_row(raw.file, int(raw.numbers[row]), f"{role}: {problem}", raw.raw(row))
-        for row, problem in sorted(problems.of_row.items())
-    ]
-    return batch, raw.numbers[good], bad
+    return batch, raw.numbers[good], problems.bad_rows(raw)
 
 
 def feature(values: pa.Array, entry: Entry, problems: Problems) -> pa.Array:
@@ -184,7 +177,7 @@ def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Probl
             unknown.to_numpy(zero_copy_only=False),
             lambda row: (
                 f"column {column!r}: expected {' or '.join(map(repr, known))}, as data.split says, found "
-                f"{_shown(values[row])}"
+                f"{shown(values[row])}"
             ),
         )
     return values
@@ -213,13 +206,8 @@ def _check_known(values: pa.Array, known: pa.Array, role: str, name: str, proble
     wrong = unknown[indices] if len(unknown) else np.zeros(len(values), bool)
     problems.add(
         wrong,
-        lambda row: f"column {name!r}: {role} {_shown(values[row])} is not in the table {role}s, or its row is bad",
+        lambda row: f"column {name!r}: {role} {shown(values[row])} is not in the table {role}s, or its row is bad",
     )
-
-
-def _shown(value: pa.Scalar) -> str:
-    plain = value.as_py()
-    return repr(plain.decode("utf-8", "backslashreplace") if isinstance(plain, bytes) else plain)
 
 
 def as_lists(columns: Sequence[tuple[str, pa.Array]], schema: pa.Schema) -> dict[str, pa.Array]:

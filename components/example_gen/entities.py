@@ -179,7 +179,7 @@ def _read_entity_table(
     batches, places, bad_rows = [], [], []
     for piece in find_pieces(files, table):
         for raw, malformed in read(piece, table, wanted):
-            batch, numbers, unfit = convert_entities(raw, dataset, table, name)
+            batch, numbers, unfit = convert_entities(raw, dataset, table)
             lists = as_lists([(n, batch.column(n)) for n in schema.names if n in batch.schema.names[1:]], schema)
             batches.append(pa.RecordBatch.from_pydict({TOKEN: batch.column(TOKEN)} | lists).select(schema.names))
             places += [(raw.file, int(number)) for number in numbers]

@@ -75,7 +75,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             split_uris=uris,
             examples_uri=artifact.uri,
             num_pieces=len(pieces),
-            approximate_rows=sum(piece.approximate_rows for piece in pieces),
+            approximate_rows=sum(piece.approximate_rows() for piece in pieces),
         )
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, pieces, run)
@@ -110,7 +110,7 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
     if not pieces:
         raise DataError(f"{', '.join(files)}: no row; expected one interaction a row")
     if isinstance(config.split, FoldSplit):
-        check_num_rows(config.split, sum(piece.approximate_rows for piece in pieces))
+        check_num_rows(config.split, sum(piece.approximate_rows() for piece in pieces))
     return pieces
 
 

@@ -193,7 +193,7 @@ class _LookUp(beam.DoFn):
     def __init__(self, shared: _SharedEntities):
         self._shared = shared
 
-    def process(self, element: Rows, *seen: SeenTokens) -> Iterator[Rows]:
+    def process(self, element: Rows, *seen: Any) -> Iterator[Rows]:
         yield Rows(element.index, entity_tables.look_up(element.batch, self._shared.get(seen)))
 
 
@@ -255,7 +255,7 @@ class _WriteCandidates(beam.DoFn):
     def __init__(self, run: Ingestion, shared: _SharedEntities):
         self._run, self._shared = run, shared
 
-    def process(self, element: np.ndarray, *seen: SeenTokens) -> Iterator[Any]:
+    def process(self, element: np.ndarray, *seen: Any) -> Iterator[Any]:
         examples = CandidateExamples(self._run.dataset).build(element, self._shared.get(seen))
         ExampleWriter().write_split(self._run.split_uris[CANDIDATES], 0, examples)
         yield from ()
@@ -299,7 +299,7 @@ def _merged(
 ) -> beam.PCollection:
     """One element: the merged summary of all rows."""
 
-    def of_block(rows: Rows, *tokens: SeenTokens) -> Any:
+    def of_block(rows: Rows, *tokens: Any) -> Any:
         return summarize(rows, shared.get(tokens))
 
     return (
@@ -329,5 +329,6 @@ def _concatenate(number: int, parts: Iterable[Rows]) -> Rows:
     return Rows(number, batch, np.concatenate(splits))
 
 
-def _find_leaks(part: tuple[int, Iterable[Evidence]], protocol: SplitProtocol, files: Sequence[str]) -> Outcome:
+# Beam checks type hints at run time, and no instance is known to be of a Protocol; hence `Any`.
+def _find_leaks(part: tuple[int, Iterable[Evidence]], protocol: Any, files: Sequence[str]) -> Outcome:
     return Outcome(leaks=tuple(protocol.find_leaks(concatenate(list(part[1])), files)))

@@ -13,7 +13,7 @@ from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.towers import Towers
 from trainer_module.data.spec import RELEVANT, SEEN
 from trainer_module.errors import ConfigError
-from trainer_module.export.serving import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
+from trainer_module.models.signatures import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 BY_EXAMPLE, BY_COLUMN, EVALUATE = "serving_default", "recommend", "evaluate"
 IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"

@@ -9,7 +9,7 @@ import tensorflow as tf
 from components.retrieval_index.towers import Towers
 from trainer_module.errors import ModelError
 from trainer_module.export.parity import EXAMPLES_FILE, EXPECTED_FILE, FACTS_FILE, load_expected
-from trainer_module.export.serving import EMBED_CANDIDATES, EMBEDDING
+from trainer_module.models.signatures import EMBED_CANDIDATES, EMBEDDING
 
 
 def check_candidates(towers: Towers, parity_dir: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.errors import ModelError
-from trainer_module.export.serving import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
+from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ Every number is a `Fact` that names where it was read. One that no public docume
 inference, has `confirmed=False`; `recspan plan` shows those under its result. No TensorFlow here.
 """
 
-import difflib
 import re
 from dataclasses import dataclass, fields
 from typing import Generic, Literal, TypeVar
 
 from trainer_module.errors import ConfigError
+from trainer_module.suggestions import did_you_mean
 
 T = TypeVar("T")
 
@@ -294,7 +294,5 @@ def _advice(name: str) -> str:
         nearest = min(generation.sizes.value, key=lambda known: abs(known - int(size)))
         return f"The nearest is {prefix}-{nearest}. {sizes}"
     names = [name for generation in GENERATIONS for name in generation.slice_names]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
     examples = ", ".join(f"{g.slice_names[0]} to {g.slice_names[-1]}" for g in GENERATIONS)
-    return f"{hint}Known generations: {examples}"
+    return f"{did_you_mean(name, names, always=False)}Known generations: {examples}"

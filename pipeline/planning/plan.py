@@ -13,15 +13,18 @@ from functools import cached_property
 from typing import Literal
 
 from pipeline.planning.accelerators import HBM_RESERVE_FRACTION, EmbeddingFeature, Slice, slices_of
+from trainer_module.embeddings.config import REPLICATED_ROWS, Placement, is_replicated
+from trainer_module.export.config import Route
+from trainer_module.export.forecast import WORKING_BYTES, Forecast
 
-Placement = Literal["tpu_embedding", "partial", "replicated"]
 Place = Literal["replicated", "V1 sharded", "V2 SparseCore", "V0 replicated"]
 
 FLOAT_BYTES = 4
 """Tables and slots are float32 on every accelerator."""
 
-EXPORTER_BYTES = 2**30
-"""Resident memory of an exporting process beside its tables; `python -m benchmarks.export` measured 0.7 to 0.8 GB."""
+EXPORTER_BYTES = 2**30 - WORKING_BYTES
+"""Resident memory of an exporting process before the export and beside its tables; `python -m benchmarks.export`
+measured 0.7 to 0.8 GB for the whole of it."""
 
 # SparseCore layout: `SparseCoreLayoutStacker` and tensorflow/compiler/jit/flags.cc.
 PADDING = 8
@@ -106,7 +109,7 @@ class Workload:
     features: tuple[PlannedFeature, ...]
     batch_size: int
     placement: Placement = "tpu_embedding"
-    size_threshold: int = 10_000
+    size_threshold: int = REPLICATED_ROWS
     stacking: bool = True
 
     @property
@@ -122,11 +125,9 @@ class Workload:
     @property
     def accelerated(self) -> tuple[PlannedTable, ...]:
         """The tables that go to the embedding accelerator, if there is one."""
-        if self.placement == "replicated":
-            return ()
-        if self.placement == "tpu_embedding":
-            return self.tables
-        return tuple(table for table in self.tables if table.rows > self.size_threshold)
+        return tuple(
+            table for table in self.tables if not is_replicated(table.rows, self.placement, self.size_threshold)
+        )
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ class ExportForecast:
         reason: What takes the memory, or why the route is not possible.
     """
 
-    route: Literal["checkpoint", "subset", "direct"]
+    route: Route
     host_bytes: int | None
     reason: str
 
@@ -319,11 +320,11 @@ def export_forecasts(plan: Plan, subset: Sequence[str]) -> tuple[ExportForecast,
     return (
         ExportForecast(
             "checkpoint",
-            EXPORTER_BYTES + plan.workload.parameter_bytes,
+            _export_bytes("checkpoint", plan.workload.parameter_bytes),
             "all tables without slots, in any process with a CPU",
         ),
         ExportForecast(
-            "subset", EXPORTER_BYTES + chosen, f"the chosen tables without slots, likewise: {', '.join(subset)}"
+            "subset", _export_bytes("subset", chosen), f"the chosen tables without slots, likewise: {', '.join(subset)}"
         ),
         _direct_forecast(plan),
     )
@@ -337,8 +338,14 @@ def _direct_forecast(plan: Plan) -> ExportForecast:
         obstacle = f"each of {plan.slice.hosts} hosts holds a part of every table"
     if obstacle:
         return ExportForecast("direct", None, f"{obstacle}; take route checkpoint, on a machine that holds the tables")
-    in_training = EXPORTER_BYTES + plan.host_table_bytes
+    in_training = _export_bytes("direct", plan.workload.parameter_bytes, plan.host_table_bytes)
     return ExportForecast("direct", in_training, "tables and slots that the training process holds, and no copy")
+
+
+def _export_bytes(route: Route, exported_bytes: int, held_bytes: int = 0) -> int:
+    """Peak memory of an export, as the Trainer forecasts it, in a process that holds `held_bytes` of tables."""
+    resident = EXPORTER_BYTES + held_bytes
+    return Forecast(exported_bytes, slot_bytes=0, resident_bytes=resident, available_bytes=0).peak_bytes(route)
 
 
 def rows_per_core(rows: int, slice_: Slice) -> int:

@@ -1,6 +1,5 @@
 """`recspan plan`: gathers tables, features and slices, and prints where everything goes and whether it fits."""
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from rich.table import Table
 from pipeline.config import Locations, PipelineConfig, load_config, read_settings
 from pipeline.planning.accelerators import GENERATIONS, HBM_RESERVE_FRACTION, Slice, parse_slice
 from pipeline.planning.plan import (
-    Placement,
     Plan,
     PlannedFeature,
     PlannedTable,
@@ -26,9 +24,11 @@ from pipeline.planning.plan import (
     smallest_fit,
 )
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets
+from trainer_module.embeddings.config import REPLICATED_ROWS, Placement
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
-from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, OptimizerConfig
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, TableOptimizerConfig
+from trainer_module.suggestions import did_you_mean
 
 _TABLE_SETS = Path(__file__).parent / "table_sets"
 
@@ -56,7 +56,7 @@ class TableSize(Frozen):
 
     rows: int = Field(ge=1)
     dim: int | None = Field(default=None, ge=1)
-    optimizer: OptimizerConfig | None = None
+    optimizer: TableOptimizerConfig | None = None
 
 
 class FeatureUse(Frozen):
@@ -89,9 +89,9 @@ class TableSet(Frozen):
 
     batch_size: int = Field(ge=1)
     dim: int = Field(default=32, ge=1)
-    optimizer: OptimizerConfig
+    optimizer: TableOptimizerConfig
     placement: Placement = "tpu_embedding"
-    size_threshold: int = Field(default=10_000, ge=0)
+    size_threshold: int = Field(default=REPLICATED_ROWS, ge=0)
     stacking: bool = True
     tables: dict[str, TableSize] = Field(min_length=1)
     features: dict[str, FeatureUse] = {}
@@ -227,7 +227,7 @@ def _table_set_file(file: Path) -> Path:
     raise ConfigError(f"--tables {file}: no such file. Sets that come with the product: {', '.join(shipped)}")
 
 
-def _planned_table(name: str, rows: int, dim: int, optimizer: OptimizerConfig) -> PlannedTable:
+def _planned_table(name: str, rows: int, dim: int, optimizer: TableOptimizerConfig) -> PlannedTable:
     slots = EMBEDDING_OPTIMIZERS[optimizer.name].slots
     return PlannedTable(name, rows, dim, optimizer.model_dump_json(), len(slots))
 
@@ -304,8 +304,9 @@ def _check_known(where: str, names: Iterable[str], known: Iterable[str]) -> None
     known = list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            raise ConfigError(f"{where}: no table is called {name}. Did you mean {near[0]}? Known: {', '.join(known)}")
+            raise ConfigError(
+                f"{where}: no table is called {name}. {did_you_mean(name, known)}Known: {', '.join(known)}"
+            )
 
 
 def _print_plan(plan: Plan, subset: Sequence[str], console: Console) -> None:

@@ -3,7 +3,6 @@
 What a TPU is and offers for embeddings stands in `pipeline.planning.accelerators`; here is only how Vertex AI calls it.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from pipeline.planning.accelerators import GENERATION_ALIASES, GENERATIONS, Embe
 from pipeline.vertex.config import TrainerMachine, VertexConfig
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
+from trainer_module.suggestions import did_you_mean
 
 COMPUTE_DOC = "https://cloud.google.com/vertex-ai/docs/training/configure-compute"
 TPU_DOC = "https://cloud.google.com/vertex-ai/docs/training/training-with-tpu-vm"
@@ -218,11 +218,9 @@ def find_machine(chosen: TrainerMachine) -> Machine:
         if chosen.machine in family.names:
             return _with_attached_gpus(chosen, family)
     names = machine_names()
-    near = difflib.get_close_matches(chosen.machine, names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigError(
-        f"vertex.trainer.machine: Vertex AI trains on no machine called {chosen.machine!r}.{hint} "
-        f"Known: {', '.join(names)}"
+        f"vertex.trainer.machine: Vertex AI trains on no machine called {chosen.machine!r}. "
+        f"{did_you_mean(chosen.machine, names, always=False)}Known: {', '.join(names)}"
     )
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tpu_worker.described_tpu import cpu_backed_tpu_strategy, table_values, uninitialized_embedding_engine
 from tpu_worker.models import MODELS, SmallModel
 from trainer_module.embeddings.layer import look_up
-from trainer_module.optimizers.config import Adagrad, OptimizerConfig, Sgd
+from trainer_module.optimizers.config import Adagrad, Sgd, TableOptimizerConfig
 from trainer_module.training.checkpoints import Checkpoints, Progress
 
 BATCH_SIZE = 32
@@ -56,7 +56,7 @@ class Trained:
     small: SmallModel
     strategy: tf.distribute.Strategy
     seed: int
-    optimizer_config: OptimizerConfig = SGD
+    optimizer_config: TableOptimizerConfig = SGD
 
     def __post_init__(self):
         self.blueprint = self.small.blueprint(BATCH_SIZE, self.optimizer_config)

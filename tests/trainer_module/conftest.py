@@ -14,10 +14,13 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
 from trainer_module.data.inputs import ExampleReader, ModelInputs, parse_spec
 from trainer_module.data.preprocessing import preprocessing_fn
+from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.data.vocabularies import Vocabularies
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
+from trainer_module.experiment import Experiment
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.models.objectives import Rating
+from trainer_module.training.config import TrainingConfig
 
 SPEC = FeatureSpec(
     columns=(
@@ -34,6 +37,13 @@ SPEC = FeatureSpec(
         Table(name="tags", combiner="sum", dim=2),
     ),
 )
+
+
+def described(spec: FeatureSpec, task: Task = "rating", **facts) -> DatasetSpec:
+    """A dataset with these columns."""
+    return DatasetSpec(name="small", features=spec, task=task, **facts)
+
+
 NUM_USERS, NUM_ITEMS, NUM_EXAMPLES = 20, 10, 1000
 
 
@@ -78,7 +88,10 @@ class World:
         self, model: RatingModelConfig, training: TrainingConfig, embeddings: EmbeddingsConfig | None = None
     ) -> Blueprint:
         experiment = Experiment(
-            dataset="", model=model, embeddings=embeddings or EmbeddingsConfig(dim=2), training=training
+            dataset=described(self.spec),
+            model=model,
+            embeddings=embeddings or EmbeddingsConfig(dim=2),
+            training=training,
         )
         spec = experiment.features(self.spec)
         return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))

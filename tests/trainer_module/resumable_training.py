@@ -20,12 +20,15 @@ import tensorflow_transform as tft
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import FeatureSpec
 from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.vocabularies import Vocabularies
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import Preempted
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.experiment import Experiment
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.models.objectives import Rating
 from trainer_module.training.checkpoints import Checkpoints
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 
@@ -66,7 +69,10 @@ def train(world: dict, training: dict, directory: str) -> dict:
     spec = FeatureSpec.model_validate_json(world["spec"])
     config = TrainingConfig.model_validate(training)
     experiment = Experiment(
-        dataset="", model=RatingModelConfig(dropout=0.5), embeddings=EmbeddingsConfig(dim=2), training=config
+        dataset=DatasetSpec(name="small", features=spec),
+        model=RatingModelConfig(dropout=0.5),
+        embeddings=EmbeddingsConfig(dim=2),
+        training=config,
     )
     output = tft.TFTransformOutput(world["transform"])
     reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), world["files"])

@@ -3,8 +3,8 @@ import tensorflow as tf
 
 from tpu_worker.described_tpu import described_tpu_strategy
 from trainer_module.errors import ConfigError, SetupError
-from trainer_module.experiment import TrainingConfig
 from trainer_module.models.layers import DenseOptions
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import (
     dense_options,
     distribute,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.initializers import Constant, TruncatedNormal, Uniform, UniformByRows
 from trainer_module.embeddings.layer import embedding_layer, feature_configs, make_initializer
-from trainer_module.experiment import EmbeddingsConfig
 
 ShardInfo = namedtuple("ShardInfo", ["shape", "offset"])
 ROWS = {"user": 21, "item": 13, "tags": 4}

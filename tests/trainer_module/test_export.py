@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from components.pusher.verify import verify
 from trainer_module.data.inputs import ExampleReader
+from trainer_module.embeddings.config import EmbeddingsConfig, FeatureOverride
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import EmbeddingsConfig, FeatureOverride, TrainingConfig
 from trainer_module.export import parity, restore, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
 from trainer_module.export.serving import tables_of
 from trainer_module.models.config import RatingModelConfig
+from trainer_module.training.config import TrainingConfig
 
 from .conftest import rows, serialize
 

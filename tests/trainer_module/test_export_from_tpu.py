@@ -15,9 +15,12 @@ import trainer_module
 import tensorflow as tf
 from trainer_module.blueprint import Blueprint
 from tpu_worker.described_tpu import cpu_backed_tpu_strategy, uninitialized_embedding_engine
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
+from trainer_module.experiment import Experiment
+from trainer_module.training.config import TrainingConfig
 from trainer_module.export.routes import Trained, from_checkpoint, from_training
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.inputs import ModelInputs
 from trainer_module.optimizers.config import Adagrad
 from trainer_module.models.objectives import Rating
@@ -31,7 +34,7 @@ spec = FeatureSpec(
     tables=tuple(Table(name=name) for name in names),
 )
 training = TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1), batch_size=4, precision="float32")
-experiment = Experiment(dataset="", training=training, embeddings=EmbeddingsConfig(dim=4))
+experiment = Experiment(dataset=DatasetSpec(name="small", features=spec), training=training, embeddings=EmbeddingsConfig(dim=4))
 blueprint = Blueprint(experiment, spec, {"user": 16, "item": 8}, Rating((1.0, 5.0)))
 model_inputs = ModelInputs(spec, lambda ids: ids)
 strategy = cpu_backed_tpu_strategy(2, "V1")

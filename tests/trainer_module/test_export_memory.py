@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.forecast import WORKING_BYTES, Forecast, slot_bytes, subset_tables, table_bytes
 from trainer_module.export.memory import PeakMemory, available_bytes, resident_bytes
 from trainer_module.optimizers.config import Adagrad, Adam, Sgd
+from trainer_module.training.config import TrainingConfig
 
 SPEC = FeatureSpec(
     columns=(Categorical(name="user", table="user"), Categorical(name="item", table="item"), Label(name="rating")),

@@ -13,7 +13,7 @@ from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets, 
 from trainer_module.data.inputs import ModelInputs, parse_spec
 from trainer_module.data.preprocessing import preprocessing_fn
 from trainer_module.data.vocabularies import Vocabularies, table_fingerprint, training_counts
-from trainer_module.experiment import EmbeddingsConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.training.warm_start import row_mapping
 
 from .conftest import serialize

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.errors import DataError
-from trainer_module.experiment import TrainingConfig
+from trainer_module.training.config import TrainingConfig
 
 from .conftest import NUM_EXAMPLES, rows
 

@@ -19,8 +19,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from trainer_module.blueprint import Blueprint
 from trainer_module.training.distribution import make_strategy
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.embeddings.config import EmbeddingsConfig
+from trainer_module.experiment import Experiment
+from trainer_module.training.config import TrainingConfig
 from trainer_module.data.features import FeatureSpec
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.training.loop import TrainingLoop
 from trainer_module.optimizers.config import Sgd
@@ -45,7 +48,7 @@ training = TrainingConfig(
     batch_size=1000, eval_batch_size=1000, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd, clip_norm=0.5
 )
 experiment = Experiment(
-    dataset="", model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
+    dataset=DatasetSpec(name="small", features=spec), model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
 )
 output = tft.TFTransformOutput(transform_dir)
 reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), files)

@@ -12,18 +12,21 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table, Weights
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.data.vocabularies import Vocabularies, training_counts
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, DataError
-from trainer_module.experiment import EmbeddingsConfig, Experiment, TrainingConfig
+from trainer_module.experiment import Experiment
 from trainer_module.export import parity, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
 from trainer_module.models.config import TwoTowerConfig
-from trainer_module.models.negatives import Catalog, MixedExamples, candidates_beside, with_negatives
-from trainer_module.models.two_tower import Retrieval, sampled_softmax
+from trainer_module.models.negatives import Catalog, MixedExamples, with_negatives
+from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.two_tower import sampled_softmax
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 
-from .conftest import NUM_ITEMS, rows, serialize
+from .conftest import NUM_ITEMS, described, rows, serialize
 
 CANDIDATE_COLUMNS = ("item", "tags", "main_tag", "year")
 ONE_HOST = tf.distribute.InputContext()
@@ -141,9 +144,7 @@ def test_the_batches_themselves_stay_the_same(world, catalog):
     assert set(mixed[0]) - set(plain[0]) == {f"{name}_negative_1" for name in CANDIDATE_COLUMNS}
 
 
-def test_the_catalog_lies_beside_the_training_split(world):
-    (pattern,) = candidates_beside(["/runs/Split-x/examples/7/Split-train/*"])
-    assert pattern == "/runs/Split-x/examples/7/Split-candidates/*"
+def test_a_dataset_without_a_catalog_is_refused(world):
     with pytest.raises(DataError, match=r"no example files match /nowhere/Split-candidates.*set model\.mixed_neg"):
         Catalog(world.spec, world.model_inputs, CANDIDATE_COLUMNS, ["/nowhere/Split-candidates/*"])
 
@@ -158,7 +159,9 @@ def train(world, catalog: Catalog, directory, number: int) -> tuple[Blueprint, T
         dense_optimizer={"name": "adam", "learning_rate": 0.05},
     )
     model = TwoTowerConfig(mixed_negatives=number)
-    experiment = Experiment(dataset="", model=model, embeddings=EmbeddingsConfig(dim=2), training=training)
+    experiment = Experiment(
+        dataset=described(world.spec), model=model, embeddings=EmbeddingsConfig(dim=2), training=training
+    )
     (table,) = [table for table in world.spec.tables if table.name == "item"]
     counts = training_counts(world.transform_output, table)
     retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, catalog.counts("item", len(counts)))

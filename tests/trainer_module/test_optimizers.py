@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
-from trainer_module.optimizers.keras import SplitOptimizer, make_optimizer, make_rate, scheduled
+from trainer_module.optimizers.keras import make_optimizer, make_rate, scheduled
+from trainer_module.training.config import TrainingConfig
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 ROWS = {"user": 4, "item": 4, "tags": 4}
 

@@ -18,7 +18,8 @@ from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from tpu_worker.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
-from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig, is_replicated
+from trainer_module.embeddings.config import is_replicated
+from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig
 from trainer_module.errors import ModelError
 from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
 

@@ -9,15 +9,16 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig
-from trainer_module.models.build import build_ranking_model
-from trainer_module.models.config import DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
+from trainer_module.models.config import MODELS, DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
 from trainer_module.models.layers import DenseOptions
 from trainer_module.models.objectives import Click, Rating
 from trainer_module.models.ranking import RankingModel
+
+from .conftest import described
 
 SPEC = FeatureSpec(
     columns=(
@@ -50,7 +51,12 @@ def build(config: RankingConfig, spec: FeatureSpec = SPEC, objective=None, **den
     embeddings = EmbeddingsConfig(dim=2)
     configs = feature_configs(spec, ROWS, embeddings)
     layer = embedding_layer(configs, spec, embeddings)
-    return build_ranking_model(config, spec, configs, layer, objective or Click(), dense=DenseOptions(**dense))
+    return config.build(spec, configs, layer, objective or Click(), dense=DenseOptions(**dense))
+
+
+def check(config: RankingConfig, spec: FeatureSpec) -> None:
+    """As an experiment with embeddings 2 wide checks it."""
+    config.check(described(spec, "click"), spec, {table.name: table.dim or 2 for table in spec.tables})
 
 
 def features(ad: list[int], page: list[int], age: list[float]) -> dict[str, tf.Tensor]:
@@ -199,7 +205,7 @@ def test_predictions_start_at_the_mean_label(config):
     configs = feature_configs(SPEC, ROWS, embeddings)
     for objective, mean in ((Click(), 0.03), (Rating((1.0, 5.0)), 3.5)):
         layer = embedding_layer(configs, SPEC, embeddings)
-        model = build_ranking_model(config, SPEC, configs, layer, objective, mean)
+        model = config.build(SPEC, configs, layer, objective, mean)
         assert model(features([1], [1], [0.0])).numpy() == pytest.approx([mean], rel=1e-5)
 
 
@@ -218,23 +224,25 @@ def changed(**changes) -> FeatureSpec:
 @pytest.mark.parametrize("config", [CONFIGS["rating"], CONFIGS["dlrm"]])
 def test_dot_products_need_one_width(config):
     with pytest.raises(ConfigError, match=r"one width; got \{'ad': 4, 'page': 2\}"):
-        build(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
+        check(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
 
 
 @pytest.mark.parametrize("config", [CONFIGS["dcn"], CONFIGS["wide_deep"]])
 def test_widths_may_differ_without_dot_products(config):
-    model = build(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
+    spec = changed(tables=(Table(name="ad", dim=4), Table(name="page")))
+    check(config, spec)
+    model = build(config, spec)
     assert model(features([1], [1], [2.0])).shape == [1]
 
 
 def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"declare one"):
-        build(NO_HIDDEN, changed(columns=tuple(column for column in SPEC.columns if column.name != "age")))
+        check(NO_HIDDEN, changed(columns=tuple(column for column in SPEC.columns if column.name != "age")))
     sequence = Categorical(name="ad", table="ad", layout="ragged", max_sequence_length=3)
     with pytest.raises(ConfigError, match=r"max_sequence_length of \['ad'\]"):
-        build(NO_HIDDEN, changed(columns=(sequence, *SPEC.columns[1:])))
+        check(NO_HIDDEN, changed(columns=(sequence, *SPEC.columns[1:])))
     with pytest.raises(ConfigError, match=r"at least 2 wide; got \{'ad': 1, 'page': 2\}"):
-        build(CONFIGS["wide_deep"], changed(tables=(Table(name="ad", dim=1), Table(name="page"))))
+        check(CONFIGS["wide_deep"], changed(tables=(Table(name="ad", dim=1), Table(name="page"))))
 
 
 def metrics(objective, predictions, labels, weights=None) -> dict[str, float]:
@@ -271,3 +279,37 @@ def test_auc_is_the_share_of_pairs_in_order(examples):
 def test_clicks_all_alike_cannot_be_learned():
     with pytest.raises(ValueError, match=r"labels must be 0 and 1, both of them; their mean is 1\.0"):
         Click().initial_score(1.0)
+
+
+@pytest.mark.parametrize("task", ["rating", "retrieval"])
+def test_every_model_names_the_tasks_that_it_is_for(task):
+    others = [model() for model in MODELS.values() if task not in model.tasks]
+    assert others
+    for model in others:
+        with pytest.raises(ConfigError, match=f"but the task of the data is {task}. Set model.type to"):
+            model.check(described(SPEC, task), SPEC, {"ad": 2, "page": 2})
+
+
+def test_a_model_without_categorical_columns_is_refused():
+    numbers = FeatureSpec(columns=(Numeric(name="age"), Label(name="click")), tables=())
+    with pytest.raises(ConfigError, match="looks up categorical columns, and none is left"):
+        check(CONFIGS["dcn"], numbers)
+
+
+@every_model
+def test_the_loss_is_weighed_by_example_and_regularization_is_not(config):
+    weighed = changed(columns=(*SPEC.columns, ExampleWeight(name="visits")))
+    held = config.model_copy(update={"embedding_l2": 0.5})
+    model, plain = build(held, weighed), build(held)
+    some = features([1, 0], [1, 0], [2.0, 1.0])
+    for each in (model, plain):
+        each(some)
+    for to, of in zip(model.variables, plain.variables, strict=True):
+        to.assign(of)
+    labels = tf.constant([1.0, 0.0])
+    regularization = plain.per_example_loss(some, labels, SEED) - plain.objective.loss(plain.scores(some), labels)
+    loss = plain.objective.loss(plain.scores(some), labels)
+    found = model.per_example_loss(some | {"visits": tf.constant([[0.5], [3.0]])}, labels, SEED)
+    np.testing.assert_allclose(found, [0.5, 3.0] * loss + regularization, rtol=1e-5)
+    # Evaluation does not ask for the weights.
+    np.testing.assert_allclose(model(some), plain(some), rtol=1e-6)

@@ -3,14 +3,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainer_module.experiment import LAST_BLESSED, Experiment, TrainingConfig, WarmStartConfig
+from trainer_module.data.datasets.movielens import SYNTHETIC
+from trainer_module.experiment import Experiment
 from trainer_module.run_fn import TRAINING_REPORT, _checkpoint_dir, _earlier_training, _experiment
+from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
 
 READER = SimpleNamespace(files=("a", "b"), num_examples=10)
 
 
 def fn_args(train_steps, base_model=None, **training):
-    experiment = Experiment(dataset="synthetic", training=TrainingConfig(**training))
+    experiment = Experiment(dataset=SYNTHETIC, training=TrainingConfig(**training))
     config = {"experiment": experiment.model_dump_json(), "checkpoints": "gs://bucket/checkpoints", "source_hash": "x"}
     return SimpleNamespace(custom_config=config, train_steps=train_steps, base_model=base_model)
 

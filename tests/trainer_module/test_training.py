@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.optimizers.config import Adam, Sgd
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 

@@ -6,13 +6,17 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs, look_up
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig
 from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.layers import DenseOptions
-from trainer_module.models.two_tower import Retrieval, TwoTowerModel, build_two_tower, sampled_softmax
+from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.two_tower import TwoTowerModel, build_two_tower, sampled_softmax
+from trainer_module.training.config import TrainingConfig
+
+from .conftest import described
 
 SPEC = FeatureSpec(
     columns=(
@@ -23,7 +27,7 @@ SPEC = FeatureSpec(
         Categorical(name="tags", table="tag", multivalent=True),
         Label(name="rating"),
     ),
-    tables=(Table(name="user"), Table(name="item"), Table(name="tag")),
+    tables=(Table(name="user"), Table(name="item", frequencies=True), Table(name="tag")),
 )
 ROWS = {"user": 5, "item": 4, "tag": 3}
 RETRIEVAL = Retrieval("item", ("item", "tags"), np.array([8, 4, 3, 0]))
@@ -35,6 +39,12 @@ def build(config: TwoTowerConfig = TwoTowerConfig(), spec: FeatureSpec = SPEC, *
     configs = feature_configs(spec, ROWS, embeddings)
     layer = embedding_layer(configs, spec, embeddings)
     return build_two_tower(config, spec, configs, layer, RETRIEVAL, DenseOptions(**dense))
+
+
+def check(spec: FeatureSpec, config: TwoTowerConfig = TwoTowerConfig()) -> None:  # noqa: B008 (it is immutable)
+    """As an experiment with embeddings 2 wide checks it."""
+    dataset = described(spec, "retrieval", item_key="item", candidate_columns=RETRIEVAL.candidate_columns)
+    config.check(dataset, spec, {table.name: table.dim or 2 for table in spec.tables})
 
 
 def features(users: list[int], items: list[int]) -> dict[str, tf.Tensor | tf.SparseTensor]:
@@ -157,13 +167,33 @@ def changed(**changes) -> FeatureSpec:
 
 def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"one width; got \{'user': 2, 'item': 2, 'tag': 4\}"):
-        build(spec=changed(tables=(Table(name="user"), Table(name="item"), Table(name="tag", dim=4))))
+        check(changed(tables=(Table(name="user"), Table(name="item"), Table(name="tag", dim=4))))
     with pytest.raises(ConfigError, match=r"the query tower .* has no categorical column"):
-        build(
-            spec=changed(
+        check(
+            changed(
                 columns=tuple(c for c in SPEC.columns if c.name not in ("user", "history")),
                 tables=(Table(name="item"), Table(name="tag")),
             )
         )
     with pytest.raises(ConfigError, match=r"jit_compile; leave it out"):
-        build(jit_compile=True)
+        TwoTowerConfig().check_training(TrainingConfig(jit_compile=True))
+    with pytest.raises(ConfigError, match=r"a step has 20 candidates: training.batch_size=10 times 1 \+"):
+        TwoTowerConfig(hard_negatives=21, mixed_negatives=1).check_training(TrainingConfig(batch_size=10))
+    TwoTowerConfig(hard_negatives=20, mixed_negatives=1).check_training(TrainingConfig(batch_size=10))
+    with pytest.raises(ConfigError, match=r"table item of column item does not keep it"):
+        check(changed(tables=(Table(name="user"), Table(name="item"), Table(name="tag"))))
+    with pytest.raises(ConfigError, match=r"item's key 'item'; take it out of model.ignore"):
+        check(SPEC.without(["item", "history"]))
+    check(SPEC)
+
+
+def test_the_loss_is_weighed_by_example():
+    weighed = changed(columns=(*SPEC.columns, ExampleWeight(name="plays")))
+    model, plain, some = build(spec=weighed), build(), features([0, 1], [1, 2])
+    for each in (model, plain):
+        each(some)
+    for to, of in zip(model.variables, plain.variables, strict=True):
+        to.assign(of)
+    loss = plain.per_example_loss(some, tf.zeros([2]), SEED)
+    found = model.per_example_loss(some | {"plays": tf.constant([[0.5], [3.0]])}, tf.zeros([2]), SEED)
+    np.testing.assert_allclose(found, [0.5, 3.0] * loss, rtol=1e-5)

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer_module.data.vocabularies import Vocabularies
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig, WarmStartConfig
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 from trainer_module.training.checkpoints import Checkpoints
+from trainer_module.training.config import TrainingConfig, WarmStartConfig
 from trainer_module.training.warm_start import row_mapping, warm_start
 
 from .conftest import World, rows, serialize, transform_graph

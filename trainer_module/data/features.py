@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from trainer_module.embeddings.initializers import Initializer
 from trainer_module.frozen import Frozen
-from trainer_module.optimizers.config import OptimizerConfig
+from trainer_module.embeddings.initializers import Initializer
+from trainer_module.optimizers.config import TableOptimizerConfig
 
 DType = Literal["string", "int64", "float32"]
 
@@ -82,7 +82,7 @@ class Table(Frozen):
     dim: int | None = Field(default=None, ge=1)
     combiner: Literal["mean", "sum", "sqrtn"] = "mean"
     initializer: Initializer | None = None
-    optimizer: OptimizerConfig | None = None
+    optimizer: TableOptimizerConfig | None = None
     vocabulary: TokenRows = Vocabulary()
     frequencies: bool = False
 
@@ -205,11 +205,15 @@ class Label(_Column):
 
 
 class ExampleWeight(_Column):
-    """How much an example counts in the training loss; never part of a serving request."""
+    """How much an example counts in the training loss: one number that is not negative.
+
+    Transform divides it by its mean over the training split. Evaluation and serving do not read it.
+    """
 
     kind: Literal["example_weight"] = "example_weight"
     dtype: Literal["float32"] = "float32"
     multivalent: Literal[False] = False
+    required: Literal[True] = True
 
 
 class Context(_Column):
@@ -226,7 +230,8 @@ class FeatureSpec(Frozen):
 
     Raises:
         ValueError: (as pydantic's `ValidationError`) duplicate names, a categorical column without its table or its
-            weights, a table or weights that no column uses, sparse beside ragged ids, or not exactly one label.
+            weights, a table or weights that no column uses, sparse beside ragged ids, not exactly
+            one label, or several columns that weigh the examples.
     """
 
     columns: tuple[Column, ...]
@@ -261,6 +266,8 @@ class FeatureSpec(Frozen):
             )
         if len(labels := [c for c in self.columns if c.kind == "label"]) != 1:
             raise ValueError(f"exactly one label column is needed, got {[c.name for c in labels]}")
+        if len(weights := [c.name for c in self.columns if c.kind == "example_weight"]) > 1:
+            raise ValueError(f"one column weighs the examples, got {weights}; declare the others as Context")
         return self
 
     @property
@@ -283,6 +290,10 @@ class FeatureSpec(Frozen):
     @property
     def label(self) -> Label:
         return next(c for c in self.columns if c.kind == "label")
+
+    @property
+    def example_weight(self) -> ExampleWeight | None:
+        return next((c for c in self.columns if c.kind == "example_weight"), None)
 
     def without(self, names: Collection[str]) -> "FeatureSpec":
         """The same without some columns, their weights, and the tables that nothing else looks up in."""

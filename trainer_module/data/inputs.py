@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.errors import DataError
-from trainer_module.experiment import TrainingConfig
+from trainer_module.training.config import TrainingConfig
+from trainer_module.data.features import Column, FeatureSpec
 
 Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
@@ -102,6 +102,8 @@ class ExampleReader:
     ) -> tf.data.Dataset:
         """Shuffled batches without end: `(features, labels [batch])`, all of one shape.
 
+        `features` also hold the weights of the examples, `[batch, 1]`, if the spec has a column of them.
+
         What a step gets depends on the seed and the step's number alone, so that an interrupted training goes on
         exactly where it stopped.
 
@@ -142,10 +144,12 @@ class ExampleReader:
 
     def mean_label(self, num_examples: int = 100_000) -> float:
         """Mean of the label over the first examples, at most `num_examples`."""
-        spec = parse_spec([self._spec.label])
-        records = self._records().take(num_examples).batch(4096)
-        labels = records.map(lambda batch: tf.io.parse_example(batch, spec)[self._spec.label.name])
-        return float(tf.reduce_mean(tf.concat(list(labels), axis=0)))
+        return float(tf.reduce_mean(tf.concat(list(self._labels(self._records().take(num_examples))), axis=0)))
+
+    def label_range(self) -> tuple[float, float]:
+        """Smallest and largest label."""
+        extremes = [(float(tf.reduce_min(part)), float(tf.reduce_max(part))) for part in self._labels(self._records())]
+        return min(low for low, _ in extremes), max(high for _, high in extremes)
 
     def head(self, num_examples: int) -> list[bytes]:
         """The first serialized examples."""
@@ -176,7 +180,7 @@ class ExampleReader:
     def _columns_in_memory(self, context: tf.distribute.InputContext) -> tuple[Features, tf.Tensor]:
         """This host's transformed examples: dense or ragged columns, and labels `[num_examples]`."""
         batches = self._share_of(context).batch(BATCH_IN_MEMORY)
-        parts = list(batches.map(self._features_and_label, num_parallel_calls=_PARALLEL_CALLS))
+        parts = list(batches.map(self._training_features_and_label, num_parallel_calls=_PARALLEL_CALLS))
         columns = {
             name: tf.concat([without_sparse(features[name]) for features, _ in parts], axis=0) for name in parts[0][0]
         }
@@ -203,8 +207,13 @@ class ExampleReader:
             .flat_map(epoch)
             .skip(in_epoch)
             .batch(size, drop_remainder=True)
-            .map(self._features_and_label, num_parallel_calls=_PARALLEL_CALLS)
+            .map(self._training_features_and_label, num_parallel_calls=_PARALLEL_CALLS)
         )
+
+    def _labels(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        """Labels `[batch, 1]`, in batches."""
+        spec = parse_spec([self._spec.label])
+        return records.batch(4096).map(lambda batch: tf.io.parse_example(batch, spec)[self._spec.label.name])
 
     def _share_of(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         """This host's serialized examples."""
@@ -220,8 +229,14 @@ class ExampleReader:
         )
 
     @tf.autograph.experimental.do_not_convert
-    def _features_and_label(self, records: tf.Tensor) -> tuple[Features, tf.Tensor]:
-        columns = (*self._spec.inputs, self._spec.label)
+    def _training_features_and_label(self, records: tf.Tensor) -> tuple[Features, tf.Tensor]:
+        weight = self._spec.example_weight
+        return self._features_and_label(records, () if weight is None else (weight,))
+
+    @tf.autograph.experimental.do_not_convert
+    def _features_and_label(self, records: tf.Tensor, others: Sequence[Column] = ()) -> tuple[Features, tf.Tensor]:
+        """Inputs, `others` and label."""
+        columns = (*self._spec.inputs, *others, self._spec.label)
         transformed = self._model_inputs(dict(tf.io.parse_example(records, parse_spec(columns))))
         label = tf.squeeze(transformed.pop(self._spec.label.name), axis=1)
         return transformed, label

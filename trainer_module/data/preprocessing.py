@@ -20,10 +20,14 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
 
     Returns:
         Categorical columns as int64 ids of the shape they came in, or `[batch, 1]` where a token stands for the missing
-        value; weights as they came; numeric columns and the label as float32 `[batch, 1]`.
+        value; weights as they came; numeric columns and the label as float32 `[batch, 1]`, and so the weight of an
+        example, divided by its mean over the training split.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
     outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
+    if weight := spec.example_weight:
+        values = inputs[weight.name]
+        outputs[weight.name] = values / tft.mean(values)
     for table in spec.tables:
         columns = [c for c in spec.categorical if c.table == table.name]
         tokens = {c.name: _tokens(c, inputs[c.name]) for c in columns}

@@ -1,12 +1,12 @@
-"""What the product knows about a dataset beside its rows."""
+"""Describes a dataset: what its columns mean, apart from its rows."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
 from trainer_module.data.features import FeatureSpec
+from trainer_module.frozen import Frozen
 
 Task = Literal["rating", "click", "retrieval"]
 
@@ -18,16 +18,15 @@ SEEN = "seen"
 RELEVANT = "relevant"
 
 
-@dataclass(frozen=True)
-class DatasetSpec:
-    """A dataset as the pipeline sees it.
+class DatasetSpec(Frozen):
+    """Describes a dataset. Plain data that travels as JSON.
 
     Attributes:
         name: As given in `data.dataset`.
         features: Its columns and embedding tables.
         schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one from the
             columns.
-        label_range: Smallest and largest label that a row may hold.
+        label_range: Smallest and largest label that a row may hold; None takes those of the training split.
         user_key: Column that identifies the user; empty where rows are of no user.
         item_key: Column that identifies the item; empty where rows are of no item.
         task: What the label means: a rating, or 1 for a click and 0 for none; under `retrieval` a row is a positive
@@ -35,27 +34,28 @@ class DatasetSpec:
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
         candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
         title_key: For retrieval, the column that names the item to people.
-        directory: Of the raw files, below the directory of all data; empty means `name`. Datasets that read the same
-            files share it.
         license_note: Terms under which the data may be used; empty when there are none.
     """
 
     name: str
     features: FeatureSpec
-    schema_file: str
-    label_range: tuple[float, float]
-    user_key: str
-    item_key: str
-    slices: tuple[str, ...]
+    schema_file: str = ""
+    label_range: tuple[float, float] | None = None
+    user_key: str = ""
+    item_key: str = ""
+    slices: tuple[str, ...] = ()
     task: Task = "rating"
     candidate_columns: tuple[str, ...] = ()
     title_key: str = ""
-    directory: str = ""
     license_note: str = ""
 
-    def __post_init__(self):
-        if not self.directory:
-            object.__setattr__(self, "directory", self.name)
+    def for_training(self) -> "DatasetSpec":
+        """Drops what training does not read, so that a change of it does not train again.
+
+        The path of a schema would also differ from machine to machine.
+        """
+        unread = {"schema_file": "", "slices": (), "title_key": "", "license_note": ""}
+        return self.model_copy(update=unread)
 
     @property
     def query_columns(self) -> tuple[str, ...]:
@@ -67,7 +67,8 @@ class DatasetSpec:
 
         Beside the candidate columns: the title, and under `TRAIN_COUNT` the item's rows in the training split.
         """
-        return _selected(self.features, (*self.candidate_columns, self.title_key)).append(
+        # Where items have no title, their identifier stands for it.
+        return _selected(self.features, dict.fromkeys((*self.candidate_columns, self.title_key))).append(
             pa.field(TRAIN_COUNT, pa.large_list(pa.int64()))
         )
 

@@ -3,14 +3,15 @@
 import zlib
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.initializers import Constant, Initializer, TruncatedNormal, Uniform
 from trainer_module.embeddings.placement import PlacedEmbedding
-from trainer_module.experiment import EmbeddingsConfig
 from trainer_module.models.layers import fold_in
-from trainer_module.optimizers.tpu import KerasOptimizer
+from trainer_module.optimizers.keras import KerasOptimizer
 
 FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
 FeatureConfigs = dict[str, FeatureConfig]
@@ -64,6 +65,17 @@ def feature_configs(
         )
         for column in spec.categorical
     }
+
+
+def await_values(configs: FeatureConfigs) -> FeatureConfigs:
+    """Lets all tables of `configs` start as NaN; returns `configs`.
+
+    A table that is made from a checkpoint's value never asks for an initial one. Only the stacked tables of SparseCore
+    are made first and filled later.
+    """
+    for feature in configs.values():
+        feature.table.initializer = _not_a_number
+    return configs
 
 
 def embedding_layer(configs: FeatureConfigs, spec: FeatureSpec, config: EmbeddingsConfig) -> PlacedEmbedding:
@@ -124,3 +136,7 @@ def _inner_shape(column: Categorical) -> tuple[int, ...]:
     if column.output_shape is not None:
         return column.output_shape
     return (column.max_sequence_length,) if column.max_sequence_length else ()
+
+
+def _not_a_number(shape, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    return tf.fill(shape, tf.constant(np.nan, dtype))

@@ -5,34 +5,23 @@ on the replicas fit a TPU program.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
+from trainer_module.embeddings.config import REPLICATED_ROWS, Placement, is_replicated
 from trainer_module.embeddings.host_variables import strings_stay_on_host
 from trainer_module.errors import ModelError
-from trainer_module.optimizers.tpu import KerasOptimizer, tpu_optimizer
+from trainer_module.optimizers.keras import KerasOptimizer
+from trainer_module.optimizers.tpu import tpu_optimizer
 
 FeatureConfig: TypeAlias = tf.tpu.experimental.embedding.FeatureConfig
 TableConfig: TypeAlias = tf.tpu.experimental.embedding.TableConfig
 SparseCoreEmbeddingConfig: TypeAlias = tf.tpu.experimental.embedding.SparseCoreEmbeddingConfig
-Placement = Literal["tpu_embedding", "partial", "replicated"]
 Ids = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
 _NO_ENGINE = tf.tpu.experimental.HardwareFeature.EmbeddingFeature.UNSUPPORTED
-
-
-def is_replicated(rows: int, placement: Placement, size_threshold: int) -> bool:
-    """Whether a table of `rows` rows is copied to every replica rather than sharded.
-
-    Args:
-        rows: Of the table.
-        placement: `partial` replicates tables of at most `size_threshold` rows: the table at the threshold is
-            replicated, the one above it is sharded, and a threshold of 0 shards all. The others treat all tables alike.
-        size_threshold: In rows; only `partial` looks at it.
-    """
-    return placement == "replicated" or (placement == "partial" and rows <= size_threshold)
 
 
 class PlacedEmbedding(tf.keras.layers.Layer):
@@ -54,7 +43,7 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         self,
         feature_config: Mapping[str, FeatureConfig],
         placement: Placement = "tpu_embedding",
-        size_threshold: int = 10_000,
+        size_threshold: int = REPLICATED_ROWS,
         pipelining: bool = False,
         bag_widths: Mapping[str, int] | None = None,
         sparse_core: SparseCoreEmbeddingConfig | None = None,

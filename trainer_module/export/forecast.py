@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trainer_module.data.features import FeatureSpec
+from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
-from trainer_module.experiment import EmbeddingsConfig, TrainingConfig
 from trainer_module.export.config import ExportConfig, Route
+from trainer_module.training.config import TrainingConfig
 
 _BYTES_PER_NUMBER = 4
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.export.serving import RequestColumn
+from trainer_module.models.signatures import RequestColumn
 
 PARITY_DIRECTORY = "parity"
 EXAMPLES_FILE = "examples.tfrecord.gz"

@@ -10,22 +10,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from trainer_module.embeddings.layer import FeatureConfigs, Features
+from trainer_module.embeddings.layer import Features
 from trainer_module.errors import ModelError
 
 _ROWS_AT_ONCE = 1 << 16
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-
-
-def await_values(configs: FeatureConfigs) -> FeatureConfigs:
-    """Lets all tables of `configs` start as NaN; returns `configs`.
-
-    A table that is made from a checkpoint's value never asks for an initial one. Only the stacked tables of SparseCore
-    are made first and filled later.
-    """
-    for feature in configs.values():
-        feature.table.initializer = _not_a_number
-    return configs
 
 
 def restore_copy(copy: tf.keras.Model, checkpoint: str, features: Features) -> None:
@@ -34,8 +23,8 @@ def restore_copy(copy: tf.keras.Model, checkpoint: str, features: Features) -> N
     Peak memory is that of the copy: no table is there twice, and optimizer slots are never read.
 
     Args:
-        copy: Made in the default scope from configs of `await_values`; not yet called. Its `embedding` is the layer
-            with the tables.
+        copy: Made in the default scope from configs of `embeddings.layer.await_values`; not yet called. Its `embedding`
+            is the layer with the tables.
         checkpoint: Path prefix of a checkpoint with the training model as `model`.
         features: One batch of inputs, for the first call makes the variables.
 
@@ -122,7 +111,3 @@ def _table_keys(checkpoint: str) -> str:
     """What the checkpoint has below the embedding layer."""
     names = [name for name, _ in tf.train.list_variables(checkpoint) if name.startswith("model/embedding/")]
     return ", ".join(name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for name in names) or "no embedding table"
-
-
-def _not_a_number(shape, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    return tf.fill(shape, tf.constant(np.nan, dtype))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,22 +19,8 @@ from trainer_module.export.config import ExportConfig, Route
 from trainer_module.export.forecast import Forecast, slot_bytes, subset_tables, table_bytes
 from trainer_module.export.memory import PeakMemory, available_bytes, resident_bytes
 from trainer_module.export.restore import restore_copy, restore_tables
-from trainer_module.export.serving import (
-    BY_COLUMN,
-    BY_EXAMPLE,
-    EMBED,
-    EMBED_CANDIDATES,
-    EMBED_QUERIES,
-    EMBED_QUERY,
-    EMBEDDING,
-    RequestColumn,
-    Signature,
-    columns_of,
-    look_up_on_cpu,
-    save,
-    tables_of,
-)
-from trainer_module.models.two_tower import CANDIDATE, QUERY, Retrieval
+from trainer_module.export.serving import Signature, columns_of, look_up_on_cpu, save, tables_of
+from trainer_module.models.signatures import BY_EXAMPLE, EMBED, Served
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +33,7 @@ class Trained:
         checkpoint: Path prefix of the weights.
         model: The training model, if it lives in this process, restored from `checkpoint` just before, so that the
             host's copies of tables in an embedding engine are current. Its `embedding` is the layer with the tables;
-            its `predict_from` answers from their rows.
+            `served` lists what it answers.
         strategy: Under which it was made.
     """
 
@@ -199,13 +185,9 @@ def expected_answers(
         predict: Its predictions, under its strategy, for the first so many examples.
         sample: The examples.
     """
-    objective = blueprint.objective
     if config.route != "subset":
         predicted = predict(sample, sample.num_examples)
-        if isinstance(objective, Retrieval):
-            of_query, of_candidate = ({EMBEDDING: predicted[tower]} for tower in (QUERY, CANDIDATE))
-            return {EMBED_QUERIES: of_query, EMBED_QUERY: of_query, EMBED_CANDIDATES: of_candidate}
-        return {key: {objective.output: predicted} for key in (BY_EXAMPLE, BY_COLUMN)}
+        return {served.name: served.expected(predicted) for served in model.served}
     inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
     tables = tables_of(model.embedding, columns_of(blueprint.spec, config.features))
     answers = embeddings(tables, blueprint, config.features, inputs)
@@ -227,35 +209,17 @@ def embeddings(
 
 
 def _signatures(blueprint: Blueprint, model: tf.keras.Model, tables: Mapping[str, tf.Variable]) -> list[Signature]:
-    """What a whole model answers: predictions, or vectors of queries and candidates."""
-    spec, objective = blueprint.spec, blueprint.objective
+    """What a whole model answers, with lookups on a CPU."""
 
-    def looked_up(columns: Sequence[RequestColumn], inputs: Features) -> dict[str, tf.Tensor]:
-        return look_up_on_cpu(tables, spec, [c for c in columns if isinstance(c, Categorical)], inputs)
+    def signature(served: Served) -> Signature:
+        looked_up = [column for column in served.columns if isinstance(column, Categorical)]
 
-    if not isinstance(objective, Retrieval):
+        def answer(inputs: Features) -> Mapping[str, tf.Tensor]:
+            return served.answer(look_up_on_cpu(tables, blueprint.spec, looked_up, inputs), inputs)
 
-        def predict(inputs: Features) -> dict[str, tf.Tensor]:
-            return {objective.output: model.predict_from(looked_up(spec.inputs, inputs), inputs)}
+        return Signature(served.name, served.columns, answer, served.serialized)
 
-        return [
-            Signature(BY_EXAMPLE, spec.inputs, predict, serialized=True),
-            Signature(BY_COLUMN, spec.inputs, predict, serialized=False),
-        ]
-    of_query = [column for column in spec.inputs if column.name not in objective.candidate_columns]
-    of_candidate = [column for column in spec.inputs if column.name in objective.candidate_columns]
-
-    def queries(inputs: Features) -> dict[str, tf.Tensor]:
-        return {EMBEDDING: model.queries_from(looked_up(of_query, inputs), inputs)}
-
-    def candidates(inputs: Features) -> dict[str, tf.Tensor]:
-        return {EMBEDDING: model.candidates_from(looked_up(of_candidate, inputs), inputs)}
-
-    return [
-        Signature(EMBED_QUERIES, of_query, queries, serialized=True),
-        Signature(EMBED_QUERY, of_query, queries, serialized=False),
-        Signature(EMBED_CANDIDATES, of_candidate, candidates, serialized=True),
-    ]
+    return [signature(served) for served in model.served]
 
 
 def _check_vocabularies(blueprint: Blueprint, checkpoint: str) -> None:

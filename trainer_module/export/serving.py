@@ -7,17 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer_module.data.features import Categorical, FeatureSpec, Numeric, Weights
+from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ModelInputs, parse_spec
 from trainer_module.embeddings.layer import FeatureConfig, Features
 from trainer_module.errors import ModelError
-
-BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
-EMBED_QUERIES, EMBED_CANDIDATES, EMBED_QUERY = "embed_queries", "embed_candidates", "embed_query"
-EMBEDDING = "embedding"
+from trainer_module.models.signatures import RequestColumn
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig
-RequestColumn = Categorical | Weights | Numeric
 Answer = Callable[[Features], Mapping[str, tf.Tensor]]
 
 

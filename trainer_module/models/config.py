@@ -1,35 +1,156 @@
-"""Which model, and how large, as data. Free of TensorFlow."""
+"""The models, as data: their sizes, what they need, and how they are built.
 
-from typing import Annotated, Any, Literal
+Free of TensorFlow, so that an experiment can be read and refused at once; what builds a model imports it when called.
+A new ranking model is a config here, named in `RankingConfig`, and a module with its head.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
+from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.data.spec import DatasetSpec, Task
+from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
+from trainer_module.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from trainer_module.embeddings.layer import FeatureConfigs
+    from trainer_module.models.layers import DenseOptions
+    from trainer_module.models.objectives import Objective
+    from trainer_module.models.ranking import RankingModel
+    from trainer_module.models.retrieval import Retrieval
+    from trainer_module.models.training_data import TrainingData, TrainingExamples
+    from trainer_module.models.two_tower import TwoTowerModel
 
 
-class _ModelConfig(Frozen):
-    """What all models take.
+class _Model(Frozen):
+    """The base of all models.
 
     Attributes:
+        tasks: What the model can be trained for.
+        takes_sequences: Whether a categorical column may be a sequence.
+        takes_xla: Whether `training.jit_compile` compiles the dense part.
+        ignore: Input columns that the model does not read.
         dropout: Fraction of hidden units dropped in training.
         embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
-        ignore: Input columns that the model does not read.
     """
 
+    tasks: ClassVar[tuple[Task, ...]]
+    takes_sequences: ClassVar[bool] = False
+    takes_xla: ClassVar[bool] = True
+
+    type: str
     ignore: tuple[str, ...] = ()
     dropout: float = Field(default=0.0, ge=0, lt=1)
     embedding_l2: float = Field(default=0.0, ge=0)
 
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        """Checks that the model can be trained on a dataset.
 
-class RatingModelConfig(_ModelConfig):
-    """Factorization of pairwise interactions plus a small MLP.
+        Args:
+            dataset: Gives the task and, for retrieval, the columns of the item.
+            spec: The columns that the model reads, and their tables.
+            dims: Width per table.
+
+        Raises:
+            ConfigError: It cannot; the message names the keys to change.
+        """
+        if dataset.task not in self.tasks:
+            fitting = [name for name, model in MODELS.items() if dataset.task in model.tasks]
+            raise ConfigError(
+                f"model.type {self.type} is for the task {' or '.join(self.tasks)}, but the task of the data is "
+                f"{dataset.task}. Set model.type to {' or '.join(fitting)}, or take data whose task is "
+                f"{' or '.join(self.tasks)}"
+            )
+        if not spec.categorical:
+            raise ConfigError(
+                f"model.type {self.type} looks up categorical columns, and none is left; declare one in the section "
+                "data, or take one out of model.ignore"
+            )
+        sequences = [column.name for column in spec.categorical if column.max_sequence_length]
+        if sequences and not self.takes_sequences:
+            raise ConfigError(
+                f"model.type {self.type} takes no sequences; set max_sequence_length of {sequences} to 0, or list them "
+                "in model.ignore"
+            )
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Checks that the model can be trained in this way.
+
+        Raises:
+            ConfigError: It cannot; the message names the keys to change.
+        """
+        if training.jit_compile and not self.takes_xla:
+            raise ConfigError(f"model.type {self.type} does not take training.jit_compile; leave it out")
+
+    def _check_one_width(self, dims: Mapping[str, int], why: str) -> None:
+        if len(set(dims.values())) > 1:
+            raise ConfigError(
+                f"model.type {self.type} {why}, so its tables need one width; got {dict(dims)}. Set embeddings.dim and "
+                "leave the tables' own dim out."
+            )
+
+
+class _RankingModel(_Model):
+    """The base of models that score an example: a head over embeddings and numbers."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("rating", "click")
+
+    @property
+    def whole_table_l2(self) -> float:
+        """Weight of the squared norm of whole tables in the loss."""
+        return 0.0
+
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        """Builds the dense part, as `trainer_module.models.ranking.RankingModel` takes it.
+
+        Args:
+            dim: Width of the tables; models that take tables of several widths do not read it.
+            initial_score: The score before training.
+            dtype: Keras dtype policy.
+        """
+        raise NotImplementedError
+
+    def prepare(self, data: "TrainingData") -> "tuple[Objective, TrainingExamples]":
+        """The objective of a dataset, and the examples to train on."""
+        from trainer_module.models.objectives import make_objective
+
+        return make_objective(data.dataset.task, data.dataset.label_range or data.train.label_range()), data.train
+
+    def training_columns(self, spec: FeatureSpec, objective: "Objective") -> FeatureSpec:
+        """The columns of a training batch."""
+        return spec
+
+    def build(
+        self,
+        spec: FeatureSpec,
+        configs: "FeatureConfigs",
+        embedding: "tf.keras.layers.Layer",
+        objective: "Objective",
+        mean_label: float | None = None,
+        dense: "DenseOptions | None" = None,
+    ) -> "RankingModel":
+        """Builds the model; see `trainer_module.models.ranking.build_ranking_model`."""
+        from trainer_module.models.layers import FLOAT32
+        from trainer_module.models.ranking import build_ranking_model
+
+        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense or FLOAT32)
+
+
+class RatingModelConfig(_RankingModel):
+    """Factorization of pairwise interactions plus a small MLP; see `trainer_module.models.rating`.
 
     Attributes:
         mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
         table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
-            (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007): frequent rows are held less than by
-            `embedding_l2`. Every step touches every row, so it is for tables of some 100,000 rows at most, off TPUs.
+            (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007). It holds frequent rows less than
+            `embedding_l2` does. Every step touches every row, so it is for tables of some 100,000 rows at most, off
+            TPUs.
     """
 
     type: Literal["rating"] = "rating"
@@ -38,8 +159,21 @@ class RatingModelConfig(_ModelConfig):
     embedding_l2: float = Field(default=0.05, ge=0)
     table_l2: float = Field(default=0.0, ge=0)
 
+    @property
+    def whole_table_l2(self) -> float:
+        return self.table_l2
 
-class DlrmConfig(_ModelConfig):
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        super().check(dataset, spec, dims)
+        self._check_one_width(dims, "takes dot products of all pairs of rows")
+
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        from trainer_module.models.rating import rating_head
+
+        return rating_head(self.mlp, self.dropout, initial_score, dtype)
+
+
+class DlrmConfig(_RankingModel):
     """See `trainer_module.models.dlrm`.
 
     Attributes:
@@ -51,8 +185,22 @@ class DlrmConfig(_ModelConfig):
     bottom: tuple[int, ...] = (256, 64)
     top: tuple[int, ...] = (256, 128)
 
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        super().check(dataset, spec, dims)
+        self._check_one_width(dims, "takes dot products of all pairs of rows")
+        if not spec.numeric:
+            raise ConfigError(
+                "model.type dlrm reads numeric columns and the feature spec has none; declare one under data.numeric, "
+                "take one out of model.ignore, or set model.type to dcn, rating or wide_deep"
+            )
 
-class DcnConfig(_ModelConfig):
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        from trainer_module.models.dlrm import dlrm_head
+
+        return dlrm_head(dim, self.bottom, self.top, self.dropout, initial_score, dtype)
+
+
+class DcnConfig(_RankingModel):
     """See `trainer_module.models.dcn`.
 
     Attributes:
@@ -68,8 +216,13 @@ class DcnConfig(_ModelConfig):
     structure: Literal["stacked", "parallel"] = "stacked"
     mlp: tuple[int, ...] = Field(default=(256, 128), min_length=1)
 
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        from trainer_module.models.dcn import dcn_head
 
-class WideDeepConfig(_ModelConfig):
+        return dcn_head(self.crosses, self.rank, self.structure, self.mlp, self.dropout, initial_score, dtype)
+
+
+class WideDeepConfig(_RankingModel):
     """See `trainer_module.models.wide_deep`.
 
     Attributes:
@@ -79,19 +232,37 @@ class WideDeepConfig(_ModelConfig):
     type: Literal["wide_deep"] = "wide_deep"
     mlp: tuple[int, ...] = (256, 128)
 
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        super().check(dataset, spec, dims)
+        if min(dims.values()) < 2:
+            raise ConfigError(
+                f"model.type wide_deep takes the last number of a row as its linear weight and the others as its "
+                f"embedding, so tables must be at least 2 wide; got {dict(dims)}. Raise embeddings.dim, or the dim of "
+                "the table"
+            )
 
-class TwoTowerConfig(_ModelConfig):
-    """See `trainer_module.models.two_tower`; for datasets of interactions.
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        from trainer_module.models.wide_deep import wide_deep_head
+
+        return wide_deep_head(self.mlp, self.dropout, initial_score, dtype)
+
+
+class TwoTowerConfig(_Model):
+    """See `trainer_module.models.two_tower`; for interactions.
 
     Attributes:
         temperature: Divides the dot products of unit vectors: the lower, the more the nearest candidates matter.
         query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
         candidate_mlp: The same for the candidate tower.
-        hard_negatives: Only so many of each query's negatives count, the hardest; None takes all.
-        mixed_negatives: So many items per example, drawn uniformly from the catalog, are negatives too; see
+        hard_negatives: How many of each query's negatives count, the hardest; None takes all.
+        mixed_negatives: Number of items per example, drawn uniformly from the catalog, that are negatives too; see
             `trainer_module.models.negatives`.
         dropout: Fraction of embedding and hidden units dropped in training.
     """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("retrieval",)
+    takes_sequences: ClassVar[bool] = True
+    takes_xla: ClassVar[bool] = False
 
     type: Literal["two_tower"] = "two_tower"
     temperature: float = Field(default=0.2, gt=0)
@@ -100,9 +271,75 @@ class TwoTowerConfig(_ModelConfig):
     hard_negatives: int | None = Field(default=None, ge=1)
     mixed_negatives: int = Field(default=0, ge=0)
 
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        super().check(dataset, spec, dims)
+        self._check_one_width(dims, "adds rows up")
+        key = next((column for column in spec.categorical if column.name == dataset.item_key), None)
+        if key is None:
+            raise ConfigError(
+                f"model.type two_tower looks up the item's key {dataset.item_key!r}; take it out of model.ignore"
+            )
+        if key.ids_layout != "dense":
+            raise ConfigError(
+                f"model.type two_tower needs exactly one {dataset.item_key!r} per example; its layout is "
+                f"{key.ids_layout}. Leave embeddings.features.{dataset.item_key}.layout out"
+            )
+        for tower, is_candidate in (("query", False), ("candidate", True)):
+            columns = [c for c in spec.inputs if (c.name in dataset.candidate_columns) == is_candidate]
+            if not any(isinstance(column, Categorical) for column in columns):
+                raise ConfigError(
+                    f"the {tower} tower of model.type two_tower has no categorical column to look up; declare one, or "
+                    "take one out of model.ignore"
+                )
+
+        (table,) = [table for table in spec.tables if table.name == key.table]
+        if not table.frequencies:
+            raise ConfigError(
+                f"model.type two_tower needs how often each item occurs, but table {table.name} of column "
+                f"{dataset.item_key} does not keep it; leave embeddings.features.{dataset.item_key}.table out, or "
+                "declare the table with frequencies=True in the dataset's feature spec"
+            )
+
+    def check_training(self, training: TrainingConfig) -> None:
+        super().check_training(training)
+        candidates = training.batch_size * (1 + self.mixed_negatives)
+        if self.hard_negatives and self.hard_negatives > candidates:
+            raise ConfigError(
+                f"model.hard_negatives={self.hard_negatives}, but a step has {candidates} candidates: "
+                f"training.batch_size={training.batch_size} times 1 + model.mixed_negatives. Lower the first or raise "
+                "one of the others"
+            )
+
+    def prepare(self, data: "TrainingData") -> "tuple[Retrieval, TrainingExamples]":
+        """The objective, with the counts of items, and the examples to train on, with drawn items if there are any."""
+        from trainer_module.models.retrieval import prepare_retrieval
+
+        return prepare_retrieval(self.mixed_negatives, data)
+
+    def training_columns(self, spec: FeatureSpec, objective: "Retrieval") -> FeatureSpec:
+        """The columns of a training batch: those of an example and of the items drawn for it."""
+        from trainer_module.models.negatives import with_negatives
+
+        return with_negatives(spec, objective.candidate_columns, self.mixed_negatives)
+
+    def build(
+        self,
+        spec: FeatureSpec,
+        configs: "FeatureConfigs",
+        embedding: "tf.keras.layers.Layer",
+        objective: "Retrieval",
+        mean_label: float | None = None,
+        dense: "DenseOptions | None" = None,
+    ) -> "TwoTowerModel":
+        """Builds the model, which has no use for the labels' mean; see `two_tower.build_two_tower`."""
+        from trainer_module.models.layers import FLOAT32
+        from trainer_module.models.two_tower import build_two_tower
+
+        return build_two_tower(self, spec, configs, embedding, objective, dense or FLOAT32)
+
 
 def _rating_unless_named(value: Any) -> Any:
-    """Without a type, a section is about the default model."""
+    """A section without a type is about the default model."""
     return {"type": "rating"} | value if isinstance(value, dict) else value
 
 
@@ -111,3 +348,6 @@ ModelConfig = Annotated[
     Annotated[RankingConfig | TwoTowerConfig, Field(discriminator="type")],
     BeforeValidator(_rating_unless_named),
 ]
+MODELS: Mapping[str, type[_Model]] = {
+    model.model_fields["type"].default: model for model in (*get_args(RankingConfig), TwoTowerConfig)
+}

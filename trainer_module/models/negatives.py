@@ -5,7 +5,6 @@ Recommendations", WWW 2020): items drawn uniformly from the catalog, so that tho
 negatives too.
 """
 
-import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -15,10 +14,9 @@ from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import BATCH_IN_MEMORY, ExampleReader, Features, ModelInputs, parse_spec, without_sparse
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.errors import DataError
-from trainer_module.experiment import TrainingConfig
 from trainer_module.models.layers import fold_in
+from trainer_module.training.config import TrainingConfig
 
-_SPLIT = re.compile(r"/Split-[^/]+(?=/[^/]*$)")
 _PREFETCHED_BATCHES = 2
 
 
@@ -46,11 +44,6 @@ def with_negatives(spec: FeatureSpec, candidate_columns: Collection[str], number
                 update["weights"] = negative_name(column.weights, copy)
             copies.append(column.model_copy(update=update))
     return FeatureSpec(columns=(*spec.columns, *copies), tables=spec.tables)
-
-
-def candidates_beside(file_patterns: Sequence[str]) -> list[str]:
-    """Where the split of the catalog lies, from the patterns of another split of the same artifact."""
-    return [_SPLIT.sub(f"/Split-{CANDIDATES}", pattern) for pattern in file_patterns]
 
 
 class Catalog:

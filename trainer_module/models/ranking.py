@@ -6,9 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.embeddings.layer import Features, look_up
+from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
 from trainer_module.errors import ConfigError
+from trainer_module.models.config import RankingConfig
+from trainer_module.models.example_weights import weighted
+from trainer_module.models.layers import FLOAT32, DenseOptions
 from trainer_module.models.objectives import Objective
+from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served
 
 
 class RankingModel(tf.keras.Model):
@@ -64,7 +68,8 @@ class RankingModel(tf.keras.Model):
         return self._apply_head(self._look_up(features), self._numbers(features), None)
 
     def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Loss plus regularization, `[batch]`, with dropout by `seed` (int32 `[2]`).
+        """Loss, weighted if the spec has a column of weights, plus regularization, `[batch]`, with dropout by `seed`
+        (int32 `[2]`).
 
         Regularizing the rows that a batch looks up, rather than whole tables, costs nothing for the rows that it does
         not touch and works where the tables live inside the TPU's embedding engine.
@@ -74,6 +79,7 @@ class RankingModel(tf.keras.Model):
         """
         rows = self._look_up(features)
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
+        loss = weighted(loss, self._spec, features)
         if self._embedding_l2:
             loss += self._embedding_l2 * tf.add_n([tf.reduce_sum(tf.square(row), axis=1) for row in rows])
         if self._table_l2:
@@ -103,6 +109,19 @@ class RankingModel(tf.keras.Model):
         """Metrics by name, from the total of `evaluation_sums`."""
         return self.objective.metrics(sums)
 
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """Predictions, of examples or column by column."""
+        output = self.objective.output
+
+        def predict(rows: Mapping[str, tf.Tensor], features: Features) -> dict[str, tf.Tensor]:
+            return {output: self.predict_from(rows, features)}
+
+        return tuple(
+            Served(name, self._spec.inputs, predict, serialized, {output: None})
+            for name, serialized in ((BY_EXAMPLE, True), (BY_COLUMN, False))
+        )
+
     def _look_up(self, features: Features) -> list[tf.Tensor]:
         return _rows(look_up(self.embedding, self._spec, features))
 
@@ -114,3 +133,31 @@ class RankingModel(tf.keras.Model):
 def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
     """Embeddings `[batch, dim]` by name: a dense column may come as `[batch, 1, dim]`, a bag is `[batch, dim]`."""
     return [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
+
+
+def build_ranking_model(
+    config: RankingConfig,
+    spec: FeatureSpec,
+    configs: FeatureConfigs,
+    embedding: tf.keras.layers.Layer,
+    objective: Objective,
+    mean_label: float | None = None,
+    dense: DenseOptions = FLOAT32,
+) -> RankingModel:
+    """Builds a ranking model.
+
+    Args:
+        config: Which model, its sizes and regularization; it has been checked against the columns.
+        spec: Gives the columns.
+        configs: Features and tables.
+        embedding: The layer made from them.
+        objective: What the label means.
+        mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
+        dense: How the dense part computes.
+    """
+    score = 0.0 if mean_label is None else objective.initial_score(mean_label)
+    head = config.head(next(iter(configs.values())).table.dim, score, dense.dtype)
+    # Variables are made here, before anything is compiled.
+    rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
+    head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
+    return RankingModel(embedding, spec, head, objective, config.embedding_l2, config.whole_table_l2, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

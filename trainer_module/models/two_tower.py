@@ -5,7 +5,6 @@ Neural Modeling for Large Corpus Item Recommendations", RecSys 2019).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,56 +12,17 @@ import tensorflow as tf
 
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
-from trainer_module.errors import ConfigError
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.negatives import negative_name, with_negatives
+from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
 
 # What the model predicts, by name.
 QUERY, CANDIDATE = "query", "candidate"
 
 _MASKED = -1e9
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """The objective of a dataset of interactions: find the item that the user chose.
-
-    Attributes:
-        item_key: Column of the item's identifier, dense.
-        candidate_columns: All columns that describe the item; every other input describes the query.
-        training_counts: Rows of the training split per id of the item, int64 `[rows]`; empty for a model that will
-            not be trained.
-        catalog_counts: Items of the catalog per id, int64 `[rows]`; only mixed negatives ask for them.
-    """
-
-    item_key: str
-    candidate_columns: tuple[str, ...]
-    training_counts: np.ndarray
-    catalog_counts: np.ndarray | None = None
-
-    @property
-    def log_frequencies(self) -> np.ndarray:
-        """Log of each id's share of the training rows, float32 `[rows]`; ids that never occur count as one row."""
-        counts = np.maximum(self.training_counts, 1)
-        return np.log(counts / counts.sum()).astype(np.float32)
-
-    def log_sampling_shares(self, mixed_negatives: int) -> np.ndarray:
-        """Log of each id's share of a training batch's candidates, float32 `[rows]`.
-
-        For every candidate that an example brings, by its frequency p, there are `mixed_negatives` from the catalog,
-        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`.
-
-        Raises:
-            ConfigError: There are mixed negatives, but nothing is known of the catalog.
-        """
-        if not mixed_negatives:
-            return self.log_frequencies
-        if self.catalog_counts is None:
-            raise ConfigError("model.mixed_negatives needs the counts of the catalog; set it to 0 or give them")
-        counts = np.maximum(self.training_counts, 1)
-        in_batch, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
-        return np.log((in_batch + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
 
 
 class Tower(tf.keras.layers.Layer):
@@ -204,7 +164,8 @@ class TwoTowerModel(tf.keras.Model):
         """Sampled softmax against the other items of this replica's batch and those drawn, plus regularization,
         `[batch]`.
 
-        Every interaction counts as a choice; the labels' values do not matter.
+        Every interaction counts as a choice, by its weight if the spec has a column of weights; the labels' values do
+        not matter.
         """
         all_rows = self._look_up(features)
         looked_up = self._own(all_rows)
@@ -224,6 +185,7 @@ class TwoTowerModel(tf.keras.Model):
             self._config.temperature,
             self._config.hard_negatives,
         )
+        loss = weighted(loss, self._spec, features)
         if not self._config.embedding_l2:
             return loss
         # Of the example's own rows alone: the weight means the same however many items are drawn.
@@ -235,7 +197,7 @@ class TwoTowerModel(tf.keras.Model):
         looked_up = self._own(self._look_up(features))
         queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
         ids = tf.reshape(features[self._retrieval.item_key], [-1])
-        # An infinite frequency makes no candidate of what only fills the batch up.
+        # Padding rows get infinite log-frequency, so they are never candidates.
         frequencies = tf.where(weights > 0, tf.gather(self._retrieval.log_frequencies, ids), -_MASKED)
         loss = sampled_softmax(queries, candidates, ids, frequencies, self._config.temperature)
         return tf.stack([tf.reduce_sum(weights * loss), tf.reduce_sum(weights)])
@@ -244,6 +206,25 @@ class TwoTowerModel(tf.keras.Model):
         """Metrics by name, from the total of `evaluation_sums`."""
         loss, count = (float(x) for x in sums)
         return {"softmax_loss": loss / count}
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """Vectors of queries, as examples or column by column, and of candidates."""
+        columns = self._retrieval.candidate_columns
+        of_query = tuple(column for column in self._spec.inputs if column.name not in columns)
+        of_candidate = tuple(column for column in self._spec.inputs if column.name in columns)
+
+        def query(rows: Mapping[str, tf.Tensor], features: Features) -> dict[str, tf.Tensor]:
+            return {EMBEDDING: self.queries_from(rows, features)}
+
+        def candidate(rows: Mapping[str, tf.Tensor], features: Features) -> dict[str, tf.Tensor]:
+            return {EMBEDDING: self.candidates_from(rows, features)}
+
+        return (
+            Served(EMBED_QUERIES, of_query, query, True, {EMBEDDING: QUERY}),
+            Served(EMBED_QUERY, of_query, query, False, {EMBEDDING: QUERY}),
+            Served(EMBED_CANDIDATES, of_candidate, candidate, True, {EMBEDDING: CANDIDATE}),
+        )
 
     def _look_up(self, features: Features) -> dict[str, tf.Tensor]:
         """All rows that the layer is made for, of drawn items too.
@@ -302,25 +283,12 @@ def build_two_tower(
         embedding: The layer made from them.
         retrieval: Which columns describe the item, and how frequent items are.
         dense: How the dense part computes.
-
-    Raises:
-        ConfigError: The tables differ in width, so that their rows cannot be added up, a side has no categorical
-            column, or XLA was asked for.
     """
     widths = {feature.table.name: feature.table.dim for feature in configs.values()}
-    if len(set(widths.values())) > 1:
-        raise ConfigError(
-            f"model.type two_tower adds rows up, so its tables need one width; got {widths}. Set embeddings.dim and "
-            "leave the tables' own dim out."
-        )
-    if dense.jit_compile:
-        raise ConfigError("model.type two_tower does not take training.jit_compile; leave it out")
     dim = next(iter(widths.values()))
     towers = {}
     for name, mlp, is_candidate in (("query", config.query_mlp, False), ("candidate", config.candidate_mlp, True)):
         columns = [c for c in spec.inputs if (c.name in retrieval.candidate_columns) == is_candidate]
-        if not any(isinstance(column, Categorical) for column in columns):
-            raise ConfigError(f"the {name} tower of model.type two_tower has no categorical column to look up")
         deep = MLP(mlp, dim, config.dropout, dtype=dense.dtype) if mlp else None
         tower = Tower(tf.keras.layers.Dense(dim, dtype=dense.dtype), deep, config.dropout, dense.dtype)
         # Variables are made here, before anything is compiled or restored.

@@ -1,15 +1,17 @@
-"""Optimizers and learning rates as data: what exists both in Keras 2 and inside the TPU's embedding engine.
+"""Optimizers and learning rates as data. Free of TensorFlow.
 
-One class per optimizer; its fields are the arguments that both sides take. Whatever only one side knows is refused
-with the reason, since a model must train by the same rule wherever it runs. Free of TensorFlow.
+Embedding tables take the rules that exist both in Keras 2 and inside a TPU's embedding engine, since a model must train
+by the same rule wherever it runs; arguments that only one side knows are refused with the reason. The dense part takes
+these and more. One class per optimizer; `trainer_module.optimizers.keras.RULES` holds its implementations.
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainer_module.frozen import Frozen
+from trainer_module.suggestions import did_you_mean
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -55,14 +57,14 @@ LearningRate = Positive | WarmupDecay | RateFunction
 
 
 class _Optimizer(Frozen):
-    """What all optimizers have in common.
+    """The base of all optimizers.
 
     Attributes:
+        slots: Optimizer slots, by the names that TPUs give them; each is as large as its variable.
+        refused: Arguments that are not supported, and why.
         learning_rate: Constant, a schedule, or a function of the step.
     """
 
-    keras: ClassVar[str]
-    tpu: ClassVar[str]
     slots: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[Mapping[str, str]] = {}
 
@@ -78,18 +80,16 @@ class _Optimizer(Frozen):
 
     @property
     def arguments(self) -> dict[str, float | bool]:
-        """All but name and learning rate, as both sides call them."""
+        """All but name and learning rate, as Keras and TPUs call them."""
         return self.model_dump(exclude={"name", "learning_rate"})
 
 
 class Sgd(_Optimizer):
     """Stochastic gradient descent."""
 
-    keras: ClassVar[str] = "SGD"
-    tpu: ClassVar[str] = "SGD"
     refused: ClassVar[Mapping[str, str]] = {
-        "momentum": "the TPU's SGD has none; adagrad_momentum does",
-        "nesterov": "the TPU's SGD has no momentum; adagrad_momentum has use_nesterov",
+        "momentum": "the TPU's SGD has none; adagrad_momentum does, and the dense part takes sgd_momentum",
+        "nesterov": "the TPU's SGD has no momentum; adagrad_momentum and, for the dense part, sgd_momentum have it",
         "decay": "give learning_rate a schedule",
     }
 
@@ -99,8 +99,6 @@ class Sgd(_Optimizer):
 class Adagrad(_Optimizer):
     """Adagrad (Duchi et al., 2011)."""
 
-    keras: ClassVar[str] = "Adagrad"
-    tpu: ClassVar[str] = "Adagrad"
     slots: ClassVar[tuple[str, ...]] = ("accumulators",)
     refused: ClassVar[Mapping[str, str]] = {
         "epsilon": "the TPU's Adagrad has none; a larger initial_accumulator_value damps the first steps",
@@ -114,8 +112,6 @@ class Adagrad(_Optimizer):
 class AdagradMomentum(_Optimizer):
     """Adagrad, or RMSProp with `beta2` below 1, with momentum; Keras has no counterpart, so the product brings one."""
 
-    keras: ClassVar[str] = "AdagradMomentum"
-    tpu: ClassVar[str] = "AdagradMomentum"
     slots: ClassVar[tuple[str, ...]] = ("accumulators", "momenta")
 
     name: Literal["adagrad_momentum"] = "adagrad_momentum"
@@ -129,8 +125,6 @@ class AdagradMomentum(_Optimizer):
 class Adam(_Optimizer):
     """Adam (Kingma and Ba, 2015)."""
 
-    keras: ClassVar[str] = "Adam"
-    tpu: ClassVar[str] = "Adam"
     slots: ClassVar[tuple[str, ...]] = ("momenta", "velocities")
     refused: ClassVar[Mapping[str, str]] = {
         "amsgrad": "the TPU's Adam has no such variant",
@@ -146,8 +140,6 @@ class Adam(_Optimizer):
 class Ftrl(_Optimizer):
     """Follow the regularized leader (McMahan et al., 2013)."""
 
-    keras: ClassVar[str] = "Ftrl"
-    tpu: ClassVar[str] = "FTRL"
     slots: ClassVar[tuple[str, ...]] = ("accumulators", "linears")
     refused: ClassVar[Mapping[str, str]] = {
         "l2_shrinkage_regularization_strength": "the TPU's FTRL has none; l2_regularization_strength is its penalty",
@@ -161,8 +153,77 @@ class Ftrl(_Optimizer):
     beta: NotNegative = 0.0
 
 
-OptimizerConfig = Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl, Field(discriminator="name")]
+class SgdMomentum(_Optimizer):
+    """Stochastic gradient descent with momentum; for the dense part.
+
+    Attributes:
+        momentum: Share of the momentum that is kept per step.
+        nesterov: Look one step of momentum ahead (Sutskever et al., 2013).
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("momenta",)
+
+    name: Literal["sgd_momentum"] = "sgd_momentum"
+    momentum: float = Field(default=0.9, gt=0, lt=1)
+    nesterov: bool = False
+
+
+class AdamW(_Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); for the dense part.
+
+    Attributes:
+        weight_decay: Every step takes `learning_rate * weight_decay * w` off every weight w but biases.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("momenta", "velocities")
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: NotNegative = 0.01
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: Positive = 1e-7
+
 
 EMBEDDING_OPTIMIZERS: Mapping[str, type[_Optimizer]] = {
     optimizer.model_fields["name"].default: optimizer for optimizer in (Sgd, Adagrad, AdagradMomentum, Adam, Ftrl)
 }
+DENSE_OPTIMIZERS: Mapping[str, type[_Optimizer]] = EMBEDDING_OPTIMIZERS | {
+    optimizer.model_fields["name"].default: optimizer for optimizer in (SgdMomentum, AdamW)
+}
+
+
+def _known_for_tables(value: Any) -> Any:
+    name = _name_of(value)
+    if name in DENSE_OPTIMIZERS and name not in EMBEDDING_OPTIMIZERS:
+        raise ValueError(
+            f"{name} is for training.dense_optimizer alone, since the embedding engine of a TPU has no such rule; "
+            f"embedding tables take {', '.join(EMBEDDING_OPTIMIZERS)}"
+        )
+    return _known(value, EMBEDDING_OPTIMIZERS)
+
+
+def _known_for_dense(value: Any) -> Any:
+    return _known(value, DENSE_OPTIMIZERS)
+
+
+def _known(value: Any, known: Mapping[str, type[_Optimizer]]) -> Any:
+    name = _name_of(value)
+    if name is not None and name not in known:
+        raise ValueError(f"no optimizer is called {name}. {did_you_mean(name, known)}Known: {', '.join(known)}")
+    return value
+
+
+def _name_of(value: Any) -> str | None:
+    """The name in a section; None where there is none, which pydantic reports."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return name if isinstance(name, str) else None
+
+
+TableOptimizerConfig = Annotated[
+    Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl, Field(discriminator="name")],
+    BeforeValidator(_known_for_tables),
+]
+DenseOptimizerConfig = Annotated[
+    Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl | SgdMomentum | AdamW, Field(discriminator="name")],
+    BeforeValidator(_known_for_dense),
+]

@@ -7,18 +7,9 @@ import tensorflow as tf
 
 from trainer_module.errors import ConfigError
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
+from trainer_module.optimizers.keras import RULES, KerasOptimizer, Rule
 
-KerasOptimizer = tf.keras.optimizers.legacy.Optimizer
-
-# What Keras calls the slots of each class: TPU name to Keras name.
-_KERAS_SLOTS: Mapping[str, Mapping[str, str]] = {
-    "SGD": {},
-    "Adagrad": {"accumulators": "accumulator"},
-    "AdagradMomentum": {"accumulators": "accumulator", "momenta": "momentum"},
-    "Adam": {"momenta": "m", "velocities": "v"},
-    "Ftrl": {"accumulators": "accumulator", "linears": "linear"},
-}
-_FACTS = {facts.keras: facts for facts in EMBEDDING_OPTIMIZERS.values()}
+_IN_ENGINE = {rule.keras: (facts, rule, rule.tpu) for facts, rule in RULES.items() if rule.tpu is not None}
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -35,19 +26,19 @@ def tpu_optimizer(optimizer: KerasOptimizer) -> Any:
     Raises:
         ConfigError: The class has no counterpart, or an argument is set that the counterpart lacks.
     """
-    facts = _FACTS.get(type(optimizer).__name__)
-    if facts is None or not isinstance(optimizer, KerasOptimizer):
+    if type(optimizer) not in _IN_ENGINE:
         raise ConfigError(
             f"TPUs have no embedding optimizer like {type(optimizer).__module__}.{type(optimizer).__name__}; "
             f"choose one of {', '.join(EMBEDDING_OPTIMIZERS)}"
         )
+    facts, rule, in_engine = _IN_ENGINE[type(optimizer)]
     names = [name for name in facts.model_fields if name not in ("name", "learning_rate")]
     config = optimizer.get_config()
     _refuse_what_tpus_lack(optimizer, names, config)
     arguments = {name: config[name] for name in names}
     if facts.slots:
-        arguments["slot_variable_creation_fn"] = _slot_creator(optimizer)
-    return getattr(tf.tpu.experimental.embedding, facts.tpu)(learning_rate=_learning_rate(optimizer), **arguments)
+        arguments["slot_variable_creation_fn"] = _slot_creator(optimizer, rule)
+    return in_engine(learning_rate=_learning_rate(optimizer), **arguments)
 
 
 def _refuse_what_tpus_lack(optimizer: KerasOptimizer, names: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -71,15 +62,14 @@ def _learning_rate(optimizer: KerasOptimizer) -> float | Callable[[], Any]:
     return rate if callable(rate) and not isinstance(rate, tf.Variable) else float(rate)
 
 
-def _slot_creator(optimizer: KerasOptimizer) -> Callable[..., dict[str, tf.Variable]]:
+def _slot_creator(optimizer: KerasOptimizer, rule: Rule) -> Callable[..., dict[str, tf.Variable]]:
     """Makes a table's slots in `optimizer`; keyed by their TPU names."""
-    keras_names = _KERAS_SLOTS[type(optimizer).__name__]
 
     def create(table: tf.Variable, slots: Sequence[str], initializers: Sequence[Any]) -> dict[str, tf.Variable]:
         # The optimizer's checkpoint holds them; the table's must not hold them a second time.
         module = tf.Module()
         return {
-            slot: module._no_dependency(optimizer.add_slot(table, keras_names[slot], initializer))
+            slot: module._no_dependency(optimizer.add_slot(table, rule.slots[slot], initializer))
             for slot, initializer in zip(slots, initializers, strict=True)
         }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from trainer_module.data.vocabularies import VocabularyState
-from trainer_module.experiment import TrainingConfig
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.config import TrainingConfig
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 _BEST = "best"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from trainer_module.errors import ConfigError, SetupError
-from trainer_module.experiment import TrainingConfig
 from trainer_module.models.layers import DenseOptions
+from trainer_module.training.config import TrainingConfig
 
 _log = logging.getLogger(__name__)
 

@@ -16,13 +16,14 @@ import tensorflow as tf
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.embeddings.layer import Features
 from trainer_module.errors import ModelError, Preempted
-from trainer_module.experiment import TrainingConfig
 from trainer_module.models.layers import fold_in
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.models.training_data import TrainingExamples
 from trainer_module.training.checkpoints import Checkpoints, Progress
+from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import distribute, evaluation_batch_size, worker_index
 from trainer_module.training.interruption import watch_for_preemption
 from trainer_module.training.logs import TrainingLogs
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 _log = logging.getLogger(__name__)
 # One line per call to the devices; a console may show the last one only.
@@ -81,22 +82,6 @@ class Trainable(Protocol):
 
     def metrics_from(self, sums: np.ndarray) -> dict[str, float]:
         """By name, from the total of `evaluation_sums`."""
-        ...
-
-
-class TrainingExamples(Protocol):
-    """What steps see.
-
-    Attributes:
-        num_examples: Of the split.
-    """
-
-    num_examples: int
-
-    def training_batches(
-        self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
-    ) -> tf.data.Dataset:
-        """Batches without end, `(features, labels [batch])`, from that of `first_step` on."""
         ...
 
 

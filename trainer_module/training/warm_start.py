@@ -22,8 +22,8 @@ from trainer_module.data.vocabularies import (
     table_fingerprint,
 )
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.experiment import WarmStartConfig
-from trainer_module.optimizers.keras import SplitOptimizer
+from trainer_module.training.config import WarmStartConfig
+from trainer_module.training.split_optimizer import SplitOptimizer
 
 _log = logging.getLogger(__name__)
 _TABLE_KEY = "model/embedding/_tpu_embedding/{table}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -8,11 +8,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from components.example_gen.bad_rows import BadRow
+from components.example_gen.output.bad_rows import BadRow
 from components.example_gen.readers import parquet, text
 from components.example_gen.readers.encodings import detect, is_utf8, utf8_chunks
 from components.example_gen.readers.files import find_files
-from components.example_gen.readers.opening import is_compressed, open_file, unpacked_chunks
+from components.example_gen.readers.opening import is_compressed, open_file, size_of, unpacked_chunks
 from components.example_gen.readers.parquet import RowGroup
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, TextBlock, record_blocks
@@ -24,6 +24,8 @@ __all__ = ["Piece", "RawRows", "check_columns", "column_names", "find_files", "f
 # Some 100,000 rows of 40 columns.
 _BLOCK_BYTES = 16 << 20
 _HEADER_BYTES = 1 << 16
+# Rows of a few short fields pack to some 5 bytes.
+_LEAST_BYTES_PER_PACKED_ROW = 5
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ class Piece:
     file: str
     part: ByteRange | RowGroup | None = None
     columns: tuple[str, ...] = ()
+
+    def approximate_rows(self) -> int:
+        """Number of rows: exact for Parquet, the number of lines for text, an estimate for a whole file."""
+        if isinstance(self.part, ByteRange):
+            return self.part.num_lines
+        if isinstance(self.part, RowGroup):
+            return self.part.num_rows
+        return size_of(self.file) // _LEAST_BYTES_PER_PACKED_ROW
 
 
 def find_pieces(files: Sequence[str], table: TableFiles) -> list[Piece]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from components.example_gen.readers import movielens, movielens_100k
-from components.example_gen.readers.values import Problems
+from components.example_gen.readers.problems import Problems
 
 _LAYOUTS = {"movielens-100k": movielens_100k, "movielens": movielens}
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.example_gen.readers.values import Problems, numbers, words
+from components.example_gen.readers.problems import Problems, shown
+from components.example_gen.readers.values import numbers, words
 from trainer_module.data.datasets.movielens import GENRES
 
 _YEAR_IN_TITLE = r"\([0-9]{4}\)"
@@ -95,7 +96,7 @@ def _genres(flags: list[pa.Array], problems: Problems) -> pa.Array:
     """Names of the genres whose flag is 1, `large_list`s."""
     for genre, column in zip(GENRES, flags, strict=True):
         wrong = ~pc.is_in(column, pa.array([b"0", b"1"], column.type)).to_numpy(zero_copy_only=False)
-        problems.add(wrong, lambda row, g=genre, c=column: f"genre flag {g!r} is {_shown(c[row])}; expected 0 or 1")
+        problems.add(wrong, lambda row, g=genre, c=column: f"genre flag {g!r} is {shown(c[row])}; expected 0 or 1")
     is_set = np.stack([pc.fill_null(pc.equal(c, b"1"), False).to_numpy(zero_copy_only=False) for c in flags], axis=1)
     offsets = np.concatenate([[0], np.cumsum(is_set.sum(axis=1))])
     names = pa.array([genre.encode() for genre in GENRES], pa.large_binary())
@@ -106,11 +107,6 @@ def _age_groups(ages: pa.Array, problems: Problems) -> pa.Array:
     """Decades of ages, such as `20-29`."""
     values = numbers(ages, "age", problems).to_numpy(zero_copy_only=False)
     wrong = ~((values >= 0) & (values <= _OLDEST))
-    problems.add(wrong, lambda row: f"column 'age': {_shown(ages[row])} is no age; expected 0 to {_OLDEST}")
+    problems.add(wrong, lambda row: f"column 'age': {shown(ages[row])} is no age; expected 0 to {_OLDEST}")
     decades = (np.where(wrong, 0, values) // 10 * 10).astype(int)
     return pa.array([f"{decade}-{decade + 9}".encode() for decade in decades.tolist()], pa.large_binary())
-
-
-def _shown(value: pa.Scalar) -> str:
-    plain = value.as_py()
-    return repr(plain.decode("utf-8", "backslashreplace") if isinstance(plain, bytes) else plain)

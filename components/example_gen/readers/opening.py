@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
@@ -36,6 +37,11 @@ def open_file(file: str) -> Iterator[Any]:
         raise DataError(f"{file}: cannot be opened ({error}); check that it is there and may be read") from error
     with content:
         yield content
+
+
+def size_of(file: str) -> int:
+    """Bytes of a local or remote file."""
+    return tf.io.gfile.stat(file).length
 
 
 def is_compressed(file: str) -> bool:

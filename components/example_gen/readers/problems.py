@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.bad_rows import BadRow, bad_row
+from components.example_gen.output.bad_rows import BadRow, bad_row
 from components.example_gen.readers.raw_rows import RawRows
 
 _SHOWN_CHARACTERS = 60

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from components.example_gen.bad_rows import BadRow, bad_row
+from components.example_gen.output.bad_rows import BadRow, bad_row
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, Records, TextBlock, find_records, one_byte_delimiter
 from trainer_module.data.tables import TableFiles

@@ -255,7 +255,7 @@ def test_unexpected_package_contents_are_named():
 def test_only_movielens_is_fetched(tmp_path):
     with pytest.raises(ConfigError, match="not fetched but generated"):
         fetch("synthetic", tmp_path)
-    with pytest.raises(ConfigError, match="Did you mean 'movielens-100k'"):
+    with pytest.raises(ConfigError, match="Did you mean movielens-100k"):
         fetch("movielens-10k", tmp_path)
 
 

@@ -15,7 +15,7 @@ from pipeline.platforms import local_platform
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
 from pipeline.wiring import create_pipeline
-from trainer_module.data.schema_derivation import derive_schema
+from trainer_module.data.schema import derive_schema
 from trainer_module.errors import ConfigError
 
 from .experiments import IMAGE, SECTION, TPU_IMAGE, experiment

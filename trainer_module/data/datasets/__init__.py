@@ -1,11 +1,10 @@
 """The datasets that the product knows by name."""
 
-import difflib
-
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
 from trainer_module.data.datasets.movielens import FAMILY, SYNTHETIC
 from trainer_module.errors import ConfigError
+from trainer_module.suggestions import did_you_mean
 
 _DATASETS = {dataset.name: dataset for dataset in (*FAMILY, SYNTHETIC, CRITEO, SYNTHETIC_CRITEO)}
 
@@ -19,7 +18,6 @@ def known_dataset(name: str) -> Dataset:
         ConfigError: None has that name; the message lists the known ones.
     """
     if name not in _DATASETS:
-        near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"no dataset is called {name!r}; known: {', '.join(DATASET_NAMES)}.{hint}")
+        hint = did_you_mean(name, DATASET_NAMES)
+        raise ConfigError(f"no dataset is called {name!r}. {hint}Known: {', '.join(DATASET_NAMES)}")
     return _DATASETS[name]

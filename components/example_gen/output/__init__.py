@@ -1,0 +1,1 @@
+"""What an ingestion writes: examples, malformed rows, and the report that decides about them."""

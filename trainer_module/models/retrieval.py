@@ -1,0 +1,73 @@
+"""The objective of interactions: find the item that the user chose."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer_module.data.vocabularies import training_counts
+from trainer_module.errors import ConfigError
+from trainer_module.models.negatives import Catalog, MixedExamples
+from trainer_module.models.training_data import TrainingData, TrainingExamples
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The objective of a dataset of interactions: find the item that the user chose.
+
+    Attributes:
+        item_key: Column of the item's identifier, dense.
+        candidate_columns: All columns that describe the item; every other input describes the query.
+        training_counts: Rows of the training split per id of the item, int64 `[rows]`; empty for a model that will
+            not be trained.
+        catalog_counts: Items of the catalog per id, int64 `[rows]`; only mixed negatives ask for them.
+    """
+
+    item_key: str
+    candidate_columns: tuple[str, ...]
+    training_counts: np.ndarray
+    catalog_counts: np.ndarray | None = None
+
+    @property
+    def log_frequencies(self) -> np.ndarray:
+        """Log of each id's share of the training rows, float32 `[rows]`; ids that never occur count as one row."""
+        counts = np.maximum(self.training_counts, 1)
+        return np.log(counts / counts.sum()).astype(np.float32)
+
+    def log_sampling_shares(self, mixed_negatives: int) -> np.ndarray:
+        """Log of each id's share of a training batch's candidates, float32 `[rows]`.
+
+        For every candidate that an example brings, by its frequency p, there are `mixed_negatives` from the catalog,
+        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`.
+
+        Raises:
+            ConfigError: There are mixed negatives, but nothing is known of the catalog.
+        """
+        if not mixed_negatives:
+            return self.log_frequencies
+        if self.catalog_counts is None:
+            raise ConfigError("model.mixed_negatives needs the counts of the catalog; set it to 0 or give them")
+        counts = np.maximum(self.training_counts, 1)
+        in_batch, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
+        return np.log((in_batch + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
+
+
+def prepare_retrieval(mixed_negatives: int, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
+    """Counts the items of the training split and, for mixed negatives, of the catalog.
+
+    Args:
+        mixed_negatives: Number of items drawn per example; 0 does not read the catalog.
+        data: Of the Trainer.
+
+    Returns:
+        The objective, and the examples to train on.
+    """
+    dataset, spec = data.dataset, data.spec
+    (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
+    (table,) = [table for table in spec.tables if table.name == column.table]
+    counts = training_counts(data.transform_output, table)
+    if not mixed_negatives:
+        return Retrieval(dataset.item_key, dataset.candidate_columns, counts), data.train
+    catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
+    in_catalog = catalog.counts(dataset.item_key, len(counts))
+    objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog)
+    return objective, MixedExamples(data.train, catalog, mixed_negatives)

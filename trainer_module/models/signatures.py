@@ -1,0 +1,42 @@
+"""The signatures of exported models: their names, and what a model answers under each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer_module.data.features import Categorical, Numeric, Weights
+from trainer_module.embeddings.layer import Features
+
+BY_EXAMPLE, BY_COLUMN, EMBED = "serving_default", "predict", "embed"
+EMBED_QUERIES, EMBED_CANDIDATES, EMBED_QUERY = "embed_queries", "embed_candidates", "embed_query"
+EMBEDDING = "embedding"
+"""Name of the output that holds vectors."""
+
+RequestColumn = Categorical | Weights | Numeric
+Answer = Callable[[Mapping[str, tf.Tensor], Features], Mapping[str, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A signature that a model can answer.
+
+    Attributes:
+        name: Of the signature.
+        columns: The input columns that `answer` needs.
+        answer: From looked-up rows, by categorical column, and model inputs to named outputs, `[batch, ...]`.
+        serialized: Whether requests are serialized `tf.Example`s rather than one tensor per column.
+        predictions: Which of the training model's predictions each output equals, by output; None is the only one.
+    """
+
+    name: str
+    columns: Sequence[RequestColumn]
+    answer: Answer
+    serialized: bool
+    predictions: Mapping[str, str | None]
+
+    def expected(self, predicted: Any) -> dict[str, np.ndarray]:
+        """What the signature must answer, from the training model's predictions: one array or several by name."""
+        return {output: predicted if key is None else predicted[key] for output, key in self.predictions.items()}
