@@ -66,7 +66,7 @@ def _layout(sample: Sample) -> tuple[object, ...]:
     """What files of one table have in common. Without a header, only files of one kind of name are alike."""
     columns = tuple(sample.frame.columns)
     headless = sample.text is not None and not sample.text.has_header
-    return sample.format, sample.text, columns, Path(sample.file).suffixes[-1:] if headless else ()
+    return sample.format, sample.text, columns, tuple(Path(sample.file).suffixes[-1:]) if headless else ()
 
 
 def _table(files: Sequence[str], samples: Sequence[Sample]) -> FoundTable:

@@ -84,7 +84,8 @@ def _match(table: FoundTable, key: Column, interactions: FoundTable, column: Col
     values = _tokens(interactions.frame[column.name]).drop_nulls().unique()
     common = int(values.is_in(keys.implode()).sum())
     overlap, coverage = common / max(len(values), 1), common / len(keys)
-    same_name = key.name.lower() == column.name.lower()
+    has_names = not table.text or table.text.has_header
+    same_name = has_names and key.name.lower() == column.name.lower()
     if max(overlap, coverage if not interactions.is_whole or not table.is_whole else 0) < _LEAST_OVERLAP and not (
         same_name and common
     ):

@@ -88,7 +88,7 @@ def propose(findings: Findings) -> str:
     total = f" of about {read.rows:,}" if read.rows and not read.is_whole else ""
     head = [
         f"# Proposed by `recspan data inspect` from {how} rows{total}; run it with",
-        "# `recspan pipeline run --config THIS_FILE`. Comments say why a column has its role and what else is possible.",
+        "# `recspan pipeline run --config THIS_FILE`. Comments say why a column has its role, and name alternatives.",
     ]
     return "\n".join([*head, *lines]) + "\n"
 
@@ -246,7 +246,8 @@ def _alternatives(findings: Findings, task: str) -> Iterator[str]:
     column = findings.interactions.column(label)
     low, high = column.minimum or 0.0, column.maximum or 0.0
     if findings.name("user") and findings.name("item"):
-        middle = _plain(round(low + 0.75 * (high - low), 2))
+        values = findings.interactions.frame[label].unique().sort()
+        middle = _plain(values.filter(values >= low + 0.75 * (high - low))[0])
         name = _flow(label)
         yield f"  # To find items instead: task: retrieval with label: {{name: {name}, positive_from: {middle}}}."
     if findings.interactions.is_whole:

@@ -85,7 +85,7 @@ def _facts(findings: Findings) -> Iterator[str]:
     known = findings.facts
     for name, spread in (("user", known.users), ("item", known.items)):
         if spread:
-            yield _spread(name, spread)
+            yield _spread(name, spread, findings.interactions.is_whole)
     sample = "" if findings.interactions.is_whole else " of the sample"
     yield f"{known.repeated_rows:,} rows{sample} repeat an earlier row"
     if known.repeated_pairs is not None:
@@ -94,9 +94,9 @@ def _facts(findings: Findings) -> Iterator[str]:
         yield f"times from {known.first_time} to {known.last_time}"
 
 
-def _spread(name: str, spread: Spread) -> str:
+def _spread(name: str, spread: Spread, is_whole: bool) -> str:
     return (
-        f"{spread.entities:,} {name}s; rows per {name}: at least {spread.minimum:,}, median {spread.median:g}, at most "
+        f"{spread.entities:,} {name}s{'' if is_whole else ' in the sample'}; rows per {name}: at least {spread.minimum:,}, median {spread.median:g}, at most "
         f"{spread.maximum:,}; the most frequent 1% have {spread.top_share:.1%} of the rows"
     )
 

@@ -105,11 +105,11 @@ def is_near_unique(column: Column) -> bool:
 
 
 def _about_link(link: Link) -> Iterator[str]:
-    rows = "row has" if link.rows_without == 1 else "rows have"
+    article = "an" if link.role == "item" else "a"
     if link.rows_without:
         yield (
-            f"{link.rows_without:,} interaction {rows} a {link.role} without a row in {link.table.label}; all its "
-            f"attributes count as missing ({link.role}s.unmatched: bad_row refuses such rows)"
+            f"{link.rows_without:,} interactions of the sample have {article} {link.role} without a row in "
+            f"{link.table.label}; all its attributes count as missing ({link.role}s.unmatched: bad_row refuses them)"
         )
     if link.unused and link.role == "item":
         yield (

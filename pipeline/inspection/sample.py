@@ -171,7 +171,7 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     if not rows:
         return False
     first, rest = [name.strip() for name in rows[0]], rows[1:]
-    if any(not name or _is_number(name) for name in first) or len(set(first)) < len(first):
+    if any(not name or _is_number(name) for name in first):
         return False
     for index, name in enumerate(first):
         values = [row[index].strip() for row in rest if len(row) == len(first)]
@@ -179,7 +179,7 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
             return False
         if values and all(_is_number(value) for value in values if value):
             return True
-    return all(re.fullmatch(r"[^\W\d][\w .:/()-]{0,60}", name) for name in first)
+    return len(set(first)) == len(first) and all(re.fullmatch(r"[^\W\d][\w .:/()-]{0,60}", name) for name in first)
 
 
 def _is_number(text: str) -> bool:
@@ -212,7 +212,7 @@ def _read_text(file: str, blocks: list[bytes], is_whole: bool, size: int, max_ro
     frames = []
     rows = 0
     for number, text in enumerate(texts):
-        frame = _parse(text, found, names, skip_header=found.has_header and number == 0)
+        frame = _parse(_without_first_line(text) if found.has_header and number == 0 else text, found, names)
         frames.append(frame)
         rows += frame.height
     frame = pl.concat(frames)
@@ -227,7 +227,13 @@ def _read_text(file: str, blocks: list[bytes], is_whole: bool, size: int, max_ro
     )
 
 
-def _parse(text: str, found: TextFormat, names: Sequence[str], skip_header: bool) -> pl.DataFrame:
+def _without_first_line(text: str) -> str:
+    return text.partition("\n")[2]
+
+
+def _parse(text: str, found: TextFormat, names: Sequence[str]) -> pl.DataFrame:
+    if not text.strip():
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     delimiter = found.delimiter
     if len(delimiter) > 1:
         text, delimiter = text.replace(_SEPARATOR, " ").replace(delimiter, _SEPARATOR), _SEPARATOR
@@ -235,7 +241,6 @@ def _parse(text: str, found: TextFormat, names: Sequence[str], skip_header: bool
         io.BytesIO(text.encode("utf-8", "replace")),
         separator=delimiter,
         has_header=False,
-        skip_rows=1 if skip_header else 0,
         new_columns=list(names),
         schema_overrides=[pl.String] * len(names),
         infer_schema=False,
