@@ -92,6 +92,9 @@ def _match(table: FoundTable, key: Column, interactions: FoundTable, column: Col
         return None
     if column.time_unit or hint(column.name, "label") or hint(column.name, "weight"):
         return None
+    if any(hint(key.name, role) and hint(column.name, other) for role, other in (("user", "item"), ("item", "user"))):
+        # A key of items does not describe users, whatever numbers both count with.
+        return None
     # Numbers from 1 up overlap by chance: names decide between columns that fit.
     role = next((r for r in ("user", "item") if hint(column.name, r)), None)
     own = [hint(key.name, r) is not None or _in_file(table, r) for r in ("user", "item")]

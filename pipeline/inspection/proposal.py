@@ -110,7 +110,7 @@ def describe_attributes(table: FoundTable, role: str, used: set[str], taken: set
         name = feature_name(column.name)
         if reason := _reason_to_leave_out(column):
             left_out[column.name] = reason
-        elif column.kind == "text" and hint(column.name, "title") and title is None and role != "event":
+        elif title is None and role != "event" and _is_title(column):
             if name not in used:
                 title = column.name
                 used.add(name)
@@ -140,6 +140,13 @@ def _reason_to_leave_out(column: Column) -> str | None:
     if column.kind == "time" or column.time_unit:
         return "it is a time, and no model reads times"
     return None
+
+
+def _is_title(column: Column) -> bool:
+    """Whether people know an entity by the text: its name says so, or nearly every row has its own few words."""
+    if column.kind != "text" or column.separator:
+        return False
+    return hint(column.name, "title") is not None or (is_near_unique(column) and 2 <= (column.words or 0) <= 8)
 
 
 def _is_number(column: Column) -> bool:

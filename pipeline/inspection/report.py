@@ -95,9 +95,10 @@ def _facts(findings: Findings) -> Iterator[str]:
 
 
 def _spread(name: str, spread: Spread, is_whole: bool) -> str:
+    where = "" if is_whole else " in the sample"
     return (
-        f"{spread.entities:,} {name}s{'' if is_whole else ' in the sample'}; rows per {name}: at least {spread.minimum:,}, median {spread.median:g}, at most "
-        f"{spread.maximum:,}; the most frequent 1% have {spread.top_share:.1%} of the rows"
+        f"{spread.entities:,} {name}s{where}; rows per {name}: at least {spread.minimum:,}, median {spread.median:g}, "
+        f"at most {spread.maximum:,}; the most frequent 1% have {spread.top_share:.1%} of the rows"
     )
 
 

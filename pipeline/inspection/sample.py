@@ -175,11 +175,17 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
         return False
     for index, name in enumerate(first):
         values = [row[index].strip() for row in rest if len(row) == len(first)]
-        if name in values:
+        if name in values or _is_shaped_like(name, values):
             return False
         if values and all(_is_number(value) for value in values if value):
             return True
     return len(set(first)) == len(first) and all(re.fullmatch(r"[^\W\d][\w .:/()-]{0,60}", name) for name in first)
+
+
+def _is_shaped_like(name: str, values: Sequence[str]) -> bool:
+    """Whether a name with digits differs from most values in the digits alone, as `u1` does from `u27`."""
+    shapes = [re.sub(r"\d+", "0", value) for value in values]
+    return any(map(str.isdigit, name)) and 2 * shapes.count(re.sub(r"\d+", "0", name)) > len(shapes)
 
 
 def _is_number(text: str) -> bool:

@@ -125,6 +125,14 @@ def test_a_table_that_matches_nothing_is_named(shop, write):
     assert "no column is unique" in reason
 
 
+def test_a_key_of_items_does_not_describe_users(shop, write):
+    _, files = shop
+    links = write("links.csv", {"sku": list(range(1, 51)), "code": [f"c{n}" for n in range(50)]})
+    findings = inspect_files([files[0], files[1], links])
+    assert [link.role for link in findings.links] == ["item"]
+    assert len(findings.unused) == 1
+
+
 def test_interactions_without_an_item_row_are_counted(shop, write):
     folder, files = shop
     lines = (folder / "items.csv").read_text().splitlines()

@@ -57,6 +57,19 @@ def test_a_file_without_header_and_with_a_long_delimiter(write, ratings):
     assert data["interactions"]["user"] == "column_1"
 
 
+def test_files_without_header_are_joined_by_their_values(write, ratings):
+    events = write("ratings.dat", ratings | {"userId": [int(u[1:]) for u in ratings["userId"]]}, "::", header=False)
+    films = {"id": [f"f{n}" for n in range(30)], "title": [f"Invented film {n} ({1960 + n})" for n in range(30)]}
+    people = {"id": list(range(40)), "group": [f"g{n % 3}" for n in range(40)]}
+    data = proposed(write("movies.dat", films, "::", header=False), events, write("users.dat", people, "::", False))[
+        "data"
+    ]
+    assert data["interactions"]["user"] == data["users"]["key"] == data["items"]["key"] == "column_1"
+    assert data["interactions"]["item"] == "column_2"
+    assert data["items"]["title"] == "column_2"
+    assert data["users"]["categorical"] == [{"name": "column_2", "feature": "user_column_2"}]
+
+
 def test_clicks_with_numbers_are_for_dlrm_and_leaks_are_left_out(write):
     columns = {
         "user": [f"u{n % 20}" for n in range(200)],

@@ -27,6 +27,8 @@ from trainer_module.errors import DataError
         ("196 242 3\n186 302 3", " ", False),
         ("user\nu1\nu2", ",", True),
         ("a,b\nb,c\na,d", ",", False),
+        ("u1,red\nu2,blue\nu13,green", ",", False),
+        ("key1,colour\nu2,blue\nu13,green", ",", True),
     ],
 )
 def test_delimiter_and_header_are_found(head, delimiter, has_header):
