@@ -172,9 +172,9 @@ def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Probl
     values = _required(tokens(raw.columns[column], column, problems), column, problems)
     if isinstance(split, ColumnSplit):
         known = [name for name in (split.train, split.eval, split.test) if name is not None]
-        unknown = ~pc.is_in(values, pa.array([name.encode() for name in known], pa.large_binary()))
+        is_known = pc.is_in(values, pa.array([name.encode() for name in known], pa.large_binary()))
         problems.add(
-            unknown.to_numpy(zero_copy_only=False),
+            ~is_known.to_numpy(zero_copy_only=False),
             lambda row: (
                 f"column {column!r}: expected {' or '.join(map(repr, known))}, as data.split says, found "
                 f"{shown(values[row])}"

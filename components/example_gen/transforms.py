@@ -296,7 +296,7 @@ def _summary(
 
 def _merged(
     assigned: beam.PCollection, label: str, shared: _SharedEntities, seen: Sequence[Any], summarize: Any, merge: Any
-) -> beam.PCollection:
+) -> Any:
     """One element: the merged summary of all rows."""
 
     def of_block(rows: Rows, *tokens: Any) -> Any:

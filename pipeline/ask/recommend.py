@@ -22,15 +22,13 @@ from rich.markup import escape
 from rich.table import Table
 from tfx_bsl.coders import example_coder
 
-from components.example_gen.interactions import current_queries
-from components.example_gen.retrieval_examples import RetrievalExampleBuilder
-from components.example_gen.transforms import load_catalog
 from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
-from pipeline.ask.predict import RatingPredictor, raw_directory, read_interactions, read_summary
-from trainer_module.data.datasets import dataset_spec
+from pipeline.ask.predict import Predictor
+from pipeline.ask.requests import Given, Requests
+from pipeline.ask.versions import data_config, raw_directory, read_summary
 from trainer_module.data.spec import SEEN
-from trainer_module.errors import DataError
+from trainer_module.errors import ModelError
 
 _log = logging.getLogger(__name__)
 
@@ -69,63 +67,63 @@ class Recommender:
     Holds all interactions in memory: some forty bytes each.
     """
 
-    def __init__(self, model_dir: Path, data_dir: Path | None = None):
+    def __init__(
+        self, model_dir: Path, data_dir: Path | None = None, users: Sequence[str] = (), items: Sequence[str] = ()
+    ):
         """Reads the raw files; the model is loaded by the first question.
 
         Args:
             model_dir: A pushed version.
             data_dir: Holds the raw files; None means where the model's data came from.
+            users: Identifiers that will be asked for; the raw files need not name them.
+            items: Items of a given history.
 
         Raises:
             DataError: The data is not there.
+            ModelError: The directory holds no pushed version, or one that ranks.
         """
         summary = read_summary(model_dir)
-        data = summary["config"]["data"]
-        directory = raw_directory(summary, data_dir)
+        config = data_config(summary)
+        if config.described().task != "retrieval":
+            raise ModelError(f"{model_dir} ranks pairs and finds no items; ask `recspan predict`")
         self.model_dir = model_dir
-        self._dataset = dataset_spec(data["dataset"])
-        self._history_length = data["history_length"]
-        self._catalog, _ = load_catalog(str(directory))
-        self._rows = read_interactions(directory, self._catalog, self._dataset.label_range)
-        self._builder = RetrievalExampleBuilder(self._dataset, self._catalog)
+        self.requests = Requests(raw_directory(summary, data_dir), config, users, items)
         self._encoder = example_coder.RecordBatchToExamplesEncoder()
 
     @property
     def users(self) -> list[str]:
         """Identifiers of all users."""
-        return self._catalog.users["id"].to_pylist()
+        return self.requests.users
 
     @property
     def num_items(self) -> int:
-        """Size of the catalog."""
-        return self._catalog.items.num_rows
+        """Number of items that can be found."""
+        return self.requests.num_items
 
     @cached_property
     def _model(self) -> Any:
         return tf.saved_model.load(str(self.model_dir))
 
-    def recommend(self, users: Sequence[str], k: int, exclude_seen: bool) -> list[Recommendation]:
+    def recommend(
+        self, users: Sequence[str], k: int, exclude_seen: bool, given: Given | None = None
+    ) -> list[Recommendation]:
         """The best items of each user, best first.
 
+        What is unknown of a user, its own vector included, is answered from attributes and history.
+
         Args:
-            users: Identifiers.
+            users: Identifiers, distinct, among all users or those named to the constructor.
             k: Items per user.
             exclude_seen: Leave out what a user has interacted with.
-
-        Raises:
-            DataError: There is no such user.
+            given: Attributes, history and context in place of those of the raw files.
         """
-        if unknown := [user for user in users if user not in self._catalog.user_index]:
-            raise DataError(f"the dataset {self._dataset.name} has no user {unknown[0]!r}")
-        index = np.array([self._catalog.user_index[user] for user in users])
-        queries = current_queries(self._rows, index, self._history_length)
-        examples = self._builder.queries(queries, np.zeros(self._catalog.users.num_rows, np.int64)).to_batch()
+        batch = self.requests.queries(users, given)
         signature = self._model.signatures[BY_COLUMN]
         specs = dict(signature.structured_input_signature[1])
         columns = {name: spec for name, spec in specs.items() if name not in (EXCLUDE, K)}
-        seen = examples.column(SEEN).to_pylist() if exclude_seen else [[]] * len(users)
+        seen = batch.column(SEEN).to_pylist() if exclude_seen else [[]] * len(users)
         answer = signature(
-            **request_columns(self._encoder.encode(examples), columns),
+            **request_columns(self._encoder.encode(batch), columns),
             **{
                 EXCLUDE: tf.ragged.constant(seen, dtype=tf.string).to_tensor(shape=[len(users), None]),
                 K: tf.constant(k),
@@ -134,12 +132,14 @@ class Recommender:
         return _recommendations(users, {name: answer[name].numpy() for name in (IDS, TITLES, SCORES)})
 
 
-def ranked(recommendations: Sequence[Recommendation], predictor: RatingPredictor) -> list[Recommendation]:
-    """One user's items in the order of their predicted ratings, which become their scores."""
-    ratings = predictor.ratings([each.user for each in recommendations], [each.item for each in recommendations])
-    order = np.argsort(-ratings, kind="stable").tolist()
+def ranked(recommendations: Sequence[Recommendation], predictor: Predictor) -> list[Recommendation]:
+    """One user's items in the order of their predictions, which become their scores."""
+    if not recommendations:
+        return []
+    scores = predictor.predict([each.user for each in recommendations], [each.item for each in recommendations])
+    order = np.argsort(-scores, kind="stable").tolist()
     return [
-        replace(recommendations[position], rank=rank, score=float(ratings[position]))
+        replace(recommendations[position], rank=rank, score=float(scores[position]))
         for rank, position in enumerate(order, start=1)
     ]
 
@@ -173,7 +173,9 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".recommendations-", dir=output.parent) as staging:
         prefix = os.path.join(staging, "part")
-        with beam.Pipeline(argv=["--direct_running_mode=in_memory", "--direct_num_workers=1"]) as pipeline:
+        with beam.Pipeline(
+            argv=["--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
+        ) as pipeline:
             _ = (
                 pipeline
                 | "Users" >> beam.Create(batches)

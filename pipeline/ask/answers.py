@@ -1,0 +1,133 @@
+"""Answers single questions on the console."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.ask.predict import Predictor
+from pipeline.ask.recommend import Recommendation, Recommender, print_recommendations, ranked
+from pipeline.ask.requests import Given
+from trainer_module.errors import ConfigError
+
+
+def predict_one(
+    console: Console,
+    version: Path,
+    data_dir: Path | None,
+    user: str | None,
+    item: str | None,
+    values: Iterable[str],
+    history: str | None,
+    as_json: bool,
+) -> None:
+    """Prints the prediction for one pair, or for one event without user and item.
+
+    Args:
+        console: Where to print.
+        version: A pushed ranking model.
+        data_dir: Of the raw files; None means where the model's data came from.
+        user: Identifier; None where the data has no users.
+        item: The same for the item.
+        values: Attributes and context, `name=text` each.
+        history: Items of the user, separated by commas.
+        as_json: Whether to print JSON.
+    """
+    given = parse_given(values, history)
+    users, items = ([user] if user else []), ([item] if item else [])
+    predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
+    (prediction,) = predictor.predict(users, items, given).tolist()
+    title = predictor.requests.title(item) if item else None
+    if as_json:
+        answer = {"user": user, "item": item, "title": title, "prediction": prediction, "model": str(version)}
+        console.print_json(json.dumps(answer))
+        return
+    what = ", ".join([f"user {user}"] * bool(user) + [f"item {item}{f' ({title})' if title else ''}"] * bool(item))
+    _note_unknown(console, predictor, user, given)
+    shown = f"{prediction:.2f}" if predictor.requests.dataset.task == "rating" else f"{prediction:.4f}"
+    console.print(f"{what or 'this request'}: {shown}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"model: {version}", soft_wrap=True, highlight=False, markup=False)
+
+
+def recommend_each(
+    console: Console,
+    version: Path,
+    ranker: Path | None,
+    data_dir: Path | None,
+    users: Sequence[str],
+    k: int,
+    exclude_seen: bool,
+    values: Iterable[str],
+    history: str | None,
+    as_json: bool,
+) -> None:
+    """Prints the best items of each of some users.
+
+    Args:
+        console: Where to print.
+        version: A pushed retrieval model.
+        ranker: A pushed ranking model that orders the items; None keeps the order of the retrieval model.
+        data_dir: Of the raw files; None means where the models' data came from.
+        users: Identifiers.
+        k: Items per user.
+        exclude_seen: Leave out what a user has interacted with.
+        values: Attributes and context, `name=text` each.
+        history: Items of the users, separated by commas.
+        as_json: Whether to print JSON.
+    """
+    given = parse_given(values, history)
+    distinct = list(dict.fromkeys(users))
+    recommender = Recommender(version, data_dir, distinct, given.history or ())
+    found = recommender.recommend(distinct, k, exclude_seen, given)
+    by_user: dict[str, list[Recommendation]] = {user: [r for r in found if r.user == user] for user in distinct}
+    if ranker:
+        items = [each.item for each in found]
+        predictor = Predictor(ranker, data_dir, distinct, items)
+        by_user = {user: ranked(of_user, predictor) for user, of_user in by_user.items()}
+    if as_json:
+        answer = {"model": str(version), "ranked_by": ranker and str(ranker)}
+        answer |= {"recommendations": [asdict(each) for of_user in by_user.values() for each in of_user]}
+        console.print_json(json.dumps(answer))
+        return
+    for user, of_user in by_user.items():
+        if len(by_user) > 1:
+            console.print(f"user {user}", highlight=False, markup=False)
+        if not recommender.requests.is_known(user):
+            console.print(_unknown(user, given), soft_wrap=True, highlight=False, markup=False)
+        print_recommendations(of_user, console)
+    console.print(f"model: {version}", soft_wrap=True, highlight=False, markup=False)
+    if ranker:
+        console.print(f"ranked by: {ranker}", soft_wrap=True, highlight=False, markup=False)
+
+
+def parse_given(values: Iterable[str], history: str | None) -> Given:
+    """Options of the command line as what is given.
+
+    Raises:
+        ConfigError: A value has no `=`.
+    """
+    pairs = {}
+    for text in values:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"--value {text}: expected NAME=TEXT, as in --value country=de")
+        pairs[name] = value
+    items = tuple(item.strip() for item in history.split(",") if item.strip()) if history is not None else None
+    return Given(pairs, items)
+
+
+def _note_unknown(console: Console, predictor: Predictor, user: str | None, given: Given) -> None:
+    if user and not predictor.requests.is_known(user) and predictor.requests.dataset.tables.users:
+        console.print(_unknown(user, given), soft_wrap=True, highlight=False, markup=False)
+
+
+def _unknown(user: str, given: Given) -> str:
+    said = [what for what, there in (("--value", given.values), ("--history", given.history)) if there]
+    source = (
+        f"what {' and '.join(said)} say"
+        if said
+        else "nothing but the model's unknown user; --value and --history say more"
+    )
+    return f"user {user!r} is not in the data; the answer follows from {source}"
