@@ -1,5 +1,6 @@
 """Inspects files: reads samples, groups files of one layout into tables, and gathers all findings."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,10 +64,10 @@ def read_tables(patterns: Sequence[str]) -> list[FoundTable]:
 
 
 def _layout(sample: Sample) -> tuple[object, ...]:
-    """What files of one table have in common. Without a header, only files of one kind of name are alike."""
+    """What files of one table have in common. Without a header, their names may differ in digits alone."""
     columns = tuple(sample.frame.columns)
     headless = sample.text is not None and not sample.text.has_header
-    return sample.format, sample.text, columns, tuple(Path(sample.file).suffixes[-1:]) if headless else ()
+    return sample.format, sample.text, columns, re.sub(r"\d+", "0", Path(sample.file).name) if headless else ""
 
 
 def _table(files: Sequence[str], samples: Sequence[Sample]) -> FoundTable:
