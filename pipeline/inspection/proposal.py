@@ -1,5 +1,6 @@
 """Proposes an experiment from what an inspection found, as lines of YAML with comments."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Attributes:
         categorical: Entries of the experiment file.
         numeric: The same.
         text: The same.
+        context: The same.
         left_out: By column: the reason.
     """
 
@@ -37,6 +39,7 @@ class Attributes:
     categorical: tuple[Any, ...]
     numeric: tuple[Any, ...]
     text: tuple[Any, ...]
+    context: tuple[Any, ...]
     left_out: dict[str, str]
 
 
@@ -102,32 +105,29 @@ def describe_attributes(table: FoundTable, role: str, used: set[str], taken: set
         used: Names of features so far; grows.
         taken: Columns that have a role of their own.
     """
-    title, text, left_out = None, [], {}
-    categorical, numeric = [], []
+    title, left_out = None, {}
+    entries: dict[str, list[Any]] = {"categorical": [], "numeric": [], "text": [], "context": []}
     for column in table.columns:
         if column.name in taken:
             continue
-        name = feature_name(column.name)
         if reason := _reason_to_leave_out(column):
             left_out[column.name] = reason
         elif title is None and role != "event" and _is_title(column):
-            if name not in used:
-                title = column.name
-                used.add(name)
-            if (column.words or 0) >= 2 and f"{name}_words" not in used:
-                text.append(column.name)
-                used.add(f"{name}_words")
+            title = column.name
+            # The title's feature has the name of its column; a context column may give it another one.
+            entry = _entry(column, role, used)
+            entries["context"] += [entry] if isinstance(entry, dict) else []
+            if (column.words or 0) >= 2:
+                entries["text"].append(_entry(column, role, used, as_words=True))
         elif column.kind == "text" and role != "event" and (column.words or 0) > 3 and not column.separator:
-            if f"{name}_words" not in used:
-                text.append(column.name)
-                used.add(f"{name}_words")
+            entries["text"].append(_entry(column, role, used, as_words=True))
         elif _is_number(column):
-            numeric.append(_entry(column, role, used))
+            entries["numeric"].append(_entry(column, role, used))
         elif is_near_unique(column) and column.separator is None:
             left_out[column.name] = "nearly every row has a value of its own"
         else:
-            categorical.append(_entry(column, role, used))
-    return Attributes(title, tuple(categorical), tuple(numeric), tuple(text), left_out)
+            entries["categorical"].append(_entry(column, role, used))
+    return Attributes(title=title, left_out=left_out, **{name: tuple(each) for name, each in entries.items()})
 
 
 def _reason_to_leave_out(column: Column) -> str | None:
@@ -161,14 +161,17 @@ def _is_code(column: Column) -> bool:
     return bool({"id", "code", "zip", "zipcode", "postcode", "category", "type", "class"} & set(words))
 
 
-def _entry(column: Column, role: str, used: set[str]) -> Any:
+def _entry(column: Column, role: str, used: set[str], as_words: bool = False) -> Any:
+    """An entry for a column, with a feature of its own where the default one is taken."""
     entry: dict[str, Any] = {"name": column.name}
-    name = feature_name(column.name)
+    name = feature_name(column.name) + ("_words" if as_words else "")
     if name in used:
-        name = next(n for n in (f"{role}_{name}", *(f"{role}_{name}_{k}" for k in range(2, 99))) if n not in used)
+        first = f"{role}_{name}"
+        candidates = itertools.chain([first], (f"{first}_{number}" for number in itertools.count(2)))
+        name = next(candidate for candidate in candidates if candidate not in used)
         entry["feature"] = name
     used.add(name)
-    if column.separator:
+    if column.separator and not as_words:
         entry["separator"] = column.separator
     elif column.kind == "list":
         entry["multivalent"] = True
@@ -213,6 +216,8 @@ def _entities(link: Link, attributes: Attributes) -> Iterator[str]:
     yield from _inputs("    ", attributes.categorical, attributes.numeric)
     if attributes.text:
         yield _line("    ", "text", list(attributes.text), "read as words")
+    if attributes.context:
+        yield _line("    ", "context", list(attributes.context), "the title's feature, as its name is taken")
     yield from _left_out(attributes.left_out)
 
 
