@@ -14,6 +14,8 @@ _SEPARATORS = (("|", 0.6), (";", 0.5), (",", 0.2))
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INTEGER = r"^[+-]?\d+$"
+# Words that programs write for a missing number or time.
+_MISSING_WORDS = ("NA", "N/A", "NULL", "null", "None", "none", "nan", "NaN", "\\N", "?", "-")
 _EXAMPLES = 3
 # Magnitudes of Unix times from 1990 to 2060, in seconds.
 _FIRST_TIME, _LAST_TIME = 631_152_000, 2_840_140_800
@@ -111,6 +113,24 @@ def _iso_times(values: pl.Series) -> pl.Series:
     text = values.str.replace("T", " ").str.replace(r"(Z|[+-]\d{2}:?\d{2})$", "")
     padded = text.str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1} 00:00").str.replace(r" (\d{2}:\d{2})$", " ${1}:00")
     return padded.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False)
+
+
+def find_missing_words(frame: pl.DataFrame) -> tuple[str, ...]:
+    """Words such as `NULL` that stand for a missing value, in columns whose other values are all numbers or all times."""
+    found = []
+    for values in frame.select(pl.col(pl.String)):
+        distinct = values.drop_nulls().unique()
+        words = distinct.filter(distinct.is_in(_MISSING_WORDS))
+        others = distinct.filter(~distinct.is_in(_MISSING_WORDS))
+        if len(words) and len(others) and any(others.str.contains(pattern).all() for pattern in (_NUMBER, _ISO_TIME)):
+            found += words.to_list()
+    return tuple(sorted(set(found)))
+
+
+def without_words(frame: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:
+    """The frame with null in place of the given texts."""
+    texts = pl.col(pl.String)
+    return frame.with_columns(pl.when(~texts.is_in(words)).then(texts)) if words else frame
 
 
 def describe(frame: pl.DataFrame) -> tuple[tuple[Column, ...], pl.DataFrame]:

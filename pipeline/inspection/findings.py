@@ -18,6 +18,7 @@ class FoundTable:
         files: Paths or patterns as given, for the experiment file.
         format: Of the files.
         text: How CSV files are written; None for other formats.
+        missing_words: Texts of CSV files that stand for a missing value, beside the empty one.
         columns: In the order of the file.
         sampled_rows: Number of rows that were read.
         rows: Number of rows of all files, estimated where not all were read; None if unknown.
@@ -28,6 +29,7 @@ class FoundTable:
     files: tuple[str, ...]
     format: Format
     text: TextFormat | None
+    missing_words: tuple[str, ...]
     columns: tuple[Column, ...]
     sampled_rows: int
     rows: int | None

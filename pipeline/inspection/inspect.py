@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.inspection import facts, risks
-from pipeline.inspection.columns import describe
+from pipeline.inspection.columns import describe, find_missing_words, without_words
 from pipeline.inspection.findings import Findings, FoundTable
 from pipeline.inspection.links import split_tables
 from pipeline.inspection.roles import guess_roles
@@ -72,12 +72,14 @@ def _layout(sample: Sample) -> tuple[object, ...]:
 
 def _table(files: Sequence[str], samples: Sequence[Sample]) -> FoundTable:
     frame = pl.concat([sample.frame for sample in samples], how="vertical_relaxed")
-    columns, cast = describe(frame)
+    words = find_missing_words(frame) if samples[0].text else ()
+    columns, cast = describe(without_words(frame, words))
     rows = [sample.rows for sample in samples]
     return FoundTable(
         files=tuple(files),
         format=samples[0].format,
         text=samples[0].text,
+        missing_words=words,
         columns=columns,
         sampled_rows=cast.height,
         rows=sum(row for row in rows if row is not None) if None not in rows else None,

@@ -247,6 +247,8 @@ def _files(table: FoundTable, indent: str) -> Iterator[str]:
         yield _line(indent, "column_names", names, "the files have no header; name the columns as you like")
     if text.encoding not in ("utf-8", "utf-16"):
         yield _line(indent, "encoding", text.encoding, "the files are not UTF-8")
+    if table.missing_words:
+        yield _line(indent, "missing_values", ["", *table.missing_words], "they stand where other rows have numbers")
     if not text.quoted:
         yield _line(indent, "quoted", False, "double quotes do not enclose fields")
 

@@ -134,6 +134,20 @@ def test_words_that_yaml_reads_as_booleans_are_quoted(write):
     assert proposed(write("clicks.csv", columns))["data"]["interactions"]["categorical"] == ["on", "a: b #c"]
 
 
+def test_words_for_missing_numbers_are_named(write):
+    columns = {
+        "user": [n % 10 for n in range(100)],
+        "item": [f"a{n % 13}" for n in range(100)],
+        "click": [n * 7 % 3 % 2 for n in range(100)],
+        "price": ["NULL" if n % 9 == 0 else n * 1.5 for n in range(100)],
+        "word": ["NA" if n % 9 == 0 else "DE" if n % 2 else "FR" for n in range(100)],
+    }
+    interactions = proposed(write("clicks.csv", columns))["data"]["interactions"]
+    assert interactions["missing_values"] == ["", "NULL"]
+    assert interactions["numeric"] == ["price"]
+    assert interactions["categorical"] == ["word"]
+
+
 def test_several_files_of_one_layout_are_one_table(tmp_path, ratings):
     frame = pl.DataFrame(ratings)
     for number in range(2):
