@@ -1,4 +1,4 @@
-"""Side-by-side measurements; they call the product and hold no logic of their own."""
+"""Benchmarks. They call the product and contain no product logic."""
 
-# Before any of them imports TensorFlow: this chooses its Keras.
+# Selects Keras 2; must run before any benchmark imports TensorFlow.
 import trainer_module  # noqa: F401

@@ -1,8 +1,8 @@
-"""Times what it costs to keep a training safe: checkpoints, written at once or in the background, and resuming.
+"""Measures the time to save checkpoints (synchronously and asynchronously) and to resume from them.
 
 python -m benchmarks.checkpoints
 
-Every size of the tables is measured in a process of its own.
+Each table size is measured in a new process.
 """
 
 import json
@@ -25,15 +25,15 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from benchmarks.workload import Workload, criteo_rows
 
 _RESULT = Path(__file__).parent / "results" / "checkpoints.md"
-_COLUMNS = ("save", "save, asynchronous: until training goes on", "the same: until it is on disk", "resume")
+_COLUMNS = ("save", "asynchronous save: training blocked", "asynchronous save: until on disk", "resume")
 
 
 def main(
     scales: Annotated[str, typer.Option(help="Comma-separated; 1 is 26 tables of 2M to 1k rows.")] = "0.05,0.25,1",
-    repetitions: Annotated[int, typer.Option(help="Of everything; medians count.", min=1)] = 3,
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    repetitions: Annotated[int, typer.Option(help="Repetitions of each measurement; medians are reported.", min=1)] = 3,
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
-    """Measures every size, prints a table and writes it to a file."""
+    """Measure every table size, print a table and write it to a file."""
     console = Console(stderr=True)
     rows = []
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
@@ -44,7 +44,7 @@ def main(
             with tempfile.TemporaryDirectory() as scratch:
                 path = Workload(scratch, criteo_rows(scale)).save()
                 command = [sys.executable, "-m", "benchmarks.checkpoints", "--measure", str(path), str(repetitions)]
-                # What TensorFlow has to say goes to this process's standard error.
+                # TensorFlow's messages go to this process's standard error.
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
     table = _table(rows, f"--scales {scales} --repetitions {repetitions}", repetitions)
@@ -54,8 +54,8 @@ def main(
 
 
 def measure(workload: Workload, repetitions: int) -> dict:
-    """Medians in seconds, and bytes, for the product's `Checkpoints` over one model."""
-    # TensorFlow starts here, in the measuring process alone.
+    """Measures the product's `Checkpoints` on one model; returns sizes in bytes and median times in seconds."""
+    # Imported here so that only the measuring process loads TensorFlow.
     from benchmarks.click_model import build, training_config
     from trainer_module.training.checkpoints import Checkpoints, Progress
 
@@ -72,7 +72,7 @@ def measure(workload: Workload, repetitions: int) -> dict:
         )
         for kind in ("sync", "async")
     }
-    # The first save in the background makes its copy of all variables, once for the whole training.
+    # The first asynchronous save allocates its copy of all variables, once per training.
     for checkpoints in of_kind.values():
         checkpoints.save(Progress(step=1))
         checkpoints.resume()
@@ -80,8 +80,8 @@ def measure(workload: Workload, repetitions: int) -> dict:
         seconds["save"].append(_seconds(lambda step=step: of_kind["sync"].save(Progress(step=step))))
         blocked = _seconds(lambda step=step: of_kind["async"].save(Progress(step=step)))
         written = _seconds(of_kind["async"].wait)
-        seconds["save, asynchronous: until training goes on"].append(blocked)
-        seconds["the same: until it is on disk"].append(blocked + written)
+        seconds["asynchronous save: training blocked"].append(blocked)
+        seconds["asynchronous save: until on disk"].append(blocked + written)
         seconds["resume"].append(_seconds(of_kind["sync"].resume))
     size = sum(file.stat().st_size for file in (directory / "sync").glob(f"*-{1 + repetitions}.*"))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -96,12 +96,13 @@ def _seconds(action: Callable[[], object]) -> float:
 
 def _table(rows: list[dict], options: str, repetitions: int) -> str:
     lines = [
-        "# What checkpoints cost",
+        "# Time to save and resume checkpoints",
         "",
         f"`python -m benchmarks.checkpoints {options}`",
         "",
-        "A DLRM of 26 tables with Adagrad: a checkpoint holds the tables, as much again of accumulators, and the dense "
-        f"part. Seconds (GB/s of the checkpoint), medians of {repetitions}, on files that the page cache holds.",
+        "A DLRM with 26 tables and Adagrad. A checkpoint contains the tables, accumulators of the same size, and the "
+        f"dense part. Times are in seconds (throughput in GB/s in parentheses), medians of {repetitions}, with files "
+        "in the page cache.",
         "",
         f"| tables | checkpoint | {' | '.join(_COLUMNS)} |",
         f"|---:|---:|{'---:|' * len(_COLUMNS)}",

@@ -1,8 +1,8 @@
-"""The workload in the product's terms: data files, model, loop; and the contenders that run on TensorFlow.
+"""The benchmark workload on TensorFlow: data files, model and loop, and the TensorFlow contenders.
 
 python -m benchmarks.click_model CONTENDER WORKLOAD
 
-runs one of them in a process of its own and prints one JSON line; see `benchmarks.training`.
+runs one contender in this process and prints one JSON line; see `benchmarks.training`.
 """
 
 import json
@@ -37,11 +37,11 @@ _LABEL = "click"
 
 
 def feature_spec(workload: Workload) -> FeatureSpec:
-    """Columns `id-00`... and `number-00`..., and a table for each of the former."""
+    """Columns `id-00`, ..., each with its own table, and `number-00`, ..."""
     names = [f"id-{number:02d}" for number in range(len(workload.rows))]
     return FeatureSpec(
         columns=(
-            # The data hold one id in range per example, so nothing needs to be dropped or filled in.
+            # Every example has exactly one valid id per column, so validation is not needed.
             *(Categorical(name=n, table=n, dtype="int64", validate_weights_and_indices=False) for n in names),
             *(Numeric(name=f"number-{number:02d}") for number in range(workload.num_numbers)),
             Label(name=_LABEL),
@@ -51,13 +51,13 @@ def feature_spec(workload: Workload) -> FeatureSpec:
 
 
 def reader(workload: Workload) -> ExampleReader:
-    """The product's input over the data files; their columns are ids and z-scores already."""
+    """The product's input pipeline over the data files, which already contain ids and z-scores."""
     spec = feature_spec(workload)
     return ExampleReader(spec, ModelInputs(spec, dict), [str(workload.file("examples-*.gz"))])
 
 
 def training_config(workload: Workload, batch_size: int, **options) -> TrainingConfig:
-    """Adagrad for all; `options` are the config's other keys."""
+    """A training config with Adagrad for all variables; `options` sets further keys."""
     adagrad = Adagrad(
         learning_rate=workload.learning_rate, initial_accumulator_value=workload.initial_accumulator_value
     )
@@ -67,7 +67,7 @@ def training_config(workload: Workload, batch_size: int, **options) -> TrainingC
 
 
 def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Strategy, RankingModel, SplitOptimizer]:
-    """Model and optimizer with all their variables."""
+    """Builds the model and the optimizer with all their variables."""
     spec, strategy = feature_spec(workload), make_strategy(config)
     rows = {table.name: rows for table, rows in zip(spec.tables, workload.rows, strict=True)}
     embeddings = EmbeddingsConfig(dim=workload.dim, initializer=Constant(value=0.0))
@@ -91,7 +91,7 @@ def make_loop(
 
 
 def load_values(workload: Workload, model: RankingModel) -> None:
-    """Gives the model the values from which every contender starts."""
+    """Assigns the initial values that all contenders share."""
     tables = model.embedding.trainable_tables
     for number, (name, rows) in enumerate(zip(sorted(tables), workload.rows, strict=True)):
         values = np.fromfile(workload.file(f"table-{number}.f32"), np.float32)
@@ -107,17 +107,17 @@ def load_values(workload: Workload, model: RankingModel) -> None:
 def batches_in_memory(
     examples: ExampleReader, strategy: tf.distribute.Strategy, config: TrainingConfig
 ) -> tf.data.Dataset:
-    """One epoch of the product's batches, kept as they are and repeated without end."""
+    """One epoch of the product's batches, cached in memory and repeated indefinitely."""
     epoch = distribute(strategy, lambda context: examples.training_batches(config, context))
     epoch = epoch.take(examples.num_examples // config.batch_size).cache()
-    # A cache is complete once it has been read to its end.
+    # The cache is complete after it has been read to the end.
     for _ in epoch:
         pass
     return epoch.repeat()
 
 
 def write(workload: Workload) -> None:
-    """Writes data and initial values. Clicks follow a rule of numbers and of the smallest tables' ids."""
+    """Writes data and initial values. Clicks depend on the numbers and on the ids of the four smallest tables."""
     random = np.random.default_rng(0)
     count = workload.num_examples
     ids = np.stack([random.integers(rows, size=count) for rows in workload.rows], axis=1)
@@ -155,7 +155,7 @@ def _write_examples(workload: Workload, ids: np.ndarray, numbers: np.ndarray, la
 
 
 def _write_in_order(workload: Workload) -> None:
-    """Writes the data once more, in the order of the loop's first epoch, for the contender without TensorFlow."""
+    """Writes the data again in the order of the loop's first epoch, for the contender without TensorFlow."""
     spec, config = feature_spec(workload), training_config(workload, workload.batch_sizes[0])
     batches = reader(workload).training_batches(config, tf.distribute.InputContext())
     batches = list(batches.take(workload.num_examples // config.batch_size))
@@ -166,7 +166,7 @@ def _write_in_order(workload: Workload) -> None:
 
 
 def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile: bool = False) -> dict:
-    """Measures the product's loop with its own input under each cache, then with batches in memory."""
+    """Measures the product's loop with its own input for each cache setting and, if `bare`, with batches in memory."""
     examples = reader(workload)
     parts = build(workload, training_config(workload, workload.batch_sizes[0], jit_compile=jit_compile))
     title = "the loop, jit_compile" if jit_compile else "the loop"
@@ -202,7 +202,7 @@ def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile:
 
 
 class KerasModel(tf.keras.Model):
-    """The same model as Keras trains it; logits `[batch, 1]`, since Keras makes labels `[batch, 1]`."""
+    """The same model for Keras `fit`. Returns logits `[batch, 1]`, because Keras expands labels to `[batch, 1]`."""
 
     def __init__(self, dlrm: RankingModel):
         super().__init__()
@@ -219,7 +219,7 @@ def run_keras(workload: Workload) -> dict:
     load_values(workload, dlrm)
     with strategy.scope():
         model = KerasModel(dlrm)
-        # The one that has the tables' slots already.
+        # This optimizer already has the tables' slots.
         adagrad = next(iter(optimizer.of_table.values()))
         model.compile(adagrad, tf.keras.losses.BinaryCrossentropy(from_logits=True))
     rates, losses, peaks = {}, [], {}

@@ -1,4 +1,4 @@
-"""Times the product's ExampleGen against TFX's CsvExampleGen, on the same rows with the same columns.
+"""Compares the speed of the product's ExampleGen with TFX's CsvExampleGen on the same rows and columns.
 
 python -m benchmarks.example_gen --rows 1000000
 """
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import tensorflow as tf
 import typer
+from components.example_gen.old_splits import SPLITS
 from rich.console import Console
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -25,7 +26,6 @@ from tfx_bsl.coders import example_coder
 
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
-from components.example_gen.old_splits import SPLITS
 from components.example_gen.generated.ratings import write_synthetic
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.datasets.movielens import SYNTHETIC
@@ -36,11 +36,11 @@ _PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
 
 
 def main(
-    rows: Annotated[int, typer.Option(help="Synthetic ratings.", min=1000)] = 1_000_000,
+    rows: Annotated[int, typer.Option(help="Number of synthetic ratings.", min=1000)] = 1_000_000,
     repetitions: Annotated[int, typer.Option(help="Runs of the product's component.", min=1)] = 3,
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
-    """Measures both components, prints a table and writes it to a file."""
+    """Measure both components, print a table and write it to a file."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as scratch, console.status("generating") as status:
         data_dir, csv_dir = Path(scratch, "data"), Path(scratch, "csv")
@@ -68,7 +68,7 @@ def main(
 
 
 def _seconds(component: BaseComponent, root: Path) -> float:
-    """Runs a pipeline of one component; imports are done by now, the rest of a local run counts."""
+    """Runs a pipeline with one component and returns its time in seconds, without imports."""
     root.mkdir()
     pipeline = tfx.dsl.Pipeline(
         pipeline_name="benchmark",
@@ -96,7 +96,7 @@ def _examples(root: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _write_csv(root: Path, path: Path) -> int:
-    """Writes all examples of a run as one CSV file, several values in a cell separated by `|`; returns their number."""
+    """Writes all examples of a run to one CSV file and returns their number. `|` separates values within a cell."""
     columns = dataset_spec(SYNTHETIC.name).features.columns
     count = 0
     writer = None
@@ -126,7 +126,7 @@ def _table(num_rows: int, stock: float, own: list[float]) -> str:
     lines = [
         f"# ExampleGen on {num_rows:,} synthetic ratings",
         "",
-        "A local pipeline of the one component, imports apart.",
+        "A local pipeline with this one component. Import time is not included.",
         "",
         "| component | seconds | rows per second | ratio |",
         "|---|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""Peak memory and time of every export route, forecast beside measurement, each in a process of its own.
+"""Measures peak memory and time of every export route and compares peak memory with the forecast.
 
 python -m benchmarks.export --gigabytes 4
 """
@@ -42,19 +42,19 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    gigabytes: Annotated[float, typer.Option(help="Size of all tables together, 10^9 bytes.", min=0.01)] = 4.0,
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
-    route: Annotated[str, typer.Option(help="Of one measurement; for the benchmark's own use.", hidden=True)] = "",
+    gigabytes: Annotated[float, typer.Option(help="Total size of the tables, in 10^9 bytes.", min=0.01)] = 4.0,
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
+    route: Annotated[str, typer.Option(help="Route to measure in this process; internal.", hidden=True)] = "",
     scratch: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Writes a checkpoint, exports it by every route, prints a table and writes it to a file."""
+    """Write a checkpoint, export it by every route, print a table and write it to a file."""
     blueprint = _blueprint(gigabytes)
     if route:
         print(json.dumps(_measure(route, blueprint, Path(scratch))))
         return
     measured = {}
     with tempfile.TemporaryDirectory() as directory:
-        # The training model's own process comes first: it leaves the checkpoint for the others.
+        # The process with the training model runs first: it writes the checkpoint for the others.
         for each in ("direct", "checkpoint", "subset"):
             command = [sys.executable, "-m", "benchmarks.export", "--gigabytes", str(gigabytes), "--route", each]
             process = subprocess.run([*command, "--scratch", directory], stdout=subprocess.PIPE, text=True, check=True)
@@ -82,7 +82,7 @@ def _blueprint(gigabytes: float) -> Blueprint:
 
 
 def _measure(route: str, blueprint: Blueprint, scratch: Path) -> dict:
-    """Exports by one route and returns what it took."""
+    """Exports by one route and returns its memory use and time."""
     logging.basicConfig(level=logging.INFO)
     names = [column.name for column in blueprint.spec.categorical]
     features = {name: tf.constant([[0], [1]], tf.int64) for name in names}
@@ -98,7 +98,7 @@ def _measure(route: str, blueprint: Blueprint, scratch: Path) -> dict:
 
 
 def _train(blueprint: Blueprint, features: dict[str, tf.Tensor], checkpoint: str) -> Trained:
-    """A model as training leaves it, with all optimizer slots, and a checkpoint of both."""
+    """Creates a trained model with all optimizer slots, and a checkpoint of both."""
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
     model, optimizer = blueprint.for_training(strategy, 3.0)
     strategy.run(tf.function(model), args=(features,))
@@ -112,7 +112,7 @@ def _train(blueprint: Blueprint, features: dict[str, tf.Tensor], checkpoint: str
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables, model.embedding.trainable_tables)
 
-    # A sparse update makes TensorFlow copy a table for every later dense read, which is part of what is measured.
+    # After a sparse update, TensorFlow copies a table on every dense read. The measurement must include this.
     strategy.run(step)
     tf.train.Checkpoint(model=model, optimizer=optimizer).write(checkpoint)
     return _Kept(checkpoint, model, strategy, optimizer)
@@ -120,7 +120,7 @@ def _train(blueprint: Blueprint, features: dict[str, tf.Tensor], checkpoint: str
 
 @dataclasses.dataclass(frozen=True)
 class _Kept(Trained):
-    """Keeps the optimizer and its slots in memory, as a trainer does."""
+    """Keeps the optimizer and its slots in memory, as the Trainer does."""
 
     optimizer: SplitOptimizer | None = None
 
@@ -130,11 +130,14 @@ def _table(gigabytes: float, measured: dict[str, dict]) -> str:
     lines = [
         f"# Export of {gigabytes:g} GB of embedding tables",
         "",
-        f"{_TABLES} tables of equal size, width {_DIM}, float32, trained with Adagrad: the checkpoint holds a slot for",
-        f"every number as well. `python -m benchmarks.export --gigabytes {gigabytes:g}` wrote this; each route ran in",
-        "a process of its own, `direct` in the one that holds the training model and its slots, `subset` with one",
-        "table of the four. GB are 10^9 bytes of resident memory, the interpreter's and TensorFlow's own included.",
-        f"Peak / tables leaves the slots out; the aim is at most {_LIMIT} for `checkpoint` and `direct`.",
+        f"Measured with `python -m benchmarks.export --gigabytes {gigabytes:g}`.",
+        "",
+        f"- {_TABLES} tables of equal size, width {_DIM}, float32, trained with Adagrad. The checkpoint also contains",
+        "  one slot per table.",
+        "- Each route ran in its own process. The process of `direct` holds the training model and its slots. `subset`",
+        "  exports one of the tables.",
+        "- GB are 10^9 bytes of resident memory, including the interpreter and TensorFlow.",
+        f"- Peak / tables excludes the slots. The target is at most {_LIMIT} for `checkpoint` and `direct`.",
         "",
         "| route | tables GB | slots GB | before GB | forecast peak GB | measured peak GB | forecast / measured | "
         "peak / tables | seconds per GB |",

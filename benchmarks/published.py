@@ -1,8 +1,8 @@
-"""Runs presets through the product's command, each with several seeds, and compares them with published results.
+"""Runs presets with several seeds through the `recspan` command and compares them with published results.
 
 python -m benchmarks.published --data data/movielens-100k
 
-What ran before below the same root is answered from its cache, so the command goes on where it was stopped.
+Completed runs below the same root are answered from the cache, so an interrupted benchmark can continue.
 """
 
 import json
@@ -31,17 +31,17 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A row of the table.
 
     Attributes:
-        task: What is measured.
-        protocol: On what.
-        preset: Which is run.
-        metrics: Of the overall slice.
-        runs: What each run sets; the line shows mean and standard deviation over runs.
-        settings: What all runs set.
-        published: What others report.
-        generated: Whether the data is generated, so that the best reachable score can stand beside ours.
+        task: Data and task.
+        protocol: Split and seeds.
+        preset: Preset to run.
+        metrics: Metrics of the overall slice.
+        runs: Settings of each run; the row shows mean and standard deviation over runs.
+        settings: Settings shared by all runs.
+        published: Published results of others.
+        generated: Whether the data is generated; the best reachable score is then known and shown.
     """
 
     task: str
@@ -117,7 +117,7 @@ ROWS: dict[str, Row] = {
         f"criteo-{name}",
         ("auc", "log_loss"),
         runs,
-        # One name for all three: what comes before the Trainer runs once.
+        # The three models share one name, so that the components before the Trainer run once.
         settings={"name": f"clicks-{seed}", "data.seed": seed},
         generated=True,
     )
@@ -129,11 +129,11 @@ ROWS: dict[str, Row] = {
 
 def main(
     data: Annotated[Path, typer.Option(help="Directory of MovieLens 100K.")] = Path("data/movielens-100k"),
-    root: Annotated[Path, typer.Option(help="Directory for what the runs leave behind.")] = Path("runs/published"),
-    row: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(ROWS)}; all if not given.")] = None,
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    root: Annotated[Path, typer.Option(help="Directory for the output of the runs.")] = Path("runs/published"),
+    row: Annotated[list[str] | None, typer.Option(help=f"Row: {', '.join(ROWS)}. Default: all.")] = None,
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
-    """Runs everything, prints a table and writes it to a file."""
+    """Run the presets, print a table and write it to a file."""
     if unknown := set(row or ()) - set(ROWS):
         raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     lines = [
@@ -155,9 +155,9 @@ def main(
         commands.append(f"- {name}: `recspan {shlex.join(wanted.command)}`")
     report = "\n".join(
         [
-            "# Beside published results",
+            "# Comparison with published results",
             "",
-            "`python -m benchmarks.published`: mean and standard deviation over runs. First run of each line:",
+            "Measured with `python -m benchmarks.published`: mean and standard deviation over runs. First run per row:",
             "",
             *commands,
             "",
@@ -172,7 +172,7 @@ def main(
 
 
 def _run(preset: str, settings: Settings, data_dir: Path, root: Path) -> dict[str, float]:
-    """Metrics of the overall slice; a model that its gate refuses is measured too."""
+    """Runs a preset and returns the metrics of the overall slice, also if the model was not blessed."""
     arguments = [*_arguments(preset, settings), "--data-dir", str(data_dir), "--root", str(root)]
     print(f"recspan {shlex.join(arguments)}", file=sys.stderr, flush=True)
     process = subprocess.run(
@@ -189,7 +189,7 @@ def _run(preset: str, settings: Settings, data_dir: Path, root: Path) -> dict[st
 
 
 def _arguments(preset: str, settings: Settings) -> list[str]:
-    # JSON is YAML.
+    # The values are parsed as YAML, which includes JSON.
     assignments = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     return ["pipeline", "run", "--config", preset, *(text for each in assignments for text in ("--set", each))]
 

@@ -1,4 +1,4 @@
-"""Measures popularity, item kNN and EASE on MovieLens 100K, the baselines beside which two-tower models are shown.
+"""Measures popularity, item kNN and EASE on MovieLens 100K, as baselines for two-tower models.
 
 python -m benchmarks.retrieval_baselines --data data/movielens-100k
 """
@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import typer
+from components.example_gen.old_splits import UserLines, draw_test_lines
 from scipy import sparse
 
 from components.evaluation import baselines, ranking_metrics
-from components.example_gen.old_splits import UserLines, draw_test_lines
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)
@@ -32,27 +32,27 @@ _CANDIDATES: dict[str, list[Fit]] = {
 
 @dataclass(frozen=True)
 class Ratings:
-    """Who rated what; `[rows]` int64 each, in the order of the file.
+    """Users and items of all ratings, in the order of the file.
 
     Attributes:
-        user: Index of the user.
-        item: Index of the item.
+        user: Index of each rating's user, int64 `[rows]`.
+        item: Index of each rating's item, int64 `[rows]`.
     """
 
     user: np.ndarray
     item: np.ndarray
 
     def matrix(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Binary users x items matrix of some rows."""
+        """Binary users x items matrix of the given rows."""
         shape = (int(self.user.max()) + 1, int(self.item.max()) + 1)
         return baselines.binary_matrix(self.user[rows], self.item[rows], shape)
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Directory with u.data.")] = Path("data/movielens-100k"),
-    output: Annotated[Path, typer.Option(help="Where the tables go.")] = _RESULT,
+    output: Annotated[Path, typer.Option(help="File for the result tables.")] = _RESULT,
 ) -> None:
-    """Measures, prints two tables and writes them to a file."""
+    """Measure all baselines, print two tables and write them to a file."""
     ratings = read_ratings(data / "u.data")
     top_10, top_100 = {}, {}
     for name, candidates in _CANDIDATES.items():
@@ -76,14 +76,20 @@ def read_ratings(path: Path) -> Ratings:
 
 
 def full_ranking(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tuple[float, float]:
-    """Mean nDCG@10 and recall@10 over users; 75/25 by user, training items excluded, every test rating relevant."""
+    """Mean nDCG@10 and recall@10 over users.
+
+    Each user's rows are split 75/25. Training items are excluded; every test rating is relevant.
+    """
     test = _stratified(ratings, np.arange(len(ratings.user)), seed)
     fit = _chosen(ratings, np.flatnonzero(~test), candidates)
     return _top_10(ratings.matrix(~test), ratings.matrix(test), fit)
 
 
 def row_accuracy(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tuple[float, float]:
-    """Top-100 accuracy over test rows, training items kept and excluded; random 80/20 of all ratings, all titles."""
+    """Top-100 accuracy over test rows, with training items kept and excluded.
+
+    All ratings are split 80/20 at random. All titles are candidates.
+    """
     order = np.random.default_rng(seed).permutation(len(ratings.user))
     test, train = np.split(order, [len(order) // 5])
     known = ratings.matrix(train)
@@ -96,14 +102,14 @@ def row_accuracy(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tupl
 
 
 def _chosen(ratings: Ratings, train: np.ndarray, candidates: Sequence[Fit]) -> Fit:
-    """The candidate with the best nDCG@10 on a quarter of each user's training rows, learnt from the rest."""
+    """The candidate with the best nDCG@10 on a quarter of each user's training rows, fitted on the rest."""
     held_out = _stratified(ratings, train, seed=0)
     known, relevant = ratings.matrix(train[~held_out]), ratings.matrix(train[held_out])
     return max(candidates, key=lambda fit: _top_10(known, relevant, fit)[0])
 
 
 def _stratified(ratings: Ratings, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Which of the rows are the held-out quarter of their user's, bool `[rows]`."""
+    """Mask of the rows that are in the held-out quarter of their user's rows, bool `[rows]`."""
     lines = rows + 1
     return np.isin(lines, draw_test_lines(UserLines(ratings.user[rows], lines), 0.25, seed))
 
@@ -121,13 +127,15 @@ def _top_10_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[str
     return [
         "# Baselines of retrieval on MovieLens 100K",
         "",
-        "`python -m benchmarks.retrieval_baselines`. The neighbours of item kNN (10 to 200) and the lambda of EASE "
-        "(50 to 800) are chosen for each split by nDCG@10 on a quarter of its training rows, never on its test rows.",
+        "Measured with `python -m benchmarks.retrieval_baselines`. The number of neighbours of item kNN (10 to 200) "
+        "and the lambda of EASE (50 to 800) are chosen per split by nDCG@10 on a quarter of its training rows, never "
+        "on its test rows.",
         "",
         "## Top 10, full ranking",
         "",
-        "Stratified random 75/25 per user, training items excluded, every test rating relevant; mean over users. "
-        f"Seeds {', '.join(map(str, _SEEDS))}: seed 42 alone, then mean and standard deviation of the other five.",
+        "Stratified random split, 75/25 per user. Training items are excluded, every test rating is relevant. Means "
+        f"over users. Seeds {', '.join(map(str, _SEEDS))}: seed 42 alone, then mean and standard deviation of the "
+        "other five.",
         "",
         "| baseline | nDCG@10, seed 42 | recall@10, seed 42 | nDCG@10, others | recall@10, others |",
         "|---|---:|---:|---:|---:|",
@@ -142,8 +150,9 @@ def _top_100_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[st
     return [
         "## Top-100 accuracy",
         "",
-        "Random 80/20 of all ratings, all titles; share of test ratings whose title is among the user's first 100, "
-        f"with training items kept and excluded. Mean and standard deviation over seeds {', '.join(map(str, _SEEDS))}.",
+        "Random 80/20 split of all ratings; all titles are candidates. Share of test ratings whose title is in the "
+        "user's top 100, with training items kept and excluded. Mean and standard deviation over seeds "
+        f"{', '.join(map(str, _SEEDS))}.",
         "",
         "| baseline | kept | excluded |",
         "|---|---:|---:|",

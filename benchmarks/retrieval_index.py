@@ -1,4 +1,4 @@
-"""Exact search beside every FAISS index: time to build, size, recall, time to answer.
+"""Compares exact search with every FAISS index: build time, size, recall and latency.
 
 python -m benchmarks.retrieval_index --items 100000 --items 1000000
 """
@@ -28,7 +28,7 @@ from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EM
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_index.md"
 _DIM, _K, _QUERIES, _BATCH = 64, 100, 500, 64
-# Vectors of a trained model lie in groups; how many, and how far a group spreads around its centre.
+# Vectors of a trained model form groups: number of groups, and spread of a group around its centre.
 _GROUPS, _SPREAD = 1000, 0.7
 _CONFIGS: tuple[FaissConfig, ...] = (
     FlatConfig(),
@@ -40,20 +40,20 @@ _CONFIGS: tuple[FaissConfig, ...] = (
 
 app = typer.Typer(add_completion=False)
 
-# From query vectors `[batch, dim]` to the scores of the best candidates and, if known, their rows, `[batch, k]`.
+# Maps query vectors `[batch, dim]` to the scores of the best candidates and, if known, their rows, each `[batch, k]`.
 Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to search.
+    """Measurements of one search method.
 
     Attributes:
-        name: Of it.
-        build_seconds: To build and write it.
-        megabytes: On disk, 10^6 bytes.
-        recall: Share of the exact answer.
-        single_ms: Median time of a query alone.
+        name: Name in the table.
+        build_seconds: Time to build and write the index.
+        megabytes: Size on disk in 10^6 bytes.
+        recall: Share of the exact answer that was found.
+        single_ms: Median time of a single query.
         batch_ms: Time per query in batches.
     """
 
@@ -67,10 +67,10 @@ class Measured:
 
 @app.command()
 def main(
-    items: Annotated[list[int], typer.Option(help="Sizes of catalogs.", min=10_000)],
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    items: Annotated[list[int], typer.Option(help="Number of items in the catalog; may be repeated.", min=10_000)],
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
-    """Measures every index for every size, prints a table and writes it to a file."""
+    """Measure every index for every catalog size, print a table and write it to a file."""
     table = _table({size: _measure(size) for size in items})
     print(table)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _measure(num_items: int) -> list[Measured]:
         started = time.monotonic()
         save_exact_search(load_towers(_towers(f"{directory}/towers")), catalog, _K, directory, f"{directory}/exact")
         seconds = time.monotonic() - started
-        # The signatures belong to the model and die with it.
+        # Signatures work only while their model exists.
         model = tf.saved_model.load(f"{directory}/exact")
         recommend = model.signatures["recommend"]
 
@@ -120,7 +120,7 @@ def _approximate(
 
 def _timed(name: str, search: Search, queries: np.ndarray, seconds: float, directory: str, share: float) -> Measured:
     size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
-    # Waiting for each other, several threads take longer over one query than one does.
+    # For a single query, several threads are slower than one because they wait for each other.
     faiss.omp_set_num_threads(1)
     search(queries[:1])
     singles = [_seconds(search, queries[number : number + 1]) for number in range(100)]
@@ -139,14 +139,14 @@ def _seconds(search: Search, batch: np.ndarray) -> float:
 
 
 def _unit_vectors(random: np.random.Generator, centres: np.ndarray, count: int) -> np.ndarray:
-    """Float32 `[count, dim]`, in groups."""
+    """Random unit vectors around the centres, float32 `[count, dim]`."""
     vectors = centres[random.integers(len(centres), size=count)].astype(np.float32)
     vectors += _SPREAD * random.standard_normal(vectors.shape, np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _towers(directory: str) -> str:
-    """A SavedModel whose query is its own vector."""
+    """Writes a SavedModel whose towers return their input vector, and returns its directory."""
     spec = {"vector": tf.io.FixedLenFeature([_DIM], tf.float32)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
@@ -167,17 +167,20 @@ def _table(measured: dict[int, list[Measured]]) -> str:
     lines = [
         "# Exact and approximate search",
         "",
-        f"`python -m benchmarks.retrieval_index {options}` wrote this. Unit vectors of dimension {_DIM} in {_GROUPS}",
-        f"groups; recall@{_K} of {_QUERIES} queries against exact search; a query alone (median of 100) and in batches",
-        f"of {_BATCH}; MB are 10^6 bytes on disk, titles included in the SavedModel. FAISS answers from a vector, a",
-        "query alone with one thread; the SavedModel from a request, with identifiers and titles.",
+        f"Measured with `python -m benchmarks.retrieval_index {options}`.",
+        "",
+        f"- Data: unit vectors of dimension {_DIM} in {_GROUPS} groups.",
+        f"- Recall: recall@{_K} of {_QUERIES} queries against exact search.",
+        f"- Latency: a single query (median of 100) and batches of {_BATCH}. FAISS gets a vector and uses one thread",
+        "  for a single query. The SavedModel gets a request and returns identifiers and titles.",
+        "- Size: MB are 10^6 bytes on disk. The SavedModel includes titles.",
     ]
     for size, rows in measured.items():
         lines += [
             "",
             f"## {size:,} items",
             "",
-            "| search | built in s | MB | recall | ms per query, alone | ms per query, in batches |",
+            "| search | build time in s | MB | recall | ms per single query | ms per query in batches |",
             "|---|---:|---:|---:|---:|---:|",
             *(
                 f"| {row.name} | {row.build_seconds:.1f} | {row.megabytes:.0f} | {row.recall:.3f} "

@@ -1,4 +1,4 @@
-"""The workload in PyTorch: sparse embeddings and Adagrad. Needs PyTorch and numpy alone.
+"""The benchmark workload in PyTorch: sparse embeddings and Adagrad. Needs only PyTorch and numpy.
 
 .venv-benchmark/bin/python -m benchmarks.torch_dlrm WORKLOAD
 
@@ -15,7 +15,7 @@ from benchmarks.workload import Workload, peak_memory, throughput
 
 
 class Dlrm(torch.nn.Module):
-    """The model of `trainer_module.models.dlrm`, starting from the same values."""
+    """The model of `trainer_module.models.dlrm` with the same initial values."""
 
     def __init__(self, workload: Workload):
         super().__init__()
@@ -42,7 +42,7 @@ class Dlrm(torch.nn.Module):
         return linear
 
     def forward(self, numbers: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """From float32 `[batch, num_numbers]` and int64 `[num_tables, batch]` to logits `[batch]`."""
+        """Maps numbers, float32 `[batch, num_numbers]`, and ids, int64 `[num_tables, batch]`, to logits `[batch]`."""
         dense = self.bottom(numbers)
         vectors = torch.stack([dense, *(table(of) for table, of in zip(self.tables, ids, strict=True))], dim=1)
         products = torch.bmm(vectors, vectors.transpose(1, 2))
@@ -51,7 +51,7 @@ class Dlrm(torch.nn.Module):
 
 
 class Trainer:
-    """Steps over the data set in memory, epoch after epoch, in one order."""
+    """Trains on the data set in memory, in the same order in every epoch."""
 
     def __init__(self, workload: Workload):
         self._model = Dlrm(workload)
@@ -64,14 +64,14 @@ class Trainer:
         }
         self._optimizers = [torch.optim.Adagrad(sparse, **options), torch.optim.Adagrad(dense, foreach=True, **options)]
         self._numbers = torch.from_numpy(np.load(workload.file("numbers.npy")))
-        # Contiguous per table.
+        # Makes the ids of each table contiguous.
         self._ids = torch.from_numpy(np.ascontiguousarray(np.load(workload.file("ids.npy")).T))
         self._labels = torch.from_numpy(np.load(workload.file("labels.npy")))
         self._loss = torch.nn.BCEWithLogitsLoss()
         self._position = 0
 
     def run(self, num_steps: int, batch_size: int) -> float:
-        """Mean loss of the next steps."""
+        """Trains for `num_steps` and returns the mean loss."""
         total = torch.zeros(())
         for _ in range(num_steps):
             if self._position + batch_size > len(self._labels):

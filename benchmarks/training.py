@@ -1,9 +1,9 @@
-"""Times the training loop against Keras `fit` and PyTorch: one model, one data set, one optimizer, one machine.
+"""Compares the speed of the training loop with Keras `fit` and PyTorch on the same model, data, optimizer and machine.
 
 python -m benchmarks.training
 
-Every measurement runs in a process of its own and the contenders take turns, so that neither memory nor the machine's
-mood favours one of them. All start from the same values; their losses are compared before a figure is believed.
+Each measurement runs in a new process and the contenders alternate, so that memory state and load changes affect all
+equally. All start from the same values. Their losses must agree, or the benchmark fails.
 """
 
 import json
@@ -39,30 +39,30 @@ _COMMANDS = {
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
 _COMPILED = "the loop, jit_compile, cache=features"
-# Sums come out in another order in every framework, and XLA rounds differently. Without any update of the tables, the
-# second loss would differ by 7e-3 of itself.
+# Frameworks sum in different orders, and XLA rounds differently. For comparison: without any table update, the second
+# loss would differ by a relative 7e-3.
 _LOSS_TOLERANCE = 3e-4
 
 BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
 
 
 class ContenderFailed(Exception):
-    """A contender's process ended with an error."""
+    """The process of a contender failed."""
 
 
 class DifferentWork(Exception):
-    """Contenders that should train the same model came to different losses."""
+    """The losses of the contenders differ, so they do not train the same model."""
 
 
 def main(
     batch_sizes: BatchSizes = "1024,4096,16384",
-    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=0.1)] = 2.0,
-    rounds: Annotated[int, typer.Option(help="Turns of every contender; medians count.", min=1)] = 3,
-    scale: Annotated[float, typer.Option(help="Of the tables' rows; 1 is 26 tables of 2M to 1k.", min=1e-6)] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Length of each measurement in seconds.", min=0.1)] = 2.0,
+    rounds: Annotated[int, typer.Option(help="Measurements per contender; medians are reported.", min=1)] = 3,
+    scale: Annotated[float, typer.Option(help="Scale of table rows; 1 is 26 tables of 2M to 1k rows.", min=1e-6)] = 1.0,
     examples: Annotated[int, typer.Option(help="Size of the data set.", min=1000)] = 131_072,
-    output: Annotated[Path, typer.Option(help="Where the table goes.")] = _RESULT,
+    output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
-    """Measures all contenders, prints a table and writes it to a file."""
+    """Measure all contenders, print a table and write it to a file."""
     sizes = tuple(int(size) for size in batch_sizes.split(","))
     if list(sizes) != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= examples:
         raise typer.BadParameter(f"--batch-sizes {batch_sizes}: ascending numbers up to {examples} examples are needed")
@@ -90,7 +90,7 @@ def main(
 
 
 def _make_torch_environment() -> None:
-    """PyTorch lives in an environment of the benchmark's own, made once; the product does not depend on it."""
+    """Creates the benchmark's own environment for PyTorch, if missing. The product does not depend on PyTorch."""
     check = f"import numpy, torch; assert torch.__version__.startswith({_TORCH!r})"
     if (
         _TORCH_PYTHON.exists()
@@ -102,10 +102,10 @@ def _make_torch_environment() -> None:
 
 
 def _run(command: Sequence[str]) -> str:
-    """Standard output of a process.
+    """Runs a process and returns its standard output.
 
     Raises:
-        ContenderFailed: It ended with an error; holds the end of what it said.
+        ContenderFailed: The process failed; the message contains the end of its standard error.
     """
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -114,20 +114,20 @@ def _run(command: Sequence[str]) -> str:
 
 
 def _compared_losses(runs: Mapping[str, list[dict]]) -> dict[str, list[float]]:
-    """Losses of the contenders that saw the same batches.
+    """Returns the losses of the contenders that saw the same batches, after comparing them.
 
     Raises:
-        DifferentWork: They differ by more than the order of summation explains.
+        DifferentWork: The losses differ by more than the order of summation explains.
     """
     losses = {name: of_name[0]["losses"] for name, of_name in runs.items() if of_name[0]["losses"]}
     for half in zip(*losses.values(), strict=True):
         if max(half) - min(half) > _LOSS_TOLERANCE * max(half):
-            raise DifferentWork(f"the contenders do not train the same model, so no ratio means anything: {losses}")
+            raise DifferentWork(f"the contenders do not train the same model, so ratios are meaningless: {losses}")
     return losses
 
 
 def _medians(runs: Mapping[str, list[dict]], key: str) -> dict[str, dict[int, float]]:
-    """Per measurement and batch size."""
+    """Medians over the runs, by measurement and batch size."""
     return {
         name: {int(size): statistics.median(run[key][name][size] for run in of_contender) for size in by_size}
         for of_contender in runs.values()
@@ -148,9 +148,9 @@ def _report(
         f"--rounds {rounds} --scale {scale:g} --examples {workload.num_examples}`",
         "",
         f"{len(workload.rows)} tables of {workload.rows[0]:,} to {workload.rows[-1]:,} rows, geometric, "
-        f"{sum(workload.rows):,} in all; width {workload.dim}: {workload.table_bytes / 1e9:.2f} GB and as much again "
-        f"for Adagrad's accumulators. Bottom MLP {workload.num_numbers}-{'-'.join(map(str, workload.bottom))}-"
-        f"{workload.dim}, top MLP {'-'.join(map(str, workload.top))}-1, float32. Uniform ids. Adagrad everywhere.",
+        f"{sum(workload.rows):,} in total, width {workload.dim}: {workload.table_bytes / 1e9:.2f} GB, and the same "
+        f"size for Adagrad's accumulators. Bottom MLP {workload.num_numbers}-{'-'.join(map(str, workload.bottom))}-"
+        f"{workload.dim}, top MLP {'-'.join(map(str, workload.top))}-1, float32. Uniform ids. Adagrad for all weights.",
         "",
         f"Examples per second, medians of {rounds}:",
         "",
@@ -158,7 +158,7 @@ def _report(
         f"|---|{'---:|' * len(sizes)}",
         *(f"| {name} | {' | '.join(f'{rates[name][size]:,.0f}' for size in sizes)} |" for name in order),
         "",
-        "`Keras fit` and `PyTorch` get batches that lie in memory, which is why the loop is also measured that way.",
+        "`Keras fit` and `PyTorch` read batches from memory. The loop is therefore also measured that way.",
         "",
         "| ratio |" + "".join(f" {size} |" for size in sizes),
         f"|---|{'---:|' * len(sizes)}",
@@ -173,7 +173,7 @@ def _report(
             )
         ),
         "",
-        "Share of the time in which the step waits for its batch, in percent; above half, the input is what limits:",
+        "Share of time in which the step waits for its batch, in percent. Above 50, the input is the bottleneck:",
         "",
         f"| batch | {' | '.join(map(str, sizes))} |",
         f"|---|{'---:|' * len(sizes)}",
@@ -183,7 +183,7 @@ def _report(
             if name in waiting
         ),
         "",
-        "Peak resident memory of the process, GB (tables, accumulators, data, and building them):",
+        "Peak resident memory of the process in GB (tables, accumulators, data, and creating them):",
         "",
         f"| batch | {' | '.join(map(str, sizes))} |",
         f"|---|{'---:|' * len(sizes)}",
@@ -194,8 +194,8 @@ def _report(
             for key, name in (("loop", _OWN), ("keras", _KERAS), ("torch", _TORCH_NAME))
         ),
         "",
-        f"The work is the same: mean log loss of steps 1-{workload.checked_steps} and "
-        f"{workload.checked_steps + 1}-{2 * workload.checked_steps} at batch {sizes[0]} is "
+        f"All contenders train the same model. Mean log loss of steps 1-{workload.checked_steps} and "
+        f"{workload.checked_steps + 1}-{2 * workload.checked_steps} at batch {sizes[0]}: "
         + "; ".join(f"{name} {first:.6f}, {second:.6f}" for name, (first, second) in losses.items())
         + ".",
         "",

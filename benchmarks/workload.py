@@ -1,6 +1,6 @@
-"""The click model that all contenders train, as plain data, and how they are measured.
+"""The benchmark's click model as plain data, and the measurement functions.
 
-Free of TensorFlow and PyTorch, since contenders of both read it.
+Imports neither TensorFlow nor PyTorch, because contenders of both use it.
 """
 
 import dataclasses
@@ -17,19 +17,20 @@ class Workload:
     """A DLRM and its data.
 
     Attributes:
-        directory: Holds the files below.
-        rows: Of each table.
-        num_examples: Of the data set.
-        batch_sizes: Ascending, so that the peak memory after each is that of this batch size.
+        directory: Directory of the workload's files; see `file`.
+        rows: Number of rows of each table.
+        num_examples: Size of the data set.
+        batch_sizes: Batch sizes in ascending order, so that the peak memory after each belongs to that size.
         seconds: Length of one measurement.
         dim: Width of the tables and of the bottom MLP's output.
-        num_numbers: Numeric columns.
+        num_numbers: Number of numeric columns.
         bottom: Hidden widths of the bottom MLP.
         top: Hidden widths of the top MLP.
-        learning_rate: Of Adagrad, for tables and dense part.
-        initial_accumulator_value: Of Adagrad; so small that updates of the tables show in the loss within a few steps.
-        epsilon: Of Adagrad; that of Keras.
-        checked_steps: Steps whose losses are compared between contenders, twice this number in two halves.
+        learning_rate: Adagrad's learning rate for tables and dense part.
+        initial_accumulator_value: Adagrad's initial accumulator; small, so that table updates affect the loss within a
+            few steps.
+        epsilon: Adagrad's epsilon; Keras' default.
+        checked_steps: Number of steps per mean loss. Contenders are compared on two consecutive means.
     """
 
     directory: str
@@ -48,25 +49,27 @@ class Workload:
 
     @property
     def table_bytes(self) -> int:
-        """Of all tables, without optimizer slots."""
+        """Bytes of all tables, without optimizer slots."""
         return sum(self.rows) * self.dim * 4
 
     @property
     def dense_shapes(self) -> list[tuple[int, int]]:
-        """Of the dense layers' kernels, bottom first."""
+        """Shapes of the dense layers' kernels, bottom MLP first."""
         num_vectors = len(self.rows) + 1
         bottom = [self.num_numbers, *self.bottom, self.dim]
         top = [self.dim + num_vectors * (num_vectors - 1) // 2, *self.top, 1]
         return [pair for widths in (bottom, top) for pair in itertools.pairwise(widths)]
 
     def file(self, name: str) -> Path:
-        """`table-N.f32` (raw `[rows, dim]`), `dense.npz` (`kernel-N`, `bias-N`), `ids.npy`, `numbers.npy`, `labels.npy`
-        (in the order of the first epoch) and `examples-*.gz`.
+        """Path of a file of the workload.
+
+        The files are `table-N.f32` (raw `[rows, dim]`), `dense.npz` (`kernel-N`, `bias-N`), `ids.npy`, `numbers.npy`,
+        `labels.npy` (in the order of the first epoch) and `examples-*.gz`.
         """
         return Path(self.directory, name)
 
     def save(self) -> Path:
-        """Writes the description itself; returns where."""
+        """Writes the description as JSON and returns its path."""
         path = self.file("workload.json")
         path.write_text(json.dumps(dataclasses.asdict(self)))
         return path
@@ -80,13 +83,13 @@ class Workload:
 def criteo_rows(
     scale: float = 1.0, largest: int = 2_000_000, smallest: int = 1000, tables: int = 26
 ) -> tuple[int, ...]:
-    """Rows of tables whose sizes fall geometrically, times `scale`."""
+    """Row counts that decrease geometrically from `largest` to `smallest`, times `scale`."""
     ratio = (smallest / largest) ** (1 / (tables - 1))
     return tuple(max(2, round(scale * largest * ratio**number)) for number in range(tables))
 
 
 def throughput(run: Callable[[int], object], batch_size: int, seconds: float) -> float:
-    """Examples per second of `run(num_steps)`, which returns when the steps are done."""
+    """Measures examples per second of `run(num_steps)`, which must return when the steps are done."""
     run(2)
     started = time.perf_counter()
     run(4)
@@ -97,6 +100,6 @@ def throughput(run: Callable[[int], object], batch_size: int, seconds: float) ->
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes (Linux)."""
+    """Peak resident memory of this process so far, in bytes (Linux only)."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])

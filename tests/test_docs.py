@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-
 from components.flat_example_gen.config import FlatIngestConfig
+from trainer_module.data.datasets.flat import CategoricalEntry, NumericEntry
+
 from components.retrieval_index.config import (
     FlatConfig,
     HnswConfig,
@@ -27,7 +28,6 @@ from pipeline.cli import app
 from pipeline.config import PipelineConfig
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
-from trainer_module.data.datasets.flat import CategoricalEntry, NumericEntry
 from trainer_module.data.features import HashBuckets, Vocabulary
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS

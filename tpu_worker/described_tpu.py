@@ -4,7 +4,7 @@
 both, it is a real strategy: layers lay out their tables, training loops are traced, and TensorFlow's compiler passes
 run, all without a TPU. Nothing is executed on one.
 
-This module, `tpu_lowering` and `host_variables` are the only ones that touch private parts of TensorFlow; tests tell
+Only this module, `tpu_lowering` and `trainer_module.private_members` touch private parts of TensorFlow; tests tell
 when a release moves them.
 """
 

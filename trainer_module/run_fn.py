@@ -100,7 +100,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
 
     Raises:
         ConfigError: The parts of the experiment do not fit together.
-        DataError: A split is empty, or ids and tables do not belong together.
+        DataError: A split is empty, ids and tables do not belong together, or the weights of examples are no weights.
     """
     experiment = _experiment(fn_args)
     experiment.check()
@@ -110,6 +110,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
     vocabularies = Vocabularies(spec, transform_output)
     files = _files_by_split(fn_args)
     train_split = ExampleReader(spec, model_inputs, fn_args.train_files)
+    train_split.check_example_weights()
     data = TrainingData(
         experiment.dataset, spec, transform_output, model_inputs, train_split, files.get(CANDIDATES, [])
     )

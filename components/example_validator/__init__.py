@@ -1,1 +1,1 @@
-"""Example validation that stops the pipeline."""
+"""An ExampleValidator that stops the pipeline on anomalies."""

@@ -1,4 +1,4 @@
-"""Anomalies as rows that a person can read."""
+"""Converts anomalies to rows of a readable table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Finding:
 
 
 def findings(anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> list[Finding]:
-    """All anomalies, by split and feature.
+    """All anomalies, sorted by split and feature.
 
     Args:
-        anomalies: Per split.
+        anomalies: TFDV's anomalies by split.
     """
     rows = []
     for split, of_split in sorted(anomalies.items()):
@@ -38,12 +38,12 @@ def findings(anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> list[Finding]:
 
 
 def stopping(rows: list[Finding], fail_on: FailOn) -> list[Finding]:
-    """Those findings that must stop the run."""
+    """The findings that are severe enough to stop the run."""
     return [row for row in rows if row.severity in _STOPPING[fail_on]]
 
 
 def as_table(rows: list[Finding]) -> str:
-    """Findings as aligned text: split, feature, what was found, what was expected."""
+    """Formats findings as an aligned table: split, feature, severity, kind, and what was found and expected."""
     cells = [("split", "feature", "severity", "what", "found and expected")]
     cells += [(row.split, row.feature, row.severity, row.what, row.description) for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]

@@ -1,4 +1,4 @@
-"""TFX's ExampleValidator, with an executor that fails on anomalies instead of only recording them."""
+"""TFX's ExampleValidator with an executor that fails on anomalies instead of only recording them."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(stock.Executor):
-    """Validates as TFX does, then raises if the anomalies are grave enough."""
+    """Validates as TFX does, then raises an error if an anomaly is severe enough."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]):  # noqa: N802
         """Validates statistics against the schema.
 
         Raises:
-            DataError: There are anomalies of the configured severity; the message is a table of them.
+            DataError: Some anomaly has at least the configured severity. The message lists all anomalies in a table.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
@@ -42,7 +42,7 @@ class Executor(stock.Executor):
 
 
 class StrictExampleValidatorSpec(ComponentSpec):
-    """As TFX's, with the severity that fails the component."""
+    """TFX's spec plus the severity that fails the component."""
 
     PARAMETERS = {"exclude_splits": ExecutionParameter(type=str), "fail_on": ExecutionParameter(type=str)}
     INPUTS = {
@@ -62,9 +62,9 @@ class StrictExampleValidator(base_component.BaseComponent):
         """Connects the component.
 
         Args:
-            statistics: Of all splits.
+            statistics: Statistics of all splits.
             schema: The curated schema.
-            fail_on: Least severity of an anomaly that stops the run.
+            fail_on: Minimum severity of an anomaly that stops the run.
         """
         super().__init__(
             StrictExampleValidatorSpec(

@@ -1,1 +1,1 @@
-"""Pushes blessed models that were proved to serve."""
+"""The Pusher: publishes blessed models after checking that they serve."""

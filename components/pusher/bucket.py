@@ -1,4 +1,4 @@
-"""Publication to a bucket, where nothing can be renamed and every file appears by itself."""
+"""Publishes a model to a bucket, which has no rename and shows each file as soon as it is written."""
 
 import os
 
@@ -8,23 +8,23 @@ _GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
 
 
 def is_uri(path: str) -> bool:
-    """Whether a path lies in a bucket or another remote store."""
+    """Whether a path is in a bucket or another remote store."""
     return "://" in path
 
 
 def publish_to_bucket(model_dir: str, base_uri: str, extra_files: dict[str, str]) -> str:
-    """Copies a SavedModel to `base_uri/VERSION`, the file that makes it loadable last.
+    """Copies a SavedModel to `base_uri/VERSION` and writes `saved_model.pb` last.
 
-    A server that finds the version earlier finds no `saved_model.pb` in it and tries again; it never loads a part. A
-    copy that was cut short stays as a number without that file, and the next version counts on from it.
+    A server that finds an incomplete version sees no `saved_model.pb`, so it never loads a partial model. An
+    interrupted copy stays in place without that file. The next version takes the number after it.
 
     Args:
-        model_dir: A SavedModel, here or remote.
-        base_uri: Of a pipeline's own, for one push at a time.
-        extra_files: Text by file name, written beside `saved_model.pb`, before it.
+        model_dir: A local or remote SavedModel.
+        base_uri: Directory of one pipeline. Only one push may run at a time.
+        extra_files: Text by file name, written into the version's directory before `saved_model.pb`.
 
     Returns:
-        URI of the version. Versions count up from 1.
+        URI of the version. Versions are numbered from 1.
     """
     target = os.path.join(base_uri, str(max(_versions(base_uri), default=0) + 1))
     for name, text in extra_files.items():
@@ -36,7 +36,7 @@ def publish_to_bucket(model_dir: str, base_uri: str, extra_files: dict[str, str]
 
 
 def copy_tree(source: str, destination: str) -> None:
-    """Copies a directory with all below it, its own `saved_model.pb` last."""
+    """Copies a directory recursively and writes its `saved_model.pb` last."""
     files = [(directory, name) for directory, _, names in tf.io.gfile.walk(source) for name in names]
     root = source.rstrip("/")
     for directory, name in sorted(files, key=lambda file: (file[1] == _GRAPH_FILE, file)):
@@ -46,7 +46,7 @@ def copy_tree(source: str, destination: str) -> None:
 
 
 def _versions(base_uri: str) -> list[int]:
-    """Numbers below `base_uri`, of whole and of unfinished versions."""
+    """Version numbers below `base_uri`, including interrupted copies."""
     if not tf.io.gfile.exists(base_uri):
         return []
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_uri)]

@@ -1,4 +1,4 @@
-"""The Pusher: only blessed models, proved in a fresh process, published atomically, with a summary beside them."""
+"""A Pusher that checks a blessed model in a new process, publishes it atomically, and writes a summary beside it."""
 
 import json
 import logging
@@ -31,13 +31,13 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Decides, verifies, publishes."""
+    """Decides whether to push, verifies the model and publishes it."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Pushes the model if it is blessed and serves.
+        """Pushes the model if it is blessed and passes verification.
 
         Raises:
-            ModelError: A blessed model does not serve as it must; nothing was published.
+            ModelError: A blessed model fails verification. Nothing was published.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
@@ -79,7 +79,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class VerifyingPusherSpec(ComponentSpec):
-    """What the Pusher reads and where it writes."""
+    """Inputs, outputs and parameters of `VerifyingPusher`."""
 
     PARAMETERS = {
         "base_directory": ExecutionParameter(type=str),
@@ -97,7 +97,7 @@ class VerifyingPusherSpec(ComponentSpec):
 
 
 class VerifyingPusher(base_component.BaseComponent):
-    """Publishes a blessed model after a fresh process has served the trainer's own examples with it."""
+    """Publishes a blessed model after a new process has served the Trainer's sample examples with it."""
 
     SPEC_CLASS = VerifyingPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -116,14 +116,14 @@ class VerifyingPusher(base_component.BaseComponent):
         """Connects the component.
 
         Args:
-            examples: For the summary: what was ingested.
-            model: With the trainer's parity sample beside it.
+            examples: Output of ExampleGen; the summary lists its row counts.
+            model: The model to push, with the Trainer's parity sample beside it.
             model_blessing: The Evaluator's verdict.
             evaluation: The Evaluator's metrics, for the summary.
-            base_directory: Directory or URI that holds one numbered directory per pushed version.
-            config: JSON of the whole configuration; goes into the summary.
-            data_dir: Where the raw files lie; goes into the summary.
-            source_hash: Of this component's sources, so that a change of them is not answered from the cache.
+            base_directory: Directory or URI with one numbered subdirectory per pushed version.
+            config: The whole configuration as JSON, for the summary.
+            data_dir: Directory of the raw files, for the summary.
+            source_hash: Hash of this component's sources; part of the cache key.
         """
         super().__init__(
             VerifyingPusherSpec(
@@ -141,15 +141,15 @@ class VerifyingPusher(base_component.BaseComponent):
 
 
 def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
-    """Runs `verify.py` in a process of its own and returns its report."""
+    """Runs `verify.py` in a new process and returns its report."""
     with tempfile.TemporaryDirectory() as scratch:
         if is_uri(model_dir):
-            # The script knows files only; a model server fetches a remote model as well before it loads it.
+            # The script reads local files only. A model server also fetches a remote model before loading it.
             for source, name in ((model_dir, "model"), (parity_dir, "parity")):
                 copy_tree(source, os.path.join(scratch, name))
             model_dir, parity_dir = os.path.join(scratch, "model"), os.path.join(scratch, "parity")
         report = Path(scratch, "report.json")
-        # -I keeps the product's packages and the user's site directory out of the process.
+        # -I hides the product's packages and the user's site directory from the process.
         command = [sys.executable, "-I", verify.__file__, model_dir, parity_dir, str(report)]
         process = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
         if process.returncode:

@@ -1,3 +1,3 @@
-"""Where things lie in what the Pusher makes. No TensorFlow here."""
+"""File names in the Pusher's output. Does not import TensorFlow."""
 
 SUMMARY_FILE_NAME = "summary.json"

@@ -1,4 +1,4 @@
-"""Atomic, versioned publication of a directory."""
+"""Publishes a directory atomically as a numbered version."""
 
 import os
 import shutil
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
-    """Copies a SavedModel to `base_dir/VERSION`, where it appears complete or not at all.
+    """Copies a SavedModel to `base_dir/VERSION`, which appears complete or not at all.
 
-    TensorFlow Serving watches `base_dir` and loads each directory whose name is a number as soon as it is there, so
-    the copy is made under another name and renamed when it is whole.
+    TensorFlow Serving watches `base_dir` and loads each new directory with a numeric name immediately. The copy is
+    therefore made under another name and renamed when it is complete.
 
     Args:
         model_dir: A SavedModel.
-        base_dir: Made if it does not exist; must lie on one file system.
+        base_dir: Created if missing. Must be on a single file system.
         extra_files: Text by file name, written beside `saved_model.pb`.
 
     Returns:
-        The version's directory. Versions count up from 1.
+        The version's directory. Versions are numbered from 1.
     """
     base = Path(base_dir)
     base.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
         shutil.copytree(model_dir, staging, dirs_exist_ok=True)
         for name, text in extra_files.items():
             (staging / name).write_text(text, encoding="utf-8")
-        staging.chmod(0o755)  # mkdtemp lets nobody else in, a model server runs as another user
+        staging.chmod(0o755)  # mkdtemp gives access to the owner only; a model server runs as another user
         return _rename_to_next_version(staging, base)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -49,7 +49,7 @@ def _rename_to_next_version(staging: Path, base: Path) -> Path:
     while True:
         target = base / str(version)
         try:
-            # Fails if another push took the number meanwhile: a directory is never renamed onto a non-empty one.
+            # Fails if another push has taken the number: rename does not replace a non-empty directory.
             os.rename(staging, target)
         except OSError:
             if not target.exists():

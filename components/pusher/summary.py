@@ -1,4 +1,4 @@
-"""The parts of `summary.json` that the Pusher knows."""
+"""The Pusher's parts of `summary.json`."""
 
 import math
 from importlib import metadata
@@ -21,12 +21,12 @@ _PACKAGES = (
 
 
 def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:
-    """Whether to push, and why.
+    """Decides whether to push and gives the reason.
 
     Args:
         blessed: The Evaluator's verdict.
-        has_baseline: Whether there was an earlier blessed model to compare with.
-        hold_first_run: Whether a model without a baseline waits for a person instead of being pushed.
+        has_baseline: Whether the model was compared with an earlier blessed model.
+        hold_first_run: Whether to hold back a model without a baseline.
     """
     if not blessed:
         push, reason = False, "a metric misses its threshold"
@@ -43,7 +43,7 @@ def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) ->
 
 
 def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
-    """Rows per split, the number of rows set aside as malformed and, if the data has them, the spans that were read."""
+    """Rows per split, the number of malformed rows and, for data with spans, the spans that were read."""
     splits = artifact_utils.decode_split_names(examples.split_names)
     rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in splits}
     summary = {"rows": rows, "bad_rows": examples.get_int_custom_property("bad_rows")}
@@ -77,17 +77,17 @@ def evaluation_summary(evaluation_uri: str) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a model does."""
+    """Versions of the packages that affect a model's behavior."""
     return {name: metadata.version(name) for name in _PACKAGES}
 
 
 def _finite(value: float | str) -> float | None:
-    """TFMA says "NaN" for what is none."""
+    """Converts a TFMA value; "NaN" becomes None."""
     return float(value) if math.isfinite(float(value)) else None
 
 
 def failure_text(failure: validation_result_pb2.ValidationFailure) -> str:
-    """Which metric missed which bound, by how much."""
+    """Describes a failed threshold: the metric, its value and the bound."""
     name, value = failure.metric_key.name, failure.metric_value.double_value.value
     threshold = failure.metric_threshold
     if threshold.HasField("change_threshold"):

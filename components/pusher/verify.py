@@ -1,6 +1,7 @@
-"""Proves in a fresh process that a SavedModel serves with plain TensorFlow on a CPU.
+"""Checks that a SavedModel serves with plain TensorFlow on a CPU.
 
-Run as a script, isolated from the product's other modules: `python -I verify.py MODEL_DIR PARITY_DIR REPORT`.
+Runs as a script in a new process, isolated from the product's other modules:
+`python -I verify.py MODEL_DIR PARITY_DIR REPORT`.
 """
 
 import json
@@ -16,32 +17,36 @@ from tensorflow.core.protobuf import saved_model_pb2
 EXAMPLES_FILE, EXPECTED_FILE, FACTS_FILE = "examples.tfrecord.gz", "expected.npz", "parity.json"
 UNKNOWN_TOKEN = "a token that no vocabulary holds"
 
-# Operations of TPUs, their embedding engine and SparseCore; none of them has a CPU kernel in plain TensorFlow Serving.
+# Operations of TPUs, their embedding engine and SparseCores. Plain TensorFlow Serving has no CPU kernel for them.
 TPU_OPERATION = re.compile(r"TPU|XlaSparseDense|XlaSparseCore|XlaRecv|XlaSend|SparseCore")
 
 Answers = Mapping[str, np.ndarray]
 
 
 class VerificationError(Exception):
-    """The model does not serve as it must."""
+    """A check of the model failed."""
 
 
 def verify(model_dir: str, parity_dir: str) -> dict:
     """Loads a SavedModel and calls its signatures.
 
-    Checks that the model holds no operation of a TPU and no optimizer slot, that all signatures exist, answer batches
-    of 0, 1 and N with what the training model answered, and answer unknown tokens with finite numbers.
+    Checks that
+
+    - the model has no TPU operation and no optimizer slot;
+    - all expected signatures exist;
+    - they return the training model's answers for batches of 0, 1 and N examples;
+    - they return finite numbers for unknown tokens.
 
     Args:
-        model_dir: A SavedModel whose signatures take serialized examples, as `examples`, or a tensor per column.
-        parity_dir: Holds `examples.tfrecord.gz`, the training model's answers `expected.npz`, `[num_examples, ...]` by
-            `SIGNATURE/OUTPUT`, and `parity.json` with the largest allowed difference.
+        model_dir: A SavedModel whose signatures take serialized examples, as `examples`, or one tensor per column.
+        parity_dir: Contains `examples.tfrecord.gz`; the training model's answers `expected.npz`, `[num_examples, ...]`
+            by `SIGNATURE/OUTPUT`; and `parity.json` with the largest allowed difference.
 
     Returns:
-        What was checked, as JSON-able values.
+        A JSON-serializable report.
 
     Raises:
-        VerificationError: Says which check failed, on what.
+        VerificationError: A check failed; the message names it and the value found.
     """
     num_operations = check_contents(model_dir)
     tolerance = json.loads(Path(parity_dir, FACTS_FILE).read_text())["tolerance"]
@@ -74,10 +79,10 @@ def verify(model_dir: str, parity_dir: str) -> dict:
 
 
 def check_contents(model_dir: str) -> int:
-    """Looks through the graph and the variables of a SavedModel without running it; returns the number of operations.
+    """Checks the graph and the variables of a SavedModel without running it, and returns the number of operations.
 
     Raises:
-        VerificationError: It holds an operation of a TPU, or an optimizer slot.
+        VerificationError: The model has a TPU operation or an optimizer slot.
     """
     saved = saved_model_pb2.SavedModel.FromString(Path(model_dir, "saved_model.pb").read_bytes())
     count = 0
@@ -92,7 +97,7 @@ def check_contents(model_dir: str) -> int:
 
 
 def _operations(graph: tf.compat.v1.GraphDef) -> Iterator[tuple[str, str]]:
-    """Where each operation stands, and its type."""
+    """Location and type of each operation."""
     for node in graph.node:
         yield f"node {node.name}", node.op
     for function in graph.library.function:
@@ -103,8 +108,8 @@ def _operations(graph: tf.compat.v1.GraphDef) -> Iterator[tuple[str, str]]:
 def _slots(objects) -> list[str]:
     """Names of optimizer slots in a SavedModel's object graph.
 
-    Slots are those that an optimizer names as such, and variables that are called after another one, of the same
-    shape, as in `user` and `user/accumulator`.
+    A variable is a slot if an optimizer declares it as one, or if its name extends that of another variable of the
+    same shape, such as `user/accumulator` and `user`.
     """
     declared = {slot.slot_variable_node_id for node in objects.nodes for slot in node.slot_variables}
     variables = [
@@ -121,7 +126,7 @@ def _slots(objects) -> list[str]:
 
 
 def _asking(signature: Callable[..., Mapping[str, tf.Tensor]]) -> Callable[[list[bytes]], Answers]:
-    """A function that sends serialized examples to a signature, as it takes them."""
+    """Returns a function that calls a signature with serialized examples, converted to its input format."""
     specs = signature.structured_input_signature[1]
     if _takes_examples(specs):
         return lambda examples: _numpy(signature(examples=tf.constant(examples, tf.string)))
@@ -135,7 +140,7 @@ def _takes_examples(specs: Mapping[str, tf.TensorSpec]) -> bool:
 def _check_unknown_tokens(signature: Callable[..., Mapping[str, tf.Tensor]], examples: list[bytes]) -> None:
     specs = signature.structured_input_signature[1]
     if _takes_examples(specs):
-        return  # one with a tensor per column answers from the same functions
+        return  # the signature with one tensor per column uses the same functions
     unknown = {
         name: tf.fill(tf.shape(value), UNKNOWN_TOKEN) if value.dtype == tf.string else value
         for name, value in request_columns(examples, specs).items()
@@ -146,14 +151,14 @@ def _check_unknown_tokens(signature: Callable[..., Mapping[str, tf.Tensor]], exa
 
 
 def request_columns(examples: list[bytes], specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
-    """Named tensors as a client would send them, from serialized examples.
+    """Converts serialized examples to named tensors, as a client would send them.
 
     Args:
         examples: Serialized `tf.Example`s.
-        specs: Of the signature's inputs: `[batch]`, or `[batch, values]` for multivalent ones.
+        specs: Specs of the signature's inputs: `[batch]`, or `[batch, values]` for multivalent columns.
 
     Returns:
-        A missing number as NaN, short lists of tokens filled up with empty strings (or -1).
+        Tensors by column. Missing numbers are NaN; short token lists are padded with empty strings (or -1).
     """
     features = [tf.train.Example.FromString(example).features.feature for example in examples]
     columns = {}

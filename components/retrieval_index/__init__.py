@@ -1,1 +1,1 @@
-"""From a trained two-tower model to something that can be searched: exactly, approximately, and by Vertex AI."""
+"""Builds search indexes from a trained two-tower model: exact, approximate, and for Vertex AI."""

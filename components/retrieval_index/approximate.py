@@ -1,4 +1,4 @@
-"""The approximate index: FAISS over the candidates' vectors, by inner product."""
+"""Builds, saves and loads the FAISS index over the candidates' vectors (inner product)."""
 
 import logging
 import os
@@ -20,16 +20,16 @@ _SEED = 0
 
 
 def build(config: FaissConfig, vectors: np.ndarray) -> faiss.Index:
-    """Trains an index and fills it block by block.
+    """Trains an index and adds the vectors block by block.
 
-    Besides the index itself, memory holds one block of vectors, or the sample that the index is trained with.
+    Besides the index, memory holds one block of vectors or the training sample.
 
     Args:
-        config: Which, with its parameters.
-        vectors: Float32 `[candidates, dim]`, possibly on disk.
+        config: Type and parameters of the index.
+        vectors: Float32 `[candidates, dim]`, possibly memory-mapped.
 
     Returns:
-        An index whose ids are rows of `vectors`.
+        An index whose ids are row numbers of `vectors`.
 
     Raises:
         ConfigError: The parameters do not fit the number of candidates or their dimension.
@@ -48,7 +48,7 @@ def build(config: FaissConfig, vectors: np.ndarray) -> faiss.Index:
 
 
 def save(index: faiss.Index, ids: Sequence[str], directory: str) -> None:
-    """Writes an index, and beside it the identifier of each row, one per line."""
+    """Writes an index and a file with the identifier of each row, one per line."""
     tf.io.gfile.makedirs(directory)
     with tf.io.gfile.GFile(os.path.join(directory, INDEX_FILE), "wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
@@ -58,7 +58,7 @@ def save(index: faiss.Index, ids: Sequence[str], directory: str) -> None:
 
 
 def load(directory: str) -> tuple[faiss.Index, list[str]]:
-    """What `save` wrote: an index and the identifiers of its rows."""
+    """Loads an index written by `save` and the identifiers of its rows."""
     with tf.io.gfile.GFile(os.path.join(directory, INDEX_FILE), "rb") as file:
         index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
     with tf.io.gfile.GFile(os.path.join(directory, IDS_FILE)) as file:
@@ -66,6 +66,6 @@ def load(directory: str) -> tuple[faiss.Index, list[str]]:
 
 
 def _sample(vectors: np.ndarray, size: int) -> np.ndarray:
-    """Rows drawn without replacement, in their order, so that a file is read from front to back."""
+    """Draws rows without replacement and sorts them, so that a memory-mapped file is read sequentially."""
     rows = np.random.default_rng(_SEED).choice(len(vectors), size, replace=False, shuffle=False)
     return np.ascontiguousarray(vectors[np.sort(rows)])

@@ -1,4 +1,4 @@
-"""From candidates, held-out queries and a trained model to one directory that can be searched, and its judgement."""
+"""Builds the search indexes of a two-tower model and measures the recall of the approximate one."""
 
 import dataclasses
 import gc
@@ -24,24 +24,24 @@ from trainer_module.errors import DataError, ModelError
 
 _log = logging.getLogger(__name__)
 
-# Scores, or numbers of vectors found, that are held at once in judging the approximate index: 128 MB.
+# Largest array of scores or found vectors during the recall measurement: 128 MB of float32.
 _NUMBERS_AT_ONCE = 32 << 20
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What was built, and how good it is.
+    """Sizes, recall and build times of an index.
 
     Attributes:
         candidates: Number of items.
-        dim: Of their vectors.
-        faiss_index: In FAISS's own words, as in `IVF164,Flat`.
-        faiss_bytes: Size of its file.
-        recall: Share of the `recall_k` best that the FAISS index finds.
-        recall_k: As configured, or the number of candidates if that is less.
-        recall_queries: How many held-out queries were asked.
-        min_recall: The least recall allowed.
-        seconds: Wall clock, by step.
+        dim: Dimension of the item vectors.
+        faiss_index: FAISS's description of the index, for example `IVF164,Flat`.
+        faiss_bytes: Size of the FAISS file.
+        recall: Share of the `recall_k` best items that the FAISS index finds.
+        recall_k: The configured value, or the number of candidates if that is smaller.
+        recall_queries: Number of held-out queries.
+        min_recall: Minimum recall allowed.
+        seconds: Wall-clock seconds by step.
     """
 
     candidates: int
@@ -59,7 +59,7 @@ class IndexReport:
         return self.recall >= self.min_recall
 
     def as_json(self) -> dict:
-        """As JSON-able values."""
+        """Converts the report to JSON-serializable values."""
         return dataclasses.asdict(self) | {"holds": self.holds}
 
 
@@ -72,20 +72,20 @@ def build_index(
     scratch: str,
     directory: str,
 ) -> IndexReport:
-    """Writes the exact search, the FAISS index and Vertex AI's file, and compares the second with the first.
+    """Writes the exact search, the FAISS index and Vertex AI's import file, and measures the recall of the FAISS index.
 
     Args:
         config: What to build.
-        columns: Where a candidate's example holds what.
+        columns: Names of the columns in a candidate's example.
         candidate_files: Gzip TFRecords of the split `candidates`.
         query_files: Gzip TFRecords of the split `queries`.
-        model_dir: The two-tower SavedModel of the Trainer.
-        scratch: Local directory, as large as all vectors.
-        directory: Where the SavedModel goes, possibly remote; all else lies in its `assets.extra`.
+        model_dir: The Trainer's two-tower SavedModel.
+        scratch: Local directory with space for all vectors.
+        directory: Output directory of the SavedModel, possibly remote. Other files go to its `assets.extra`.
 
     Raises:
-        DataError: There are no candidates or queries, or a candidate breaks its format.
-        ModelError: The model has not two towers, or its vectors are not finite.
+        DataError: There are no candidates or no queries, or a candidate is malformed.
+        ModelError: The model is not a two-tower model, or its vectors are not finite.
         ConfigError: The parameters of the FAISS index do not fit the candidates.
     """
     seconds: dict[str, float] = {}
@@ -104,7 +104,7 @@ def build_index(
         approximate.save(approximate.build(config.faiss, catalog.vectors), catalog.ids, faiss_dir)
     with _timed("exact", seconds):
         save_exact_search(towers, catalog, config.max_k, scratch, directory)
-        # What was saved refers to itself; until it is collected, the vectors are held twice when they are loaded.
+        # The saved module is part of a reference cycle. Without this, loading the model holds the vectors twice.
         gc.collect()
     with _timed("recall", seconds):
         k = min(config.recall_k, len(catalog.ids))
@@ -125,10 +125,10 @@ def build_index(
 
 
 def check(report: IndexReport, config: RetrievalIndexConfig) -> None:
-    """The recall gate.
+    """Checks the recall of the FAISS index against the configured minimum.
 
     Raises:
-        ModelError: The FAISS index finds too little of what the exact search finds.
+        ModelError: The recall is too low.
     """
     found = (
         f"the FAISS index {report.faiss_index} ({SECTION}.faiss.type {config.faiss.type}) has recall@{report.recall_k} "
@@ -142,7 +142,7 @@ def check(report: IndexReport, config: RetrievalIndexConfig) -> None:
 
 
 def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_dir: str, faiss_dir: str) -> float:
-    """Recall of the index in `faiss_dir` against the SavedModel in `exact_dir`, both as they were written."""
+    """Recall of the FAISS index in `faiss_dir` against the SavedModel in `exact_dir`, both loaded from disk."""
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
     size = max(1, _NUMBERS_AT_ONCE // max(len(catalog.ids), k * catalog.vectors.shape[1]))
@@ -159,7 +159,7 @@ def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_
 
 
 def _queries(files: Sequence[str], count: int) -> list[bytes]:
-    """The first held-out queries, serialized, without what their users have seen: all candidates compete."""
+    """The first held-out queries, serialized, without the column `seen`, so that no candidate is excluded."""
     queries: list[bytes] = []
     for _, _, records in batches(files, count):
         queries += [_without_seen(record) for record in records[: count - len(queries)]]

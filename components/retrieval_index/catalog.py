@@ -1,4 +1,4 @@
-"""The catalog: every candidate's identity, held in memory, and its vector, written to disk as it is made."""
+"""Embeds the catalog: keeps identifiers, titles and counts in memory and writes vectors to disk."""
 
 import logging
 import os
@@ -20,18 +20,18 @@ _log = logging.getLogger(__name__)
 _VECTORS_FILE = "vectors.float32"
 _SECONDS_BETWEEN_REPORTS = 10.0
 
-# From serialized examples `[batch]` to vectors, float32 `[batch, dim]`.
+# Maps serialized examples `[batch]` to vectors, float32 `[batch, dim]`.
 Embed = Callable[[Sequence[bytes]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class CandidateColumns:
-    """Where a candidate's example holds what the index needs.
+    """Names of the columns that the index reads from a candidate's example.
 
     Attributes:
-        item: Its identifier, one token or integer.
-        title: What people call it, at most one text.
-        restricts: Columns by whose values Vertex AI Vector Search may filter.
+        item: Column of the identifier, one token or integer.
+        title: Column of the title, at most one text.
+        restricts: Columns that Vertex AI Vector Search can filter by.
     """
 
     item: str
@@ -44,11 +44,11 @@ class Catalog:
     """All candidates, in the order of their files.
 
     Attributes:
-        ids: Identifiers, distinct, in decimal if they are integers.
-        titles: UTF-8 or whatever the data holds.
-        train_counts: Rows in the training split, int64 `[candidates]`.
-        vectors: Float32 `[candidates, dim]`, mapped from a file: the operating system holds as much of it as it likes.
-        item_dtype: Of identifiers in the data, string or int64.
+        ids: Distinct identifiers; integers in decimal.
+        titles: Titles as bytes, as they are in the data.
+        train_counts: Number of rows in the training split, int64 `[candidates]`.
+        vectors: Float32 `[candidates, dim]`, memory-mapped.
+        item_dtype: Type of the identifiers in the data, string or int64.
     """
 
     ids: list[str]
@@ -75,22 +75,22 @@ def embed_catalog(
     scratch: str,
     vertex_file: str,
 ) -> Catalog:
-    """Embeds candidates batch by batch, writes their vectors to disk and the file for Vertex AI beside it.
+    """Embeds candidates batch by batch and writes their vectors and Vertex AI's import file.
 
     Memory holds one batch and every candidate's identifier, title and count.
 
     Args:
         files: Gzip TFRecords of `tf.Example`.
-        columns: Where to find what.
+        columns: Names of the columns to read.
         embed: The candidate tower.
-        batch_size: Candidates embedded at once.
-        scratch: Local directory; the catalog's vectors lie there.
-        vertex_file: Where Vertex AI's file goes, possibly remote.
+        batch_size: Number of candidates embedded at once.
+        scratch: Local directory for the vectors.
+        vertex_file: Path of Vertex AI's import file, possibly remote.
 
     Raises:
-        DataError: There is no candidate, or one's identifier, title or count is not what it must be.
+        DataError: There is no candidate, or an identifier, title or count is invalid.
         ModelError: A vector is not finite.
-        ConfigError: No candidate has a value by which to filter.
+        ConfigError: A column in `restricts` has no value in any candidate.
     """
     path = os.path.join(scratch, _VECTORS_FILE)
     known, progress, dim = _Known(columns), _Progress(), 0
@@ -122,7 +122,10 @@ def embed_catalog(
 
 
 def batches(files: Sequence[str], batch_size: int) -> Iterator[tuple[str, int, list[bytes]]]:
-    """Serialized examples, batch by batch and file by file, with their file and the first one's row in it, from 0."""
+    """Yields batches of serialized examples with their file and the row of their first example, counted from 0.
+
+    No batch spans two files.
+    """
     for file in files:
         row = 0
         for batch in tf.data.TFRecordDataset(file, "GZIP").batch(batch_size).as_numpy_iterator():
@@ -158,7 +161,7 @@ def _candidate(record: bytes, columns: CandidateColumns, row: str) -> _Candidate
 
 def _identifier(value: bytes | int, column: str, row: str) -> str:
     text = _text(value, column, row)
-    # One identifier per line is how both the lookup of excluded items and FAISS's rows are stored.
+    # The lookup of excluded items and the rows of FAISS are both stored as files with one identifier per line.
     if not text or "\n" in text or "\r" in text:
         raise DataError(f"{row}: {column} is {text!r}; an identifier is not empty and holds no line break")
     return text
@@ -183,7 +186,7 @@ def _check_finite(vectors: np.ndarray, candidates: Sequence[_Candidate], rows: S
 
 
 class _Known:
-    """What memory holds of the candidates that were read so far."""
+    """Identifiers, titles and counts of the candidates read so far."""
 
     def __init__(self, columns: CandidateColumns):
         self._item = columns.item
@@ -194,7 +197,7 @@ class _Known:
         self.namespaces: set[str] = set()
 
     def add(self, candidates: Sequence[_Candidate], rows: Sequence[str]) -> None:
-        """Takes the next candidates, and their rows for an error to name."""
+        """Adds candidates. `rows` describes their origin for error messages."""
         for candidate, row in zip(candidates, rows, strict=True):
             if candidate.id in self.numbers:
                 raise DataError(
@@ -210,13 +213,13 @@ class _Known:
 
 
 class _Progress:
-    """Tells the log how far the catalog is, now and then."""
+    """Logs progress at most every `_SECONDS_BETWEEN_REPORTS`."""
 
     def __init__(self):
-        self._started = self._told = time.monotonic()
+        self._started = self._last_report = time.monotonic()
 
     def report(self, count: int) -> None:
         now = time.monotonic()
-        if now - self._told >= _SECONDS_BETWEEN_REPORTS:
+        if now - self._last_report >= _SECONDS_BETWEEN_REPORTS:
             _log.info("embedded %d candidates, %.0f per second", count, count / (now - self._started))
-            self._told = now
+            self._last_report = now

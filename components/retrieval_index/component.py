@@ -1,4 +1,4 @@
-"""RetrievalIndex: everything that finds items for a query, as one artifact, judged before it is passed on."""
+"""The component RetrievalIndex: builds all search indexes of a two-tower model as one artifact and checks it."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Builds, reports, judges."""
+    """Builds the indexes, writes a report and checks the recall."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Builds the index of a two-tower model.
 
         Raises:
-            RecspanError: As `build_index` says; or a `ModelError`, because the FAISS index finds too little. The
-                report was then written and logged all the same.
+            RecspanError: See `build_index`. If the recall of the FAISS index is too low, a `ModelError`; the report
+                has then already been written and logged.
         """
         examples = input_dict["examples"]
         model = artifact_utils.get_single_instance(input_dict["model"])
@@ -58,13 +58,13 @@ class Executor(base_executor.BaseExecutor):
         with tf.io.gfile.GFile(os.path.join(output.uri, REPORT_FILE), "w") as file:
             file.write(text)
         check(report, config)
-        # What the Pusher proves and reports of the Trainer's model goes along.
+        # The Pusher reads these beside the model that it pushes.
         pass_on(os.path.join(model.uri, PARITY_DIRECTORY), os.path.join(output.uri, PARITY_DIRECTORY))
         tf.io.gfile.copy(os.path.join(model.uri, TRAINING_REPORT), os.path.join(output.uri, TRAINING_REPORT))
 
 
 class RetrievalIndexSpec(ComponentSpec):
-    """What the component reads and writes."""
+    """Inputs, outputs and parameters of `RetrievalIndex`."""
 
     PARAMETERS = {
         "item_key": ExecutionParameter(type=str),
@@ -80,7 +80,7 @@ class RetrievalIndexSpec(ComponentSpec):
 
 
 class RetrievalIndex(base_component.BaseComponent):
-    """From a two-tower model to a SavedModel that answers with items."""
+    """Turns a two-tower model into a SavedModel that returns items."""
 
     SPEC_CLASS = RetrievalIndexSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -97,12 +97,12 @@ class RetrievalIndex(base_component.BaseComponent):
         """Connects the component.
 
         Args:
-            examples: With the splits `candidates` and `queries`.
-            model: The Trainer's, with two towers.
+            examples: Examples with the splits `candidates` and `queries`.
+            model: The Trainer's two-tower model.
             item_key: Column of the item's identifier.
             title_key: Column of the item's title.
-            config: JSON of a `RetrievalIndexConfig`.
-            source_hash: Of this component's sources, so that a change of them is not answered from the cache.
+            config: A `RetrievalIndexConfig` as JSON.
+            source_hash: Hash of this component's sources; part of the cache key.
         """
         super().__init__(
             RetrievalIndexSpec(
@@ -118,10 +118,10 @@ class RetrievalIndex(base_component.BaseComponent):
 
 
 def _files(examples: list[tfx.dsl.Artifact], split: str) -> list[str]:
-    """The files of a split, in the order of their names.
+    """The files of a split, sorted by name.
 
     Raises:
-        DataError: There is no such split.
+        DataError: The examples have no such split.
     """
     (artifact,) = examples
     if split not in (splits := artifact_utils.decode_split_names(artifact.split_names)):

@@ -1,4 +1,4 @@
-"""How the index is built and when it is good enough, as data. Free of TensorFlow, TFX and FAISS."""
+"""Settings of the retrieval index. Does not import TensorFlow, TFX or FAISS."""
 
 import math
 from abc import abstractmethod
@@ -11,42 +11,42 @@ from trainer_module.frozen import Frozen
 
 SECTION = "retrieval_index"
 
-# FAISS's k-means warns below 39 points per centroid and looks at 256 at most (`ClusteringParameters`). Cells are many,
-# and their training takes time in proportion to both numbers; the centroids of a product quantizer are few.
+# FAISS's k-means warns below 39 points per centroid and uses at most 256 (`ClusteringParameters`). Training time grows
+# with the number of cells times the points per cell, so cells get fewer points. A product quantizer has few centroids.
 _LEAST_POINTS_PER_CELL = 39
 _MOST_POINTS_PER_CELL = 64
 _POINTS_PER_CODE = 256
 
 
 class _FaissIndex(Frozen):
-    """What every kind of index says of itself.
+    """Base class of the FAISS index settings.
 
     Attributes:
-        remedy: What to do when it finds too little.
+        remedy: Advice for an error about low recall.
     """
 
     remedy: ClassVar[str]
 
     @abstractmethod
     def description(self, num_candidates: int, dim: int) -> str:
-        """As `faiss.index_factory` takes it.
+        """Description of the index for `faiss.index_factory`.
 
         Raises:
             ConfigError: The parameters do not fit the number of candidates or the dimension of their vectors.
         """
 
     def num_training(self, num_candidates: int) -> int:
-        """How many vectors it is trained with."""
+        """Number of vectors to train the index with."""
         return 0
 
     @property
     def parameters(self) -> dict[str, int]:
-        """As `faiss.ParameterSpace` takes them."""
+        """Search and build parameters for `faiss.ParameterSpace`."""
         return {}
 
 
 class FlatConfig(_FaissIndex):
-    """All vectors as they are, compared one by one: exact, for catalogs up to some hundred thousand items."""
+    """Compares a query with every vector. Exact; for catalogs of up to some hundred thousand items."""
 
     type: Literal["flat"] = "flat"
     remedy: ClassVar[str] = "a flat index is exact, so this is a defect; please report it"
@@ -56,12 +56,12 @@ class FlatConfig(_FaissIndex):
 
 
 class _Cells(_FaissIndex):
-    """Vectors sorted into cells around the centroids of a k-means; a search visits the nearest cells.
+    """Assigns vectors to the cells of a k-means; a search visits the nearest cells.
 
     Attributes:
-        nlist: Number of cells. None takes four times the square root of the number of candidates, or fewer where that
-            would leave a cell with less than 39 of them.
-        nprobe: So many cells are visited: more find more and take longer.
+        nlist: Number of cells. None uses four times the square root of the number of candidates, but at most one cell
+            per 39 candidates.
+        nprobe: Number of cells that a search visits. More cells raise recall and latency.
     """
 
     nlist: int | None = Field(default=None, ge=1)
@@ -84,7 +84,7 @@ class _Cells(_FaissIndex):
         """Number of cells.
 
         Raises:
-            ConfigError: There are fewer candidates.
+            ConfigError: `nlist` exceeds the number of candidates.
         """
         if self.nlist is None:
             return max(1, min(4 * math.isqrt(num_candidates), num_candidates // _LEAST_POINTS_PER_CELL))
@@ -97,7 +97,7 @@ class _Cells(_FaissIndex):
 
 
 class IvfConfig(_Cells):
-    """An inverted file: the vectors of each cell as they are."""
+    """An inverted file with uncompressed vectors."""
 
     type: Literal["ivf"] = "ivf"
     remedy: ClassVar[str] = f"raise {SECTION}.faiss.nprobe"
@@ -107,12 +107,12 @@ class IvfConfig(_Cells):
 
 
 class IvfPqConfig(_Cells):
-    """An inverted file of vectors compressed by product quantization (Jegou et al., 2011).
+    """An inverted file with vectors compressed by product quantization (Jegou et al., 2011).
 
-    A vector takes `m * bits / 8` bytes instead of `4 * dim`; its scores are approximate.
+    A vector takes `m * bits / 8` bytes instead of `4 * dim`. Scores are approximate.
 
     Attributes:
-        m: A vector is cut into so many parts, of equal length.
+        m: Number of parts of equal length that a vector is split into.
         bits: Each part is replaced by the nearest of 2^bits centroids.
     """
 
@@ -133,7 +133,8 @@ class IvfPqConfig(_Cells):
                 f"{SECTION}.faiss.bits is {self.bits}, which asks for {2**self.bits} centroids, but there are only "
                 f"{num_candidates} candidates to learn them from; lower it, or take another {SECTION}.faiss.type"
             )
-        # np: not polysemous. Ordering the codes for Hamming distances takes most of the time and serves no search here.
+        # np: no polysemous training. It orders codes for Hamming distances, which no search here uses, and takes most
+        # of the build time.
         return f"IVF{self.cells(num_candidates)},PQ{self.m}x{self.bits}np"
 
     def num_training(self, num_candidates: int) -> int:
@@ -141,12 +142,12 @@ class IvfPqConfig(_Cells):
 
 
 class HnswConfig(_FaissIndex):
-    """A graph of near neighbours, walked from a few entry points (Malkov and Yashunin, 2018).
+    """A navigable graph of near neighbours (Malkov and Yashunin, 2018).
 
     Attributes:
-        m: Neighbours kept of each vector; memory grows by some `8 * m` bytes per vector.
-        ef_construction: Size of the list of nearest ones while a vector is inserted.
-        ef_search: The same while searching: more find more and take longer.
+        m: Neighbours stored per vector; takes about `8 * m` additional bytes per vector.
+        ef_construction: Size of the candidate list during insertion.
+        ef_search: Size of the candidate list during search. A larger list raises recall and latency.
     """
 
     type: Literal["hnsw"] = "hnsw"
@@ -169,16 +170,16 @@ FaissConfig = Annotated[FlatConfig | IvfConfig | IvfPqConfig | HnswConfig, Field
 
 
 class RetrievalIndexConfig(Frozen):
-    """The index of a two-tower model.
+    """The section `retrieval_index`: the indexes of a two-tower model.
 
     Attributes:
-        max_k: Items that the SavedModel's `serving_default` answers per query.
-        batch_size: Candidates embedded at once.
-        faiss: Which approximate index is built beside the exact one, with its parameters.
-        recall_k: The approximate index is judged by how many of the so many best it finds.
-        min_recall: Least share of them that it must find.
-        recall_queries: It is judged with so many of the held-out queries at most, the first ones.
-        restricts: Candidate columns by whose values Vertex AI Vector Search may filter.
+        max_k: Number of items per query in the answer of the SavedModel's `serving_default`.
+        batch_size: Number of candidates embedded at once.
+        faiss: Type and parameters of the approximate index.
+        recall_k: k of the recall gate.
+        min_recall: Minimum recall@k of the approximate index against exact search.
+        recall_queries: Maximum number of held-out queries for the recall gate; the first ones are used.
+        restricts: Candidate columns that Vertex AI Vector Search can filter by.
     """
 
     max_k: int = Field(default=100, ge=1)

@@ -1,7 +1,7 @@
-"""Exact search as a SavedModel of plain TensorFlow operations, with the query tower inside.
+"""Exact search as a SavedModel of plain TensorFlow operations that includes the query tower.
 
-Every candidate is scored against every query, and the best are taken. A batch needs `4 * batch * candidates` bytes for
-the scores; the model itself holds one copy of the candidates' vectors.
+The model scores every candidate against every query and returns the best. A batch needs `4 * batch * candidates` bytes
+for scores. The model holds one copy of the candidates' vectors.
 """
 
 import os
@@ -18,7 +18,7 @@ from trainer_module.models.signatures import EMBED_QUERIES, EMBED_QUERY, EMBEDDI
 BY_EXAMPLE, BY_COLUMN, EVALUATE = "serving_default", "recommend", "evaluate"
 IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 EXCLUDE, K = "exclude", "k"
-# What `evaluate` answers beside `ids` and `train_counts`.
+# Further outputs of `evaluate`, besides `ids` and `train_counts`.
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 IDS_WITH_SEEN = "ids_with_seen"
 
@@ -29,21 +29,21 @@ _BLOCK_ROWS = 65_536
 class ExactSearch(tf.Module):
     """Finds the candidates with the largest dot product.
 
-    Equal scores stand in the candidates' order; equal vectors need not have equal scores, since float32 sums differ in
-    the last bit with a candidate's position and the size of the batch. What is excluded has the score -inf; where fewer
-    than `k` remain, the rest of the answer has that score, empty texts and counts of 0.
+    Equal scores keep the order of the candidates. Equal vectors may have scores that differ in the last bit, because
+    float32 sums depend on a candidate's position and the batch size. Excluded candidates have the score -inf. If fewer
+    than `k` candidates remain, the rest of the answer has that score, empty strings and counts of 0.
     """
 
     def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
-        """Copies the candidates into variables, which a SavedModel keeps outside its graph of at most 2 GB.
+        """Copies the candidates into variables, which a SavedModel stores outside its graph of at most 2 GB.
 
         Args:
-            towers: Give the query tower.
-            catalog: Its vectors are copied block by block.
-            ids_file: One identifier per line, in the catalog's order; becomes part of the SavedModel.
+            towers: The model's towers; only the query tower is used.
+            catalog: The candidates. Vectors are copied block by block.
+            ids_file: One identifier per line, in the catalog's order; becomes an asset of the SavedModel.
         """
         super().__init__()
-        # Tracked one by one: the whole model would drag the candidates' tables along.
+        # Tracks these objects only. Tracking the whole model would include the candidates' tables.
         self._of_queries = towers.query_trackables
         self._vectors = _variable(catalog.vectors)
         self._ids = tf.Variable(catalog.ids, trainable=False, name="candidate_ids")
@@ -61,35 +61,35 @@ class ExactSearch(tf.Module):
         )
 
     def search(self, queries: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
-        """The best candidates of each query.
+        """Finds the best candidates of each query.
 
         Args:
             queries: Vectors `[batch, dim]`.
-            exclude: Identifiers left out, string `[batch, n]`; what is no candidate's is ignored, such as fillers.
-            k: How many; more than there are candidates gives all of them.
+            exclude: Identifiers to exclude, string `[batch, n]`. Unknown identifiers, such as padding, are ignored.
+            k: Number of candidates per query; at most all candidates are returned.
 
         Returns:
-            Identifiers, titles, scores and training counts, `[batch, min(k, candidates)]` each, best first.
+            Identifiers, titles, scores and training counts, each `[batch, min(k, candidates)]`, best first.
         """
         return self.best(self.scores(queries), exclude, k)
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        """Dot products of vectors `[batch, dim]` with all candidates, `[batch, candidates]`."""
+        """Dot products of query vectors `[batch, dim]` with all candidates, `[batch, candidates]`."""
         return tf.matmul(queries, self._vectors, transpose_b=True)
 
     def most_popular(self, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `search` answers if the score of a candidate is its number of rows in the training split."""
+        """Like `search`, but scores each candidate by its number of rows in the training split."""
         counts = tf.cast(self._train_counts, tf.float32)
         return self.best(tf.repeat(counts[tf.newaxis], tf.shape(exclude)[0], axis=0), exclude, k)
 
     def train_counts(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rows in the training split of each identifier, int64; 0 for what is no candidate's."""
+        """Number of training rows of each identifier, int64; 0 for unknown identifiers."""
         positions = self._positions.lookup(ids)
         counts = tf.gather(self._train_counts, tf.maximum(positions, 0))
         return tf.where(positions == _UNKNOWN, tf.zeros_like(counts), counts)
 
     def best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `search` answers, from the candidates' scores `[batch, candidates]`."""
+        """Like `search`, from the candidates' scores `[batch, candidates]`."""
         positions = self._positions.lookup(exclude)
         known = tf.where(positions != _UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
@@ -109,22 +109,21 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
 
     Its signatures:
 
-    - `serving_default`: `examples`, serialized queries, string `[batch]`. What an example lists under `seen` is left
-      out. Answers `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), `[batch, max_k]` each.
-    - `evaluate`: `examples` as above. Answers `ids`, `train_counts`, `ids_with_seen` (nothing left out) and
-      `popular_ids` (the most frequent candidates of the training split, seen ones left out), `[batch, max_k]`;
-      `relevant` and `relevant_train_counts` of the example, `[batch, n]`; and under `candidates` their number,
-      `[batch]`.
-    - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for who searches elsewhere.
-    - `recommend`: one tensor per query column, as `embed_query` takes them; `exclude`, string `[batch, n]`, filled up
-      with empty strings; `k`, int32. Answers `ids`, `titles` and `scores`, `[batch, min(k, candidates)]` each.
+    - `serving_default`: takes `examples`, serialized queries, string `[batch]`, and excludes the items in an example's
+      `seen`. Returns `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), each `[batch, max_k]`.
+    - `evaluate`: takes `examples` as above. Returns `ids`, `train_counts`, `ids_with_seen` (nothing excluded) and
+      `popular_ids` (the most frequent candidates of the training split, without seen items), each `[batch, max_k]`;
+      the example's `relevant` and `relevant_train_counts`, `[batch, n]`; and the number of `candidates`, `[batch]`.
+    - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for searching elsewhere.
+    - `recommend`: takes one tensor per query column, as `embed_query` does; `exclude`, string `[batch, n]`, padded with
+      empty strings; and `k`, int32. Returns `ids`, `titles` and `scores`, each `[batch, min(k, candidates)]`.
 
     Args:
-        towers: Give the query tower.
-        catalog: What is searched.
-        max_k: Width of the answers of `serving_default`.
+        towers: The model's towers; only the query tower is used.
+        catalog: The candidates.
+        max_k: Number of items per query in the answer of `serving_default`.
         scratch: Local directory for the file of identifiers.
-        directory: Where to write.
+        directory: Output directory.
 
     Raises:
         ConfigError: A query column has the name of another input of `recommend`.
@@ -199,14 +198,14 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
 
 
 def _items(examples: tf.Tensor, column: str, dtype: tf.DType) -> tf.Tensor:
-    """Identifiers `[batch, n]` that serialized queries list in a column, filled up with empty strings."""
+    """Identifiers in a column of serialized queries, string `[batch, n]`, padded with empty strings."""
     items = tf.io.parse_example(examples, {column: tf.io.VarLenFeature(dtype)})[column]
     tokens = items.values if dtype == tf.string else tf.strings.as_string(items.values)
     return tf.sparse.to_dense(tf.SparseTensor(items.indices, tokens, items.dense_shape), default_value="")
 
 
 def _variable(vectors: np.ndarray) -> tf.Variable:
-    """A variable with the values of an array on disk, without a second copy of it in memory."""
+    """Creates a variable from a memory-mapped array without a second copy in memory."""
     variable = tf.Variable(tf.zeros(vectors.shape), trainable=False, name="candidate_vectors")
     for start in range(0, len(vectors), _BLOCK_ROWS):
         block = vectors[start : start + _BLOCK_ROWS]

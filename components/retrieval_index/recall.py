@@ -1,23 +1,23 @@
-"""How much of the exact answer an approximate index finds."""
+"""Recall of an approximate index against exact search."""
 
 import numpy as np
 
-# float32 sums in another order differ by a few units in the last place.
+# float32 sums in a different order differ by a few units in the last place.
 _TOLERANCE = 1e-5
 
 
 def recall(queries: np.ndarray, vectors: np.ndarray, found: np.ndarray, best_scores: np.ndarray) -> np.ndarray:
-    """Share of each query's best candidates that was found, `[queries]`.
+    """Share of each query's k best candidates that was found, `[queries]`.
 
-    A candidate that was found counts if its own score, computed anew, reaches that of the last of the best: where
-    several tie for the last place, it does not matter which of them an index returns (Aumueller et al., "ANN-
-    Benchmarks", Information Systems 87, 2020, section 2).
+    A found candidate counts if its recomputed score reaches the kth best score. If several candidates tie for the kth
+    place, the index may return any of them (Aumueller et al., "ANN-Benchmarks", Information Systems 87, 2020,
+    section 2).
 
     Args:
-        queries: Their vectors, float32 `[queries, dim]`.
-        vectors: Of all candidates, float32 `[candidates, dim]`, possibly on disk.
-        found: Positions of candidates, int64 `[queries, k]`, each at most once in a row; -1 where nothing was found.
-        best_scores: Of the exact answer, best first, float32 `[queries, k]`.
+        queries: Query vectors, float32 `[queries, dim]`.
+        vectors: Vectors of all candidates, float32 `[candidates, dim]`, possibly memory-mapped.
+        found: Positions of the found candidates, int64 `[queries, k]`, distinct within a row; -1 for no candidate.
+        best_scores: Scores of the exact answer, best first, float32 `[queries, k]`.
     """
     scores = np.einsum("qd,qkd->qk", queries, vectors[np.maximum(found, 0)])
     last = best_scores[:, -1:]

@@ -1,4 +1,4 @@
-"""Whether the towers that are indexed answer as the training model did."""
+"""Checks that the indexed towers give the same answers as the training model."""
 
 import io
 import os
@@ -13,12 +13,12 @@ from trainer_module.models.signatures import EMBED_CANDIDATES, EMBEDDING
 
 
 def check_candidates(towers: Towers, parity_dir: str) -> float:
-    """Compares the candidate tower with the training model's; returns the largest difference.
+    """Compares the candidate tower with that of the training model and returns the largest difference.
 
-    The index holds the candidates' vectors and not their tower, so this cannot be checked later.
+    The index contains the candidates' vectors but not their tower, so a later check is impossible.
 
     Raises:
-        ModelError: They differ by more than the Trainer allows.
+        ModelError: The towers differ by more than the Trainer allows.
     """
     answers, tolerance = load_expected(parity_dir)
     examples = list(tf.data.TFRecordDataset(os.path.join(parity_dir, EXAMPLES_FILE), "GZIP").as_numpy_iterator())
@@ -32,7 +32,7 @@ def check_candidates(towers: Towers, parity_dir: str) -> float:
 
 
 def pass_on(source: str, destination: str) -> None:
-    """Copies what the query tower must answer, for whoever verifies the index."""
+    """Copies the parity sample without the candidate tower's answers, for the verification of the index."""
     tf.io.gfile.makedirs(destination)
     for name in (EXAMPLES_FILE, FACTS_FILE):
         tf.io.gfile.copy(os.path.join(source, name), os.path.join(destination, name), overwrite=True)

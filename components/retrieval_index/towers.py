@@ -1,4 +1,4 @@
-"""The two towers, as the Trainer exported them."""
+"""Loads the two towers that the Trainer exported."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EM
 
 @dataclass(frozen=True)
 class Towers:
-    """The signatures of a two-tower SavedModel.
+    """A two-tower SavedModel and its signatures as methods.
 
     Attributes:
-        model: The loaded model, which must outlive its signatures.
-        directory: Where it came from.
+        model: The loaded model. Its signatures work only while it exists.
+        directory: Directory of the model.
     """
 
     model: Any
@@ -25,12 +25,12 @@ class Towers:
 
     @property
     def query_columns(self) -> list[tf.TensorSpec]:
-        """What `embed_query` takes, one tensor per column."""
+        """Inputs of `embed_query`, one tensor per column."""
         return list(self.model.signatures[EMBED_QUERY].structured_input_signature[1].values())
 
     @property
     def query_trackables(self) -> list[Any]:
-        """Variables, vocabularies and their files that a query's vector depends on, and no others."""
+        """Exactly the variables, vocabularies and vocabulary files that a query's vector depends on."""
         captured = {
             id(tensor)
             for name in (EMBED_QUERIES, EMBED_QUERY)
@@ -55,7 +55,7 @@ def load_towers(directory: str) -> Towers:
     """Loads the SavedModel of a two-tower model.
 
     Raises:
-        ModelError: It is no two-tower model.
+        ModelError: The model is not a two-tower model.
     """
     model = tf.saved_model.load(directory)
     if missing := {EMBED_QUERIES, EMBED_QUERY, EMBED_CANDIDATES} - set(model.signatures):
@@ -67,11 +67,11 @@ def load_towers(directory: str) -> Towers:
 
 
 def on_batches(tower: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[Sequence[bytes]], np.ndarray]:
-    """A tower that takes lists of serialized examples and answers arrays."""
+    """Wraps a tower so that it maps a list of serialized examples to a NumPy array."""
     return lambda examples: tower(tf.constant(examples, tf.string)).numpy()
 
 
 def _tensor(trackable: Any) -> Any:
-    """What a function captures of a variable, a table or a file; None of anything else."""
+    """The tensor by which a function captures a variable, a table or a file; None for other objects."""
     names = "handle", "resource_handle", "asset_path"
     return next((getattr(trackable, name) for name in names if hasattr(trackable, name)), None)

@@ -1,7 +1,7 @@
-"""The file that Vertex AI Vector Search imports.
+"""Writes the import file of Vertex AI Vector Search.
 
-One JSON object per line, as in "Input data format and structure" of its documentation: `id`, `embedding` and, if asked
-for, `restricts`. The index must be made for dimension `dim` and `DOT_PRODUCT_DISTANCE`.
+The file has one JSON object per line, as described under "Input data format and structure" in its documentation: `id`,
+`embedding` and optionally `restricts`. The index must have dimension `dim` and use `DOT_PRODUCT_DISTANCE`.
 """
 
 import json
@@ -13,15 +13,15 @@ import numpy as np
 def json_lines(
     ids: Sequence[str], vectors: np.ndarray, restricts: Sequence[Mapping[str, Sequence[str]]]
 ) -> Iterator[str]:
-    """One line per candidate, with its line break.
+    """Yields one line per candidate, including the line break.
 
     Args:
-        ids: Of the candidates.
-        vectors: Finite, float32 `[candidates, dim]`.
-        restricts: Of each candidate, the values by which it may be found, by namespace; empty ones are left out.
+        ids: Identifiers of the candidates.
+        vectors: Finite float32 vectors `[candidates, dim]`.
+        restricts: Filter values of each candidate by namespace. Namespaces without values are omitted.
     """
     for item, vector, values in zip(ids, vectors.tolist(), restricts, strict=True):
-        # Nine digits give every float32 back; Python's own seventeen would double the file.
+        # Nine digits reproduce every float32. Python's default of up to seventeen would double the file size.
         numbers = ",".join(f"{number:.9g}" for number in vector)
         allowed = [{"namespace": name, "allow": list(allow)} for name, allow in values.items() if allow]
         suffix = f', "restricts": {json.dumps(allowed, ensure_ascii=False)}' if allowed else ""

@@ -106,10 +106,10 @@ class BeamOptions(Frozen):
         if self.autoscaling == "none":
             if self.max_workers is not None:
                 raise ValueError(
-                    "max_workers is for autoscaling: throughput; with none there are just as many as workers says"
+                    "max_workers needs autoscaling: throughput; with autoscaling: none, workers gives the fixed number"
                 )
             if self.workers is None:
-                raise ValueError("autoscaling: none needs workers, the number to keep to")
+                raise ValueError("autoscaling: none needs workers, the fixed number of machines")
         if self.workers and self.max_workers and self.workers > self.max_workers:
             raise ValueError(f"workers ({self.workers}) exceeds max_workers ({self.max_workers})")
         return self
@@ -143,8 +143,8 @@ class BeamConfig(BeamOptions):
     def _check_image(self) -> "BeamConfig":
         if not self.image and "dataflow" in {self.runner, *(each.runner for each in self.components.values())}:
             raise ValueError(
-                "runner: dataflow needs image, one that starts Apache Beam's worker; target dataflow of "
-                "docker/pipeline.Dockerfile makes it (docs/images.md)"
+                "runner: dataflow needs image, an image that starts Apache Beam's worker. Build it from target "
+                "dataflow of docker/pipeline.Dockerfile (docs/images.md)"
             )
         return self
 

@@ -297,7 +297,7 @@ def _check_hours(names: Sequence[str], given: Iterable[str], known: Iterable[str
     if missing:
         raise ConfigError(
             f"no hours for {', '.join(missing)}: give --hours COMPONENT=HOURS for each, or --like the summary.json of "
-            "a local run with --no-cache (what the cache has answered says nothing)"
+            "a local run with --no-cache (components answered from the cache have no duration)"
         )
 
 
@@ -324,7 +324,7 @@ def _dataflow(vertex: VertexConfig, component: str) -> list[Use]:
     for key, value in (("machine_type", options.machine_type), ("max_workers", count)):
         if not value:
             raise ConfigError(
-                f"vertex.beam.{key}: Dataflow chooses for {component}, and what it will cost is not known; name it, as "
+                f"vertex.beam.{key}: Dataflow chooses for {component}, so the cost cannot be computed. Set the key, as "
                 f"in --set vertex.beam.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
             )
     return [Use(component, "dataflow_workers", options.machine_type, count)]

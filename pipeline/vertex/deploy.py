@@ -37,8 +37,10 @@ def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> 
     uri = model or pushed.latest(base)
     if uri is None:
         local = latest_version(serving)
-        hint = f"; the last local one is copied with `gcloud storage cp --recursive {local} {base}/`" if local else ""
-        raise ModelError(f"no version was pushed below {base}. `recspan pipeline submit` starts a run that does{hint}")
+        hint = f", or copy the last local one: `gcloud storage cp --recursive {local} {base}/`" if local else ""
+        raise ModelError(
+            f"no version was pushed below {base}. `recspan pipeline submit` starts a run that pushes one{hint}"
+        )
     version = described_version(uri, name, pushed.summary(uri))
     return deploy(DeploymentRequests(vertex.target, chosen, version), DeploymentService(vertex.target))
 
@@ -68,7 +70,7 @@ def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | N
     directory = Path(model) if model else latest_version(serving)
     if directory is None:
         raise ModelError(
-            f"--dry-run asks no bucket, and there is no pushed version below {serving}; name one with --model, as in "
+            f"--dry-run asks no bucket, and there is no pushed version below {serving}. Name a version, as in "
             f"--model {vertex.under_bucket('serving', name)}/1"
         )
     file = directory / SUMMARY_FILE_NAME
@@ -87,7 +89,7 @@ def _section(config: PipelineConfig) -> DeployConfig:
     chosen = vertex_section(config).deploy
     if chosen is None:
         raise ConfigError(
-            f"{SECTION}: the experiment has no such section. An empty one registers the model; with an endpoint: --set "
-            f"'{SECTION}={{endpoint: {{machine: n1-standard-4}}}}' (docs/vertex_guide.md)"
+            f"{SECTION}: the experiment has no such section. An empty section registers the model. To add an endpoint: "
+            f"--set '{SECTION}={{endpoint: {{machine: n1-standard-4}}}}' (docs/vertex_guide.md)"
         )
     return chosen

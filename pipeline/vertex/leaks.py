@@ -75,8 +75,8 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
         for what, pattern in _SECRETS.items():
             if pattern.search(text):
                 raise ConfigError(
-                    f"the compiled pipeline would hold {what} at {place}. Take it out of the experiment file: on "
-                    "Vertex AI the service account gives access (vertex.service_account)"
+                    f"the compiled pipeline would hold {what} at {place}. Remove it from the experiment file: on "
+                    "Vertex AI, the service account (vertex.service_account) grants access"
                 )
         paths = [path for path in machine.directories if path + os.sep in text + os.sep]
         if match := _ABSOLUTE_PATH.search(text):
@@ -84,15 +84,15 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
         if paths:
             path = max(paths, key=len)
             raise ConfigError(
-                f"the compiled pipeline would name {path} of this machine at {place}, which no container has. Give a "
-                "URI as in gs://my-bucket/folder in its place"
+                f"the compiled pipeline would name {path} of this machine at {place}. No container has this path; use "
+                "a URI such as gs://my-bucket/folder instead"
             )
         for name in sorted(machine.names):
             # Not within a dotted path: a machine may well be called trainer.
             if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
                 raise ConfigError(
-                    f"the compiled pipeline would name {name!r}, this machine's host or user, at {place}. Choose "
-                    "another name for it in the experiment file"
+                    f"the compiled pipeline would name {name!r}, this machine's host or user, at {place}. Use another "
+                    "name in the experiment file"
                 )
 
 

@@ -273,7 +273,7 @@ def _tpu(chosen: TrainerMachine) -> Machine | None:
         # Of the machines that share a type, one is a slice by itself; the others are parts of larger ones.
         fitting = [machine for machine in fitting if machine.slice and machine.slice.hosts == 1]
     if len(fitting) > 1:
-        raise ConfigError(f"vertex.trainer: {chosen.machine} leaves open which slice. Valid: {_choices(fitting)}")
+        raise ConfigError(f"vertex.trainer: {chosen.machine} alone names several slices. Add one: {_choices(fitting)}")
     return fitting[0]
 
 
@@ -304,15 +304,15 @@ def _with_attached_gpus(chosen: TrainerMachine, family: HostFamily) -> Machine:
     if not chosen.accelerator:
         if chosen.accelerator_count:
             raise ConfigError(
-                "vertex.trainer.accelerator_count: of which? Name vertex.trainer.accelerator, one of "
-                f"{', '.join(family.gpus) or 'none on ' + chosen.machine}"
+                f"vertex.trainer.accelerator_count={chosen.accelerator_count} needs vertex.trainer.accelerator, the "
+                f"type of GPU. Valid: {', '.join(family.gpus) or 'none on ' + chosen.machine}"
             )
         return Machine(chosen.machine)
     if not family.gpus:
         with_gpus = ", ".join(f"{other.prefix}-*" for other in HOST_FAMILIES.value if other.gpus)
         raise ConfigError(
-            f"vertex.trainer.accelerator: {chosen.machine} takes no GPU. Those that do: {with_gpus}; those that come "
-            f"with theirs: {', '.join(BUILT_IN_GPUS.value)}"
+            f"vertex.trainer.accelerator: {chosen.machine} takes no GPU. Those that do: {with_gpus}; machines with "
+            f"built-in GPUs: {', '.join(BUILT_IN_GPUS.value)}"
         )
     if chosen.accelerator not in family.gpus:
         built_in = [name for name, (gpu, _) in BUILT_IN_GPUS.value.items() if gpu == chosen.accelerator]
@@ -354,8 +354,8 @@ def _check_strategy(chosen: TrainerMachine, machine: Machine, experiment: Experi
 def _check_tpu(vertex: VertexConfig, machine: Machine, tpu: Slice, experiment: Experiment) -> None:
     if not vertex.tpu_image:
         raise ConfigError(
-            f"vertex.tpu_image: {tpu.name} needs the image of TPU workers, whose TensorFlow and libtpu are TPU builds, "
-            "and none is named"
+            f"vertex.tpu_image: {tpu.name} needs the image of TPU workers, which contains TPU builds of TensorFlow and "
+            "libtpu. Set this key (docs/images.md)"
         )
     if vertex.region.startswith("us-") and vertex.region not in machine.regions:
         raise ConfigError(
@@ -365,8 +365,8 @@ def _check_tpu(vertex: VertexConfig, machine: Machine, tpu: Slice, experiment: E
     if tpu.hosts > 1 and not experiment.training.tpu:
         single = [m.slice.name for m in tpu_machines() if m.slice and m.slice.hosts == 1]
         raise ConfigError(
-            f"vertex.trainer.machine: {tpu.name} is spread over {tpu.hosts} hosts, and a trainer on one of them finds "
-            f"the others only by the slice's address in training.tpu. On one host: {', '.join(single)}"
+            f"vertex.trainer.machine: {tpu.name} is spread over {tpu.hosts} hosts, so the Trainer needs the slice's "
+            f"address. Set training.tpu, or take a slice on one host. On one host: {', '.join(single)}"
         )
     embeddings = experiment.embeddings
     if "V0" in machine.embedding_features:

@@ -75,8 +75,8 @@ def _parts(uri: str) -> tuple[str, str]:
 
 def _advice(vertex: VertexConfig) -> Advice:
     return Advice(
-        forbidden=f"To read {vertex.bucket}, roles/storage.objectViewer on the bucket is needed",
-        not_found=f"The bucket ({vertex.bucket}, or that of --model) must exist",
+        forbidden=f"Reading {vertex.bucket} needs roles/storage.objectViewer on the bucket",
+        not_found=f"Check that the bucket ({vertex.bucket}, or that of --model) exists",
         bad_request="Check vertex.bucket and --model",
         unanswered="and give the same command again",
     )

@@ -106,16 +106,16 @@ def _advice(vertex: VertexConfig) -> Advice:
     member = vertex.service_account or "Compute Engine's default service account"
     return Advice(
         forbidden=(
-            "Who submits needs the role roles/aiplatform.user there, and roles/iam.serviceAccountUser on "
-            f"{member}, under which the run works; check vertex.project and vertex.service_account too"
+            "You need the role roles/aiplatform.user in this project, and roles/iam.serviceAccountUser on "
+            f"{member}, which the run uses. Also check vertex.project and vertex.service_account"
         ),
         not_found="Check the run's name, vertex.project and vertex.region",
         bad_request=(
-            f"What it names stands in the section vertex: the bucket ({vertex.bucket}) must exist and be reachable by "
-            f"{member}, region and network must fit it. `recspan pipeline submit --dry-run` shows the request"
+            f"Check the section vertex: the bucket ({vertex.bucket}) must exist, {member} must have access to it, and "
+            "region and network must match it. `recspan pipeline submit --dry-run` shows the request"
         ),
         unanswered=(
-            f"see with `recspan pipeline list` or at {vertex.schedules_url} whether something was created after all, "
-            "and try a run again with the same --run-name"
+            f"check with `recspan pipeline list` or at {vertex.schedules_url} whether something was created, and try a "
+            "run again with the same --run-name"
         ),
     )

@@ -128,3 +128,21 @@ def test_a_wrong_table_is_refused_with_what_would_be_right(tmp_path, text, messa
 def test_a_described_dataset_needs_its_description():
     with pytest.raises(ConfigError, match="csv is described in an experiment file; name it with --config"):
         load_config(overrides={"data.dataset": "csv"})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("two_tower", r"model.type two_tower is for the task retrieval, .* is click. Set model.type to rating or dlrm"),
+        (
+            "dlrm",
+            r"model.type dlrm reads numeric columns .*; declare one in the section data, .* or set model",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_when_the_experiment_is_read(tmp_path, model, message):
+    file = tmp_path / "experiment.yaml"
+    data = "{dataset: csv, files: r.csv, label: label, categorical: [user, item]}"
+    file.write_text(f"data: {data}\nmodel: {{type: {model}}}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)

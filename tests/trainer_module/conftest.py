@@ -67,9 +67,17 @@ def rows() -> list[dict]:
 def serialize(row: dict) -> bytes:
     features = tf.train.Features()
     for name, values in row.items():
-        kind = "float_list" if name in ("year", "rating") else "bytes_list"
+        kind = "float_list" if name in ("year", "rating", "plays") else "bytes_list"
         getattr(features.feature[name], kind).value.extend(values)
     return tf.train.Example(features=features).SerializeToString()
+
+
+def write_examples(file: Path, examples: list[dict]) -> str:
+    """Writes a gzip TFRecord; returns its path."""
+    with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions("GZIP")) as writer:
+        for row in examples:
+            writer.write(serialize(row))
+    return str(file)
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,13 @@ class World:
         return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))
 
 
-def transform_graph(directory: Path, examples: list[dict]) -> tft.TFTransformOutput:
+def transform_graph(directory: Path, examples: list[dict], spec: FeatureSpec = SPEC) -> tft.TFTransformOutput:
     """What Transform would learn from examples."""
-    schema = schema_utils.schema_from_feature_spec(parse_spec(SPEC.columns))
+    schema = schema_utils.schema_from_feature_spec(parse_spec(spec.columns))
     metadata = dataset_metadata.DatasetMetadata(schema)
     with tft_beam.Context(temp_dir=str(directory / "temp")):
         _, transform_fn = (examples, metadata) | tft_beam.AnalyzeAndTransformDataset(
-            lambda inputs: preprocessing_fn(inputs, {"features": SPEC.model_dump_json()})
+            lambda inputs: preprocessing_fn(inputs, {"features": spec.model_dump_json()})
         )
         transform_fn | tft_beam.WriteTransformFn(str(directory / "transform"))
     return tft.TFTransformOutput(str(directory / "transform"))
@@ -113,11 +121,7 @@ def transform_graph(directory: Path, examples: list[dict]) -> tft.TFTransformOut
 def world(tmp_path_factory) -> World:
     directory = tmp_path_factory.mktemp("world")
     transform_output = transform_graph(directory, rows())
-    files = []
-    for number, part in enumerate((rows()[:600], rows()[600:])):
-        files.append(str(directory / f"examples-{number}.gz"))
-        with tf.io.TFRecordWriter(files[-1], tf.io.TFRecordOptions("GZIP")) as writer:
-            for row in part:
-                writer.write(serialize(row))
+    parts = (rows()[:600], rows()[600:])
+    files = [write_examples(directory / f"examples-{number}.gz", part) for number, part in enumerate(parts)]
     model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
     return World(SPEC, transform_output, model_inputs, files)

@@ -68,8 +68,9 @@ def kill_in_save(after_weights: bool) -> None:
 def train(world: dict, training: dict, directory: str) -> dict:
     spec = FeatureSpec.model_validate_json(world["spec"])
     config = TrainingConfig.model_validate(training)
+    dataset = DatasetSpec(name="small", features=spec)
     experiment = Experiment(
-        dataset=DatasetSpec(name="small", features=spec),
+        dataset=dataset,
         model=RatingModelConfig(dropout=0.5),
         embeddings=EmbeddingsConfig(dim=2),
         training=config,

@@ -112,7 +112,7 @@ def test_tables_are_made_from_the_checkpoint_and_never_initialized(blueprint, tr
     def refuse(*_, **__):
         raise AssertionError("a table was initialized, so it is in memory before its value is")
 
-    monkeypatch.setattr(restore, "_not_a_number", refuse)
+    monkeypatch.setattr("trainer_module.embeddings.layer._not_a_number", refuse)
     restore.restore_copy(blueprint.for_serving(), trained.checkpoint, one_batch)
 
 

@@ -34,7 +34,8 @@ spec = FeatureSpec(
     tables=tuple(Table(name=name) for name in names),
 )
 training = TrainingConfig(embedding_optimizer=Adagrad(learning_rate=0.1), batch_size=4, precision="float32")
-experiment = Experiment(dataset=DatasetSpec(name="small", features=spec), training=training, embeddings=EmbeddingsConfig(dim=4))
+dataset = DatasetSpec(name="small", features=spec)
+experiment = Experiment(dataset=dataset, training=training, embeddings=EmbeddingsConfig(dim=4))
 blueprint = Blueprint(experiment, spec, {"user": 16, "item": 8}, Rating((1.0, 5.0)))
 model_inputs = ModelInputs(spec, lambda ids: ids)
 strategy = cpu_backed_tpu_strategy(2, "V1")

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from trainer_module.data.datasets import DATASET_NAMES, dataset_spec
+from trainer_module.data.datasets import DATASET_NAMES, known_dataset
 from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table, Weights
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
@@ -140,17 +140,17 @@ class TestWhatAnExperimentChanges:
 
 @pytest.mark.parametrize("name", DATASET_NAMES)
 def test_specs_survive_the_way_between_components(name):
-    spec = dataset_spec(name).features
+    spec = known_dataset(name).spec().features
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 @pytest.mark.parametrize("name", DATASET_NAMES)
 def test_datasets_name_only_columns_that_they_have(name):
-    dataset = dataset_spec(name)
+    dataset = known_dataset(name).spec()
     names = {column.name for column in dataset.features.columns}
     assert {dataset.user_key, dataset.item_key, *dataset.slices} - {""} <= names
 
 
 def test_an_unknown_dataset_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="Did you mean movielens-100k"):
-        dataset_spec("movielens-100")
+        known_dataset("movielens-100")

@@ -47,8 +47,9 @@ sgd = Sgd(learning_rate=0.05)
 training = TrainingConfig(
     batch_size=1000, eval_batch_size=1000, epochs=3, dense_optimizer=sgd, embedding_optimizer=sgd, clip_norm=0.5
 )
+dataset = DatasetSpec(name="small", features=spec)
 experiment = Experiment(
-    dataset=DatasetSpec(name="small", features=spec), model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
+    dataset=dataset, model=RatingModelConfig(dropout=0.0), embeddings=EmbeddingsConfig(dim=2), training=training
 )
 output = tft.TFTransformOutput(transform_dir)
 reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), files)

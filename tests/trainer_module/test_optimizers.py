@@ -7,8 +7,19 @@ import tensorflow as tf
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
-from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, Adagrad, Adam, RateFunction, Sgd, WarmupDecay
-from trainer_module.optimizers.keras import make_optimizer, make_rate, scheduled
+from trainer_module.optimizers.config import (
+    DENSE_OPTIMIZERS,
+    EMBEDDING_OPTIMIZERS,
+    Adagrad,
+    Adam,
+    AdamW,
+    RateFunction,
+    Sgd,
+    SgdMomentum,
+    WarmupDecay,
+)
+from trainer_module.optimizers.keras import RULES, make_optimizer, make_rate, scheduled
+from trainer_module.optimizers.tpu import tpu_optimizer
 from trainer_module.training.config import TrainingConfig
 from trainer_module.training.split_optimizer import SplitOptimizer
 
@@ -109,7 +120,7 @@ def test_a_function_of_ones_own_gives_the_rate():
 
 
 def test_a_function_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match=r"learning_rate\.function: trainer_module\.loop\.none cannot be imported"):
+    with pytest.raises(ConfigError, match=r"learning_rate\.function: .*\.training\.loop\.none cannot be imported"):
         make_rate(RateFunction(function="trainer_module.training.loop.none"), step_variable())
 
 
@@ -128,5 +139,70 @@ def test_what_a_tpu_cannot_do_is_refused_with_the_reason(optimizer, argument, me
 
 
 def test_an_unknown_optimizer_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"'rmsprop'.*'sgd', 'adagrad', 'adagrad_momentum', 'adam', 'ftrl'"):
+    with pytest.raises(ValueError, match=r"rmsprop.*Known: sgd, adagrad, adagrad_momentum, adam, ftrl "):
         TrainingConfig(embedding_optimizer={"name": "rmsprop", "learning_rate": 0.1})
+
+
+def after_steps(optimizer, start: list, gradients: list[list]) -> np.ndarray:
+    variable = tf.Variable(start)
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient), variable)])
+    return variable.numpy()
+
+
+@pytest.mark.parametrize(
+    ("nesterov", "expected"),
+    [
+        # v = 1, then 0.5 * 1 + 1 = 1.5; w = -0.1 * (1 + 1.5).
+        (False, -0.25),
+        # Each step looks ahead: 0.5 * 1 + 1 = 1.5, then 0.5 * 1.5 + 1 = 1.75; w = -0.1 * (1.5 + 1.75).
+        (True, -0.325),
+    ],
+)
+def test_momentum_of_the_dense_part_by_hand(nesterov, expected):
+    config = SgdMomentum(learning_rate=0.1, momentum=0.5, nesterov=nesterov)
+    optimizer = make_optimizer(config, step_variable())
+    assert after_steps(optimizer, [0.0], [[1.0], [1.0]]) == pytest.approx([expected])
+
+
+def test_adamw_takes_its_decay_off_before_adam_steps():
+    config = AdamW(learning_rate=0.1, weight_decay=0.5, epsilon=1e-12)
+    # Decay: 2 - 0.1 * 0.5 * 2 = 1.9; Adam's first step is the rate, whatever the gradient.
+    kernel = after_steps(make_optimizer(config, step_variable()), [[2.0]], [[[3.0]]])
+    assert kernel == pytest.approx(np.array([[1.8]]), rel=1e-5)
+    bias = after_steps(make_optimizer(config, step_variable()), [2.0], [[3.0]])
+    assert bias == pytest.approx([1.9], rel=1e-5)
+
+
+def test_the_decay_of_adamw_follows_the_schedule():
+    step = step_variable()
+    config = AdamW(learning_rate=WarmupDecay(peak=1, warmup_steps=2), weight_decay=0.5, epsilon=1e-12)
+    optimizer, variable = make_optimizer(config, step), tf.Variable([[2.0]])
+    # A gradient of 0 leaves the decay alone: 2 * (1 - 0.5 * 0.5), then times 1 - 1 * 0.5.
+    for expected in (1.5, 0.75):
+        optimizer.apply_gradients([(tf.constant([[0.0]]), variable)])
+        step.assign_add(1)
+        assert variable.numpy() == pytest.approx(np.array([[expected]]))
+
+
+def test_adamw_without_decay_is_adam():
+    configs = Adam(learning_rate=0.1), AdamW(learning_rate=0.1, weight_decay=0.0)
+    gradients = [[[1.0, -2.0]], [[0.5, 0.1]]]
+    found, same = (after_steps(make_optimizer(each, step_variable()), [[1.0, 1.0]], gradients) for each in configs)
+    np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.parametrize("name", DENSE_OPTIMIZERS)
+def test_every_optimizer_is_in_the_table_and_names_its_slots(name):
+    facts = DENSE_OPTIMIZERS[name]
+    optimizer = make_optimizer(facts(learning_rate=0.1), step_variable())
+    assert type(optimizer) is RULES[facts].keras
+    optimizer.apply_gradients([(tf.constant([[1.0]]), tf.Variable([[1.0]]))])
+    assert len(optimizer.get_slot_names()) == len(facts.slots)
+    assert (RULES[facts].tpu is not None) == (name in EMBEDDING_OPTIMIZERS)
+    assert type(optimizer).from_config(optimizer.get_config()).get_config() == optimizer.get_config()
+
+
+def test_an_engine_has_no_adamw():
+    with pytest.raises(ConfigError, match=r"TPUs have no embedding optimizer like .*AdamW; choose one of sgd"):
+        tpu_optimizer(make_optimizer(AdamW(learning_rate=0.1), step_variable()))

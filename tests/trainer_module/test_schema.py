@@ -4,28 +4,35 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from trainer_module.data.datasets import DATASET_NAMES, dataset_spec
-from trainer_module.data.datasets.flat import FlatDataset
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.datasets import DATASET_NAMES, known_dataset
 from trainer_module.data.features import ExampleWeight, FeatureSpec
-from trainer_module.data.schema import check_schema, derive_schema
+from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.errors import ConfigError
 
-DATASET = FlatDataset.model_validate(
+DATASET = Dataset.model_validate(
     {
-        "label": "stars",
         "task": "rating",
         "label_range": [1, 5],
-        "categorical": ["user", {"name": "tags", "separator": "|"}],
-        "numeric": ["price"],
         "slices": ["country"],
+        "tables": {
+            "interactions": {
+                "files": "stars.csv",
+                "label": "stars",
+                "categorical": ["user", {"name": "tags", "separator": "|"}],
+                "numeric": ["price"],
+                "context": ["country"],
+            }
+        },
     }
 ).spec()
 
 
 def curated(name: str) -> tuple:
-    dataset = dataset_spec(name)
+    dataset = known_dataset(name).spec()
     text = resources.files("schema").joinpath(dataset.schema_file).read_text()
-    return dataset.features, text_format.Parse(text, schema_pb2.Schema()), dataset.schema_file
+    schema = curated_schema(dataset, text_format.Parse(text, schema_pb2.Schema()))
+    return dataset.features, schema, dataset.schema_file
 
 
 @pytest.mark.parametrize("name", DATASET_NAMES)
@@ -42,7 +49,7 @@ def test_every_difference_is_listed():
     with pytest.raises(ConfigError) as error:
         check_schema(spec, schema, file)
     message = str(error.value)
-    assert message.startswith("movielens.pbtxt does not fit")
+    assert message.startswith("movielens-100k.pbtxt does not fit")
     assert "feature 'age': type BYTES, but the spec's dtype float32 is FLOAT" in message
     assert "feature 'gender': expected shape { dim { size: 1 } }" in message
     assert "column 'title' is missing" in message

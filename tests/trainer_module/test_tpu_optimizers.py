@@ -5,6 +5,7 @@ from tensorflow.core.protobuf.tpu import optimization_parameters_pb2
 from trainer_module.errors import ConfigError
 from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
+from trainer_module.optimizers.keras import RULES
 from trainer_module.optimizers.tpu import tpu_optimizer
 
 LEGACY, TPU = tf.keras.optimizers.legacy, tf.tpu.experimental.embedding
@@ -17,13 +18,9 @@ def engine_parameters(optimizer) -> optimization_parameters_pb2.OptimizationPara
     return parameters
 
 
-def keras_class(name: str):
-    return AdagradMomentum if name == "adagrad_momentum" else getattr(LEGACY, EMBEDDING_OPTIMIZERS[name].keras)
-
-
 @pytest.mark.parametrize("name", EMBEDDING_OPTIMIZERS)
 def test_the_keras_optimizer_makes_the_slots_that_the_engine_asks_for(name):
-    keras, table = keras_class(name)(0.5), tf.Variable(tf.ones([3, 2]))
+    keras, table = RULES[EMBEDDING_OPTIMIZERS[name]].keras(0.5), tf.Variable(tf.ones([3, 2]))
     optimizer = tpu_optimizer(keras)
     slots = optimizer._create_slots(table, lambda *_: pytest.fail("the engine made a slot itself"))
     assert tuple(optimizer._slot_names()) == EMBEDDING_OPTIMIZERS[name].slots == tuple(slots)

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from trainer_module.frozen import Frozen
 from trainer_module.embeddings.initializers import Initializer
+from trainer_module.frozen import Frozen
 from trainer_module.optimizers.config import TableOptimizerConfig
 
 DType = Literal["string", "int64", "float32"]

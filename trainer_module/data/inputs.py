@@ -4,14 +4,16 @@ Training, evaluation and serving turn raw columns into model inputs by the same 
 exported model, so the two cannot drift apart.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
+from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
-from trainer_module.data.features import Column, FeatureSpec
 
 Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
@@ -144,12 +146,33 @@ class ExampleReader:
 
     def mean_label(self, num_examples: int = 100_000) -> float:
         """Mean of the label over the first examples, at most `num_examples`."""
-        return float(tf.reduce_mean(tf.concat(list(self._labels(self._records().take(num_examples))), axis=0)))
+        labels = self._values(self._spec.label, self._records().take(num_examples))
+        return float(tf.reduce_mean(tf.concat(list(labels), axis=0)))
 
     def label_range(self) -> tuple[float, float]:
         """Smallest and largest label."""
-        extremes = [(float(tf.reduce_min(part)), float(tf.reduce_max(part))) for part in self._labels(self._records())]
-        return min(low for low, _ in extremes), max(high for _, high in extremes)
+        return self._extremes(self._spec.label)
+
+    def check_example_weights(self) -> None:
+        """Checks the weights of the examples, if the spec has a column of them.
+
+        Raises:
+            DataError: A weight is negative or no number, or all are 0, so that there is nothing to learn from.
+        """
+        column = self._spec.example_weight
+        if column is None:
+            return
+        low, high = self._extremes(column)
+        if not 0 <= low <= high < math.inf or not high:
+            raise DataError(
+                f"column {column.name} weighs the training examples, and its values go from {low:g} to {high:g}; "
+                "weights must be numbers from 0 up, not all of them 0. Mend the data, or leave the column out"
+            )
+
+    def _extremes(self, column: Column) -> tuple[float, float]:
+        """Smallest and largest value of a required column; NaN if one is."""
+        values = np.concatenate([part.ravel() for part in self._values(column, self._records()).as_numpy_iterator()])
+        return float(np.min(values)), float(np.max(values))
 
     def head(self, num_examples: int) -> list[bytes]:
         """The first serialized examples."""
@@ -210,10 +233,10 @@ class ExampleReader:
             .map(self._training_features_and_label, num_parallel_calls=_PARALLEL_CALLS)
         )
 
-    def _labels(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        """Labels `[batch, 1]`, in batches."""
-        spec = parse_spec([self._spec.label])
-        return records.batch(4096).map(lambda batch: tf.io.parse_example(batch, spec)[self._spec.label.name])
+    def _values(self, column: Column, records: tf.data.Dataset) -> tf.data.Dataset:
+        """Raw values of a required column, `[batch, 1]`, in batches."""
+        spec = parse_spec([column])
+        return records.batch(4096).map(lambda batch: tf.io.parse_example(batch, spec)[column.name])
 
     def _share_of(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         """This host's serialized examples."""

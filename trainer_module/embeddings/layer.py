@@ -11,7 +11,7 @@ from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.initializers import Constant, Initializer, TruncatedNormal, Uniform
 from trainer_module.embeddings.placement import PlacedEmbedding
 from trainer_module.models.layers import fold_in
-from trainer_module.optimizers.keras import KerasOptimizer
+from trainer_module.private_members import KerasOptimizer
 
 FeatureConfig = tf.tpu.experimental.embedding.FeatureConfig
 FeatureConfigs = dict[str, FeatureConfig]

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import tensorflow as tf
-from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from trainer_module.embeddings.config import REPLICATED_ROWS, Placement, is_replicated
-from trainer_module.embeddings.host_variables import strings_stay_on_host
 from trainer_module.errors import ModelError
-from trainer_module.optimizers.keras import KerasOptimizer
 from trainer_module.optimizers.tpu import tpu_optimizer
+from trainer_module.private_members import KerasOptimizer, OpenTPUEmbedding, strings_stay_on_host, track, untracked
 
 FeatureConfig: TypeAlias = tf.tpu.experimental.embedding.FeatureConfig
 TableConfig: TypeAlias = tf.tpu.experimental.embedding.TableConfig
@@ -73,9 +71,9 @@ class PlacedEmbedding(tf.keras.layers.Layer):
         sharded = {name: feature for name, feature in feature_config.items() if name not in replicated}
         # Checkpoints see one object that holds the tables, as they would without placement. It is a half's own, since
         # the engine hangs its callbacks there.
-        self._sharded = self._no_dependency(_Tables(sharded, pipelining, sparse_core) if sharded else None)
-        self._replicated = self._no_dependency(
-            _ReplicatedTables(replicated, dict(bag_widths or {})) if replicated else None
+        self._sharded = untracked(self, _Tables(sharded, pipelining, sparse_core) if sharded else None)
+        self._replicated = untracked(
+            self, _ReplicatedTables(replicated, dict(bag_widths or {})) if replicated else None
         )
         self._tpu_embedding = self._halves[0].mid_level
 
@@ -112,7 +110,7 @@ class PlacedEmbedding(tf.keras.layers.Layer):
             half.build({name: input_shape[name] for name in half.features if name in input_shape})
         for half in self._halves[1:]:
             for table, variable in half.embedding_tables.items():
-                self._tpu_embedding._track_trackable(variable, table.name)
+                track(self._tpu_embedding, variable, table.name)
 
     def call(
         self,
@@ -177,7 +175,7 @@ def _engine_of_strategy() -> Any | None:
     return strategy.extended.tpu_hardware_feature.embedding_feature
 
 
-class _Tables(TPUEmbedding):
+class _Tables(OpenTPUEmbedding):
     """TensorFlow Recommenders' layer with one more optimizer.
 
     The layer takes only the optimizers that it translates itself. This one gives it tables without any and sets
@@ -204,14 +202,9 @@ class _Tables(TPUEmbedding):
         self.features = tuple(feature_config)
 
     @property
-    def mid_level(self) -> tf.Module:
-        """TensorFlow's object that holds the tables."""
-        return self._tpu_embedding
-
-    @property
     def in_engine(self) -> bool:
         """Whether the tables live in a TPU's embedding engine."""
-        return self._embedding_feature not in (None, _NO_ENGINE)
+        return self.embedding_feature not in (None, _NO_ENGINE)
 
     def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
         with tf.variable_creator_scope(strings_stay_on_host):
@@ -221,16 +214,17 @@ class _Tables(TPUEmbedding):
         """Activations by feature; ids and weights as in `PlacedEmbedding.call`."""
         return self(ids, weights)
 
-    def _create_tpu_embedding_mid_level_api(self, *args, **kwargs):
+    def before_layout(self, tables: list[tuple[TableConfig, TableConfig]]) -> list[tuple[TableConfig, TableConfig]]:
+        """Puts the caller's tables in the place of the bare ones, and gives each its translated optimizer."""
         callers = dict(self._callers_tables)
-        self._table_config_map = [(callers[bare], table) for bare, table in self._table_config_map]
+        pairs = [(callers[bare], table) for bare, table in tables]
         translated: dict[KerasOptimizer, Any] = {}
-        for caller, table in self._table_config_map:
+        for caller, table in pairs:
             if caller.optimizer is not None:
                 if caller.optimizer not in translated:
                     translated[caller.optimizer] = tpu_optimizer(caller.optimizer)
                 table.optimizer = translated[caller.optimizer]
-        return super()._create_tpu_embedding_mid_level_api(*args, **kwargs)
+        return pairs
 
 
 class _ReplicatedTables(_Tables):

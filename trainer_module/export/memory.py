@@ -1,4 +1,4 @@
-"""Memory of this machine and of this process, read from Linux in one place. Free of TensorFlow."""
+"""Reads the memory use of this machine and this process from Linux. Does not import TensorFlow."""
 
 import logging
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ _RESET_PEAK = "5"
 
 
 def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that this process may still take: the machine's, or less where control groups limit it.
+    """Bytes that this process can still allocate: the machine's available memory, or less under cgroup limits.
 
-    Cached file contents count as available, since the kernel drops them on demand.
+    Cached file contents count as available, because the kernel drops them on demand.
     See `proc_meminfo(5)` and the kernel's documentation of cgroup v1 and v2 memory controllers.
     """
     free = [_kilobytes(proc / "meminfo", "MemAvailable")]
@@ -27,17 +27,17 @@ def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
 
 
 def resident_bytes() -> int:
-    """Bytes of this process that lie in memory now, mapped libraries included."""
+    """Resident memory of this process in bytes, including mapped libraries."""
     return _kilobytes(Path("/proc/self/status"), "VmRSS")
 
 
 class PeakMemory:
-    """The largest resident memory of this process while the context was open, as the kernel counted it.
+    """Context manager that measures this process's peak resident memory with the kernel's counter.
 
     Attributes:
-        before_bytes: Resident when the context was entered.
-        peak_bytes: The largest since then; None where the kernel does not let a process reset its high-water mark
-            (some sandboxes), since without a reset it would tell of earlier peaks.
+        before_bytes: Resident memory when the context was entered.
+        peak_bytes: Peak since then. None if the process cannot reset its high-water mark (in some sandboxes), because
+            the counter would then include earlier peaks.
     """
 
     before_bytes: int
@@ -59,9 +59,9 @@ class PeakMemory:
 
 
 def _free_in_groups(root: Path, path: str, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
-    """What the limits of a control group and of all groups around it leave."""
+    """Yields the memory left under the limit of a control group and of each of its ancestors."""
     group = root / path.strip("/")
-    # In a container the path may be the host's, while the container sees its own group as the root.
+    # In a container, the path may be that of the host, while the container sees its own group as the root.
     group = group if group.is_dir() else root
     for directory in (group, *group.parents[: len(group.relative_to(root).parts)]):
         if (directory / limit).is_file() and (text := (directory / limit).read_text().strip()) != "max":
@@ -70,7 +70,7 @@ def _free_in_groups(root: Path, path: str, limit: str, usage: str, reclaimable: 
 
 
 def _kilobytes(path: Path, field: str) -> int:
-    """A field such as `VmRSS:  12 kB`, in bytes."""
+    """Reads a field such as `VmRSS:  12 kB` and converts it to bytes."""
     for line in path.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

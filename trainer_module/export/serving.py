@@ -12,6 +12,7 @@ from trainer_module.data.inputs import ModelInputs, parse_spec
 from trainer_module.embeddings.layer import FeatureConfig, Features
 from trainer_module.errors import ModelError
 from trainer_module.models.signatures import RequestColumn
+from trainer_module.private_members import mid_level
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig
 Answer = Callable[[Features], Mapping[str, tf.Tensor]]
@@ -70,7 +71,7 @@ def tables_of(layer: tf.keras.layers.Layer, columns: Sequence[RequestColumn]) ->
             variables, as the engine of a TPU with several hosts does.
     """
     wanted = sorted({column.table for column in columns if isinstance(column, Categorical)})
-    children = tf.train.TrackableView(layer).children(layer._tpu_embedding)
+    children = tf.train.TrackableView(layer).children(mid_level(layer))
     if stacked := [name for name in wanted if name not in children]:
         raise ModelError(
             f"embedding tables {stacked} cannot be looked up outside the accelerator: the layer stacks its tables as "

@@ -63,7 +63,7 @@ class _Model(Frozen):
             fitting = [name for name, model in MODELS.items() if dataset.task in model.tasks]
             raise ConfigError(
                 f"model.type {self.type} is for the task {' or '.join(self.tasks)}, but the task of the data is "
-                f"{dataset.task}. Set model.type to {' or '.join(fitting)}, or take data whose task is "
+                f"{dataset.task}. Set model.type to {' or '.join(fitting)}, or data.task to "
                 f"{' or '.join(self.tasks)}"
             )
         if not spec.categorical:
@@ -190,8 +190,8 @@ class DlrmConfig(_RankingModel):
         self._check_one_width(dims, "takes dot products of all pairs of rows")
         if not spec.numeric:
             raise ConfigError(
-                "model.type dlrm reads numeric columns and the feature spec has none; declare one under data.numeric, "
-                "take one out of model.ignore, or set model.type to dcn, rating or wide_deep"
+                "model.type dlrm reads numeric columns and the feature spec has none; declare one in the section "
+                "data, take one out of model.ignore, or set model.type to dcn, rating or wide_deep"
             )
 
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":

@@ -26,9 +26,9 @@ class Cross(tf.keras.layers.Layer):
     def build(self, input_shape: tf.TensorShape) -> None:
         """Makes the weights for the width of the input."""
         width = int(input_shape[-1])
-        self._up = tf.keras.layers.Dense(width, kernel_initializer="truncated_normal", dtype=self._dtype_policy)
+        self._up = tf.keras.layers.Dense(width, kernel_initializer="truncated_normal", dtype=self.dtype_policy)
         if self._rank:
-            options = {"use_bias": False, "kernel_initializer": "truncated_normal", "dtype": self._dtype_policy}
+            options = {"use_bias": False, "kernel_initializer": "truncated_normal", "dtype": self.dtype_policy}
             self._down = tf.keras.layers.Dense(self._rank, **options)
         super().build(input_shape)
 

@@ -8,7 +8,7 @@ from trainer_module.models.layers import MLP, DotInteraction, fold_in
 
 
 class DlrmHead(tf.keras.layers.Layer):
-    """A bottom MLP brings numbers to the width of the embeddings; the dot products of all pairs enter a top MLP."""
+    """Projects numbers to the embedding width by a bottom MLP, and feeds all pairwise dot products into a top MLP."""
 
     def __init__(
         self,
@@ -20,9 +20,9 @@ class DlrmHead(tf.keras.layers.Layer):
         """Takes the parts.
 
         Args:
-            bottom: From numbers `[batch, num_numbers]` to `[batch, dim]`; ReLU follows.
-            interaction: From a list of `[batch, dim]` to `[batch, num_interactions]`.
-            top: From `[batch, dim + num_interactions]` to `[batch, 1]`.
+            bottom: Maps numbers `[batch, num_numbers]` to `[batch, dim]`. This layer applies ReLU to the result.
+            interaction: Maps a list of `[batch, dim]` to `[batch, num_interactions]`.
+            top: Maps `[batch, dim + num_interactions]` to `[batch, 1]`.
             dtype: Keras dtype policy.
         """
         super().__init__(dtype=dtype)
@@ -31,7 +31,7 @@ class DlrmHead(tf.keras.layers.Layer):
         self._top = top
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
-        """From embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
+        """Maps embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
         of_bottom, of_top = (None, None) if seed is None else (fold_in(seed, part) for part in range(2))
         dense = tf.nn.relu(self._bottom(tf.concat(numbers, axis=1), seed=of_bottom))
         interactions = self._interaction([dense, *(tf.cast(row, dense.dtype) for row in rows)])
@@ -47,14 +47,14 @@ def dlrm_head(
     initial_score: float,
     dtype: str = "float32",
 ) -> tf.keras.layers.Layer:
-    """Puts a `DlrmHead` together.
+    """Builds a `DlrmHead`.
 
     Args:
         dim: Width of the tables.
         bottom: Widths of the bottom MLP's hidden layers.
         top: Widths of the top MLP's hidden layers.
         dropout: Fraction of hidden units dropped in training.
-        initial_score: Where scores start.
+        initial_score: Initial output bias.
         dtype: Keras dtype policy.
     """
     return DlrmHead(

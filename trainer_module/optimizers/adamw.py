@@ -33,8 +33,8 @@ class AdamW(tf.keras.optimizers.legacy.Adam):
             return super()._resource_apply_dense(grad, var, apply_state)
         device, dtype = var.device, var.dtype.base_dtype
         # Not Adam's "lr", which holds the correction of its bias.
-        rate = self._decayed_lr(dtype) if apply_state is None else apply_state[(device, dtype)]["lr_t"]
-        decayed = var.assign_sub(rate * self.weight_decay * var, use_locking=self._use_locking)
+        state = (apply_state or {}).get((device, dtype)) or self._fallback_apply_state(device, dtype)
+        decayed = var.assign_sub(state["lr_t"] * self.weight_decay * var, use_locking=self._use_locking)
         with tf.control_dependencies([decayed]):
             return super()._resource_apply_dense(grad, var, apply_state)
 

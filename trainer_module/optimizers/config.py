@@ -209,7 +209,9 @@ def _known_for_dense(value: Any) -> Any:
 def _known(value: Any, known: Mapping[str, type[_Optimizer]]) -> Any:
     name = _name_of(value)
     if name is not None and name not in known:
-        raise ValueError(f"no optimizer is called {name}. {did_you_mean(name, known)}Known: {', '.join(known)}")
+        raise ValueError(
+            f"no optimizer is called {name}. {did_you_mean(name, known, always=False)}Known: {', '.join(known)}"
+        )
     return value
 
 

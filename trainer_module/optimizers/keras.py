@@ -23,8 +23,7 @@ from trainer_module.optimizers.config import (
     SgdMomentum,
     WarmupDecay,
 )
-
-KerasOptimizer = tf.keras.optimizers.legacy.Optimizer
+from trainer_module.private_members import KerasOptimizer
 
 _keras, _tpu = tf.keras.optimizers.legacy, tf.tpu.experimental.embedding
 

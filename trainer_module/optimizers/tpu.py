@@ -8,6 +8,7 @@ import tensorflow as tf
 from trainer_module.errors import ConfigError
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 from trainer_module.optimizers.keras import RULES, KerasOptimizer, Rule
+from trainer_module.private_members import given_learning_rate, untracked
 
 _IN_ENGINE = {rule.keras: (facts, rule, rule.tpu) for facts, rule in RULES.items() if rule.tpu is not None}
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -56,7 +57,7 @@ def _refuse_what_tpus_lack(optimizer: KerasOptimizer, names: Sequence[str], conf
 
 
 def _learning_rate(optimizer: KerasOptimizer) -> float | Callable[[], Any]:
-    rate = optimizer._hyper["learning_rate"]
+    rate = given_learning_rate(optimizer)
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         return lambda: rate(optimizer.iterations)
     return rate if callable(rate) and not isinstance(rate, tf.Variable) else float(rate)
@@ -69,7 +70,7 @@ def _slot_creator(optimizer: KerasOptimizer, rule: Rule) -> Callable[..., dict[s
         # The optimizer's checkpoint holds them; the table's must not hold them a second time.
         module = tf.Module()
         return {
-            slot: module._no_dependency(optimizer.add_slot(table, rule.slots[slot], initializer))
+            slot: untracked(module, optimizer.add_slot(table, rule.slots[slot], initializer))
             for slot, initializer in zip(slots, initializers, strict=True)
         }
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.optimizers.keras import KerasOptimizer, make_optimizer
+from trainer_module.optimizers.keras import make_optimizer
+from trainer_module.private_members import KerasOptimizer, current_learning_rate, make_slots
 from trainer_module.training.config import TrainingConfig
 
 
@@ -53,7 +54,7 @@ class SplitOptimizer(tf.Module):
     def make_slots(self, variables: Sequence[tf.Variable], tables: Mapping[str, tf.Variable]) -> None:
         """Makes all optimizer slots now rather than in the first step; arguments as in `apply`."""
         for optimizer, (_, group) in self._groups(variables, variables, tables).items():
-            optimizer._create_all_weights(group)
+            make_slots(optimizer, group)
 
     def apply(
         self,
@@ -81,8 +82,7 @@ class SplitOptimizer(tf.Module):
     def learning_rates(self) -> dict[str, tf.Tensor]:
         """The current learning rates, float32 scalars: `dense` and one per table."""
         return {
-            name: tf.cast(optimizer._get_hyper("learning_rate"), tf.float32)
-            for name, optimizer in {"dense": self.dense, **self.of_table}.items()
+            name: current_learning_rate(optimizer) for name, optimizer in {"dense": self.dense, **self.of_table}.items()
         }
 
     def _groups(

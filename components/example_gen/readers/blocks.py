@@ -1,7 +1,7 @@
 """Cuts the files of a table into pieces that workers read independently, and reads them.
 
-A plain text file in UTF-8 is cut into ranges of bytes, a Parquet file into its row groups. Compressed files and files in
-other encodings cannot be entered in their middle, so that each is one piece.
+A plain text file in UTF-8 is cut into ranges of bytes, a Parquet file into its row groups. Compressed files and files
+in other encodings cannot be entered in their middle, so that each is one piece.
 """
 
 import difflib
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from components.example_gen.output.bad_rows import BadRow
-from components.example_gen.readers import parquet, text
+from components.example_gen.readers import jsonl, parquet, text
 from components.example_gen.readers.encodings import detect, is_utf8, utf8_chunks
 from components.example_gen.readers.files import find_files
 from components.example_gen.readers.opening import is_compressed, open_file, size_of, unpacked_chunks
@@ -89,13 +89,15 @@ def find_pieces(files: Sequence[str], table: TableFiles) -> list[Piece]:
 
 
 def column_names(file: str, table: TableFiles) -> list[str]:
-    """The columns of a file, in their order, without the spaces around their names.
+    """The columns of a file, in their order, without the spaces around their names; of JSON, the first block's keys.
 
     Raises:
         DataError: Two columns have the same name, or the file has no header.
     """
     if table.format_of(file) == "parquet":
         names = parquet.schema(file).names
+    elif table.format_of(file) == "jsonl":
+        return _keys(file, table)
     elif table.column_names:
         return list(table.column_names)
     else:
@@ -153,7 +155,10 @@ def read(piece: Piece, table: TableFiles, wanted: Sequence[str]) -> Iterator[tup
             yield rows, []
         return
     for block in _text_blocks(piece, table):
-        yield text.parse(block, piece.columns, wanted, table, piece.file, piece.file_number)
+        if table.format_of(piece.file) == "jsonl":
+            yield jsonl.parse(block, wanted, piece.file, piece.file_number)
+        else:
+            yield text.parse(block, piece.columns, wanted, table, piece.file, piece.file_number)
 
 
 def _parts(file: str, table: TableFiles) -> Iterator[ByteRange | RowGroup | None]:
@@ -188,7 +193,7 @@ def _text_blocks(piece: Piece, table: TableFiles) -> Iterator[TextBlock]:
 
 
 def _dialect(file: str, table: TableFiles) -> Dialect:
-    return text.dialect_of(file, table)
+    return jsonl.DIALECT if table.format_of(file) == "jsonl" else text.dialect_of(file, table)
 
 
 def _without_header(blocks: Iterator[TextBlock], dialect: Dialect, table: TableFiles, file: str) -> Iterator[TextBlock]:
@@ -207,6 +212,14 @@ def _without_header(blocks: Iterator[TextBlock], dialect: Dialect, table: TableF
             yield TextBlock(rest, block.offset + header.size, block.first_line + header.num_lines, num_lines)
 
 
+def _keys(file: str, table: TableFiles) -> list[str]:
+    """The keys of a JSON file's first block; keys that only later lines have are not known."""
+    chunks = utf8_chunks(file, unpacked_chunks(file, _BLOCK_BYTES), table.encoding)
+    for block in record_blocks(chunks, jsonl.DIALECT, file, _BLOCK_BYTES):
+        return jsonl.column_names(block, file)
+    raise DataError(f"{file}: holds no line; expected JSON lines")
+
+
 def _header(file: str, table: TableFiles) -> list[str]:
     dialect = _dialect(file, table)
     chunks = utf8_chunks(file, unpacked_chunks(file, _HEADER_BYTES), table.encoding)
@@ -217,7 +230,7 @@ def _header(file: str, table: TableFiles) -> list[str]:
                 return [field.decode().strip() for field in header.fields]
             except UnicodeDecodeError:
                 raise DataError(
-                    f"{file}, line {block.first_line}: the header is not {table.encoding}; name the file's encoding for "
-                    "the table, such as encoding: latin-1 or cp1252"
+                    f"{file}, line {block.first_line}: the header is not {table.encoding}; name the file's encoding "
+                    "for the table, such as encoding: latin-1 or cp1252"
                 ) from None
     raise DataError(f"{file}: no header, the file holds empty lines alone; expected the names of the columns")

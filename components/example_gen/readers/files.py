@@ -23,8 +23,7 @@ _MARKER_PREFIXES = ("_started_", "_committed_")
 def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
     """All files of a table, in alphabetical order and each once, even if links or several patterns lead to it.
 
-    Hidden and empty files, checksums and the markers of Spark are skipped, with a line in the log, if a wildcard matches
-    them.
+    Hidden and empty files, checksums and the markers of Spark are skipped if a wildcard matches them; the log says so.
 
     Args:
         directory: Where relative patterns begin; local or remote.
@@ -40,9 +39,9 @@ def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
         pattern = wildcards(pattern)
         path = pattern if _is_remote(pattern) else os.path.join(directory, pattern)
         files = _match_remote(path) if _is_remote(path) else _match_local(directory, pattern)
-        kept = [file for file in files if _is_kept(file, path, what)]
+        kept = [file for file, size in files.items() if _is_kept(file, size, path, what)]
         if not kept:
-            raise DataError(_nothing(path, what, files))
+            raise DataError(_nothing(path, what, sorted(files)))
         for file in kept:
             identity = _identity(file)
             found[identity] = min(file, found.get(identity, file))
@@ -53,21 +52,24 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
-def _match_local(directory: str, pattern: str) -> list[str]:
+def _match_local(directory: str, pattern: str) -> dict[str, int | None]:
+    """Paths that match; their sizes are not known yet."""
     if os.path.lexists(path := os.path.join(directory, pattern)):
         # A name may hold brackets.
-        return [path]
-    return [os.path.join(directory, name) for name in glob.glob(pattern, root_dir=directory, include_hidden=True)]
+        return {path: None}
+    names = glob.glob(pattern, root_dir=directory, include_hidden=True)
+    return {os.path.join(directory, name): None for name in names}
 
 
-def _match_remote(path: str) -> list[str]:
+def _match_remote(path: str) -> dict[str, int | None]:
+    """Paths that match, with their sizes in bytes."""
     (matched,) = FileSystems.match([path])
-    return [metadata.path for metadata in matched.metadata_list]
+    return {metadata.path: metadata.size_in_bytes for metadata in matched.metadata_list}
 
 
-def _is_kept(file: str, pattern: str, what: str) -> bool:
+def _is_kept(file: str, size: int | None, pattern: str, what: str) -> bool:
     """Whether a file is read; one that was matched by a wildcard may be skipped."""
-    reason = _why_skipped(file)
+    reason = _why_skipped(file, size)
     if reason is None:
         return True
     if file == pattern:
@@ -76,7 +78,7 @@ def _is_kept(file: str, pattern: str, what: str) -> bool:
     return False
 
 
-def _why_skipped(file: str) -> str | None:
+def _why_skipped(file: str, size: int | None) -> str | None:
     """Why a file is skipped; None if it is read."""
     name = file.rstrip("/").rsplit("/", 1)[-1]
     if name.startswith("."):
@@ -85,8 +87,15 @@ def _why_skipped(file: str) -> str | None:
         return "a marker that Spark leaves beside data"
     if name.endswith(".crc"):
         return "a checksum"
-    if _is_remote(file):
-        return None if FileSystems.match([glob.escape(file)])[0].metadata_list[0].size_in_bytes else "an empty file"
+    return None if (_local_size(file) if size is None else size) else "an empty file"
+
+
+def _local_size(file: str) -> int:
+    """Bytes of a local file.
+
+    Raises:
+        DataError: It is no regular file, or not there.
+    """
     try:
         found = os.stat(file)
     except OSError as error:
@@ -95,7 +104,7 @@ def _why_skipped(file: str) -> str | None:
         raise DataError(f"{file}: a directory, and a file is expected; to read what it holds, name {file}/*")
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{file}: a pipe, device or socket, and a regular file is expected; write the data to a file")
-    return None if found.st_size else "an empty file"
+    return found.st_size
 
 
 def _identity(file: str) -> object:
@@ -109,8 +118,8 @@ def _identity(file: str) -> object:
 def _nothing(path: str, what: str, skipped: list[str]) -> str:
     if skipped:
         return (
-            f"{what}: {path} matches only files that are skipped ({_some(skipped)}: hidden, empty, checksums or markers); "
-            "put the data there, or name where it is"
+            f"{what}: {path} matches only hidden or empty files, checksums or markers ({_some(skipped)}); put the data "
+            "there, or name where it is"
         )
     folder = path.rsplit("/", 1)[0] if "/" in path else "."
     while glob.has_magic(folder) and "/" in folder and not os.path.isdir(folder):

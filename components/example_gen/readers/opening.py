@@ -105,8 +105,8 @@ def _only_member(file: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5])
         raise DataError(
-            f"{file}: the archive holds {len(members)} files{f' ({names})' if names else ''}; expected one. Unpack it and "
-            "name its files"
+            f"{file}: the archive holds {len(members)} files{f' ({names})' if names else ''}; expected one. Unpack "
+            "it and name its files"
         )
     if members[0].flag_bits & 1:
         raise DataError(f"{file}: the archive is encrypted; unpack it with its password, and name the unpacked file")

@@ -15,7 +15,8 @@ from trainer_module.errors import DataError
 _BATCH_ROWS = 1 << 17
 # Types of columns (and of the values of lists) that no conversion reads.
 _REFUSED = (
-    pa.types.is_struct, pa.types.is_map, pa.types.is_duration, pa.types.is_interval, pa.types.is_union, pa.types.is_time,
+    pa.types.is_struct, pa.types.is_map, pa.types.is_duration, pa.types.is_interval, pa.types.is_union,
+    pa.types.is_time,
 )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def row_groups(file: str) -> list[RowGroup]:
         metadata = parquet.metadata
         sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     first_rows = np.cumsum([1, *sizes]).tolist()
-    return [RowGroup(index, first, size) for index, (first, size) in enumerate(zip(first_rows, sizes)) if size]
+    return [RowGroup(index, first_rows[index], size) for index, size in enumerate(sizes) if size]
 
 
 def schema(file: str) -> pa.Schema:

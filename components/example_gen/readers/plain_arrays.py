@@ -27,6 +27,11 @@ def is_list(values: pa.DataType) -> bool:
     return pa.types.is_list(values) or pa.types.is_large_list(values)
 
 
+def is_number(values: pa.DataType) -> bool:
+    """Whether a type is one of integers, floats or decimals."""
+    return pa.types.is_integer(values) or pa.types.is_floating(values) or pa.types.is_decimal(values)
+
+
 def is_text(values: pa.DataType) -> bool:
     """Whether a type is one of text or bytes."""
     return (

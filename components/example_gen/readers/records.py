@@ -115,6 +115,7 @@ def find_records(data: bytes, dialect: Dialect) -> Records:
     if is_open:
         # The record that is still open extends to the end of the data.
         outside = np.append(outside, len(all_ends) - 1)
+        all_ends[-1] = len(data)
     first_lines = np.concatenate([[0], outside[:-1] + 1])[: len(outside)]
     starts, ends = all_starts[first_lines], all_ends[outside]
     delimiters = np.zeros(0, np.int64)

@@ -129,8 +129,8 @@ def _problems(data: bytes, records: Records, names: Sequence[str], table: TableF
     for record in records.malformed.tolist():
         problems.setdefault(
             record,
-            'text follows the double quote that closes a field; expected "" for a quote inside a quoted field. If double '
-            "quotes are plain text, set quoted: false",
+            'text follows the double quote that closes a field; expected "" for a quote inside a quoted field. If '
+            "double quotes are plain text, set quoted: false",
         )
     num_fields = records.num_fields()
     is_empty = records.starts == records.ends

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.example_gen.readers.plain_arrays import is_list, is_text, plain, trimmed_text
+from components.example_gen.readers.plain_arrays import is_number, is_text, plain, trimmed_text
 from components.example_gen.readers.problems import Problems, shown
 from trainer_module.data.tables import TimeUnit
 from trainer_module.errors import DataError
@@ -35,8 +35,8 @@ def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa
     Args:
         values: `[rows]` timestamps or dates, numbers, or texts of numbers or of ISO 8601 (`2024-05-01`,
             `2024-05-01T10:00:00Z`, `2024-05-01 10:00:00.5+02:00`).
-        unit: Of numbers, see `TimeEntry`; timestamps and dates ignore it. `auto` takes the unit that most numbers of the
-            block suggest.
+        unit: Of numbers, see `TimeEntry`; timestamps and dates ignore it. `auto` takes the unit that most numbers of
+            the block suggest.
         name: Of the column, for messages.
         problems: Gets texts of another form, dates that no calendar has, times outside the years 1 to 9999, and under
             `auto` numbers whose magnitude suggests another unit than most others do.
@@ -59,11 +59,8 @@ def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa
         return pa.nulls(len(values), pa.int64())
     if is_text(values.type):
         return _from_text(values, unit, name, problems)
-    is_number = (
-        pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
-    )
-    if not is_number or is_list(values.type) or unit == "iso":
-        expected = "ISO 8601 texts, as its unit says" if is_number else "timestamps, numbers or ISO 8601 texts"
+    if not is_number(values.type) or unit == "iso":
+        expected = "ISO 8601 texts, as its unit says" if unit == "iso" else "timestamps, numbers or ISO 8601 texts"
         raise DataError(f"{problems.file}: column {name!r} is of type {values.type}; expected {expected}")
     return _from_numbers(values, unit, values, name, problems)
 
@@ -78,13 +75,11 @@ def guess_unit(values: pa.Array) -> TimeUnit | None:
     if is_text(values.type):
         text = trimmed_text(values, "", Problems("", len(values)))
         text = text.filter(pc.fill_null(pc.not_equal(text, ""), False))
-        is_number = pc.match_substring_regex(text, _NUMBER)
-        if len(text) and not pc.any(is_number).as_py():
+        looks_numeric = pc.match_substring_regex(text, _NUMBER)
+        if len(text) and not pc.any(looks_numeric).as_py():
             return "iso"
-        values = text.filter(is_number)
-    elif not (
-        pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
-    ):
+        values = text.filter(looks_numeric)
+    elif not is_number(values.type):
         return None
     found = values.cast(pa.float64(), safe=False).drop_null().to_numpy(zero_copy_only=False)
     return _most_common_unit(found[~np.isnan(found)])
@@ -106,11 +101,13 @@ def _magnitudes(found: np.ndarray) -> np.ndarray:
 def _from_text(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa.Array:
     text = trimmed_text(values, name, problems)
     text = pc.if_else(pc.equal(text, ""), None, text)
-    is_number = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
     if unit == "iso":
         return _from_iso(text, values, name, problems)
-    found = _from_numbers(pc.if_else(is_number, text, None), unit, values, name, problems)
-    others = pc.if_else(is_number, None, text)
+    looks_numeric = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
+    found = _from_numbers(pc.if_else(looks_numeric, text, None), unit, values, name, problems)
+    others = pc.if_else(looks_numeric, None, text)
+    if others.null_count == len(others):
+        return found
     if unit == "auto":
         return pc.coalesce(found, _from_iso(others, values, name, problems))
     problems.add(
@@ -139,9 +136,9 @@ def _from_numbers(numbers: pa.Array, unit: TimeUnit, values: pa.Array, name: str
         problems.add(
             (found != 0) & (magnitudes != _UNITS.index(chosen)),
             lambda row: (
-                f"column {name!r}: {shown(values[row])} looks like a time in {_UNIT_NAMES[_UNITS[magnitudes[row]]]}, and "
-                f"most others look like {_UNIT_NAMES[chosen]}; expected one unit. If all are of one unit, set it as the "
-                "time's unit"
+                f"column {name!r}: {shown(values[row])} looks like a time in {_UNIT_NAMES[_UNITS[magnitudes[row]]]}, "
+                f"and most others look like {_UNIT_NAMES[chosen]}; expected one unit. If all are of one unit, set it "
+                "as unit of the time column"
             ),
         )
         unit = chosen

@@ -50,7 +50,7 @@ def tokens(values: pa.Array, name: str, problems: Problems, missing: Sequence[st
     if pa.types.is_floating(values.type):
         text = _text_of_floats(values, name, problems)
     elif pa.types.is_decimal(values.type):
-        text = pc.replace_substring_regex(values.cast(pa.large_string()), r"(\.[0-9]*[1-9])0+$|\.0*$", r"\1")
+        text = _text_of_decimals(values)
     else:
         text = trimmed_text(values, name, problems)
     absent = pa.array(["", *(word.strip() for word in missing)], pa.large_string())
@@ -156,8 +156,8 @@ def words(values: pa.Array) -> pa.Array:
 def _check_no_lists(values: pa.Array, name: str, problems: Problems) -> None:
     if is_list(values.type):
         raise DataError(
-            f"{problems.file}: column {name!r} holds lists ({values.type}); expected one value per row. If they are lists "
-            "of tokens, say multivalent: true for the column"
+            f"{problems.file}: column {name!r} holds lists ({values.type}); expected one value per row. If they are "
+            "lists of tokens, say multivalent: true for the column"
         )
 
 
@@ -171,12 +171,20 @@ def _text_of_floats(values: pa.Array, name: str, problems: Problems) -> pa.Array
     problems.add(
         ~fits & ~is_missing,
         lambda row: (
-            f"column {name!r}: found the floating-point number {found[row]!r}; tokens stored as floats must be whole "
-            f"numbers below {limit:,}, since larger ones lose digits. Store the column as text or as integers"
+            f"column {name!r}: expected a token, found the float {float(found[row])!r}; only whole numbers below "
+            f"{limit:,} are exact as floats of {values.type.bit_width} bits. Store the column as text or as integers"
         ),
     )
     whole = np.where(fits, found, 0).astype(np.int64)
     return pa.array(whole, mask=~fits).cast(pa.large_string())
+
+
+def _text_of_decimals(values: pa.Array) -> pa.Array:
+    """Decimals without an exponent and without zeros at their end."""
+    distinct = values.dictionary_encode()
+    text = [f"{value:f}" for value in distinct.dictionary.to_pylist()]
+    stripped = [each.rstrip("0").rstrip(".") if "." in each else each for each in text]
+    return pa.array(stripped, pa.large_string()).take(distinct.indices)
 
 
 def _lists(flat: pa.Array, lengths: np.ndarray) -> pa.Array:

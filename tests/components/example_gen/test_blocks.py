@@ -2,11 +2,10 @@
 
 import io
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from components.example_gen.blocks import find_blocks, read_block
 from components.example_gen.ratings import split_lines
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"bb"]), max_size=40).map(b"".join), st.integers(1, 9))

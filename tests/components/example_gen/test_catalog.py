@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from components.example_gen.catalog import parse_catalog, resolve
+from components.example_gen.examples import ExampleBuilder
+from components.example_gen.ratings import parse_ratings, split_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.example_gen.catalog import parse_catalog, resolve
-from components.example_gen.examples import ExampleBuilder
 from components.example_gen.layout import GENRES
-from components.example_gen.ratings import parse_ratings, split_lines
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.features import Context, FeatureSpec
 from trainer_module.data.spec import DatasetSpec

@@ -8,6 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from components.example_gen.catalog import resolve
+from components.example_gen.examples import ExampleBuilder
+from components.example_gen.old_splits import SPLITS
+from components.example_gen.payload import ExampleWriter
+from components.example_gen.ratings import parse_ratings
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.components.util import examples_utils
@@ -15,13 +20,8 @@ from tfx.orchestration.metadata import Metadata
 from tfx_bsl.coders import example_coder
 
 from components.example_gen import retrieval_transforms
-from components.example_gen.catalog import resolve
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
-from components.example_gen.examples import ExampleBuilder
-from components.example_gen.old_splits import SPLITS
-from components.example_gen.payload import ExampleWriter
-from components.example_gen.ratings import parse_ratings
 from components.example_gen.generated.ratings import write_synthetic
 from components.example_gen.transforms import load_catalog
 from trainer_module.data.datasets import dataset_spec

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from components.example_gen.interactions import Interactions, current_queries, find_queries, histories
 from components.example_gen.old_splits import EVAL, TEST, TRAIN
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def interactions(*rows: tuple[int, int, int, int]) -> Interactions:

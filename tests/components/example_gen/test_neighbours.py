@@ -1,10 +1,9 @@
 """Neighbours of ratings, by hand and against their definition."""
 
 import numpy as np
+from components.example_gen.neighbours import Neighbours, merge
 from hypothesis import given
 from hypothesis import strategies as st
-
-from components.example_gen.neighbours import Neighbours, merge
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), unique=True, max_size=40)
 

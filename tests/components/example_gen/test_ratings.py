@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 import pytest
+from components.example_gen.ratings import parse_exactly, parse_ratings, split_lines
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components.example_gen import ratings
-from components.example_gen.ratings import parse_exactly, parse_ratings, split_lines
 
 RANGE = (1.0, 5.0)
 GOOD = b"196\t242\t3\t881250949\n186\t302\t3.5\t891717742\n"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from components.example_gen.catalog import parse_catalog, resolve
+from components.example_gen.ratings import parse_ratings
 
 from components.example_gen import layout
-from components.example_gen.catalog import parse_catalog, resolve
-from components.example_gen.layout import FILES, read_manifest
-from components.example_gen.ratings import parse_ratings
 from components.example_gen.generated.ratings import MIN_RATINGS_PER_USER, NOISE_SCALE, GroundTruth, write_synthetic
+from components.example_gen.layout import FILES, read_manifest
 from trainer_module.errors import ConfigError, DataError
 
 

@@ -2,13 +2,13 @@ import gzip
 
 import numpy as np
 import pytest
-
-from components.evaluation.clicks import exact_auc
 from components.example_gen.old_splits import TEST
 from components.flat_example_gen.config import CriteoIngestConfig, spec_of
 from components.flat_example_gen.files import find_files, find_pieces, read
 from components.flat_example_gen.rows import convert, wanted_columns
 from components.flat_example_gen.splits import assign
+
+from components.evaluation.clicks import exact_auc
 from components.example_gen.generated.clicks import draw, plant, read_planted, write_synthetic_criteo
 from trainer_module.data.datasets.criteo import CATEGORIES, NUMBERS
 from trainer_module.errors import DataError

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from components.example_gen.outcome import Outcome, check_splits
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.example_gen.outcome import Outcome, check_splits
 from components.example_gen.rows import EVAL, ITEM, TEST, TRAIN, USER, Entities, Rows, positions
 from tests.components.example_gen.splits.invented import (
     CONFIGS,
