@@ -164,9 +164,9 @@ def plan(
 
 @data_app.command()
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="movielens-100k")],
+    dataset: Annotated[str, typer.Argument(help="movielens-100k, -1m, -10m, -20m, -25m, -32m or -latest-small.")],
     source: Annotated[
-        str | None, typer.Option(help="Directory or URL to take it from, instead of the known ones.")
+        str | None, typer.Option(help="Directory, zip file or URL to take it from, instead of the known ones.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -186,6 +186,19 @@ def fetch(
             report=lambda line: bar.console.print(line, highlight=False, markup=False, soft_wrap=True),
             progress=lambda received, total: bar.update(task, completed=received, total=total),
         )
+
+
+@data_app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Files of interactions, items and users, or quoted patterns.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Experiment file to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the experiment file if it exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what files and columns are, warn of common faults, and propose an experiment."""
+    from pipeline.inspection.start import inspect_data
+
+    inspect_data(files, output, force, json)
 
 
 @data_app.command()

@@ -1,7 +1,7 @@
-"""The files that a dataset directory holds, and the manifest that guards them.
+"""The files of a known dataset's directory, and the manifest that guards them.
 
-The layout is GroupLens' own for MovieLens 100K, so that line numbers in errors and in the official folds u1 to u5
-are those of the file on disk:
+The constants describe the layout of MovieLens 100K, which is GroupLens' own, so that line numbers in errors and in the
+official folds u1 to u5 are those of the file on disk:
 
 - `u.data`: user, item, rating, Unix time; tab separated, no header.
 - `u.user`: user, age, gender, occupation, zip code; separated by `|`.
@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,23 @@ def verify(data_dir: Path, manifest: Manifest) -> None:
             )
 
 
-def require_replaceable(data_dir: Path, dataset: str) -> None:
+def require_replaceable(data_dir: Path, dataset: str, files: Sequence[str] = FILES) -> None:
     """Checks that nothing of value is overwritten.
+
+    Args:
+        data_dir: Where the files will go.
+        dataset: That they make up.
+        files: Their names.
 
     Raises:
         DataError: `data_dir` holds files that the product did not put there, or another dataset.
     """
     manifest = read_manifest(data_dir)
-    if manifest is None and (found := [name for name in FILES if (data_dir / name).exists()]):
+    if manifest is None and (found := [name for name in files if (data_dir / name).exists()]):
         raise DataError(
             f"{data_dir} holds {', '.join(found)} but no {MANIFEST_FILE}, so the files are yours or from an "
             "interrupted run. Move them away, name another directory, or, to take them over, run `recspan data fetch "
-            f"movielens-100k --source {data_dir}`."
+            f"{dataset} --source {data_dir}`."
         )
     if manifest is not None and manifest.dataset != dataset:
         raise DataError(f"{data_dir} holds the dataset {manifest.dataset!r}; name another directory for {dataset!r}")
@@ -119,7 +124,7 @@ def publish(staged: Path, data_dir: Path, dataset: str, source: str, details: Ma
     """Moves complete files into `data_dir`, the manifest last, so that an interruption leaves no half-written data.
 
     Args:
-        staged: Directory on the same file system as `data_dir` that holds `FILES`; it is used up.
+        staged: Directory on the same file system as `data_dir` that holds the files and nothing else; it is used up.
         data_dir: Where they go.
         dataset: See `Manifest`.
         source: See `Manifest`.
@@ -128,14 +133,15 @@ def publish(staged: Path, data_dir: Path, dataset: str, source: str, details: Ma
     Returns:
         The manifest that was written.
     """
-    manifest = Manifest(dataset, source, {name: sha256_of(staged / name) for name in FILES}, dict(details))
+    files = sorted(path.name for path in staged.iterdir())
+    manifest = Manifest(dataset, source, {name: sha256_of(staged / name) for name in files}, dict(details))
     text = json.dumps(vars(manifest), indent=2, sort_keys=True, ensure_ascii=False)
     (staged / MANIFEST_FILE).write_text(text + "\n")
     if not data_dir.exists():
         os.rename(staged, data_dir)
         return manifest
     (data_dir / MANIFEST_FILE).unlink(missing_ok=True)
-    for name in (*FILES, MANIFEST_FILE):
+    for name in (*files, MANIFEST_FILE):
         os.replace(staged / name, data_dir / name)
     shutil.rmtree(staged)
     return manifest

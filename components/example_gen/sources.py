@@ -1,6 +1,5 @@
-"""Gets MovieLens 100K from the first source that answers, checksummed, and remembers where it came from."""
+"""Gets the MovieLens datasets from the first source that answers, checksummed, and remembers where they came from."""
 
-import contextlib
 import hashlib
 import importlib.util
 import re
@@ -8,20 +7,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from http.client import IncompleteRead
+from pathlib import Path, PurePosixPath
 from typing import Protocol
+
+import pooch
+import requests
 
 from components.example_gen import layout
 from components.example_gen.layout import FILES, GENRES, ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
-from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.datasets.movielens import FAMILY, MOVIELENS_100K, SYNTHETIC
 from trainer_module.errors import ConfigError, DataError
 
 Report = Callable[[str], None]
@@ -29,9 +32,11 @@ Progress = Callable[[int, int | None], None]
 
 _CONNECT_SECONDS = 10
 _PACKAGE_SECONDS = 300
-_CHUNK = 64 << 10
-_ARCHIVE_FOLDER = "ml-100k"
+_CHUNK = 1 << 20
+_RETRIES = 1
 _SYNTHETIC_HINT = "`recspan pipeline run --dataset synthetic`"
+# Named after the dataset, but for MovieLens 10M, whose archive unpacks to another name.
+_FOLDERS = {"movielens-10m": "ml-10M100K"}
 
 
 class SourceError(DataError):
@@ -46,34 +51,43 @@ class Source(Protocol):
         """In words, for messages and the manifest."""
         ...
 
-    def read(self, scratch: Path, progress: Progress) -> Mapping[str, bytes]:
-        """Returns the contents of `layout.FILES`.
+    def copy(self, files: Sequence[str], into: Path, scratch: Path, progress: Progress) -> None:
+        """Puts files into a directory.
 
         Args:
-            scratch: An empty directory that is removed afterwards.
+            files: Their names.
+            into: An empty directory.
+            scratch: Another empty directory, which is removed afterwards.
             progress: Called with the bytes received and, if known, the bytes in all.
 
         Raises:
-            SourceError: It is out of reach, incomplete or damaged.
+            SourceError: The source is out of reach, incomplete or damaged.
         """
         ...
 
 
 @dataclass(frozen=True)
 class DirectorySource:
-    """A directory with the files, or one that holds the unpacked `ml-100k` folder."""
+    """A directory with the files, or one that holds the folder that GroupLens' archive unpacks to.
+
+    Attributes:
+        path: The directory.
+        folder: Name of that folder.
+    """
 
     path: Path
+    folder: str = "ml-100k"
 
     @property
     def name(self) -> str:
         return f"directory {self.path}"
 
-    def read(self, scratch: Path, progress: Progress) -> Mapping[str, bytes]:
-        folder = self.path / _ARCHIVE_FOLDER if (self.path / _ARCHIVE_FOLDER).is_dir() else self.path
-        if missing := [name for name in FILES if not (folder / name).is_file()]:
+    def copy(self, files: Sequence[str], into: Path, scratch: Path, progress: Progress) -> None:
+        folder = self.path / self.folder if (self.path / self.folder).is_dir() else self.path
+        if missing := [name for name in files if not (folder / name).is_file()]:
             raise SourceError(f"{folder} has no {', '.join(missing)}")
-        return {name: (folder / name).read_bytes() for name in FILES}
+        for name in files:
+            shutil.copyfile(folder / name, into / name)
 
 
 @dataclass(frozen=True)
@@ -82,34 +96,48 @@ class ArchiveSource:
 
     Attributes:
         location: A URL (http, https, file) or a path.
-        sha256: Hex digest of the archive; None if it is not known.
+        checksum: Hex digest of the archive: a sha256, or an MD5 behind `md5:`; None if it is not known.
+        has_md5_file: Whether the MD5 lies beside the archive, in a file with `.md5` appended to its name.
     """
 
     location: str
-    sha256: str | None = None
+    checksum: str | None = None
+    has_md5_file: bool = False
 
     @property
     def name(self) -> str:
         return self.location
 
-    def read(self, scratch: Path, progress: Progress) -> Mapping[str, bytes]:
-        if urllib.parse.urlsplit(self.location).scheme in ("http", "https", "file"):
-            path = scratch / "archive.zip"
-            _download(self.location, path, progress)
-        else:
-            path = Path(self.location)
-            if not path.is_file():
-                raise SourceError("there is no such file or directory")
-        if self.sha256 is not None and (actual := layout.sha256_of(path)) != self.sha256:
-            raise SourceError(f"the archive's sha256 is {actual}, expected {self.sha256}")
+    def copy(self, files: Sequence[str], into: Path, scratch: Path, progress: Progress) -> None:
+        path, is_checked = self._archive(scratch, progress)
+        if self.checksum and not is_checked:
+            algorithm, expected = _algorithm(self.checksum)
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, algorithm).hexdigest()
+            if actual != expected:
+                raise SourceError(f"the archive's {algorithm} is {actual}, expected {expected}")
         try:
             with zipfile.ZipFile(path) as archive:
-                members = {Path(member).name: member for member in archive.namelist() if not member.endswith("/")}
-                if missing := [name for name in FILES if name not in members]:
-                    raise SourceError(f"the archive has no {', '.join(missing)}")
-                return {name: archive.read(members[name]) for name in FILES}
+                for name, member in _members(archive, files).items():
+                    # The name is ours and not the archive's, which might point out of the directory.
+                    with archive.open(member) as source, (into / name).open("wb") as target:
+                        shutil.copyfileobj(source, target, _CHUNK)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise SourceError(f"the archive is damaged or no zip file ({error})") from error
+
+    def _archive(self, scratch: Path, progress: Progress) -> tuple[Path, bool]:
+        """The archive on disk, and whether its checksum is settled."""
+        parts = urllib.parse.urlsplit(self.location)
+        if parts.scheme in ("http", "https"):
+            checksum = self.checksum
+            if self.has_md5_file:
+                beside = _download(f"{self.location}.md5", scratch / "archive.md5", None, lambda received, total: None)
+                checksum = _md5_in(beside.read_text(errors="replace"), self.location)
+            return _download(self.location, scratch / "archive.zip", checksum, progress), True
+        path = Path(urllib.request.url2pathname(parts.path)) if parts.scheme == "file" else Path(self.location)
+        if not path.is_file():
+            raise SourceError("there is no such file or directory")
+        return path, False
 
 
 @dataclass(frozen=True)
@@ -133,7 +161,7 @@ class PackageSource:
     def name(self) -> str:
         return f"the example data of {self.requirement} from the package index"
 
-    def read(self, scratch: Path, progress: Progress) -> Mapping[str, bytes]:
+    def copy(self, files: Sequence[str], into: Path, scratch: Path, progress: Progress) -> None:
         command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check",
                    "--timeout", str(_CONNECT_SECONDS), "--retries", "1", "--dest", str(scratch), *self.pip_args,
                    self.requirement]  # fmt: skip
@@ -155,15 +183,28 @@ class PackageSource:
         except (zipfile.BadZipFile, KeyError) as error:
             raise SourceError(f"{wheels[0].name} is damaged or lacks the data ({error})") from error
         ratings, users, items = contents
-        return from_atomic_files(ratings, users, items)
+        converted = from_atomic_files(ratings, users, items)
+        for name in files:
+            (into / name).write_bytes(converted[name])
 
 
-# Size and digest as in TensorFlow Datasets' url_checksums/movielens.txt; the MD5 that GroupLens publishes beside the
-# archive is 0e33842e24a9c977be4e0107933c0723.
-GROUPLENS = ArchiveSource(
-    "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-    "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-)
+def _grouplens(archive: str, checksum: str | None) -> ArchiveSource:
+    """An archive of GroupLens; without a checksum, the file beside the archive gives it."""
+    url = f"https://files.grouplens.org/datasets/movielens/{archive}.zip"
+    return ArchiveSource(url, checksum, has_md5_file=checksum is None)
+
+
+# The sha256 digests are those of TensorFlow Datasets' url_checksums/movielens.txt, the MD5 digests those of the files
+# that GroupLens publishes beside the archives. ml-latest-small changes, and its MD5 with it.
+GROUPLENS: Mapping[str, ArchiveSource] = {
+    "movielens-100k": _grouplens("ml-100k", "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
+    "movielens-1m": _grouplens("ml-1m", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
+    "movielens-10m": _grouplens("ml-10m", "md5:ce571fd55effeba0271552578f2648bd"),
+    "movielens-20m": _grouplens("ml-20m", "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
+    "movielens-25m": _grouplens("ml-25m", "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
+    "movielens-32m": _grouplens("ml-32m", "md5:d472be332d4daa821edc399621853b57"),
+    "movielens-latest-small": _grouplens("ml-latest-small", None),
+}
 RECBOLE = PackageSource(
     "recbole==1.2.1",
     {
@@ -183,7 +224,11 @@ ORIGINAL_SHA256 = {
     RATINGS_FILE: "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
     USERS_FILE: "f120e114da2e8cf314fd28f99417c94ae9ddf1cb6db8ce0e4b5995d40e90e62c",
 }
-DEFAULT_SOURCES: tuple[Source, ...] = (GROUPLENS, RECBOLE)
+
+
+def default_sources(dataset: str) -> tuple[Source, ...]:
+    """Where a dataset of `FAMILY` is looked for, in this order."""
+    return (GROUPLENS[dataset], RECBOLE) if dataset == MOVIELENS_100K.name else (GROUPLENS[dataset],)
 
 
 def fetch(
@@ -192,17 +237,17 @@ def fetch(
     source: str | None = None,
     report: Report = print,
     progress: Progress = lambda received, total: None,
-    sources: Sequence[Source] = DEFAULT_SOURCES,
+    sources: Sequence[Source] | None = None,
 ) -> layout.Manifest:
     """Puts a dataset into `data_dir`, or finds it there.
 
     Args:
-        dataset: Only `movielens-100k` is fetched.
+        dataset: Of the MovieLens family.
         data_dir: Where its files and the manifest go.
-        source: A directory, a zip file or a URL of one, and then only that; None tries `sources`.
+        source: A directory, a zip file or a URL of one, which is then the only one; None tries `sources`.
         report: Called with lines for the user.
         progress: Called with the bytes received and, if known, the bytes in all.
-        sources: Tried in this order.
+        sources: Tried in this order; None is `default_sources`.
 
     Returns:
         The manifest of what is there.
@@ -211,18 +256,21 @@ def fetch(
         ConfigError: `dataset` is not one that is fetched.
         DataError: No source has the data; or what lies in `data_dir` was changed or is not the product's.
     """
-    spec = known_dataset(dataset)
-    if dataset != MOVIELENS_100K.name:
-        raise ConfigError(f"{dataset} is not fetched but generated: {_SYNTHETIC_HINT}")
+    known = known_dataset(dataset)
+    if known not in FAMILY:
+        raise ConfigError(_why_not_fetched(dataset))
+    files = files_of(known)
     if source is not None:
-        sources = (_given(source),)
+        sources = (_given(source, dataset),)
+    elif sources is None:
+        sources = default_sources(dataset)
     manifest = layout.read_manifest(data_dir)
     if manifest is not None and manifest.dataset == dataset and manifest.source in {s.name for s in sources}:
         layout.verify(data_dir, manifest)
         report(f"{dataset} is already in {data_dir}, from {manifest.source}")
         return manifest
     if not (source is not None and Path(source).resolve() == data_dir.resolve()):
-        layout.require_replaceable(data_dir, dataset)
+        layout.require_replaceable(data_dir, dataset, files)
 
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -233,19 +281,18 @@ def fetch(
             download.mkdir()
             report(f"trying {candidate.name}")
             try:
-                contents = candidate.read(download, progress)
+                candidate.copy(files, staged, download, progress)
             except SourceError as error:
                 failures.append(f"{candidate.name}: {error}")
                 report(f"  failed: {error}")
                 continue
-            for name, content in contents.items():
-                (staged / name).write_bytes(content)
-            manifest = layout.publish(staged, data_dir, dataset, candidate.name, {"license": spec.license_note})
+            manifest = layout.publish(staged, data_dir, dataset, candidate.name, {"license": known.license_note})
         report(f"{dataset} is in {data_dir}, from {manifest.source}")
-        if other := [name for name, sha256 in ORIGINAL_SHA256.items() if manifest.sha256[name] != sha256]:
+        expected = ORIGINAL_SHA256 if dataset == MOVIELENS_100K.name else {}
+        if other := [name for name, sha256 in expected.items() if manifest.sha256[name] != sha256]:
             report(f"note: {' and '.join(other)} differ from GroupLens' original; published results do not compare")
-        if spec.license_note:
-            report(spec.license_note)
+        if known.license_note:
+            report(known.license_note)
         return manifest
     raise DataError(
         f"no source has {dataset}:\n"
@@ -253,6 +300,12 @@ def fetch(
         + f"\nTo go on without it: {_SYNTHETIC_HINT}. With a copy at hand: `recspan data fetch {dataset} --source "
         "DIRECTORY_OR_ZIP`."
     )
+
+
+def files_of(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the files that a known dataset's tables read."""
+    tables = (dataset.tables.interactions, dataset.tables.users, dataset.tables.items)
+    return tuple(file for table in tables if table for file in table.files)
 
 
 def from_atomic_files(ratings: bytes, users: bytes, items: bytes) -> dict[str, bytes]:
@@ -297,30 +350,112 @@ def _item_line(item: str, title: str, year: str, genres: str) -> str:
     return "|".join([item, title, date, "", "", *("1" if genre in names else "0" for genre in GENRES)]) + "\n"
 
 
-def _given(source: str) -> Source:
+def _why_not_fetched(dataset: str) -> str:
+    if dataset.startswith(SYNTHETIC.name):
+        return f"{dataset} is not fetched but generated: {_SYNTHETIC_HINT}"
+    return f"{dataset} cannot be fetched; put its files into data/{dataset}"
+
+
+def _given(source: str, dataset: str) -> Source:
     if "://" in source:
         return ArchiveSource(source)
-    path = Path(source)
-    return DirectorySource(path.resolve()) if path.is_dir() else ArchiveSource(str(path.resolve()))
+    path = Path(source).resolve()
+    folder = _FOLDERS.get(dataset, dataset.replace("movielens-", "ml-"))
+    return DirectorySource(path, folder) if path.is_dir() else ArchiveSource(str(path))
 
 
-def _download(url: str, path: Path, progress: Progress) -> None:
+def _members(archive: zipfile.ZipFile, files: Sequence[str]) -> dict[str, zipfile.ZipInfo]:
+    """The archive's member for each file, at the top or in a folder there; the first one if several have the name."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        path = PurePosixPath(member.filename)
+        if not member.is_dir() and len(path.parts) <= 2:
+            members.setdefault(path.name, member)
+    if missing := [name for name in files if name not in members]:
+        raise SourceError(f"the archive has no {', '.join(missing)}")
+    return {name: members[name] for name in files}
+
+
+def _algorithm(checksum: str) -> tuple[str, str]:
+    algorithm, separator, digest = checksum.rpartition(":")
+    return (algorithm, digest) if separator else ("sha256", checksum)
+
+
+def _md5_in(text: str, location: str) -> str:
+    """The digest in a file that `md5sum` or BSD's `md5` has written, as pooch takes it."""
+    found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    if not found:
+        raise SourceError(f"{location}.md5 holds no MD5")
+    return f"md5:{found[0].lower()}"
+
+
+class _Bar:
+    """What pooch asks of a progress bar, as calls of a function."""
+
+    def __init__(self, progress: Progress):
+        self.total = 0
+        self._received = 0
+        self._progress = progress
+
+    def update(self, received: int) -> None:
+        # pooch counts whole chunks, also where the last one is shorter.
+        self._received = min(self._received + received, self.total) if self.total else self._received + received
+        self._progress(self._received, self.total or None)
+
+    def reset(self) -> None:
+        self._received = 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _download(url: str, path: Path, checksum: str | None, progress: Progress) -> Path:
+    """Downloads a file with pooch, which tries again once and compares the checksum.
+
+    Raises:
+        SourceError: The server is out of reach or refuses, the download breaks off, or the checksum differs.
+    """
+    getter = pooch.create(
+        path.parent,
+        base_url="",
+        registry={path.name: checksum},
+        urls={path.name: url},
+        retry_if_failed=_RETRIES,
+    )
+    downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=_CONNECT_SECONDS, chunk_size=_CHUNK)
+    # pooch tells of its doings in the log; callers report in their own words.
+    pooch.get_logger().setLevel("ERROR")
     try:
-        with contextlib.closing(urllib.request.urlopen(url, timeout=_CONNECT_SECONDS)) as response:
-            length = response.headers.get("Content-Length")
-            total = int(length) if length else None
-            received = 0
-            with path.open("wb") as file:
-                while chunk := response.read(_CHUNK):
-                    file.write(chunk)
-                    received += len(chunk)
-                    progress(received, total)
-    except urllib.error.HTTPError as error:
-        raise SourceError(f"the server answers {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise SourceError(f"cannot be reached ({getattr(error, 'reason', error)})") from error
-    if total is not None and received != total:
-        raise SourceError(f"the download broke off after {received:,} of {total:,} bytes")
+        getter.fetch(path.name, downloader=downloader)
+    except requests.HTTPError as error:
+        raise SourceError(f"the server answers {error.response.status_code} {error.response.reason}") from error
+    except (requests.RequestException, OSError) as error:
+        if broken := next((cause for cause in _causes(error) if isinstance(cause, IncompleteRead)), None):
+            received, rest = int(broken.partial), broken.expected or 0  # type: ignore[call-overload]
+            raise SourceError(f"the download broke off after {received:,} of {received + rest:,} bytes") from error
+        reason = next((c for c in _causes(error) if isinstance(c, OSError) and c.strerror), error)
+        raise SourceError(f"cannot be reached ({reason})") from error
+    except ValueError as error:
+        found = re.search(r"expected ([0-9a-z:]+) but got ([0-9a-f]+)", str(error))
+        if not found or checksum is None:
+            raise SourceError(f"cannot be downloaded ({error})") from error
+        algorithm, expected = _algorithm(checksum)
+        raise SourceError(f"the archive's {algorithm} is {found[2]}, expected {expected}") from error
+    return path
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was raised from or holds, outermost first."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        held = [*current.args, getattr(current, "reason", None)]
+        pending += [current.__cause__, current.__context__, *(each for each in held if isinstance(each, BaseException))]
 
 
 def _pip() -> list[str]:

@@ -47,7 +47,7 @@ class Dataset(Frozen):
     history: int = Field(default=0, ge=0)
     neighbours: int = Field(default=0, ge=0)
     schema_file: str = ""
-    layout: Literal["", "movielens-100k"] = ""
+    layout: Literal["", "movielens-100k", "movielens"] = ""
     directory: str = ""
     license_note: str = ""
 

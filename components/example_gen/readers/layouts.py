@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from components.example_gen.readers import movielens_100k
+from components.example_gen.readers import movielens, movielens_100k
 from components.example_gen.readers.problems import Problems
 
-_LAYOUTS = {"movielens-100k": movielens_100k}
+_LAYOUTS = {"movielens-100k": movielens_100k, "movielens": movielens}
 
 
 def sources(layout: str, column: str) -> tuple[str, ...]:

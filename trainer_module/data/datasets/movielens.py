@@ -1,8 +1,12 @@
-"""MovieLens, GroupLens' movie ratings, and generated ratings in the layout of MovieLens 100K.
+"""MovieLens, GroupLens' movie ratings in all published sizes, and generated ratings in the layout of MovieLens 100K.
 
 Layout of MovieLens 100K (GroupLens' README of ml-100k): `u.data` holds user, item, rating and Unix time, tab separated;
 `u.user` and `u.item` hold the attributes, separated by `|`. The reader adds the columns `genres`, `release_year`,
 `release_decade`, `title_words` and `age_group`.
+
+The larger datasets hold genres in one field and the year in the title (GroupLens' READMEs): MovieLens 1M and 10M separate
+fields by `::` and have no header, the others are CSV with one. Only 100K and 1M describe users; 1M gives ages and
+occupations as codes.
 """
 
 from typing import Any
@@ -72,6 +76,96 @@ MOVIELENS_100K = Dataset.model_validate(
             },
         },
     }
+)
+
+
+def _larger(
+    name: str,
+    label_range: tuple[float, float],
+    slices: tuple[str, ...],
+    interactions: dict[str, Any],
+    items: dict[str, Any],
+    users: dict[str, Any] | None = None,
+) -> Dataset:
+    """A dataset of the layout that all but 100K have; the features are called as those of 100K."""
+    user, item, rating, time = interactions["column_names"] or ("userId", "movieId", "rating", "timestamp")
+    interactions = interactions | {
+        "user": {"name": user, "feature": "user_id"},
+        "item": {"name": item, "feature": "movie_id"},
+        "label": rating,
+        "time": {"name": time, "unit": "s"},
+    }
+    items = items | {
+        "key": item,
+        "title": "title",
+        "categorical": (_tokens("title_words", several=True), _tokens("genres", several=True)),
+        "numeric": ("release_year",),
+        "context": ("release_decade",),
+        "unmatched": "bad_row",
+    }
+    return Dataset.model_validate(
+        {
+            "name": name,
+            "layout": "movielens",
+            "task": "rating",
+            "label_range": label_range,
+            "slices": slices,
+            "license_note": LICENSE_NOTE,
+            "tables": {"interactions": interactions, "items": items} | ({"users": users} if users else {}),
+        }
+    )
+
+
+def _dat(file: str, names: tuple[str, ...], encoding: str = "utf-8") -> dict[str, Any]:
+    """A file of MovieLens 1M or 10M."""
+    return {"files": file, "delimiter": "::", "quoted": False, "column_names": names, "encoding": encoding}
+
+
+_RATINGS = ("user_id", "movie_id", "rating", "timestamp")
+_MOVIES = ("movie_id", "title", "genres")
+
+MOVIELENS_1M = _larger(
+    "movielens-1m",
+    (1, 5),
+    ("gender", "age_group", USER_ACTIVITY, "release_decade"),
+    _dat("ratings.dat", _RATINGS),
+    _dat("movies.dat", _MOVIES, "iso-8859-1"),
+    _dat("users.dat", ("user_id", "gender", "age", "occupation", "zip_code"))
+    | {
+        "key": "user_id",
+        "categorical": (_tokens("gender"), _tokens("age"), _tokens("occupation"), "zip_code"),
+        "context": ("age_group",),
+        "unmatched": "bad_row",
+    },
+)
+MOVIELENS_10M = _larger(
+    "movielens-10m",
+    (0.5, 5),
+    (USER_ACTIVITY, "release_decade"),
+    _dat("ratings.dat", _RATINGS),
+    _dat("movies.dat", _MOVIES),
+)
+
+
+def _csv(name: str) -> Dataset:
+    """MovieLens 20M and later: ratings in half stars, CSV with a header."""
+    return _larger(
+        name,
+        (0.5, 5),
+        (USER_ACTIVITY, "release_decade"),
+        {"files": "ratings.csv", "column_names": ()},
+        {"files": "movies.csv"},
+    )
+
+
+FAMILY = (
+    MOVIELENS_100K,
+    MOVIELENS_1M,
+    MOVIELENS_10M,
+    _csv("movielens-20m"),
+    _csv("movielens-25m"),
+    _csv("movielens-32m"),
+    _csv("movielens-latest-small"),
 )
 
 # Generated ratings, whose best reachable error is known.
