@@ -116,7 +116,7 @@ def _iso_times(values: pl.Series) -> pl.Series:
 
 
 def find_missing_words(frame: pl.DataFrame) -> tuple[str, ...]:
-    """Words such as `NULL` that stand for a missing value, in columns whose other values are all numbers or all times."""
+    """Words such as `NULL` that stand for a missing value, in columns of numbers or times."""
     found = []
     for values in frame.select(pl.col(pl.String)):
         distinct = values.drop_nulls().unique()

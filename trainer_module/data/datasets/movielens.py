@@ -4,9 +4,9 @@ Layout of MovieLens 100K (GroupLens' README of ml-100k): `u.data` holds user, it
 `u.user` and `u.item` hold the attributes, separated by `|`. The reader adds the columns `genres`, `release_year`,
 `release_decade`, `title_words` and `age_group`.
 
-The larger datasets hold genres in one field and the year in the title (GroupLens' READMEs): MovieLens 1M and 10M separate
-fields by `::` and have no header, the others are CSV with one. Only 100K and 1M describe users; 1M gives ages and
-occupations as codes.
+The larger datasets hold genres in one field and the year in the title (GroupLens' READMEs): MovieLens 1M and 10M
+separate fields by `::` and have no header, the others are CSV with one. Only 100K and 1M describe users; 1M gives ages
+and occupations as codes.
 """
 
 from typing import Any
