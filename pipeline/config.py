@@ -345,7 +345,9 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
     *sections, key = _known_path(model, detail["loc"])
     name = ".".join([*sections, key])
     if detail["type"] != "extra_forbidden":
-        return f"{name}: {detail['msg'].removeprefix('Value error, ')}, got {detail['input']!r}"
+        # A whole section would be repeated; its message names the keys.
+        got = "" if isinstance(detail["input"], Mapping) else f", got {detail['input']!r}"
+        return f"{name}: {detail['msg'].removeprefix('Value error, ')}{got}"
     known = _keys_of(model, sections)
     near = nearest(key, known)
     hint = f"Did you mean {'.'.join([*sections, near])}? " if near else ""
