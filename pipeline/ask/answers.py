@@ -125,9 +125,6 @@ def _note_unknown(console: Console, predictor: Predictor, user: str | None, give
 
 def _unknown(user: str, given: Given) -> str:
     said = [what for what, there in (("--value", given.values), ("--history", given.history)) if there]
-    source = (
-        f"what {' and '.join(said)} say"
-        if said
-        else "nothing but the model's unknown user; --value and --history say more"
-    )
-    return f"user {user!r} is not in the data; the answer follows from {source}"
+    if said:
+        return f"user {user!r} is not in the data; the answer follows from {' and '.join(said)}"
+    return f"user {user!r} is not in the data; say more of the user with --value and --history"

@@ -53,7 +53,9 @@ class Requests:
         """
         self.dataset: Dataset = config.described()
         asked = {"user": users, "item": items}
-        self._entities, self._rows = load(directory, config, asked, needs_interactions(config))
+        loaded = load(directory, config, asked, needs_interactions(config))
+        self._entities, self._rows = loaded.entities, loaded.rows
+        self._unknown_users = loaded.unknown.get("user", frozenset())
         self._schema = self.dataset.spec().features.arrow_schema()
 
     @property
@@ -130,13 +132,8 @@ class Requests:
         return pa.RecordBatch.from_pydict(columns)
 
     def is_known(self, user: str) -> bool:
-        """Whether the raw files say anything of a user: a row of the table of users, or an interaction."""
-        (index,) = self._index("user", [user])
-        if self._rows is not None and bool((self._rows.column(USER) == index).any()):
-            return True
-        table = self._entities.users
-        attributes = [name for name in table.schema.names if name != TOKEN] if table is not None else []
-        return any(table[name][int(index)].as_py() for name in attributes) if table is not None else False
+        """Whether the raw files that were read name a user."""
+        return user not in self._unknown_users
 
     def _index(self, role: str, tokens: Sequence[str]) -> np.ndarray:
         table = self._entities.users if role == "user" else self._entities.items

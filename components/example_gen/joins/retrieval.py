@@ -8,7 +8,7 @@ from components.example_gen.joins.attributes import ItemAttributes, UserAttribut
 from components.example_gen.joins.histories import Queries, as_tokens
 from components.example_gen.output.examples import Examples, Part
 from components.example_gen.rows import Entities, Rows
-from trainer_module.data.dataset import HISTORY, Dataset
+from trainer_module.data.dataset import HISTORY, USER_ACTIVITY, Dataset
 from trainer_module.data.spec import RELEVANT, SEEN, TRAIN_COUNT
 
 
@@ -64,7 +64,10 @@ class QueryExamples:
         }
         for name in self._context:
             columns[name] = self._context_of(name, queries, rows)
-        return Examples((_part(columns, self._schema),), self._schema)
+        schema = self._schema
+        if train_counts is None and USER_ACTIVITY in schema.names:
+            schema = schema.remove(schema.get_field_index(USER_ACTIVITY))
+        return Examples((_part(columns, schema),), schema)
 
     def _context_of(self, name: str, queries: Queries, rows: Rows | None) -> pa.Array:
         target = self._schema.field(name).type
