@@ -21,7 +21,7 @@ from trainer_module.training.config import TrainingConfig
 
 from .conftest import rows, serialize
 
-MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
+MODEL, TRAINING = RatingModelConfig(mlp=(4,), biases="learned"), TrainingConfig()
 # The user table has more rows than the threshold, the others have fewer.
 EMBEDDINGS = EmbeddingsConfig(
     dim=2, initializer={"name": "uniform", "limit": 1.0}, placement="partial", size_threshold=15

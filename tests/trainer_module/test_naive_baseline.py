@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
-from trainer_module.data.datasets.flat import FlatDataset
 
+from trainer_module.data.dataset import Dataset
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import DataError
@@ -36,7 +36,14 @@ RATINGS = DatasetSpec(
     item_key="item",
     slices=(),
 )
-CLICKS = FlatDataset.model_validate({"label": "clicked", "categorical": ["shop"], "numeric": ["price"]}).spec()
+CLICKS = Dataset.model_validate(
+    {
+        "task": "click",
+        "tables": {
+            "interactions": {"files": "c.csv", "label": "clicked", "categorical": ["shop"], "numeric": ["price"]}
+        },
+    }
+).spec()
 
 
 def example(**values) -> bytes:
@@ -128,8 +135,9 @@ def test_predictions_stay_in_the_range():
 
 
 def test_ratings_without_users_are_compared_with_the_mean():
-    dataset = FlatDataset.model_validate(
-        {"label": "price", "task": "rating", "label_range": [0, 9], "categorical": ["shop"]}
+    table = {"files": "prices.csv", "label": "price", "categorical": ["shop"]}
+    dataset = Dataset.model_validate(
+        {"task": "rating", "label_range": [0, 9], "tables": {"interactions": table}}
     ).spec()
     split = Split([example(shop="a", price=1.0), example(shop="b", price=4.0)])
     fitted = fit_naive_baseline(dataset, split, split)

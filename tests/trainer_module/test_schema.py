@@ -35,7 +35,7 @@ def curated(name: str) -> tuple:
     return dataset.features, schema, dataset.schema_file
 
 
-@pytest.mark.parametrize("name", DATASET_NAMES)
+@pytest.mark.parametrize("name", [name for name in DATASET_NAMES if known_dataset(name).schema_file])
 def test_every_curated_schema_fits_its_spec(name):
     check_schema(*curated(name))
 

@@ -133,7 +133,7 @@ def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(worl
 
 def test_tables_of_different_widths_are_refused_by_name(world):
     with pytest.raises(ConfigError, match=r"'user': 4.*'tags': 2.*embeddings\.dim"):
-        world.blueprint(MODEL, TRAINING, EmbeddingsConfig(dim=4)).for_serving()
+        world.blueprint(MODEL, TRAINING, EmbeddingsConfig(dim=4)).experiment.check()
 
 
 def test_regularization_adds_the_squared_norm_of_the_rows(world):

@@ -204,8 +204,8 @@ def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> 
     if dataset.user_key and dataset.item_key:
         return _fit_biases(dataset, train, selection)
     label = dataset.features.label
-    labels = [_labels(batch, label.name) for batch in _decoded(train, (label,))]
-    return NaiveBaseline(MEAN_NAME, float(np.concatenate(labels).mean(dtype=np.float64)), dataset.label_range)
+    labels = np.concatenate([_labels(batch, label.name) for batch in _decoded(train, (label,))])
+    return NaiveBaseline(MEAN_NAME, float(labels.mean(dtype=np.float64)), _range(dataset, labels))
 
 
 def initial_biases(
@@ -230,6 +230,11 @@ def initial_biases(
     }
 
 
+def _range(dataset: DatasetSpec, labels: np.ndarray) -> tuple[float, float]:
+    """The dataset's label range, or that of the training labels where the dataset names none."""
+    return dataset.label_range or (float(labels.min()), float(labels.max()))
+
+
 def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
     keys = (dataset.user_key, dataset.item_key)
     columns = [column for column in dataset.features.columns if column.name in (*keys, dataset.features.label.name)]
@@ -244,7 +249,7 @@ def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     return NaiveBaseline(
         name=BIASES_NAME,
         mean=fitted.mean,
-        label_range=dataset.label_range,
+        label_range=_range(dataset, labels),
         entities=(EntityBiases(keys[0], users, fitted.user), EntityBiases(keys[1], items, fitted.item)),
         shrinkage=fitted.shrinkage,
     )
@@ -265,7 +270,9 @@ def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
             "needs rows with label 1 and rows with label 0. Check the column, or split the data otherwise"
         )
     regression = logistic.fit(fitted_on, labels, chosen_by, _labels(chosen_by, label), spec)
-    return NaiveBaseline(MEAN_NAME, float(labels.mean(dtype=np.float64)), dataset.label_range, regression=regression)
+    return NaiveBaseline(
+        MEAN_NAME, float(labels.mean(dtype=np.float64)), _range(dataset, labels), regression=regression
+    )
 
 
 def _decoded(split: Split, columns: tuple[Column, ...] | list[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
