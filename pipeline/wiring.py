@@ -1,4 +1,4 @@
-"""The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
+"""The pipeline's wiring: which component reads whose outputs. All logic is in the components and in trainer_module."""
 
 from importlib import resources
 from typing import Any
@@ -35,7 +35,7 @@ _NOT_ROWS = (CANDIDATES, QUERIES)
 
 
 def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
-    """Defaults of what may be given anew for every run; `window` and `last_span` only where files have spans."""
+    """Default values of the runtime parameters; `window` and `last_span` exist only where files have spans."""
     spans = {} if isinstance(config.data, IngestConfig) else span_properties(config.data)
     return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **spans}
 
@@ -54,10 +54,10 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
     schema_text = _schema_text(dataset)
-    # What components are told names no place of the machine on which the pipeline is wired.
-    told = config.without_local_paths()
+    # Components get no path of this machine: such a path would change their cache keys from machine to machine.
+    portable_config = config.without_local_paths()
 
-    example_gen = _example_gen(told.data, platform.data).with_id("ExampleGen")
+    example_gen = _example_gen(portable_config.data, platform.data).with_id("ExampleGen")
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
     )
@@ -98,7 +98,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         train_args=tfx.dsl.experimental.RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
-            "experiment": told.experiment.model_dump_json(),
+            "experiment": portable_config.experiment.model_dump_json(),
             "checkpoints": platform.checkpoints,
             "source_hash": source_hash("trainer_module.run_fn"),
             **platform.trainer_config,
@@ -134,7 +134,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         base_directory=platform.serving,
-        config=told.model_dump_json(),
+        config=portable_config.model_dump_json(),
         data_dir=platform.data,
         source_hash=source_hash("components.pusher.component"),
     ).with_id(PUSHER)
@@ -154,7 +154,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
 
 
 def _example_gen(data: DataConfig, directory: str) -> MovieLensExampleGen | FlatExampleGen:
-    """What reads the dataset."""
+    """Returns the component that ingests the dataset."""
     if isinstance(data, IngestConfig):
         return MovieLensExampleGen(input_base=directory, data=data)
     parameters = {
