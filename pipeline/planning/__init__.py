@@ -1,1 +1,1 @@
-"""Plans embedding tables on TPU slices: `table_set` and `experiment_tables` read, `plan` computes, `printing` prints."""
+"""Plans embedding tables on TPU slices: `table_set` and `experiment_tables` read, `plan` computes, `printing` shows."""
