@@ -153,13 +153,17 @@ def plan(
 ) -> None:
     """Show where embedding tables go on TPU slices, what they need and whether they fit."""
     from pipeline.config import parse_assignments
-    from pipeline.planning.report import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+    from pipeline.planning.report import report_plans
 
-    if tables and (config or transform_graph):
-        raise ConfigError("--tables has rows of its own; give it without --config and --transform-graph")
-    slices, overrides = parse_slices(tpu or []), parse_assignments(assignments or [])
-    planned = from_table_set(tables, overrides) if tables else from_experiment(config, overrides, root, transform_graph)
-    print_plans(planned, slices, subset or [], plan_console())
+    report_plans(
+        tpu or [],
+        parse_assignments(assignments or []),
+        table_set=tables,
+        experiment=config,
+        root=root,
+        transform_graph=transform_graph,
+        subset=subset or [],
+    )
 
 
 @data_app.command()

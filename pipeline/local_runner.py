@@ -1,6 +1,6 @@
 """The local pipeline for the stock `tfx` CLI (`tfx pipeline create --engine=local --pipeline-path=THIS FILE`).
 
-The CLI passes no arguments, so three environment variables stand for them: `RECSPAN_CONFIG` (experiment file),
+The CLI passes no arguments; three environment variables take their place: `RECSPAN_CONFIG` (experiment file),
 `RECSPAN_ROOT` (directory for artifacts and pushed models) and `RECSPAN_DATA` (directory of the raw files).
 """
 

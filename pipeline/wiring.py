@@ -1,4 +1,4 @@
-"""The pipeline: which component reads what. Wiring only; the logic is in the components and in trainer_module."""
+"""The pipeline's wiring: which component reads whose outputs. All logic is in the components and in trainer_module."""
 
 import os
 from importlib import resources
@@ -34,7 +34,7 @@ _NOT_ROWS = (CANDIDATES, QUERIES)
 
 
 def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
-    """Defaults of what may be given anew for every run; `window` and `last_span` only where files have spans."""
+    """Default values of the runtime parameters; `window` and `last_span` exist only where files have spans."""
     return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **span_properties(config.data)}
 
 
@@ -52,10 +52,10 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     dataset = config.dataset
     features = config.embeddings.applied_to(dataset.features)
     schema_text = _schema_text(dataset)
-    # What components are told names no place of the machine on which the pipeline is wired.
-    told = config.without_local_paths()
+    # Components get no path of this machine: such a path would change their cache keys from machine to machine.
+    portable_config = config.without_local_paths()
 
-    example_gen = _example_gen(told.data, platform.data).with_id("ExampleGen")
+    example_gen = _example_gen(portable_config.data, platform.data).with_id("ExampleGen")
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
     )
@@ -99,7 +99,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         eval_args=tfx.proto.EvalArgs(splits=eval_splits),
         custom_config={
             "eval_splits": eval_splits,
-            "experiment": told.experiment.model_dump_json(),
+            "experiment": portable_config.experiment.model_dump_json(),
             "checkpoints": platform.checkpoints,
             "source_hash": source_hash("trainer_module.run_fn"),
             **platform.trainer_config,
@@ -135,7 +135,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         base_directory=platform.serving,
-        config=told.model_dump_json(),
+        config=portable_config.model_dump_json(),
         data_dir=platform.data,
         source_hash=source_hash("components.pusher.component"),
     ).with_id(PUSHER)
@@ -155,7 +155,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
 
 
 def _example_gen(data: DataConfig, directory: str) -> TablesExampleGen:
-    """What reads the dataset."""
+    """Returns the component that ingests the dataset."""
     parameters = {
         name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=int, default=default)
         for name, default in span_properties(data).items()

@@ -1,1 +1,1 @@
-"""What everything that talks to Google Cloud shares."""
+"""Names, targets, clients and calls of Google Cloud, shared by the deployer and by `pipeline.vertex`."""

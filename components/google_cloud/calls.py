@@ -1,4 +1,4 @@
-"""Calls of Google's APIs: which failures are tried again, and what to do about the others."""
+"""Calls of Google's APIs with retries, and error messages that say what to do."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry
 from google.auth import exceptions as auth_exceptions
 
-from components.vertex_deployer.config import Target
+from components.google_cloud.target import Target
 from trainer_module.errors import RecspanError, SetupError
 
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-# The same call may succeed a little later. Everything else fails again in the same way.
-_PASSING = (
+# Failures after which the same call may succeed. Every other failure would repeat itself.
+_TRANSIENT = (
     exceptions.TooManyRequests,
     exceptions.InternalServerError,
     exceptions.BadGateway,
@@ -37,15 +37,15 @@ class ServiceError(RecspanError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call is tried, in seconds.
+    """Time limits of a call, in seconds.
 
     Attributes:
-        attempt: For one answer.
-        first_wait: Before the second attempt, at most; waits double, each is drawn at random up to its length.
-        longest_wait: Between attempts.
-        total: After which no further attempt begins.
-        poll: Between two looks at a long-running operation.
-        operation: For a long-running operation; machines of an endpoint and the import of vectors take their time.
+        attempt: Limit of one attempt.
+        first_wait: Longest wait before the second attempt; the limit doubles each time, each wait is drawn at random.
+        longest_wait: Longest wait between two attempts.
+        total: Time after which no further attempt begins.
+        poll: Time between two polls of a long-running operation.
+        operation: Limit of a long-running operation; starting an endpoint's machines and importing vectors is slow.
     """
 
     attempt: float = 60.0
@@ -61,13 +61,13 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do about a failure, as far as it depends on what was asked; a sentence or more each.
+    """Advice for each kind of failure, in sentences; the caller knows what it asked for.
 
     Attributes:
-        forbidden: Which roles are needed, by whom.
-        not_found: What to check.
-        bad_request: Where what was refused stands.
-        unanswered: How to find out what happened, and how to go on.
+        forbidden: Names the needed roles and who needs them.
+        not_found: Names what to check.
+        bad_request: Names the settings that the request was made from.
+        unanswered: Says how to find out what happened, and how to continue.
     """
 
     forbidden: str
@@ -77,44 +77,60 @@ class Advice:
 
 
 class Calls:
-    """Calls with patience, and failures in words."""
+    """Calls methods of Google's clients with retries, and translates their failures."""
 
     def __init__(self, target: Target, patience: Patience, advice: Advice):
+        """Sets the context of error messages and the time limits.
+
+        Args:
+            target: Project and region of the calls.
+            patience: Time limits.
+            advice: Advice that error messages give.
+        """
         self._target = target
         self._patience = patience
         self._advice = advice
 
     def repeat(self, method: Callable[..., Answer], request: Any) -> Answer:
-        """Calls with patience what may be called twice.
+        """Calls an idempotent method, with retries after transient failures.
 
         Raises:
-            ServiceError: In words.
+            ServiceError: The call failed.
         """
         failures: list[Exception] = []
-        with self.in_words(failures):
-            return self.attempts(method, request, passes, failures)
+        with self.translated(failures):
+            return self.attempts(method, request, is_transient, failures)
 
     def create(self, method: Callable[..., Answer], request: Any) -> Answer:
-        """Calls what would make a second thing if it were called twice.
+        """Calls a method that would create a second resource if it were called twice.
 
-        Only a refusal for want of quota, before which nothing was done, is tried again.
+        Only a refusal for lack of quota is tried again, because the service has done nothing then.
 
         Raises:
-            ServiceError: In words.
+            ServiceError: The call failed.
         """
         failures: list[Exception] = []
-        with self.in_words(failures):
+        with self.translated(failures):
             return self.attempts(method, request, is_out_of_quota, failures)
 
     def attempts(
         self,
         method: Callable[..., Answer],
         request: Any,
-        may_pass: Callable[[Exception], bool],
+        retry_if: Callable[[Exception], bool],
         failures: list[Exception],
     ) -> Answer:
-        """Calls until there is an answer, a failure that does not pass, or no patience left; notes the failures that
-        may pass."""
+        """Calls a method until it answers, fails for good, or the time is up.
+
+        Args:
+            method: Method of a client.
+            request: Argument of the method.
+            retry_if: Decides whether a failure is tried again.
+            failures: Gets the failures that were tried again.
+
+        Raises:
+            Exception: Google's own; see `translated`.
+        """
         patience = self._patience
 
         def note(error: Exception) -> None:
@@ -122,7 +138,7 @@ class Calls:
             _log.warning("attempt %d: %s; trying again", len(failures), first_line(error))
 
         retry = Retry(
-            predicate=may_pass,
+            predicate=retry_if,
             initial=patience.first_wait,
             maximum=patience.longest_wait,
             timeout=patience.total,
@@ -132,8 +148,12 @@ class Calls:
         return retry(lambda: method(request, retry=None, timeout=patience.attempt))()
 
     @contextmanager
-    def in_words(self, failures: list[Exception]) -> Iterator[None]:
-        """Turns failures into messages."""
+    def translated(self, failures: list[Exception]) -> Iterator[None]:
+        """Turns Google's exceptions into a `ServiceError` that says what happened and what to do.
+
+        Args:
+            failures: Earlier failures of the same call; the message states the number of attempts.
+        """
         try:
             yield
         except exceptions.RetryError as error:
@@ -142,9 +162,9 @@ class Calls:
             raise self.explained(error, len(failures) + 1) from error
 
     def explained(self, error: Exception, attempts: int) -> ServiceError:
-        """The error in words: what happened and what to do."""
+        """Returns an error that says what happened and what to do."""
         target, advice, said = self._target, self._advice, first_line(error)
-        if isinstance(error, auth_exceptions.GoogleAuthError) and not _token_is_late(error):
+        if isinstance(error, auth_exceptions.GoogleAuthError) and not _token_request_failed(error):
             return ServiceError(
                 f"the credentials are not accepted ({said}). Run `gcloud auth application-default login` again, or "
                 "give the service account a new key"
@@ -165,11 +185,11 @@ class Calls:
         if isinstance(error, exceptions.TooManyRequests):
             return ServiceError(
                 f"the project's quota is used up, after {attempts} attempt(s) (429: {said}). Wait for a minute, or "
-                f"ask for more: https://console.cloud.google.com/iam-admin/quotas?project={target.project}"
+                f"ask for more: {target.console_url('iam-admin/quotas')}"
             )
         if isinstance(error, exceptions.BadRequest):
             return ServiceError(f"Vertex AI refuses the request (400: {said}). {advice.bad_request}")
-        if passes(error):
+        if is_transient(error):
             return ServiceError(
                 f"{target.api} did not answer as it should, after {attempts} attempt(s) ({said}). Nothing is wrong "
                 f"with the request. Look at https://status.cloud.google.com and the network, {advice.unanswered}"
@@ -179,7 +199,7 @@ class Calls:
 
 @contextmanager
 def credentials_needed() -> Iterator[None]:
-    """Says how to get credentials where there are none.
+    """Turns the lack of credentials into a message that says how to get them.
 
     Raises:
         SetupError: There are none.
@@ -193,24 +213,24 @@ def credentials_needed() -> Iterator[None]:
         ) from error
 
 
-def passes(error: Exception) -> bool:
-    """Whether the same call may succeed a little later."""
-    return isinstance(error, _PASSING) or _token_is_late(error)
+def is_transient(error: Exception) -> bool:
+    """Returns whether the same call may succeed a little later."""
+    return isinstance(error, _TRANSIENT) or _token_request_failed(error)
 
 
 def is_out_of_quota(error: Exception) -> bool:
-    """Whether the call was refused before anything was done."""
+    """Returns whether the call was refused for lack of quota, before the service did anything."""
     return isinstance(error, exceptions.TooManyRequests)
 
 
-def _token_is_late(error: Exception) -> bool:
-    """Whether the credentials could not be renewed because nobody answered."""
+def _token_request_failed(error: Exception) -> bool:
+    """Returns whether the token server did not answer."""
     return isinstance(error, auth_exceptions.TransportError) or (
         isinstance(error, auth_exceptions.RefreshError) and bool(getattr(error, "retryable", False))
     )
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without details."""
+    """Returns the first line of an error's message."""
     message = getattr(error, "message", "") or str(error) or type(error).__name__
     return str(message).strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""Names of things on Google Cloud, as types that refuse what none can be called. No Google library here."""
+"""Types for names on Google Cloud that refuse invalid names. This module imports no Google library."""
 
 import re
 from typing import Annotated
@@ -41,7 +41,7 @@ def _region(value: str) -> str:
 
 
 def _uri(value: str) -> str:
-    """A directory in Cloud Storage, without a slash at its end."""
+    """Checks the URI of a directory in Cloud Storage and removes a trailing slash."""
     scheme, separator, rest = value.partition("://")
     if scheme != "gs" or not separator:
         raise ValueError("expected a URI of Cloud Storage, as in gs://my-bucket or gs://my-bucket/folder")
@@ -60,7 +60,7 @@ def _uri(value: str) -> str:
 
 
 def _image(value: str) -> str:
-    """An image with its tag or digest."""
+    """Checks that an image has a registry and a fixed tag or a digest."""
     match = _IMAGE.fullmatch(value)
     if not match:
         raise ValueError(

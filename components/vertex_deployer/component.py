@@ -11,8 +11,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.google_cloud.target import Target
 from components.pusher.layout import SUMMARY_FILE_NAME
-from components.vertex_deployer.config import DeployConfig, Target
+from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.deploy import deploy, planned_json
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.service import DeploymentService

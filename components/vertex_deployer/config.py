@@ -1,10 +1,10 @@
-"""What becomes of a pushed version on Vertex AI, as data. No Google library here: `recspan --help` reads this too."""
+"""Configuration of a deployment on Vertex AI. No Google library here: `recspan --help` reads this module too."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from components.google_cloud.names import Endpoint, Image, Labels, Network, Project, Region, ServiceAccount
+from components.google_cloud.names import Image
 from trainer_module.frozen import Frozen
 
 SECTION = "vertex.deploy"
@@ -23,62 +23,31 @@ MachineType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+-[a-z0-9-]+$"
 Route = Annotated[str, StringConstraints(pattern=r"^$|^/[\w./:-]+$")]
 
 
-class Target(Frozen):
-    """Where on Google Cloud everything is created.
-
-    Attributes:
-        project: Its id.
-        region: Of everything that is started.
-        service_account: Under which the pipeline, its custom jobs, Dataflow and deployed models run; by default Compute
-            Engine's.
-        network: Peered with the machines of the pipeline, the Trainer and a deployed vector index.
-        labels: Of the run, its custom jobs, its Dataflow jobs and what is deployed.
-        endpoint: Address of the Vertex AI API, where it is not the region's public one (Private Service Connect).
-    """
-
-    project: Project
-    region: Region
-    service_account: Literal[""] | ServiceAccount = ""
-    network: Literal[""] | Network = ""
-    labels: Labels = {}
-    endpoint: Literal[""] | Endpoint = ""
-
-    @property
-    def api(self) -> str:
-        """Address of the Vertex AI API."""
-        return self.endpoint or f"{self.region}-aiplatform.googleapis.com"
-
-    @property
-    def location(self) -> str:
-        """Resource name of what everything is created in."""
-        return f"projects/{self.project}/locations/{self.region}"
-
-
 class PrebuiltServing(Frozen):
     """Google's container for SavedModels.
 
     Attributes:
-        image: Another than tf2-cpu.2-15 of the region's continent, as in
-            `us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-14:latest`; these tags are Google's to move.
+        image: Image, as in `us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-14:latest`; empty means tf2-cpu.2-15 of
+            the region's continent. Google moves these tags.
     """
 
     type: Literal["prebuilt"] = "prebuilt"
     image: str = Field(default="", pattern=r"^$|^[a-z]+-docker\.pkg\.dev/vertex-ai/[\w./-]+:[\w.-]+$")
 
     def image_in(self, region: str) -> str:
-        """The image, from the registry nearest to a region."""
+        """Returns the image, by default from the registry of the region's continent."""
         continent = region.partition("-")[0]
         return self.image or _PREBUILT_IMAGE.format(continent=continent if continent in ("europe", "asia") else "us")
 
 
 class TensorFlowServing(Frozen):
-    """TensorFlow Serving in a container of one's own.
+    """TensorFlow Serving in a container of the user's.
 
     Attributes:
-        image: With `sh` and `tensorflow_model_server`, as `tensorflow/serving` has them.
-        port: Of the REST API.
-        predict_route: Path of predictions; TensorFlow Serving's own for the model if empty.
-        health_route: Path that answers when the model is loaded; TensorFlow Serving's own if empty.
+        image: Image with `sh` and `tensorflow_model_server`, such as `tensorflow/serving`.
+        port: Port of the REST API.
+        predict_route: Path of predictions; empty means TensorFlow Serving's own path for the model.
+        health_route: Path that answers when the model is loaded; empty means TensorFlow Serving's own path.
     """
 
     type: Literal["tensorflow_serving"] = "tensorflow_serving"
@@ -89,7 +58,7 @@ class TensorFlowServing(Frozen):
 
 
 def _by_name(value: Any) -> Any:
-    """`serving: prebuilt` is short for a section that says no more."""
+    """Accepts `serving: prebuilt` as short for a section with only a type."""
     return {"type": value} if isinstance(value, str) else value
 
 
@@ -99,12 +68,12 @@ Serving = Annotated[
 
 
 class Replicas(Frozen):
-    """Machines that answer.
+    """Machines that serve.
 
     Attributes:
-        machine: Their type.
-        min_replicas: Always there, and paid for.
-        max_replicas: Under load; as many as `min_replicas` if not given.
+        machine: Machine type.
+        min_replicas: Number of machines that always run and are always paid for.
+        max_replicas: Largest number of machines under load; None means `min_replicas`.
     """
 
     machine: MachineType
@@ -123,14 +92,14 @@ class Replicas(Frozen):
 
 
 class EndpointConfig(Replicas):
-    """Where the model answers online.
+    """Endpoint for online predictions.
 
     Attributes:
-        name: Shown for the endpoint; one of that name is used again. The pipeline's name if empty.
-        traffic: Percentage of the requests that the new version gets; the versions that are there share the rest as
-            they did. The first version gets all.
-        undeploy: Whether earlier versions of the model that get no more requests are taken down; their machines cost
-            as long as they are there.
+        name: Display name; an existing endpoint of that name is reused. Empty means the pipeline's name.
+        traffic: Percentage of the requests for the new version; the earlier versions share the rest in their present
+            proportions. The first version gets all requests.
+        undeploy: Whether earlier versions of the model without traffic are undeployed; their machines cost money until
+            then.
     """
 
     name: DisplayName = ""
@@ -139,10 +108,10 @@ class EndpointConfig(Replicas):
 
 
 class IndexEndpointConfig(Replicas):
-    """Where the vectors can be searched: on the internet, or in `vertex.network` if that is given.
+    """Endpoint for vector search: on the internet, or in `vertex.network` if that is set.
 
     Attributes:
-        name: Shown for the index endpoint; one of that name is used again. The pipeline's name if empty.
+        name: Display name; an existing index endpoint of that name is reused. Empty means the pipeline's name.
     """
 
     name: DisplayName = ""
@@ -151,19 +120,19 @@ class IndexEndpointConfig(Replicas):
 class VectorSearchConfig(Frozen):
     """The index of Vertex AI Vector Search into which a two-tower model's items are imported.
 
-    See https://cloud.google.com/vertex-ai/docs/vector-search/configuring-indexes. Distance and dimension are no choice:
-    the dot product, as in training, and what the index's own report says.
+    See https://cloud.google.com/vertex-ai/docs/vector-search/configuring-indexes. Distance and dimension are fixed:
+    the dot product, as in training, and the dimension that the retrieval index reports.
 
     Attributes:
-        name: Shown for the index; one of that name is updated. The pipeline's name if empty.
-        dimensions: Of the vectors, only for a version whose summary does not say it, and for a dry run of one that lies
-            in a bucket.
+        name: Display name; an existing index of that name is updated. Empty means the pipeline's name.
+        dimensions: Dimension of the vectors; needed only for a version whose summary does not state it, and for a dry
+            run of a version in a bucket.
         algorithm: `tree_ah` is approximate; `brute_force` compares with all vectors.
-        approximate_neighbors: Candidates that `tree_ah` finds before it sorts them exactly.
-        leaf_node_embeddings: Vectors in a leaf of `tree_ah`.
-        leaf_nodes_to_search_percent: Share of leaves that a query of `tree_ah` visits.
-        shard_size: Of the parts of the index, each on machines of its own: small 2, medium 20, large 50 GiB.
-        endpoint: Deploys the index; None only imports it.
+        approximate_neighbors: Number of candidates that `tree_ah` finds before it sorts them exactly.
+        leaf_node_embeddings: Number of vectors in a leaf of `tree_ah`.
+        leaf_nodes_to_search_percent: Percentage of the leaves that a query of `tree_ah` visits.
+        shard_size: Size of the parts of the index, each on its own machines: small 2, medium 20, large 50 GiB.
+        endpoint: Endpoint for the index; None imports the vectors without deploying them.
     """
 
     name: DisplayName = ""
@@ -177,23 +146,22 @@ class VectorSearchConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "VectorSearchConfig":
-        of_tree = ("approximate_neighbors", "leaf_node_embeddings", "leaf_nodes_to_search_percent")
-        changed = [name for name in of_tree if getattr(self, name) != type(self).model_fields[name].default]
+        tree_options = ("approximate_neighbors", "leaf_node_embeddings", "leaf_nodes_to_search_percent")
+        changed = [name for name in tree_options if getattr(self, name) != type(self).model_fields[name].default]
         if self.algorithm == "brute_force" and changed:
             raise ValueError(f"{', '.join(changed)}: only algorithm: tree_ah has that; leave it out")
         return self
 
 
 class DeployConfig(Frozen):
-    """What becomes of a pushed version.
+    """The section `vertex.deploy`.
 
     Attributes:
-        model: Id in the Model Registry, under which versions stack up; the pipeline's name if empty.
-        aliases: Of the newest version, taken away from the one that had them; `default` is what is meant where no
-            version is named.
-        serving: The container that serves it.
-        endpoint: Deploys the model; None only registers it.
-        vector_search: Imports the items of a two-tower model; None does not.
+        model: Id in the Model Registry, shared by all versions; empty means the pipeline's name.
+        aliases: Aliases that move to the newest version; Vertex AI uses `default` where no version is named.
+        serving: Container that serves the model.
+        endpoint: Endpoint for the model; None only registers the model.
+        vector_search: Index for the items of a two-tower model; None imports no vectors.
     """
 
     model: ModelId = ""

@@ -9,13 +9,13 @@ from typing import Any
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from components.google_cloud.target import Target
 from components.vertex_deployer.config import (
     SECTION,
     DeployConfig,
     EndpointConfig,
     IndexEndpointConfig,
     Replicas,
-    Target,
     TensorFlowServing,
     VectorSearchConfig,
 )

@@ -1,13 +1,11 @@
-"""The part of the Vertex AI API that deploys: models, endpoints, indexes, index endpoints, over REST."""
+"""Client of the Vertex AI API for deployments: models, endpoints, indexes and index endpoints, over REST."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import google.auth
 from google.api_core import exceptions
-from google.api_core.client_options import ClientOptions
 from google.api_core.operations_v1.transports.rest import OperationsRestTransport
 from google.cloud.aiplatform_v1 import types
 from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
@@ -16,24 +14,24 @@ from google.cloud.aiplatform_v1.services.index_service import IndexServiceClient
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.longrunning import operations_pb2
 
-from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
-from components.vertex_deployer.config import Target
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, is_transient
+from components.google_cloud.clients import default_credentials, make_client
+from components.google_cloud.target import Target
 
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS_BETWEEN_MESSAGES = 60.0
-# One page; more things of one name would be a mistake, and versions come newest first.
+# Size of a page. Names are unique in practice, so the first page of a search by name is enough.
 _PAGE = 100
 
 
 class DeploymentService:
-    """Finds, makes and changes what a deployment needs."""
+    """Finds, creates and changes the resources of a deployment."""
 
     def __init__(self, target: Target, patience: Patience = PATIENCE):
-        """Finds credentials, as all of Google's libraries do (Application Default Credentials).
+        """Creates the clients with Application Default Credentials.
 
         Raises:
             SetupError: There are none.
@@ -41,18 +39,12 @@ class DeploymentService:
         self._target = target
         self._patience = patience
         self._calls = Calls(target, patience, _advice(target))
-        with credentials_needed():
-            credentials, _ = google.auth.default(scopes=[_SCOPE])
-        access: dict[str, Any] = {
-            "transport": "rest",
-            "credentials": credentials,
-            "client_options": ClientOptions(api_endpoint=target.api),
-        }
-        self._models = ModelServiceClient(**access)
-        self._endpoints = EndpointServiceClient(**access)
-        self._indexes = IndexServiceClient(**access)
-        self._index_endpoints = IndexEndpointServiceClient(**access)
-        # The clients' own way asks at /ui/, which the API's reference does not know.
+        credentials = default_credentials()
+        self._models = make_client(ModelServiceClient, target, credentials)
+        self._endpoints = make_client(EndpointServiceClient, target, credentials)
+        self._indexes = make_client(IndexServiceClient, target, credentials)
+        self._index_endpoints = make_client(IndexEndpointServiceClient, target, credentials)
+        # The clients' own operations use the path /ui/, which the API's reference does not document.
         self._operations = OperationsRestTransport(host=target.api, credentials=credentials)
 
     def model_versions(self, model: str) -> list[types.Model]:
@@ -68,9 +60,9 @@ class DeploymentService:
         request = types.ListModelVersionsRequest(name=model, page_size=_PAGE)
         failures: list[Exception] = []
         while True:
-            with self._calls.in_words(failures):
+            with self._calls.translated(failures):
                 try:
-                    page = self._calls.attempts(self._versions_page, request, passes, failures)
+                    page = self._calls.attempts(self._versions_page, request, is_transient, failures)
                 except exceptions.NotFound:
                     return []
             versions += page.models
@@ -93,9 +85,8 @@ class DeploymentService:
         Raises:
             ServiceError: There are several, or the service refused.
         """
-        request = types.ListEndpointsRequest(parent=self._target.location, filter=_named(display_name), page_size=_PAGE)
-        pager = self._calls.repeat(self._endpoints.list_endpoints, request)
-        return _only(list(next(iter(pager.pages)).endpoints), "endpoints", display_name)
+        page = self._first_page(self._endpoints.list_endpoints, types.ListEndpointsRequest, display_name)
+        return _only(page.endpoints, "endpoints", display_name)
 
     def create_endpoint(self, request: types.CreateEndpointRequest) -> types.Endpoint:
         """Makes an endpoint.
@@ -136,9 +127,8 @@ class DeploymentService:
         Raises:
             ServiceError: There are several, or the service refused.
         """
-        request = types.ListIndexesRequest(parent=self._target.location, filter=_named(display_name), page_size=_PAGE)
-        pager = self._calls.repeat(self._indexes.list_indexes, request)
-        return _only(list(next(iter(pager.pages)).indexes), "indexes", display_name)
+        page = self._first_page(self._indexes.list_indexes, types.ListIndexesRequest, display_name)
+        return _only(page.indexes, "indexes", display_name)
 
     def create_index(self, request: types.CreateIndexRequest) -> str:
         """Makes an index, until its vectors are imported; returns its name.
@@ -162,11 +152,9 @@ class DeploymentService:
         Raises:
             ServiceError: There are several, or the service refused.
         """
-        request = types.ListIndexEndpointsRequest(
-            parent=self._target.location, filter=_named(display_name), page_size=_PAGE
-        )
-        pager = self._calls.repeat(self._index_endpoints.list_index_endpoints, request)
-        return _only(list(next(iter(pager.pages)).index_endpoints), "index endpoints", display_name)
+        method = self._index_endpoints.list_index_endpoints
+        page = self._first_page(method, types.ListIndexEndpointsRequest, display_name)
+        return _only(page.index_endpoints, "index endpoints", display_name)
 
     def create_index_endpoint(self, request: types.CreateIndexEndpointRequest) -> types.IndexEndpoint:
         """Makes an index endpoint.
@@ -184,6 +172,23 @@ class DeploymentService:
         """
         put = self._index_endpoints.deploy_index
         self._done(put, request, types.DeployIndexResponse, "index on the index endpoint")
+
+    def _first_page(self, method: Callable[..., Any], request: Callable[..., Any], display_name: str) -> Any:
+        """Lists the resources of a display name.
+
+        Args:
+            method: Lists resources of one kind.
+            request: Type of the method's request.
+            display_name: Name to filter by.
+
+        Returns:
+            The first page of the answer.
+
+        Raises:
+            ServiceError: The service refused.
+        """
+        named = request(parent=self._target.location, filter=f'display_name="{display_name}"', page_size=_PAGE)
+        return next(iter(self._calls.repeat(method, named).pages))
 
     def _versions_page(
         self, request: types.ListModelVersionsRequest, **options: Any
@@ -228,18 +233,14 @@ class DeploymentService:
         return answer.wrap(message)
 
 
-def _named(display_name: str) -> str:
-    return f'display_name="{display_name}"'
-
-
-def _only(found: list[Result], kind: str, display_name: str) -> Result | None:
-    """The one thing of a name, or None.
+def _only(listed: Iterable[Result], kind: str, display_name: str) -> Result | None:
+    """Returns the only resource with a display name, or None.
 
     Raises:
         ServiceError: There are several.
     """
-    # Whatever the service's filter takes for equal.
-    found = [each for each in found if each.display_name == display_name]
+    # The service's filter may find other names too.
+    found = [each for each in listed if each.display_name == display_name]
     if len(found) > 1:
         raise ServiceError(
             f"there are {len(found)} {kind} called {display_name!r}, and which one is meant is not known: "
@@ -249,12 +250,11 @@ def _only(found: list[Result], kind: str, display_name: str) -> Result | None:
 
 
 def _advice(target: Target) -> Advice:
-    member = target.service_account or "Compute Engine's default service account"
     return Advice(
         forbidden=(
-            "Who deploys (a pipeline's step: the service account of the run) needs the role roles/aiplatform.user "
-            f"there, and roles/iam.serviceAccountUser on {member}, under which deployed models work; the bucket must "
-            "be readable for Vertex AI's service agent"
+            "Who deploys (in a pipeline: the service account of the run) needs the role roles/aiplatform.user there, "
+            f"and roles/iam.serviceAccountUser on {target.account}, under which deployed models run; Vertex AI's "
+            "service agent must be able to read the bucket"
         ),
         not_found="Check vertex.project, vertex.region and the names in vertex.deploy",
         bad_request=(
@@ -263,6 +263,6 @@ def _advice(target: Target) -> Advice:
         ),
         unanswered=(
             "and give the same command again: it finds what was made after all and does what is left. What is under "
-            f"way must end first: https://console.cloud.google.com/vertex-ai/models?project={target.project}"
+            f"way must end first: {target.console_url('vertex-ai/models')}"
         ),
     )

@@ -1,4 +1,4 @@
-"""Runs the pipeline on this machine and writes the run's summary."""
+"""Wires the pipeline, runs it with TFX's local runner and writes the run's summary."""
 
 import json
 import os
@@ -10,22 +10,15 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from components.example_gen.config import GeneratedClicks
-from components.example_gen.generated.clicks import write_synthetic_criteo
-from components.example_gen.generated.ratings import write_synthetic
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
-from pipeline.local.observer import Observer
-from pipeline.local.run import RunOutcome
-from pipeline.local.runner import ComponentRun, ObservedLocalRunner
+from pipeline.local.outcome import ComponentRun, RunOutcome
+from pipeline.local.runner import ObservedLocalRunner
+from pipeline.observer import Observer
 from pipeline.platforms import local_platform
+from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import PUSHER, create_pipeline
-from trainer_module.data.datasets.criteo import SYNTHETIC_CRITEO
-from trainer_module.data.datasets.movielens import SYNTHETIC
 from trainer_module.errors import ModelError
-
-# Those of MovieLens 100K.
-DEFAULT_SIZES = {"num_ratings": 100_000, "num_users": 943, "num_items": 1682}
 
 
 def execute(
@@ -36,33 +29,24 @@ def execute(
     Args:
         config: The experiment.
         locations: Where to read and write.
-        run_id: In the metadata store.
-        run_dir: Holds the run's log and summary.
-        observer: Is told of each component.
+        run_id: Name of the run in the metadata store.
+        run_dir: Directory of the run's log and summary.
+        observer: Receives the progress, component by component.
 
     Returns:
-        The outcome; None if the runner was only asked for the pipeline's definition.
+        The outcome; None if the `tfx` CLI replaced the runner to read the pipeline's definition.
 
     Raises:
-        ModelError: All was answered from the cache, but the model pushed then is gone.
+        ModelError: Every component was cached, but the model that was pushed in the earlier run is gone.
     """
     generate_if_missing(config, locations.data)
     platform = local_platform(locations, config.pipeline_name)
     components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
-    return components and _finish(locations.metadata, run_dir, components)
+    return components and _write_summary(locations.metadata, run_dir, components)
 
 
-def generate_if_missing(config: PipelineConfig, data_dir: str) -> None:
-    """Writes a generated dataset, if that is the dataset and there is none yet."""
-    if config.data.dataset == SYNTHETIC_CRITEO.name:
-        generated = config.data.generated or GeneratedClicks()
-        write_synthetic_criteo(Path(data_dir), generated.rows, generated.seed)
-    if config.data.dataset == SYNTHETIC.name and not Path(data_dir).exists():
-        write_synthetic(Path(data_dir), **DEFAULT_SIZES, seed=0)
-
-
-def _finish(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> RunOutcome:
-    """Writes `summary.json` to the run's directory and, if this run pushed, beside the pushed model."""
+def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> RunOutcome:
+    """Writes `summary.json` to the run's directory and, if this run pushed a model, next to the model."""
     (pusher,) = [run for run in components if run.component == PUSHER]
     summary = json.loads(Path(_output_uri(metadata, pusher.execution_id), SUMMARY_FILE_NAME).read_text())
     summary["components"] = [
@@ -84,7 +68,7 @@ def _finish(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> Ru
 
 
 def _output_uri(metadata: Path, execution_id: int) -> str:
-    """Where the one output artifact of an execution lies."""
+    """Returns the URI of the only output artifact of an execution."""
     store = mlmd.MetadataStore(tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)))
     events = store.get_events_by_execution_ids([execution_id])
     (output,) = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]

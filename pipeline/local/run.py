@@ -1,37 +1,23 @@
-"""Starts a local run: opens its log, shows its progress, turns its failure into a message.
+"""Entry point of local runs: opens the log, shows progress, turns a failure into a message.
 
-TensorFlow and TFX are imported only inside, when their chatter already goes to the log.
+TensorFlow and TFX are imported inside `run_locally`, so that what they print goes to the log.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
+from pipeline.local.outcome import RunOutcome
 from pipeline.report import print_report
 from trainer_module.errors import RecspanError
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run came to.
-
-    Attributes:
-        summary: The content of its `summary.json`.
-        pushed_to: Directory of the pushed version; None if the model was not pushed.
-    """
-
-    summary: dict[str, Any]
-    pushed_to: Path | None
 
 
 def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | None:
     """Runs the pipeline with TFX's local runner, shows its progress and writes its summary.
 
     Returns:
-        The outcome; None if no component was started, which is how the `tfx` CLI reads a pipeline's definition.
+        The outcome; None if no component was started, which happens when the `tfx` CLI reads a pipeline's definition.
 
     Raises:
         RecspanError: A component failed; the message begins with the cause and names the log file.
@@ -46,19 +32,19 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
 
             outcome = execute(config, locations, run_id, run_dir, progress)
         except Exception as error:
-            raise _readable(error, progress.current, log_file) from error
+            raise _user_facing_error(error, progress.current, log_file) from error
     if outcome is not None:
         print_report(outcome.summary)
     return outcome
 
 
-def _readable(error: Exception, component: str | None, log_file: Path) -> RecspanError:
-    """The error that a person sees: the product's own message if there is one, else what was raised last."""
+def _user_facing_error(error: Exception, component: str | None, log_file: Path) -> RecspanError:
+    """Returns the root cause that the product itself raised, or else wraps the last exception."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
-    ours = [cause for cause in chain if isinstance(cause, RecspanError)]
-    where = f"{component} failed: " if component else ""
-    if ours:
-        return type(ours[-1])(f"{where}{ours[-1]}\n(log: {log_file})")
-    return RecspanError(f"{where}{type(error).__name__}: {error}\n(log: {log_file})")
+    own_errors = [cause for cause in chain if isinstance(cause, RecspanError)]
+    prefix = f"{component} failed: " if component else ""
+    if own_errors:
+        return type(own_errors[-1])(f"{prefix}{own_errors[-1]}\n(log: {log_file})")
+    return RecspanError(f"{prefix}{type(error).__name__}: {error}\n(log: {log_file})")

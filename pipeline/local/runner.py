@@ -1,7 +1,6 @@
-"""TFX's local runner, with a word before and after each node."""
+"""TFX's local runner with progress reports."""
 
 import time
-from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
@@ -10,33 +9,25 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.local.observer import Observer
+from pipeline.local.outcome import ComponentRun
+from pipeline.observer import Observer
 
 _RUN_ID_PARAMETER = "pipeline-run-id"
 
 
-@dataclass(frozen=True)
-class ComponentRun:
-    """One node of a finished run.
+class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
+    """Launches the components one after another and reports each to an observer.
 
-    Attributes:
-        component: Its id in the pipeline.
-        seconds: Wall-clock time, driver and publisher included.
-        cached: Whether an earlier execution answered.
-        execution_id: In the metadata store.
+    The base class has no hook around a component, so `run_with_ir` is written anew.
     """
 
-    component: str
-    seconds: float
-    cached: bool
-    execution_id: int
-
-
-class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
-    """Launches nodes one after another, as its base class does, which offers no place to look in."""
-
     def __init__(self, run_id: str, observer: Observer):
-        """Keeps what the run is called and who is told of it."""
+        """Sets the run's name and its observer.
+
+        Args:
+            run_id: Name of the run in the metadata store.
+            observer: Receives the progress.
+        """
         super().__init__()
         self._run_id = run_id
         self._observer = observer
@@ -44,11 +35,15 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
     ) -> list[ComponentRun]:
-        """Runs all nodes.
+        """Runs all components.
+
+        Args:
+            pipeline: The compiled pipeline.
+            run_options: Must be None; partial runs are not supported.
 
         Raises:
             RuntimeError: A resolver failed, which TFX records but does not raise.
-            ValueError: `run_options` asks for a part of the pipeline, which this runner does not do.
+            ValueError: `run_options` is given.
         """
         if run_options is not None:
             raise ValueError("partial runs are not supported")

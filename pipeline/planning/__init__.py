@@ -1,1 +1,1 @@
-"""Plans where embedding tables go on a TPU slice."""
+"""Plans embedding tables on TPU slices: `table_set` and `experiment_tables` read, `plan` computes, `printing` shows."""

@@ -1,10 +1,11 @@
-"""What is known of TPU machines, as one table of data with its sources, and how the name of a slice is read.
+"""Facts about TPU machines with their sources, and a parser for the names of slices.
 
-Every number is a `Fact` that names where it was read. One that no public document states, or that is only known by
-inference, has `confirmed=False`; `recspan plan` shows those under its result. No TensorFlow here.
+Every number is a `Fact` that names its source. A number that no public document states, or that is only inferred, has
+`confirmed=False`; `recspan plan` lists those under its result. This module does not import TensorFlow.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Generic, Literal, TypeVar
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 GIB = 2**30
 
 EmbeddingFeature = Literal["V0", "V1", "V2"]
-"""What looks embeddings up: nothing but the TensorCore (V0), the first accelerator (V1), SparseCores (V2).
+"""Hardware that looks up embeddings: only the TensorCore (V0), the first accelerator (V1), SparseCores (V2).
 
 TensorFlow's names are `UNSUPPORTED`, `V1` and `V2` (`tf.tpu.experimental.HardwareFeature.EmbeddingFeature`).
 """
@@ -296,3 +297,16 @@ def _advice(name: str) -> str:
     names = [name for generation in GENERATIONS for name in generation.slice_names]
     examples = ", ".join(f"{g.slice_names[0]} to {g.slice_names[-1]}" for g in GENERATIONS)
     return f"{did_you_mean(name, names, always=False)}Known generations: {examples}"
+
+
+def parse_slices(names: Iterable[str]) -> list[Slice]:
+    """Parses the names of slices.
+
+    Raises:
+        ConfigError: There are no names, or a name is unknown.
+    """
+    slices = [parse_slice(name) for name in names]
+    if not slices:
+        known = ", ".join(f"{g.slice_names[0]} to {g.slice_names[-1]}" for g in GENERATIONS)
+        raise ConfigError(f"--tpu: name at least one slice, as in --tpu v4-8 --tpu v6e-16. Known: {known}")
+    return slices

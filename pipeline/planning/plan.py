@@ -1,9 +1,9 @@
-"""Where embedding tables go on a TPU slice, what they need there, and whether that fits: arithmetic without TensorFlow.
+"""Plans embedding tables on a TPU slice: their placement, their memory and whether they fit.
 
-A plan answers before a machine is rented: rows and bytes of every table per TensorCore or SparseCore with optimizer
-slots, padding and stacking, the rules that a batch must obey, and the sizes of checkpoints and exports. The layout on
-SparseCores repeats TensorFlow 2.21's (`tensorflow/core/tpu/kernels/sparse_core_layout.cc`); tests hold it against
-TensorFlow's own objects. How the runtime pads tables on the first embedding accelerator is not public.
+A plan needs no machine and no TensorFlow. It holds the rows and bytes of every table per TensorCore or SparseCore with
+optimizer slots, padding and stacking, the rules for the batch size, and the sizes of checkpoints and exports. The
+layout on SparseCores follows TensorFlow 2.21 (`tensorflow/core/tpu/kernels/sparse_core_layout.cc`); tests compare it
+with TensorFlow's own objects. The padding of tables on the first embedding accelerator is not public.
 """
 
 import math
@@ -22,9 +22,8 @@ Place = Literal["replicated", "V1 sharded", "V2 SparseCore", "V0 replicated"]
 FLOAT_BYTES = 4
 """Tables and slots are float32 on every accelerator."""
 
-EXPORTER_BYTES = 2**30 - WORKING_BYTES
-"""Resident memory of an exporting process before the export and beside its tables; `python -m benchmarks.export`
-measured 0.7 to 0.8 GB for the whole of it."""
+EXPORTER_BYTES = 2**30
+"""Peak memory of an exporting process without its tables; `python -m benchmarks.export` measured 0.7 to 0.8 GB."""
 
 # SparseCore layout: `SparseCoreLayoutStacker` and tensorflow/compiler/jit/flags.cc.
 PADDING = 8
@@ -43,14 +42,14 @@ MAX_IDS_PER_PARTITION = 256
 
 @dataclass(frozen=True)
 class PlannedTable:
-    """A table as far as its size is concerned.
+    """Size of a table.
 
     Attributes:
-        name: Unique.
-        rows: Including out-of-vocabulary rows.
+        name: Unique name.
+        rows: Number of rows, including out-of-vocabulary rows.
         dim: Width of a row.
-        optimizer: Name of the update rule with all its arguments; tables that differ in it are never stacked.
-        slots: Optimizer slots, each as large as the table.
+        optimizer: Name of the update rule with all its arguments; only tables with the same one are stacked.
+        slots: Number of optimizer slots, each as large as the table.
     """
 
     name: str
@@ -71,12 +70,12 @@ class PlannedTable:
 
 @dataclass(frozen=True)
 class PlannedFeature:
-    """A feature that looks rows up.
+    """A feature that looks up rows.
 
     Attributes:
-        name: Unique.
+        name: Unique name.
         table: Name of its table.
-        valency: Ids per example, on average.
+        valency: Average number of ids per example.
         max_sequence_length: 0 if the rows of an example are combined to one.
     """
 
@@ -87,21 +86,20 @@ class PlannedFeature:
 
     @property
     def rows_per_example(self) -> int:
-        """Rows that come back for one example."""
+        """Number of rows that the lookup returns per example."""
         return max(1, self.max_sequence_length)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be trained.
+    """The tables and the batch of a training.
 
     Attributes:
         tables: All embedding tables.
-        features: All features; every one names a table of `tables`.
+        features: All features; each names a table of `tables`.
         batch_size: Examples per step over all replicas.
-        placement: `tpu_embedding` gives all tables to the accelerator, `replicated` none, `partial` those with more
-            than `size_threshold` rows.
-        size_threshold: In rows.
+        placement: Same as `embeddings.placement` in an experiment.
+        size_threshold: Same as `embeddings.size_threshold` in an experiment, in rows.
         stacking: Whether tables on SparseCores may be stacked.
     """
 
@@ -114,12 +112,12 @@ class Workload:
 
     @property
     def parameter_bytes(self) -> int:
-        """Of all tables without slots: what an export holds."""
+        """Bytes of all tables without slots, which an export holds."""
         return sum(table.parameter_bytes for table in self.tables)
 
     @property
     def training_bytes(self) -> int:
-        """Of all tables with slots."""
+        """Bytes of all tables with slots."""
         return sum(table.training_bytes for table in self.tables)
 
     @property
@@ -136,11 +134,11 @@ class PlacedTable:
 
     Attributes:
         table: The table.
-        place: Where it goes.
-        shards: Over how many TensorCores (V1), SparseCores (V2) or replicas (otherwise) it lies.
-        rows: Per shard, with padding.
-        width: Of a row, with padding.
-        stack: Name of the stacked table that it is a part of; empty off SparseCores.
+        place: Kind of memory that holds it.
+        shards: Number of TensorCores (V1), SparseCores (V2) or replicas (otherwise) that hold a part or a copy.
+        rows: Rows per shard, with padding.
+        width: Width of a row, with padding.
+        stack: Name of the stacked table that contains it; empty without SparseCores.
     """
 
     table: PlannedTable
@@ -152,7 +150,7 @@ class PlacedTable:
 
     @property
     def shard_bytes(self) -> int:
-        """Of one shard with slots and padding."""
+        """Bytes of one shard with slots and padding."""
         return self.rows * self.width * FLOAT_BYTES * (1 + self.table.slots)
 
     @property
@@ -161,18 +159,18 @@ class PlacedTable:
 
     @property
     def stored_bytes(self) -> int:
-        """Of table and slots in a checkpoint: padded as they lie on SparseCores, one plain copy elsewhere."""
+        """Bytes of table and slots in a checkpoint: padded on SparseCores, one plain copy elsewhere."""
         return self.shard_bytes * self.shards if self.place == "V2 SparseCore" else self.table.training_bytes
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Tables that lie in one variable on SparseCores.
+    """Tables that share one variable on SparseCores.
 
     Attributes:
-        tables: In the order in which they lie.
-        rows: Per SparseCore, over all tables, with padding.
-        width: Of a row, with padding.
+        tables: Tables in the order of the variable's rows.
+        rows: Rows per SparseCore over all tables, with padding.
+        width: Width of a row, with padding.
     """
 
     tables: tuple[PlannedTable, ...]
@@ -186,11 +184,11 @@ class Stack:
 
 @dataclass(frozen=True)
 class Check:
-    """One rule and whether the plan obeys it.
+    """Result of checking one rule.
 
     Attributes:
-        ok: Whether it does.
-        text: The rule with its numbers, and the way out where it is broken.
+        ok: Whether the plan obeys the rule.
+        text: The rule with its numbers, and how to mend a violation.
     """
 
     ok: bool
@@ -202,11 +200,11 @@ class Plan:
     """A workload on a slice.
 
     Attributes:
-        workload: What is to be trained.
-        slice: Where.
-        feature: What looks embeddings up there.
+        workload: Tables and batch.
+        slice: The slice.
+        feature: Hardware that looks up embeddings.
         placed: Every table, in the order of the workload.
-        stacks: On SparseCores; empty elsewhere.
+        stacks: Stacked tables; empty without SparseCores.
     """
 
     workload: Workload
@@ -217,22 +215,22 @@ class Plan:
 
     @cached_property
     def table_bytes(self) -> int:
-        """HBM that tables and slots take of one replica."""
+        """HBM that tables and slots take on one replica."""
         return sum(placed.shard_bytes * placed.shards // self.slice.replicas for placed in self.placed)
 
     @property
     def budget(self) -> int:
-        """HBM of one replica that tables may take."""
+        """HBM that tables may take on one replica."""
         return self.slice.hbm_per_replica - self.reserve
 
     @property
     def reserve(self) -> int:
-        """HBM of one replica that is kept free of tables."""
+        """HBM that is kept free of tables on one replica."""
         return int(self.slice.hbm_per_replica * HBM_RESERVE_FRACTION)
 
     @cached_property
     def activation_bytes(self) -> int:
-        """Looked-up rows of one step on one replica, and their gradients."""
+        """Bytes of the looked-up rows and their gradients, for one step on one replica."""
         dims = {table.name: table.dim for table in self.workload.tables}
         values = sum(feature.rows_per_example * dims[feature.table] for feature in self.workload.features)
         return 2 * FLOAT_BYTES * values * math.ceil(self.workload.batch_size / self.slice.replicas)
@@ -243,31 +241,31 @@ class Plan:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """A checkpoint's tables and slots."""
+        """Bytes of tables and slots in a checkpoint."""
         return sum(placed.stored_bytes for placed in self.placed)
 
     @property
     def host_table_bytes(self) -> int:
-        """Tables and slots in one host's memory when they are saved, loaded or exported from there.
+        """Bytes of tables and slots in one host's memory when they are saved, loaded or exported there.
 
-        Sharded tables lie in equal parts on all hosts, a replicated one as one copy on each.
+        Sharded tables are divided evenly among the hosts; a replicated table is copied to each.
         """
         return sum(placed.stored_bytes // (self.slice.hosts if placed.is_sharded else 1) for placed in self.placed)
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """The rules that a batch and the tables must obey."""
+        """Results of all rules for the batch and the tables."""
         return (*_batch_checks(self), *_table_checks(self))
 
 
 @dataclass(frozen=True)
 class ExportForecast:
-    """What a route of export is expected to need.
+    """Expected memory of an export route.
 
     Attributes:
-        route: As the configuration calls it.
-        host_bytes: Resident memory of the exporting process at its peak; None where the route is not possible.
-        reason: What takes the memory, or why the route is not possible.
+        route: Name of the route in the configuration.
+        host_bytes: Peak resident memory of the exporting process; None if the route is not possible.
+        reason: Explains the memory, or why the route is not possible.
     """
 
     route: Route
@@ -279,9 +277,9 @@ def make_plan(workload: Workload, slice_: Slice, feature: EmbeddingFeature | Non
     """Places a workload on a slice.
 
     Args:
-        workload: What is to be trained.
-        slice_: Where.
-        feature: What looks embeddings up; None takes what the generation most likely has.
+        workload: Tables and batch.
+        slice_: The slice.
+        feature: Hardware that looks up embeddings; None means what the generation most likely has.
     """
     feature = feature or slice_.generation.features.value[0]
     accelerated = workload.accelerated if feature != "V0" else ()
@@ -304,27 +302,27 @@ def make_plan(workload: Workload, slice_: Slice, feature: EmbeddingFeature | Non
 
 
 def smallest_fit(workload: Workload, slice_: Slice, feature: EmbeddingFeature) -> Plan | None:
-    """The plan on the smallest slice of the same generation that fits; None if none does."""
+    """Returns the plan on the smallest slice of the same generation that fits; None if none fits."""
     plans = (make_plan(workload, candidate, feature) for candidate in slices_of(slice_.generation))
     return next((plan for plan in plans if plan.fits), None)
 
 
 def export_forecasts(plan: Plan, subset: Sequence[str]) -> tuple[ExportForecast, ...]:
-    """What the three routes of export are expected to need of the host's memory.
+    """Forecasts the host memory of the three export routes.
 
     Args:
-        plan: Says how the tables are spread over hosts, for the route `direct`.
+        plan: The plan; the route `direct` depends on how it spreads the tables over hosts.
         subset: Names of the tables that the route `subset` exports.
     """
     chosen = sum(table.parameter_bytes for table in plan.workload.tables if table.name in subset)
     return (
         ExportForecast(
             "checkpoint",
-            _export_bytes("checkpoint", plan.workload.parameter_bytes),
+            _export_peak("checkpoint", plan.workload.parameter_bytes),
             "all tables without slots, in any process with a CPU",
         ),
         ExportForecast(
-            "subset", _export_bytes("subset", chosen), f"the chosen tables without slots, likewise: {', '.join(subset)}"
+            "subset", _export_peak("subset", chosen), f"the chosen tables without slots, likewise: {', '.join(subset)}"
         ),
         _direct_forecast(plan),
     )
@@ -338,18 +336,24 @@ def _direct_forecast(plan: Plan) -> ExportForecast:
         obstacle = f"each of {plan.slice.hosts} hosts holds a part of every table"
     if obstacle:
         return ExportForecast("direct", None, f"{obstacle}; take route checkpoint, on a machine that holds the tables")
-    in_training = _export_bytes("direct", plan.workload.parameter_bytes, plan.host_table_bytes)
+    in_training = _export_peak("direct", plan.workload.parameter_bytes, resident=plan.host_table_bytes)
     return ExportForecast("direct", in_training, "tables and slots that the training process holds, and no copy")
 
 
-def _export_bytes(route: Route, exported_bytes: int, held_bytes: int = 0) -> int:
-    """Peak memory of an export, as the Trainer forecasts it, in a process that holds `held_bytes` of tables."""
-    resident = EXPORTER_BYTES + held_bytes
-    return Forecast(exported_bytes, slot_bytes=0, resident_bytes=resident, available_bytes=0).peak_bytes(route)
+def _export_peak(route: Route, table_bytes: int, resident: int = 0) -> int:
+    """Peak memory of an export, by the exporter's own forecast.
+
+    Args:
+        route: How the tables are exported.
+        table_bytes: Bytes of the exported tables, without slots.
+        resident: Bytes of tables and slots that the process holds before the export.
+    """
+    before = EXPORTER_BYTES - WORKING_BYTES + resident
+    return Forecast(table_bytes, slot_bytes=0, resident_bytes=before, available_bytes=0).peak_bytes(route)
 
 
 def rows_per_core(rows: int, slice_: Slice) -> int:
-    """Rows of a V1 table on the fullest TensorCore.
+    """Returns the number of rows of a V1 table on the fullest TensorCore.
 
     TensorFlow gives a table at least one row per host (`TableConfig._set_table_descriptor`), divides it into blocks
     by host and those by TensorCore.
@@ -359,12 +363,12 @@ def rows_per_core(rows: int, slice_: Slice) -> int:
 
 
 def rows_per_sparse_core(rows: int, sparse_cores: int) -> int:
-    """Rows of a V2 table on each SparseCore: divided evenly, then padded."""
+    """Returns the number of rows of a V2 table on each SparseCore: divided evenly, then padded."""
     return next_multiple(rows, PADDING * sparse_cores) // sparse_cores
 
 
 def next_multiple(value: int, factor: int) -> int:
-    """The least multiple of `factor` that is not below `value`."""
+    """Returns the smallest multiple of `factor` that is at least `value`."""
     return -(-value // factor) * factor
 
 
@@ -375,14 +379,14 @@ def stack_tables(
     sparse_cores_per_replica: int,
     stacking: bool = True,
 ) -> tuple[Stack, ...]:
-    """Groups tables as TensorFlow does: first fit, by name, among tables of one padded width and optimizer.
+    """Groups tables as TensorFlow does: first fit, in order of names, among tables of one padded width and optimizer.
 
     Args:
-        tables: In any order.
-        samples: Rows that a step looks up in a table per replica, as far as TensorFlow counts them.
-        replicas: Of the strategy.
-        sparse_cores_per_replica: SparseCores of a chip.
-        stacking: False gives every table a stack of its own.
+        tables: Tables in any order.
+        samples: Rows that TensorFlow counts per step and replica, by table.
+        replicas: Number of replicas of the strategy.
+        sparse_cores_per_replica: Number of SparseCores of a chip.
+        stacking: False puts every table into a stack of its own.
     """
     stacks: list[_OpenStack] = []
     sparse_cores = replicas * sparse_cores_per_replica
@@ -406,7 +410,7 @@ def stack_tables(
 
 @dataclass
 class _OpenStack:
-    """A stack while it grows; sizes are totals over its tables."""
+    """A stack under construction; sizes are totals over its tables."""
 
     key: tuple[int, str]
     tables: list[PlannedTable]

@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from pipeline.local.observer import Observer
+from pipeline.observer import Observer
 from pipeline.rehearsal import conditions, queries
 from pipeline.rehearsal.artifacts import ArtifactRecord, is_value, schema_title
 from pipeline.rehearsal.buckets import Buckets, link_data

@@ -30,7 +30,7 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
     locations = Locations.resolve(config, root, data)
     with chatter_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
         progress.started("compiling the pipeline")
-        from pipeline.local.execution import generate_if_missing
+        from pipeline.synthetic_data import generate_if_missing
         from pipeline.vertex.compile import compile_job
 
         job = compile_job(config)

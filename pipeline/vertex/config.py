@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from components.google_cloud.names import Image, Subnetwork, Uri
-from components.vertex_deployer.config import DeployConfig, Target
+from components.google_cloud.target import Target
+from components.vertex_deployer.config import DeployConfig
 from trainer_module.frozen import Frozen
 
 BEAM_COMPONENTS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
@@ -223,9 +224,8 @@ class VertexConfig(Target):
     @property
     def schedules_url(self) -> str:
         """Where a person looks after schedules."""
-        return f"https://console.cloud.google.com/vertex-ai/pipelines/schedules?project={self.project}"
+        return self.console_url("vertex-ai/pipelines/schedules")
 
     def run_url(self, run_name: str) -> str:
         """Where a person watches a run."""
-        where = f"locations/{self.region}/pipelines/runs/{run_name}"
-        return f"https://console.cloud.google.com/vertex-ai/{where}?project={self.project}"
+        return self.console_url(f"vertex-ai/locations/{self.region}/pipelines/runs/{run_name}")

@@ -1,11 +1,12 @@
-"""Pushed versions in Cloud Storage, found and read without TensorFlow."""
+"""Finds and reads pushed versions in Cloud Storage, without TensorFlow."""
 
 import json
 from typing import Any
 
 from google.cloud import storage
 
-from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, credentials_needed
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience
+from components.google_cloud.clients import default_credentials
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.vertex_deployer.version import CLOUD_STORAGE
 from pipeline.vertex.config import VertexConfig
@@ -16,20 +17,19 @@ _GRAPH_FILE = "saved_model.pb"
 
 
 class PushedVersions:
-    """Reads what the Pusher has written to buckets."""
+    """Versions that the Pusher has published to buckets."""
 
     def __init__(self, vertex: VertexConfig, patience: Patience = PATIENCE):
-        """Finds credentials, as all of Google's libraries do (Application Default Credentials).
+        """Creates the client with Application Default Credentials.
 
         Raises:
             SetupError: There are none.
         """
         self._calls = Calls(vertex, patience, _advice(vertex))
-        with credentials_needed():
-            self._client = storage.Client(project=vertex.project)
+        self._client = storage.Client(project=vertex.project, credentials=default_credentials())
 
     def latest(self, base_uri: str) -> str | None:
-        """URI of the newest whole version below `base_uri`, or None.
+        """Returns the URI of the newest complete version below `base_uri`, or None.
 
         Raises:
             ServiceError: The bucket is not there or may not be read.
@@ -42,10 +42,10 @@ class PushedVersions:
         return None
 
     def summary(self, uri: str) -> dict[str, Any]:
-        """What the Pusher wrote beside a version.
+        """Returns the summary that the Pusher wrote next to a version.
 
         Raises:
-            ModelError: There is no whole version.
+            ModelError: There is no complete version.
             ServiceError: The bucket is not there or may not be read.
         """
         bucket, folder = _parts(uri)

@@ -1,32 +1,31 @@
-"""Runs and schedules of Vertex AI Pipelines, as the command line uses them."""
+"""Client of the Vertex AI API for runs and schedules of pipelines, over REST."""
 
 from typing import Any
 
 from google.api_core import exceptions
-from google.api_core.client_options import ClientOptions
 from google.cloud.aiplatform_v1 import types
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
 
-from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, credentials_needed, passes
+from components.google_cloud.calls import PATIENCE, Advice, Calls, Patience, ServiceError, is_transient
+from components.google_cloud.clients import default_credentials, make_client
 from pipeline.vertex.config import VertexConfig
 
 
 class VertexService:
-    """Starts, shows and stops runs of one project in one region, over REST."""
+    """Starts, shows and stops runs of one project in one region."""
 
     def __init__(self, vertex: VertexConfig, patience: Patience = PATIENCE):
-        """Finds credentials, as all of Google's libraries do (Application Default Credentials).
+        """Creates the clients with Application Default Credentials.
 
         Raises:
             SetupError: There are none.
         """
         self._vertex = vertex
         self._calls = Calls(vertex, patience, _advice(vertex))
-        options = ClientOptions(api_endpoint=vertex.api)
-        with credentials_needed():
-            self._pipelines = PipelineServiceClient(transport="rest", client_options=options)
-            self._schedules = ScheduleServiceClient(transport="rest", client_options=options)
+        credentials = default_credentials()
+        self._pipelines = make_client(PipelineServiceClient, vertex, credentials)
+        self._schedules = make_client(ScheduleServiceClient, vertex, credentials)
 
     def create_run(self, request: types.CreatePipelineJobRequest) -> types.PipelineJob:
         """Starts a run; the request's id makes sure that a repeated attempt starts no second one.
@@ -35,9 +34,9 @@ class VertexService:
             ServiceError: It was not started; or the service never said, and the message tells how to find out.
         """
         failures: list[Exception] = []
-        with self._calls.in_words(failures):
+        with self._calls.translated(failures):
             try:
-                return self._calls.attempts(self._pipelines.create_pipeline_job, request, passes, failures)
+                return self._calls.attempts(self._pipelines.create_pipeline_job, request, is_transient, failures)
             except exceptions.Conflict as error:
                 if not failures:
                     raise ServiceError(
@@ -103,16 +102,15 @@ class VertexService:
 
 
 def _advice(vertex: VertexConfig) -> Advice:
-    member = vertex.service_account or "Compute Engine's default service account"
     return Advice(
         forbidden=(
             "You need the role roles/aiplatform.user in this project, and roles/iam.serviceAccountUser on "
-            f"{member}, which the run uses. Also check vertex.project and vertex.service_account"
+            f"{vertex.account}, which the run uses. Also check vertex.project and vertex.service_account"
         ),
         not_found="Check the run's name, vertex.project and vertex.region",
         bad_request=(
-            f"Check the section vertex: the bucket ({vertex.bucket}) must exist, {member} must have access to it, and "
-            "region and network must match it. `recspan pipeline submit --dry-run` shows the request"
+            f"Check the section vertex: the bucket ({vertex.bucket}) must exist, {vertex.account} must have access to "
+            "it, and region and network must match it. `recspan pipeline submit --dry-run` shows the request"
         ),
         unanswered=(
             f"check with `recspan pipeline list` or at {vertex.schedules_url} whether something was created, and try a "

@@ -4,7 +4,6 @@ A plain text file in UTF-8 is cut into ranges of bytes, a Parquet file into its 
 in other encodings cannot be entered in their middle, so that each is one piece.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, TextBlock, record_blocks
 from trainer_module.data.tables import TableFiles
 from trainer_module.errors import DataError
+from trainer_module.suggestions import did_you_mean
 
 __all__ = ["Piece", "RawRows", "check_columns", "column_names", "find_files", "find_pieces", "read"]
 
@@ -126,10 +126,9 @@ def check_columns(files: Sequence[str], table: TableFiles, wanted: Sequence[str]
         found = column_names(file, table)
         for name in wanted:
             if name not in found:
-                near = difflib.get_close_matches(name, found, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, found, always=False)
                 raise DataError(
-                    f"{file}: no column {name!r}.{hint} It has {', '.join(map(repr, found))}. Mend {where}, or the "
+                    f"{file}: no column {name!r}. {hint}It has {', '.join(map(repr, found))}. Mend {where}, or the "
                     "file's header"
                 )
         if table.format_of(file) == "parquet":

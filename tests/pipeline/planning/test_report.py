@@ -7,7 +7,10 @@ import yaml
 from rich.console import Console
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-from pipeline.planning.report import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+from pipeline.planning.accelerators import parse_slices
+from pipeline.planning.experiment_tables import from_experiment
+from pipeline.planning.printing import plan_console, print_plans
+from pipeline.planning.table_set import from_table_set
 from trainer_module.errors import ConfigError
 
 TABLE_SET = """

@@ -1,0 +1,35 @@
+"""Results of a local run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ComponentRun:
+    """One component of a finished run.
+
+    Attributes:
+        component: Id of the component in the pipeline.
+        seconds: Wall-clock time, including TFX's driver and publisher.
+        cached: Whether the outputs of an earlier execution were reused.
+        execution_id: Id of the execution in the metadata store.
+    """
+
+    component: str
+    seconds: float
+    cached: bool
+    execution_id: int
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """Result of a whole run.
+
+    Attributes:
+        summary: Content of the run's `summary.json`.
+        pushed_to: Directory of the pushed version; None if the model was not pushed.
+    """
+
+    summary: dict[str, Any]
+    pushed_to: Path | None

@@ -1,0 +1,13 @@
+"""The interface through which a run reports its progress."""
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Receives a call when a component starts and when it finishes."""
+
+    def started(self, component: str) -> None:
+        """Called before a component is launched."""
+
+    def finished(self, component: str, seconds: float, cached: bool) -> None:
+        """Called after a component has succeeded."""

@@ -1,0 +1,27 @@
+"""Generates the raw files of the synthetic datasets before a run."""
+
+from pathlib import Path
+
+from components.example_gen.config import GeneratedClicks
+from components.example_gen.generated.clicks import write_synthetic_criteo
+from components.example_gen.generated.ratings import write_synthetic
+from pipeline.config import PipelineConfig
+from trainer_module.data.datasets.criteo import SYNTHETIC_CRITEO
+from trainer_module.data.datasets.movielens import SYNTHETIC
+
+# The sizes of MovieLens 100K.
+_DEFAULT_SIZES = {"num_ratings": 100_000, "num_users": 943, "num_items": 1682}
+
+
+def generate_if_missing(config: PipelineConfig, directory: str) -> None:
+    """Writes the raw files if the experiment uses a synthetic dataset and they do not exist yet.
+
+    Args:
+        config: The experiment.
+        directory: Where the run reads its raw files; local for synthetic datasets.
+    """
+    if config.data.dataset == SYNTHETIC_CRITEO.name:
+        generated = config.data.generated or GeneratedClicks()
+        write_synthetic_criteo(Path(directory), generated.rows, generated.seed)
+    if config.data.dataset == SYNTHETIC.name and not Path(directory).exists():
+        write_synthetic(Path(directory), **_DEFAULT_SIZES, seed=0)
