@@ -58,7 +58,7 @@ def workspace(tmp_path_factory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
-    process, summary = workspace.run()
+    process, summary = workspace.run(fresh=True)
     assert process.returncode == 0, process.stdout + process.stderr
     return process, summary
 

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
+from tests import launcher
 from tpu_worker.models import MODELS
 
 # Under V2 a checkpoint holds stacked shards, which are taken apart only for variables that are yet to be made.
@@ -17,7 +17,7 @@ NEVER = {("V2", "V1")}
 @pytest.fixture(scope="module")
 def results():
     process = subprocess.run(
-        [sys.executable, "-m", "tests.tpu.on_logical_devices"], capture_output=True, text=True, check=False
+        [launcher.python(), "-m", "tests.tpu.on_logical_devices"], capture_output=True, text=True, check=False
     )
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.splitlines()[-1])

@@ -7,10 +7,11 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import launcher
 
 SCRIPT = """
 import json, sys
@@ -65,7 +66,7 @@ def start(world, directory: Path, replicas: int, cluster: str = "") -> subproces
     encoded = json.dumps([world.spec.model_dump_json(), transform_dir, world.files, str(directory), replicas])
     environment = os.environ | ({"TF_CONFIG": cluster} if cluster else {})
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, encoded],
+        [launcher.python(), "-c", SCRIPT, encoded],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

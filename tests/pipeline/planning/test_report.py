@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from rich.console import Console
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
 from pipeline.planning.report import from_experiment, from_table_set, parse_slices, plan_console, print_plans
+from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
 TABLE_SET = """
@@ -184,8 +184,7 @@ def test_a_subset_must_be_tables(tmp_path):
 
 
 def recspan_plan(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "plan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return recspan("plan", *arguments)
 
 
 def test_a_plan_that_does_not_fit_is_no_failure():

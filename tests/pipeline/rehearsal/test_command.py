@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
+
+from tests.launcher import recspan
 
 from .jobs import PUSHED, JobBuilder, container
 
@@ -16,9 +17,8 @@ def rehearse(tmp_path):
 
     def call(builder: JobBuilder, *arguments: str) -> subprocess.CompletedProcess:
         (tmp_path / "pipeline.json").write_text(json.dumps(builder.job))
-        command = [sys.executable, "-c", "from pipeline.cli import main; main()", "pipeline", "rehearse"]
         options = ["--spec", "pipeline.json", "--root", "below", "--data-dir", "raw"]
-        return subprocess.run([*command, *options, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        return recspan("pipeline", "rehearse", *options, *arguments, cwd=tmp_path)
 
     return call
 
