@@ -25,7 +25,7 @@ from tfx_bsl.coders import example_coder
 
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
-from components.example_gen.splits import SPLITS
+from components.example_gen.old_splits import SPLITS
 from components.example_gen.synthetic import write_synthetic
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.datasets.movielens import SYNTHETIC

@@ -18,7 +18,7 @@ import typer
 from scipy import sparse
 
 from components.evaluation import baselines, ranking_metrics
-from components.example_gen.splits import UserLines, draw_test_lines
+from components.example_gen.old_splits import UserLines, draw_test_lines
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.layout import (
     GENRES,
     ITEM_ENCODING,
@@ -23,7 +24,6 @@ from components.example_gen.layout import (
     USERS_FILE,
 )
 from components.example_gen.ratings import split_lines
-from components.example_gen.rows import BadRow, bad_row
 
 _MAX_AGE = 150
 _FIELD_NAMES = {

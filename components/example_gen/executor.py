@@ -10,10 +10,10 @@ from tfx.types import artifact_utils, standard_component_specs
 from components.example_gen.blocks import find_blocks
 from components.example_gen.config import IngestConfig
 from components.example_gen.layout import FILES, RATINGS_FILE
+from components.example_gen.old_splits import SPLITS, check_num_lines
 from components.example_gen.outcome import Outcome, check_bad_rows, check_splits, combine
 from components.example_gen.packed_config import unpack
 from components.example_gen.reporting import publish, take_outcome
-from components.example_gen.splits import SPLITS, check_num_lines
 from components.example_gen.transforms import Ingestion, ingest, load_catalog, open_file
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.spec import CANDIDATES, QUERIES

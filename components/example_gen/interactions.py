@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.splits import EVAL, TEST, TRAIN
+from components.example_gen.old_splits import EVAL, TEST, TRAIN
 
 
 @dataclass(frozen=True)

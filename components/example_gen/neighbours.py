@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.example_gen.splits import mix
+from components.example_gen.old_splits import mix
 
 RATED, RATERS = "rated", "raters"
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from components.example_gen.rows import BadRow, describe
-from components.example_gen.splits import SPLITS
+from components.example_gen.bad_rows import BadRow, describe
+from components.example_gen.old_splits import SPLITS
 from trainer_module.errors import DataError
 
 # So many bad rows are kept for the message even if none is tolerated.

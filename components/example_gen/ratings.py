@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.layout import RATINGS_FILE
-from components.example_gen.rows import BadRow, bad_row
 
 RATINGS_SCHEMA = pa.schema(
     [("user", pa.string()), ("item", pa.string()), ("rating", pa.float64()), ("timestamp", pa.int64()),

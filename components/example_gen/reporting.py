@@ -12,8 +12,8 @@ import tensorflow as tf
 from tfx import types
 
 from components.example_gen import payload
+from components.example_gen.old_splits import SPLITS
 from components.example_gen.outcome import Outcome, combine
-from components.example_gen.splits import SPLITS
 
 QUARANTINE_FILE = os.path.join("quarantine", "bad_rows.jsonl")
 

@@ -1,41 +1,94 @@
-"""What a parser found wrong with a line."""
+"""Interactions as they travel between the steps of an ingestion.
+
+Users and items are numbers: their rows in the `Entities` that the ingestion knows. Identifiers are looked up once a
+block, and everything after that is arithmetic on integers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SHOWN = 5
+import numpy as np
+import pyarrow as pa
+
+SPLITS = ("train", "eval", "test")
+TRAIN, EVAL, TEST = range(len(SPLITS))
+
+# Columns of a batch of rows beside those of its context features. A table without users, items, times and so on has no
+# such column.
+POSITION, USER, ITEM, TIME, LABEL, WEIGHT, SPLIT_VALUE = (
+    "__position__", "__user__", "__item__", "__time__", "__label__", "__weight__", "__split__",
+)  # fmt: skip
+ROW_TYPES = {
+    POSITION: pa.int64(),  # file and line, see `position`
+    USER: pa.int64(),  # row of `Entities.users`
+    ITEM: pa.int64(),  # row of `Entities.items`
+    TIME: pa.int64(),  # microseconds since 1970, UTC
+    LABEL: pa.float32(),
+    WEIGHT: pa.float32(),
+    SPLIT_VALUE: pa.large_binary(),  # of the column that `data.split` looks at
+}
+
+# Lines (in Parquet: rows) of a file, 10^12 at most.
+_LINE_BITS = 40
 
 
 @dataclass(frozen=True)
-class BadRow:
-    """A line that is set aside.
+class Rows:
+    """The good rows of a block, or of a partition of the users.
 
     Attributes:
-        file: Its file's name, such as `u.data`.
-        line: Its number, from 1.
-        problem: Which column is wrong, and what was expected.
-        raw: The line, without its end; bytes that are not UTF-8 are written as `\\xNN`.
+        index: Of the block or partition, from 0.
+        batch: Those columns of `ROW_TYPES` that the dataset has, and its context features as `large_list` columns.
+        split: Index into `SPLITS` of each row, `[rows]` int8; None until rows are assigned.
     """
 
-    file: str
-    line: int
-    problem: str
-    raw: str
+    index: int
+    batch: pa.RecordBatch
+    split: np.ndarray | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of `ROW_TYPES` other than `SPLIT_VALUE`, `[rows]`."""
+        return self.batch.column(name).to_numpy(zero_copy_only=False)
+
+    def has(self, name: str) -> bool:
+        """Whether the dataset has a column."""
+        return name in self.batch.schema.names
 
 
-def bad_row(file: str, line: int, problem: str, raw: bytes) -> BadRow:
-    """Builds a `BadRow` from the line's bytes."""
-    return BadRow(file, line, problem, raw.decode("utf-8", "backslashreplace"))
-
-
-def describe(bad: Sequence[BadRow], count: int) -> str:
-    """The first few bad rows, one a line, and how many more there are.
+def positions(file: int, lines: np.ndarray) -> np.ndarray:
+    """Numbers that order and identify rows over all files, `[rows]` int64.
 
     Args:
-        bad: Bad rows in the order in which they are shown.
-        count: How many there are in all, `bad` included.
+        file: Number of the file, from 0, in the order of the files' names.
+        lines: Line of each row in it (in Parquet and JSON: row), from 1, `[rows]` int64.
     """
-    lines = [f"  {row.file}, line {row.line}: {row.problem}" for row in bad[:_SHOWN]]
-    if count > len(lines):
-        lines.append(f"  ... and {count - len(lines)} more")
-    return "\n".join(lines)
+    return (np.int64(file) << _LINE_BITS) + lines
+
+
+def describe_places(position: Sequence[int] | np.ndarray, files: Sequence[str]) -> str:
+    """Places of rows for a message, such as `u.data lines 3 and 7`, or `a.csv line 3 and b.csv line 4`.
+
+    Args:
+        position: Of two rows or more, or one.
+        files: Names by number.
+    """
+    places = [(files[int(each) >> _LINE_BITS], int(each) & ((1 << _LINE_BITS) - 1)) for each in position]
+    if len({file for file, _ in places}) == 1 and len(places) > 1:
+        return f"{places[0][0]} lines {' and '.join(str(line) for _, line in places)}"
+    return " and ".join(f"{file} line {line}" for file, line in places)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Users and items of a dataset with their attributes, held in memory by every worker.
+
+    Attributes:
+        users: Tokens in the column `token` (large_binary, distinct) and attributes as `large_list` columns by feature
+            name; None where the interactions name no users.
+        items: The same for items.
+        files: Names of the interactions' files by number, for messages and hashes.
+    """
+
+    users: pa.Table | None
+    items: pa.Table | None
+    files: tuple[str, ...]

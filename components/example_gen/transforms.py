@@ -19,8 +19,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from components.example_gen import leakage, splits
+from components.example_gen import leakage
+from components.example_gen import old_splits as splits
 from components.example_gen.assigned import Rows
+from components.example_gen.bad_rows import BadRow
 from components.example_gen.blocks import Block, read_block
 from components.example_gen.catalog import Catalog, parse_catalog, resolve
 from components.example_gen.config import IngestConfig
@@ -36,7 +38,6 @@ from components.example_gen.ratings import parse_ratings
 from components.example_gen.reporting import MergeAll, WriteOutcome
 from components.example_gen.retrieval_examples import RetrievalExampleBuilder
 from components.example_gen.retrieval_transforms import GatherUsers, partitions
-from components.example_gen.rows import BadRow
 from trainer_module.data.datasets import dataset_spec
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 

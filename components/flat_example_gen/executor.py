@@ -9,10 +9,10 @@ from tfx.components.example_gen import utils as example_gen
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils, standard_component_specs
 
+from components.example_gen.old_splits import SPLITS
 from components.example_gen.outcome import Outcome, check_bad_rows
 from components.example_gen.packed_config import unpack
 from components.example_gen.reporting import publish, take_outcome
-from components.example_gen.splits import SPLITS
 from components.flat_example_gen.config import FlatSource, TableIngestConfig
 from components.flat_example_gen.files import check_columns, find_files, find_pieces
 from components.flat_example_gen.rows import wanted_columns

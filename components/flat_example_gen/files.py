@@ -16,8 +16,8 @@ import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.blocks import Block, find_blocks, read_block
-from components.example_gen.rows import BadRow, bad_row
 from components.flat_example_gen.config import FlatSource, TextFormat
 from components.flat_example_gen.rows import RawRows
 from components.flat_example_gen.spans import wildcards

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.example_gen.bad_rows import BadRow, bad_row
 from components.example_gen.examples import as_lists
-from components.example_gen.rows import BadRow, bad_row
 from components.flat_example_gen.config import ColumnSplit, FlatSource, TimeSplit
 from components.flat_example_gen.splits import names_of
 from trainer_module.data.features import Column

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.example_gen.splits import EVAL, SPLITS, TEST, choose, mix, uniform
+from components.example_gen.old_splits import EVAL, SPLITS, TEST, choose, mix, uniform
 from components.flat_example_gen.config import ColumnSplit, RandomSplit, SplitConfig, TimeSplit
 
 

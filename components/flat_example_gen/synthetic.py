@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from components.evaluation.clicks import click_metrics, click_sums, exact_auc
-from components.example_gen.splits import TEST
+from components.example_gen.old_splits import TEST
 from components.flat_example_gen.config import RandomSplit
 from components.flat_example_gen.splits import assign
 from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS

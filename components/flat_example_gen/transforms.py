@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
+from components.example_gen.old_splits import SPLITS
 from components.example_gen.outcome import Outcome, combine
 from components.example_gen.payload import OPTIONS
 from components.example_gen.reporting import MergeAll, WriteOutcome
-from components.example_gen.splits import SPLITS
 from components.flat_example_gen import splits
 from components.flat_example_gen.config import FlatSource, TimeSplit
 from components.flat_example_gen.files import Piece, read

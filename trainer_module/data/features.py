@@ -204,13 +204,21 @@ class Label(_Column):
     multivalent: Literal[False] = False
 
 
+class ExampleWeight(_Column):
+    """How much an example counts in the training loss; never part of a serving request."""
+
+    kind: Literal["example_weight"] = "example_weight"
+    dtype: Literal["float32"] = "float32"
+    multivalent: Literal[False] = False
+
+
 class Context(_Column):
     """Ingested, validated and available to splits and evaluation slices, but never an input of the model."""
 
     kind: Literal["context"] = "context"
 
 
-Column = Annotated[Categorical | Weights | Numeric | Label | Context, Field(discriminator="kind")]
+Column = Annotated[Categorical | Weights | Numeric | Label | ExampleWeight | Context, Field(discriminator="kind")]
 
 
 class FeatureSpec(Frozen):

@@ -19,9 +19,9 @@ from components.example_gen.catalog import resolve
 from components.example_gen.component import MovieLensExampleGen
 from components.example_gen.config import IngestConfig
 from components.example_gen.examples import ExampleBuilder
+from components.example_gen.old_splits import SPLITS
 from components.example_gen.payload import ExampleWriter
 from components.example_gen.ratings import parse_ratings
-from components.example_gen.splits import SPLITS
 from components.example_gen.synthetic import write_synthetic
 from components.example_gen.transforms import load_catalog
 from trainer_module.data.datasets import dataset_spec

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.example_gen.interactions import Interactions, current_queries, find_queries, histories
-from components.example_gen.splits import EVAL, TEST, TRAIN
+from components.example_gen.old_splits import EVAL, TEST, TRAIN
 
 
 def interactions(*rows: tuple[int, int, int, int]) -> Interactions:

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.example_gen import leakage, splits
+from components.example_gen import leakage
+from components.example_gen import old_splits as splits
 from components.example_gen.catalog import ITEMS_SCHEMA, ROWS_SCHEMA, USERS_SCHEMA, Catalog
 from components.example_gen.config import IngestConfig
 from components.example_gen.leakage import Evidence
+from components.example_gen.old_splits import EVAL, TEST, TRAIN
 from components.example_gen.outcome import Outcome, check_splits
-from components.example_gen.splits import EVAL, TEST, TRAIN
 from trainer_module.errors import DataError
 
 ALL = ("random", "user", "time", "leave-last-out", "stratified", "u1", "u5")

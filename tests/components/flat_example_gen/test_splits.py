@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.example_gen.splits import EVAL, TEST, TRAIN
+from components.example_gen.old_splits import EVAL, TEST, TRAIN
 from components.flat_example_gen.config import ColumnSplit, RandomSplit, TimeSplit
 from components.flat_example_gen.splits import Counts, assign, count_times, merge, plan
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.evaluation.clicks import exact_auc
-from components.example_gen.splits import TEST
+from components.example_gen.old_splits import TEST
 from components.flat_example_gen.config import CriteoIngestConfig, spec_of
 from components.flat_example_gen.files import find_files, find_pieces, read
 from components.flat_example_gen.rows import convert, wanted_columns

@@ -1,0 +1,1 @@
+"""Features of a dataset: their description, vocabularies, preprocessing and reading."""

@@ -1,0 +1,233 @@
+"""A dataset: its three tables, what is predicted, and the feature spec that follows."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from trainer_module.data import features
+from trainer_module.data.features import Categorical, Column, ExampleWeight, FeatureSpec, Label, Table, Vocabulary
+from trainer_module.data.spec import DatasetSpec, Task
+from trainer_module.data.tables import CategoricalEntry, EntityTable, InteractionsTable, Tables
+from trainer_module.frozen import Frozen
+
+HISTORY, RATED, RATERS, USER_ACTIVITY = "history", "rated", "raters", "user_activity"
+
+# The label of interactions that have none: 1 for every row.
+IMPLICIT_LABEL = "interaction"
+
+Named = Iterator[tuple[Column, str]]
+
+
+class Dataset(Frozen):
+    """Everything that the experiment file, or the description of a known dataset, says about data.
+
+    Attributes:
+        name: Of a known dataset; `own` for tables that an experiment file describes.
+        tables: Files and columns.
+        task: What the label means; see `DatasetSpec`.
+        label_range: Smallest and largest rating; None accepts any number.
+        slices: Columns by which evaluation breaks its metrics down; None takes the user's activity where users are known.
+        history: Largest number of earlier items of the user in the column `history`; 0 leaves the column out.
+        neighbours: Largest number of items that the user rated, and of users who rated the item, in the columns `rated`
+            and `raters`; 0 leaves the columns out.
+        schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one.
+        layout: Which reader adds columns that it computes from those of the files.
+        directory: Of a known dataset's files, below the directory of all data; empty means `name`. Datasets that read the
+            same files share it.
+        license_note: Terms under which the data may be used; empty when there are none.
+    """
+
+    name: str = "own"
+    tables: Tables
+    task: Task
+    label_range: tuple[float, float] | None = None
+    slices: tuple[str, ...] | None = None
+    history: int = Field(default=0, ge=0)
+    neighbours: int = Field(default=0, ge=0)
+    schema_file: str = ""
+    layout: Literal["", "movielens"] = ""
+    directory: str = ""
+    license_note: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Dataset":
+        interactions = self.tables.interactions
+        both = interactions.user is not None and interactions.item is not None
+        if self.task == "retrieval" and not both:
+            raise ValueError(
+                "task retrieval finds items for users; name the columns interactions.user and interactions.item"
+            )
+        if self.task != "retrieval" and interactions.label is None:
+            raise ValueError(f"task {self.task} predicts a label; name its column in interactions.label")
+        if self.history and not (both and interactions.time):
+            raise ValueError(
+                "history is the user's earlier items, so it needs interactions.user, interactions.item and "
+                "interactions.time; name them, or set history: 0"
+            )
+        if self.neighbours and not both:
+            raise ValueError(
+                "neighbours needs interactions.user and interactions.item; name them, or set neighbours: 0"
+            )
+        if self.neighbours and self.task == "retrieval":
+            raise ValueError(
+                "neighbours holds the item's raters, which no query knows; set neighbours: 0 for task retrieval"
+            )
+        if self.task != "rating" and self.label_range is not None:
+            raise ValueError(f"label_range: only task rating has one, and this is task {self.task}; leave it out")
+        if self.label_range and self.label_range[0] >= self.label_range[1]:
+            raise ValueError(f"label_range: {list(self.label_range)} is empty; the smaller number comes first")
+        if self.task == "rating" and interactions.label and interactions.label.positive_from is not None:
+            raise ValueError(
+                "interactions.label.positive_from: ratings are predicted as they are; leave it out, or take task click"
+            )
+        self.spec()
+        return self
+
+    @property
+    def user_key(self) -> str:
+        """Feature of the user's identifier; empty where there is none."""
+        return self.tables.interactions.user.feature_name if self.tables.interactions.user else ""
+
+    @property
+    def item_key(self) -> str:
+        """Feature of the item's identifier; empty where there is none."""
+        return self.tables.interactions.item.feature_name if self.tables.interactions.item else ""
+
+    @property
+    def label(self) -> str:
+        """Name of the label column of examples."""
+        label = self.tables.interactions.label
+        return label.feature_name if label and self.reads_label else IMPLICIT_LABEL
+
+    @property
+    def reads_label(self) -> bool:
+        """Whether rows have a label; for retrieval every row is a positive example unless a threshold says otherwise."""
+        label = self.tables.interactions.label
+        return label is not None and (self.task != "retrieval" or label.positive_from is not None)
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """Features by which evaluation breaks metrics down."""
+        if self.slices is None:
+            return (USER_ACTIVITY,) if self.user_key else ()
+        return tuple(self._feature(name) for name in self.slices)
+
+    def spec(self) -> DatasetSpec:
+        """The dataset as the pipeline sees it.
+
+        Raises:
+            ValueError: Two columns take one name, a slice is unknown, or columns that share a table differ.
+        """
+        columns = list(self._columns())
+        sources: dict[str, str] = {}
+        for column, source in columns:
+            if column.name in sources:
+                raise ValueError(
+                    f"{sources[column.name]} and {source} both make the feature {column.name!r}. A column has one role, and "
+                    "features have distinct names: remove one entry, or rename it, as in {name: price, feature: cost}"
+                )
+            sources[column.name] = source
+        _check_slices(self, columns)
+        items = self.tables.items
+        title = items.title_feature if items else ""
+        described = [c.name for c, s in columns if s.startswith("items.") and c.kind in ("categorical", "numeric")]
+        is_retrieval = self.task == "retrieval"
+        return DatasetSpec(
+            name=self.name,
+            features=FeatureSpec(columns=tuple(column for column, _ in columns), tables=tuple(self._embedding_tables())),
+            schema_file=self.schema_file,
+            label_range=self.label_range or (None if self.task == "rating" else (0.0, 1.0)),
+            user_key=self.user_key,
+            item_key=self.item_key,
+            slices=self.slice_columns,
+            task=self.task,
+            candidate_columns=(self.item_key, *described) if is_retrieval else (),
+            title_key=(title or self.item_key) if is_retrieval else "",
+            license_note=self.license_note,
+        )
+
+    def _feature(self, name: str) -> str:
+        """The feature of a column that is named as in its file."""
+        tables = (self.tables.interactions, self.tables.items, self.tables.users)
+        return next((e.feature_name for table in tables if table for e in table.entries() if e.name == name), name)
+
+    def _columns(self) -> Named:
+        """Columns of the feature spec with their source, in the experiment file's words."""
+        interactions, users, items = self.tables.interactions, self.tables.users, self.tables.items
+        slices = set(self.slice_columns)
+        if interactions.user:
+            yield interactions.user.column(), f"interactions.user {interactions.user.name!r}"
+        if users:
+            yield from _attributes(users, "users", slices)
+        if interactions.item:
+            yield interactions.item.column(), f"interactions.item {interactions.item.name!r}"
+        if items:
+            yield from _attributes(items, "items", slices)
+        yield from _attributes(interactions, "interactions", slices)
+        if self.history and interactions.item:
+            # The item's own column counts each of its tokens; the history would count one again for every later row.
+            table = interactions.item.table_name
+            yield Categorical(name=HISTORY, table=table, multivalent=True, counted=False), "history"
+        if self.neighbours:
+            for name in (RATED, RATERS):
+                yield Categorical(name=name, table=name, multivalent=True), "neighbours"
+        label = interactions.label
+        yield Label(name=self.label), f"interactions.label {label.name!r}" if label else "the label"
+        if interactions.weight:
+            name = interactions.weight.feature_name
+            yield ExampleWeight(name=name), f"interactions.weight {interactions.weight.name!r}"
+        if interactions.time:
+            # Seconds since 1970, UTC; orders interactions.
+            name = interactions.time.feature_name
+            yield features.Context(name=name, dtype="int64"), f"interactions.time {interactions.time.name!r}"
+        if items and items.title and items.title_feature == items.own_title_feature:
+            yield features.Context(name=items.title_feature, required=False), f"items.title {items.title!r}"
+        if USER_ACTIVITY in slices:
+            yield features.Context(name=USER_ACTIVITY), "slices"
+
+    def _embedding_tables(self) -> Iterator[Table]:
+        interactions = self.tables.interactions
+        entries = [interactions.user, interactions.item, *interactions.categorical]
+        for table in (self.tables.users, self.tables.items):
+            entries += [*table.categorical, *table.text] if table else []
+        declared: dict[str, Table] = {}
+        for entry in entries:
+            if entry is None:
+                continue
+            table = entry.embedding_table()
+            if self.task == "retrieval" and entry is interactions.item:
+                # Every item can be found, and the softmax is corrected by how often each one occurs.
+                vocabulary = entry.vocabulary or Vocabulary()
+                table = table.model_copy(update={"vocabulary": vocabulary, "frequencies": True})
+            if declared.setdefault(table.name, table) != table:
+                raise ValueError(
+                    f"the columns of table {table.name!r} differ in vocabulary, dim or combiner; columns that share a "
+                    "table must describe it alike"
+                )
+        yield from declared.values()
+        if self.neighbours:
+            # As SVD++ normalizes them (Koren, KDD 2008); tables of their own.
+            yield from (Table(name=name, combiner="sqrtn") for name in (RATED, RATERS))
+
+
+def _attributes(table: EntityTable | InteractionsTable, name: str, slices: set[str]) -> Named:
+    """Inputs and context columns of a table."""
+    for entry in table.inputs():
+        where = f"{name}.{entry.section} {entry.name!r}"
+        if isinstance(entry, CategoricalEntry):
+            yield entry.column(required=entry.feature_name in slices and not entry.several), where
+        else:
+            yield entry.column(), where
+    for entry in table.context:
+        yield features.Context(name=entry.feature_name, required=entry.feature_name in slices), f"{name}.context {entry.name!r}"
+
+
+def _check_slices(dataset: Dataset, columns: list[tuple[Column, str]]) -> None:
+    sliceable = [c.name for c, _ in columns if c.dtype == "string" and not c.multivalent and c.kind != "label"]
+    sliceable += [USER_ACTIVITY] if dataset.user_key and USER_ACTIVITY not in sliceable else []
+    if unknown := [name for name in dataset.slice_columns if name not in sliceable]:
+        raise ValueError(
+            f"slices: {unknown[0]!r} is no column of single tokens that a table names; known: {', '.join(sliceable)}. "
+            "Name a column that the model does not read in a table's `context`"
+        )
