@@ -10,6 +10,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from tests.shared import shared_directory
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
 from trainer_module.data.inputs import ExampleReader, ModelInputs, parse_spec
@@ -96,15 +97,19 @@ def transform_graph(directory: Path, examples: list[dict]) -> tft.TFTransformOut
     return tft.TFTransformOutput(str(directory / "transform"))
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory) -> World:
-    directory = tmp_path_factory.mktemp("world")
-    transform_output = transform_graph(directory, rows())
-    files = []
+def write_world(directory: Path) -> None:
+    """Writes the transform graph and the examples, as two files."""
+    transform_graph(directory, rows())
     for number, part in enumerate((rows()[:600], rows()[600:])):
-        files.append(str(directory / f"examples-{number}.gz"))
-        with tf.io.TFRecordWriter(files[-1], tf.io.TFRecordOptions("GZIP")) as writer:
+        path = str(directory / f"examples-{number}.gz")
+        with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP")) as writer:
             for row in part:
                 writer.write(serialize(row))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    directory = shared_directory(tmp_path_factory, "world", write_world)
+    transform_output = tft.TFTransformOutput(str(directory / "transform"))
     model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
-    return World(SPEC, transform_output, model_inputs, files)
+    return World(SPEC, transform_output, model_inputs, sorted(map(str, directory.glob("examples-*.gz"))))
