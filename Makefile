@@ -2,9 +2,12 @@
 PYTHON ?= python3.11
 RUN := .venv/bin
 RUN_TPU := .venv-tpu/bin
-# TensorFlow's TPU build has no XLA for the host, and no TPU worker trains on several CPUs or GPUs.
+# TensorFlow's TPU build has no XLA for the host, no TPU worker trains on several CPUs or GPUs, and other workers count
+# tokens, derive schemas and start trainings. Forecasts, features and source hashes do not depend on TensorFlow's build.
 NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the_compiled_dense_part_trains_the_same \
-	--deselect tests/trainer_module/test_mirrored.py
+	--deselect tests/trainer_module/test_vocabularies.py::test_training_counts_are_those_of_the_rows \
+	$(foreach name,mirrored schema_check schema_derivation export_memory features source_hash,\
+	--ignore tests/trainer_module/test_$(name).py)
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
 .PHONY: help setup demo test lint format tpu-check images-check bench published clean

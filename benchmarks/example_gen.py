@@ -18,16 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import tensorflow as tf
 import typer
-from components.example_gen.old_splits import SPLITS
 from rich.console import Console
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx_bsl.coders import example_coder
 
-from components.example_gen.component import MovieLensExampleGen
-from components.example_gen.config import IngestConfig
+from components.example_gen.component import TablesExampleGen
+from components.example_gen.config import DataConfig
 from components.example_gen.generated.ratings import write_synthetic
-from trainer_module.data.datasets import dataset_spec
+from components.example_gen.rows import SPLITS
 from trainer_module.data.datasets.movielens import SYNTHETIC
 
 _RESULT = Path(__file__).parent / "results" / "example_gen.md"
@@ -48,11 +47,11 @@ def main(
         write_synthetic(data_dir, rows, num_users=max(100, rows // 166), num_items=max(200, rows // 270), seed=0)
         own: list[float] = []
         for repetition in range(repetitions):
-            status.update(f"MovieLensExampleGen, run {repetition + 1} of {repetitions}")
+            status.update(f"TablesExampleGen, run {repetition + 1} of {repetitions}")
             root = Path(scratch, f"own{repetition}")
-            component = MovieLensExampleGen(str(data_dir), IngestConfig(dataset=SYNTHETIC.name))
+            component = TablesExampleGen(str(data_dir), DataConfig(dataset=SYNTHETIC.name))
             own.append(_seconds(component, root))
-            console.print(f"MovieLensExampleGen: {own[-1]:.1f} s")
+            console.print(f"TablesExampleGen: {own[-1]:.1f} s")
         status.update("writing the same examples as CSV")
         csv_dir.mkdir()
         num_examples = _write_csv(root, csv_dir / "examples.csv")
@@ -97,7 +96,7 @@ def _examples(root: Path) -> Iterator[pa.RecordBatch]:
 
 def _write_csv(root: Path, path: Path) -> int:
     """Writes all examples of a run to one CSV file and returns their number. `|` separates values within a cell."""
-    columns = dataset_spec(SYNTHETIC.name).features.columns
+    columns = SYNTHETIC.spec().features.columns
     count = 0
     writer = None
     for batch in _examples(root):
@@ -131,7 +130,7 @@ def _table(num_rows: int, stock: float, own: list[float]) -> str:
         "| component | seconds | rows per second | ratio |",
         "|---|---:|---:|---:|",
         f"| CsvExampleGen | {stock:.1f} | {num_rows / stock:,.0f} | 1 |",
-        f"| MovieLensExampleGen (median of {runs}) | {median:.1f} | {num_rows / median:,.0f} | {stock / median:.1f} |",
+        f"| TablesExampleGen (median of {runs}) | {median:.1f} | {num_rows / median:,.0f} | {stock / median:.1f} |",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)

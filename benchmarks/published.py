@@ -23,7 +23,7 @@ from components.example_gen.generated.clicks import PLANTED_FILE
 
 _RESULT = Path(__file__).parent / "results" / "published.md"
 _NOT_PUSHED = 3
-_FIVE_SPLITS = tuple({"data.seed": seed} for seed in range(1, 6))
+_FIVE_SPLITS = tuple({"data.split.seed": seed} for seed in range(1, 6))
 _THREE_TRAININGS = tuple({"training.seed": seed} for seed in (42, 1, 2))
 
 Settings = Mapping[str, Any]
@@ -82,7 +82,7 @@ ROWS: dict[str, Row] = {
         "mean of u1 to u5",
         _RATINGS,
         ("rmse",),
-        tuple({"data.protocol": f"u{fold}"} for fold in range(1, 6)),
+        tuple({"data.split.by": f"u{fold}"} for fold in range(1, 6)),
         published="Surprise SVD .934, SVD++ .919 (five random folds)",
     ),
     "top-10": Row(
@@ -107,7 +107,7 @@ ROWS: dict[str, Row] = {
         _TWO_TOWER,
         ("row_recall_at_100_kept", "row_recall_at_100"),
         _FIVE_SPLITS,
-        settings={"data.protocol": "random", "model.dropout": 0.5},
+        settings={"data.split.by": "random", "model.dropout": 0.5},
         published="TFRS tutorial .27-.29 kept",
     ),
 } | {
@@ -118,7 +118,7 @@ ROWS: dict[str, Row] = {
         ("auc", "log_loss"),
         runs,
         # The three models share one name, so that the components before the Trainer run once.
-        settings={"name": f"clicks-{seed}", "data.seed": seed},
+        settings={"name": f"clicks-{seed}", "data.generated.seed": seed},
         generated=True,
     )
     for name, title in (("dlrm", "DLRM"), ("dcn", "DCN v2"), ("wide-deep", "wide & deep"))
@@ -143,7 +143,7 @@ def main(
     commands = []
     for name in row or ROWS:
         wanted = ROWS[name]
-        data_dir = root / f"clicks-{wanted.settings['data.seed']}" if wanted.generated else data
+        data_dir = root / f"clicks-{wanted.settings['data.generated.seed']}" if wanted.generated else data
         results = [_run(wanted.preset, {**wanted.settings, **changed}, data_dir, root) for changed in wanted.runs]
         best = json.loads((data_dir / PLANTED_FILE).read_text())["test"] if wanted.generated else {}
         for metric in wanted.metrics:

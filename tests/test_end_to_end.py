@@ -58,7 +58,7 @@ def workspace(tmp_path_factory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
-    process, summary = workspace.run()
+    process, summary = workspace.run(fresh=True)
     assert process.returncode == 0, process.stdout + process.stderr
     return process, summary
 
@@ -263,7 +263,7 @@ def test_the_stock_command_line_runs_the_same_pipeline(workspace, first):
 
 
 def test_an_edited_trainer_trains_again_but_transforms_nothing_and_goes_on_after_sigterm(workspace, first):
-    loop = workspace.sources / "trainer_module" / "loop.py"
+    loop = workspace.sources / "trainer_module" / "training" / "loop.py"
     loop.write_text(loop.read_text() + "\n# An edit.\n")
     longer = ("--set", "training.epochs=60", "--set", "training.patience=60")
     message = workspace.stop_in_training(*longer)
@@ -279,7 +279,7 @@ def test_an_edited_trainer_trains_again_but_transforms_nothing_and_goes_on_after
 
 
 def test_an_edited_preprocessing_transforms_again(workspace, first):
-    preprocessing = workspace.sources / "trainer_module" / "preprocessing.py"
+    preprocessing = workspace.sources / "trainer_module" / "data" / "preprocessing.py"
     preprocessing.write_text(preprocessing.read_text() + "\n# An edit.\n")
     process, summary = workspace.run("--set", "training.epochs=1", "--set", "evaluation.max_rmse=0.1")
     assert executed(summary)[:2] == ["Transform", "Trainer"]

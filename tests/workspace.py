@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import launcher
+
 PROJECT = Path(__file__).parent.parent
 BINARIES = Path(sys.executable).parent
 NOT_PUSHED = 3
@@ -40,14 +42,22 @@ class Workspace:
             "PYTHONPATH": str(self.sources),
             "RECSPAN_CONFIG": str(self.directory / "small.yaml"),
             "HOME": str(self.directory),
+            # Every run imports the copied sources.
+            "PYTHONDONTWRITEBYTECODE": "",
         }
 
-    def recspan(self, *arguments: str) -> subprocess.CompletedProcess:
-        return self.call(str(BINARIES / "recspan"), *arguments)
+    def recspan(self, *arguments: str, fresh: bool = False) -> subprocess.CompletedProcess:
+        """Runs the command.
 
-    def run(self, *arguments: str) -> tuple[subprocess.CompletedProcess, dict]:
+        Args:
+            arguments: Of the command.
+            fresh: Whether it imports everything itself, as a user's command does, instead of being a fork.
+        """
+        return self.call(str((BINARIES if fresh else launcher.binaries()) / "recspan"), *arguments)
+
+    def run(self, *arguments: str, fresh: bool = False) -> tuple[subprocess.CompletedProcess, dict]:
         """Runs the pipeline; returns the process and the run's summary."""
-        process = self.recspan("pipeline", "run", "--config", "small.yaml", *arguments)
+        process = self.recspan("pipeline", "run", "--config", "small.yaml", *arguments, fresh=fresh)
         last = max((self.directory / "runs" / "runs").iterdir())
         summary = last / "summary.json"
         return process, json.loads(summary.read_text()) if summary.is_file() else {}
@@ -55,7 +65,7 @@ class Workspace:
     def stop_in_training(self, *arguments: str) -> str:
         """Runs the pipeline and sends it SIGTERM after the first checkpoint; returns its last words."""
         process = subprocess.Popen(
-            [str(BINARIES / "recspan"), "pipeline", "run", "--config", "small.yaml", *arguments],
+            [str(launcher.binaries() / "recspan"), "pipeline", "run", "--config", "small.yaml", *arguments],
             cwd=self.directory,
             env=self.environment,
             stdout=subprocess.DEVNULL,

@@ -16,10 +16,17 @@ HOSTS, CORES = 2, 2
 REPLICAS = HOSTS * CORES
 BATCH_SIZE = 32
 SPARSE_CORES = {"UNSUPPORTED": 0, "V1": 0, "V2": 4}
+# All models have the same tables: what concerns tables alone is asked of a ranking model and of a retrieval model.
+TABLE_MODELS = ("rating", "two_tower")
 
 
 @pytest.fixture(params=MODELS)
 def model(request) -> SmallModel:
+    return MODELS[request.param]
+
+
+@pytest.fixture(params=TABLE_MODELS)
+def table_model(request) -> SmallModel:
     return MODELS[request.param]
 
 

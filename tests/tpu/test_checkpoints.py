@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
-from tpu_worker.models import MODELS
+from tests import launcher
+from tests.tpu.conftest import TABLE_MODELS
 
 # Under V2 a checkpoint holds stacked shards, which are taken apart only for variables that are yet to be made.
 SILENT_AFTER_BUILD = {("default", "V2"), ("V1", "V2"), ("V2", "default"), ("V2", "V1")}
@@ -17,18 +17,24 @@ NEVER = {("V2", "V1")}
 @pytest.fixture(scope="module")
 def results():
     process = subprocess.run(
-        [sys.executable, "-m", "tests.tpu.on_logical_devices"], capture_output=True, text=True, check=False
+        [launcher.python(), "-m", "tests.tpu.on_logical_devices"], capture_output=True, text=True, check=False
     )
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.splitlines()[-1])
 
 
 def outcomes(results, before_build):
-    return {
-        (source, target): outcome
-        for name, source, target, when, outcome in results["restored"]
-        if name in MODELS and when == before_build
-    }
+    """What came of each pair of strategies; the same for all models."""
+    of_models = [
+        {
+            (source, target): outcome
+            for of_model, source, target, when, outcome in results["restored"]
+            if of_model == name and when == before_build
+        }
+        for name in TABLE_MODELS
+    ]
+    assert all(found == of_models[0] for found in of_models)
+    return of_models[0]
 
 
 def test_restored_before_variables_are_made_all_values_arrive(results):
@@ -50,4 +56,4 @@ def test_restored_after_variables_are_made_sparse_cores_silently_get_nothing(res
 
 @pytest.mark.parametrize("strategy", ["default", "V1", "V2"])
 def test_training_resumes_from_its_own_checkpoint(results, strategy):
-    assert [ok for _, kind, ok in results["resumed"] if kind == strategy] == [True] * len(MODELS)
+    assert [ok for _, kind, ok in results["resumed"] if kind == strategy] == [True] * len(TABLE_MODELS)

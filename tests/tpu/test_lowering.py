@@ -1,15 +1,17 @@
 """Variables lifted out of a step: the function must do what the step does, and refuse what it does not know."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_worker.check import BATCH_SIZE, ENGINES, refuse_host_only_operations, traced_step
-from tpu_worker.models import BAG_LENGTH, SPEC, SmallModel
+from tpu_worker.check import BATCH_SIZE, ENGINES, combinations, refuse_host_only_operations, traced_step
+from tpu_worker.models import BAG_LENGTH, MODELS, SPEC, SmallModel
 from tpu_worker.tpu_lowering import XLA_CPU, step_as_function, without_kernel
 from trainer_module.data.features import FeatureSpec
 from trainer_module.errors import ModelError
-from trainer_module.optimizers.config import Adagrad, Sgd
+from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, Adagrad, Adam, Sgd
 from trainer_module.training.loop import TrainingLoop
 
 raw = tf.raw_ops
@@ -127,6 +129,29 @@ def test_the_device_half_of_a_step_is_free_of_variables_and_has_kernels(model, e
     assert not [operation.type for operation in lifted.graph.get_operations() if "Resource" in operation.type]
     # Replicas are a matter of TPUs; XLA for CPUs has everything else.
     assert set(without_kernel(step, XLA_CPU).values()) <= {"CrossReplicaSum"}
+
+
+def test_the_sweep_has_every_model_and_every_optimizer():
+    swept = [(name, optimizer.name) for name, optimizer in combinations(MODELS)]
+    assert {name for name, _ in swept} == set(MODELS)
+    assert {optimizer for _, optimizer in swept} == set(EMBEDDING_OPTIMIZERS)
+    assert len(set(swept)) == len(swept) == len(MODELS) + len(EMBEDDING_OPTIMIZERS) - 1
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.feature)
+def test_an_optimizer_of_tables_adds_the_same_operations_to_every_model(engine):
+    """The reason for which the sweep takes each optimizer with one model alone."""
+
+    def operations(model: str, optimizer: Sgd | Adam) -> Counter:
+        step = traced_step(MODELS[model], engine, optimizer)
+        return Counter(operation.type for operation in step.graph.get_operations())
+
+    def added(model: str) -> Counter:
+        with_slots, without = operations(model, Adam(learning_rate=0.1)), operations(model, Sgd(learning_rate=0.1))
+        with_slots.subtract(without)
+        return Counter({kind: count for kind, count in with_slots.items() if count})
+
+    assert added("rating") == added("two_tower")
 
 
 def test_an_unknown_shape_is_that_of_bags_or_refused():

@@ -8,9 +8,15 @@ from tpu_worker.tpu_lowering import run_tpu_bridge
 from trainer_module.errors import ModelError
 
 
-@pytest.mark.parametrize("pipelining", [False, True])
-def test_v1_enqueues_receives_and_sends_gradients_of_one_call(model, trace, pipelining):
-    graph = trace(model, "V1", pipelining)
+def test_v1_enqueues_receives_and_sends_gradients_of_one_call(model, trace):
+    assert_one_call_of_the_engine(trace(model, "V1"))
+
+
+def test_v1_with_pipelining_does_so_as_well(table_model, trace):
+    assert_one_call_of_the_engine(trace(table_model, "V1", pipelining=True))
+
+
+def assert_one_call_of_the_engine(graph: tf.Graph) -> None:
     traced = operations(graph)
     assert traced["EnqueueTPUEmbeddingArbitraryTensorBatch"] == 1
     assert traced["RecvTPUEmbeddingActivations"] == 1
@@ -30,8 +36,8 @@ def test_v2_looks_up_and_updates_in_the_sparse_cores(model, trace):
 
 
 @pytest.mark.parametrize(("pipelining", "stages"), [(False, set()), (True, {b"forward", b"backward"})])
-def test_v2_marks_the_stages_of_its_pipeline(model, trace, pipelining, stages):
-    graph = trace(model, "V2", pipelining)
+def test_v2_marks_the_stages_of_its_pipeline(table_model, trace, pipelining, stages):
+    graph = trace(table_model, "V2", pipelining)
     marked = {node.attr["_embedding_pipelining"].s for node in nodes(graph) if "_embedding_pipelining" in node.attr}
     assert marked == stages
 
@@ -46,18 +52,19 @@ def test_without_an_engine_tables_are_replicated_and_their_gradients_summed(mode
 
 
 @pytest.mark.parametrize(
-    ("feature", "pipelining", "engine_operation"),
-    [
-        ("V1", False, "RecvTPUEmbeddingActivations"),
-        ("V1", True, "RecvTPUEmbeddingActivations"),
-        ("V2", False, "XlaSparseDenseMatmul"),
-        ("UNSUPPORTED", False, "tf.GatherV2"),
-    ],
+    ("feature", "engine_operation"),
+    [("V1", "RecvTPUEmbeddingActivations"), ("V2", "XlaSparseDenseMatmul"), ("UNSUPPORTED", "tf.GatherV2")],
 )
-def test_the_bridge_makes_one_device_program(model, trace, feature, pipelining, engine_operation):
-    bridged = run_tpu_bridge(trace(model, feature, pipelining))
+def test_the_bridge_makes_one_device_program(model, trace, feature, engine_operation):
+    bridged = run_tpu_bridge(trace(model, feature))
     assert bridged.count("tf_device.replicate") == 1
     assert engine_operation in bridged
+
+
+def test_the_bridge_makes_one_device_program_with_pipelining(table_model, trace):
+    bridged = run_tpu_bridge(trace(table_model, "V1", pipelining=True))
+    assert bridged.count("tf_device.replicate") == 1
+    assert "RecvTPUEmbeddingActivations" in bridged
 
 
 def test_a_graph_without_a_step_is_no_device_program():

@@ -10,6 +10,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from tests.shared import shared_directory
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
 from trainer_module.data.inputs import ExampleReader, ModelInputs, parse_spec
@@ -117,11 +118,16 @@ def transform_graph(directory: Path, examples: list[dict], spec: FeatureSpec = S
     return tft.TFTransformOutput(str(directory / "transform"))
 
 
+def write_world(directory: Path) -> None:
+    """Writes the transform graph and the examples, as two files."""
+    transform_graph(directory, rows())
+    for number, part in enumerate((rows()[:600], rows()[600:])):
+        write_examples(directory / f"examples-{number}.gz", part)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> World:
-    directory = tmp_path_factory.mktemp("world")
-    transform_output = transform_graph(directory, rows())
-    parts = (rows()[:600], rows()[600:])
-    files = [write_examples(directory / f"examples-{number}.gz", part) for number, part in enumerate(parts)]
+    directory = shared_directory(tmp_path_factory, "world", write_world)
+    transform_output = tft.TFTransformOutput(str(directory / "transform"))
     model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
-    return World(SPEC, transform_output, model_inputs, files)
+    return World(SPEC, transform_output, model_inputs, sorted(map(str, directory.glob("examples-*.gz"))))

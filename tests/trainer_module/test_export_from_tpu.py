@@ -5,9 +5,9 @@ Logical devices must be made before TensorFlow starts, hence the process of its 
 
 import json
 import subprocess
-import sys
 
 from components.pusher.verify import check_contents
+from tests import launcher
 
 SCRIPT = """
 import json, sys
@@ -57,7 +57,7 @@ print(json.dumps(answers))
 
 
 def test_the_host_copies_of_an_embedding_engine_are_exported(tmp_path):
-    process = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
+    process = subprocess.run([launcher.python(), "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-2000:]
     direct, checkpointed = json.loads(process.stdout.splitlines()[-1])
     assert direct == checkpointed

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -17,6 +16,7 @@ from tensorflow.python import pywrap_mlir
 from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
+from tests import launcher
 from tpu_worker.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
 from trainer_module.embeddings.config import is_replicated
 from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig
@@ -311,7 +311,7 @@ print(json.dumps([train(mirrored), train(tf.distribute.OneDeviceStrategy("/CPU:0
 
 
 def test_two_replicas_train_as_one():
-    process = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, cwd=PROJECT)
+    process = subprocess.run([launcher.python(), "-c", TWO_REPLICAS], capture_output=True, text=True, cwd=PROJECT)
     assert process.returncode == 0, process.stderr[-2000:]
     mirrored, one = json.loads(process.stdout.splitlines()[-1])
     for name in one:

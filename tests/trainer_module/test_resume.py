@@ -3,10 +3,11 @@
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import launcher
 
 from .resumable_training import PREEMPTED
 
@@ -41,7 +42,7 @@ def runs(world, tmp_path_factory) -> dict[str, list[dict]]:
     world_arguments = {"spec": world.spec.model_dump_json(), "transform": transform, "files": world.files}
     arguments = json.dumps({"world": world_arguments, "scenarios": scenarios})
     process = subprocess.run(
-        [sys.executable, "-m", "tests.trainer_module.resumable_training", arguments],
+        [launcher.python(), "-m", "tests.trainer_module.resumable_training", arguments],
         capture_output=True,
         text=True,
         check=False,

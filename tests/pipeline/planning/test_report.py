@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from pipeline.planning.accelerators import parse_slices
 from pipeline.planning.experiment_tables import from_experiment
 from pipeline.planning.printing import plan_console, print_plans
 from pipeline.planning.table_set import from_table_set
+from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
 TABLE_SET = """
@@ -187,8 +187,7 @@ def test_a_subset_must_be_tables(tmp_path):
 
 
 def recspan_plan(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "plan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return recspan("plan", *arguments)
 
 
 def test_a_plan_that_does_not_fit_is_no_failure():

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from tests import launcher
+from tests.launcher import recspan_command
+
 from .jobs import PUSHED, JobBuilder, container
 
 
@@ -14,11 +17,11 @@ def rehearse(tmp_path):
     """Writes a job and rehearses it as a user does."""
     (tmp_path / "raw").mkdir()
 
-    def call(builder: JobBuilder, *arguments: str) -> subprocess.CompletedProcess:
+    def call(builder: JobBuilder, *arguments: str, python: str | None = None) -> subprocess.CompletedProcess:
         (tmp_path / "pipeline.json").write_text(json.dumps(builder.job))
-        command = [sys.executable, "-c", "from pipeline.cli import main; main()", "pipeline", "rehearse"]
         options = ["--spec", "pipeline.json", "--root", "below", "--data-dir", "raw"]
-        return subprocess.run([*command, *options, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        command = recspan_command(python or launcher.python(), "pipeline", "rehearse", *options, *arguments)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     return call
 
@@ -31,8 +34,9 @@ def with_steps(what: str) -> JobBuilder:
     return builder
 
 
-def test_it_says_what_it_replaces_does_and_has_pushed(rehearse, tmp_path):
-    process = rehearse(with_steps("push"), "--parameter", "steps=9")
+@pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
+def test_it_says_what_it_replaces_does_and_has_pushed(rehearse, tmp_path, fresh):
+    process = rehearse(with_steps("push"), "--parameter", "steps=9", python=sys.executable if fresh else None)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[:3] == [

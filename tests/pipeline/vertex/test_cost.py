@@ -1,8 +1,6 @@
 """What a run costs, as arithmetic that can be redone by hand."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from pipeline.vertex.cost import (
     uses_after_run,
     uses_of_run,
 )
+from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
 from .experiments import IMAGE, TPU_IMAGE, experiment
@@ -217,12 +216,7 @@ def test_the_command_prints_the_estimate(tmp_path):
     rows = [{"component": name, "seconds": 360.0, "cached": False} for name in names]
     (tmp_path / "summary.json").write_text(json.dumps({"components": rows}))
     command = "pipeline cost --config mine.yaml --prices prices.yaml --like summary.json --scale 10 --hours Trainer=3"
-    process = subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *command.split()],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    process = recspan(*command.split(), cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     # seven components for 1 h and the Trainer for 3 h, at 0.1, and 0.5
     assert "total" in process.stdout and "1.50" in process.stdout

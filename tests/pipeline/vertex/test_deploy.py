@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from components.vertex_deployer.deploy import deploy, planned_requests
 from components.vertex_deployer.requests import NEW, DeploymentRequests, request_json, traffic_split
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import PushedVersion, described_version
+from tests import launcher
 from trainer_module.errors import ConfigError, ModelError
 
 from .deployment_server import NUMBERED, PLACE, DeploymentServer
@@ -411,8 +411,7 @@ def test_the_plan_is_what_a_deployment_sends(server, service):
 
 
 def recspan(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "pipeline", "deploy", *arguments]
-    return subprocess.run([*command, "--config", "mine.yaml"], capture_output=True, text=True, cwd=cwd)
+    return launcher.recspan("pipeline", "deploy", *arguments, "--config", "mine.yaml", cwd=cwd)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +14,7 @@ from components.vertex_deployer.requests import request_json
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.requests import run_request, schedule_request
+from tests import launcher
 from trainer_module.errors import ConfigError
 
 from .experiments import experiment
@@ -128,8 +128,7 @@ def test_a_schedule_starts_the_same_run(config, job):
 
 
 def recspan(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "pipeline", *arguments]
-    return subprocess.run([*command, "--config", "mine.yaml"], capture_output=True, text=True, cwd=cwd)
+    return launcher.recspan("pipeline", *arguments, "--config", "mine.yaml", cwd=cwd)
 
 
 @pytest.fixture
