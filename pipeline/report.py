@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.pusher.summary import Comparison
+from components.pusher.comparison import Comparison
 
 # Number of metrics that fit side by side. Where there are more, those of `_BY_SLICE` are shown by slice.
 _WIDEST = 7

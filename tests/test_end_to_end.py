@@ -24,7 +24,7 @@ USERS, ITEMS = 200, 150
 # A TPU and Dataflow, so that a rehearsal replaces both.
 EXPERIMENT = """
 name: small
-data: {dataset: synthetic, protocol: random}
+data: {dataset: synthetic, split: {by: random}}
 embeddings: {dim: 8}
 model: {mlp: [16], biases: learned, dropout: 0.1, embedding_l2: 0.02}
 training:

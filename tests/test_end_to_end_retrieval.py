@@ -18,7 +18,7 @@ from tests.workspace import NOT_PUSHED, Workspace
 
 EXPERIMENT = """
 name: small
-data: {dataset: synthetic-retrieval, protocol: leave-last-out}
+data: {dataset: synthetic, task: retrieval, split: {by: leave-last-out}}
 model: {type: two_tower}
 embeddings:
   dim: 16
@@ -45,7 +45,7 @@ import tensorflow as tf
 recommend = tf.saved_model.load(sys.argv[1]).signatures["recommend"]
 answer = recommend(
     user_id=tf.constant(["1"]), gender=tf.constant(["F"]), occupation=tf.constant(["artist"]), age=tf.constant([30.0]),
-    timestamp=tf.constant([9e8]), history=tf.constant([["3", "4"]]), exclude=tf.constant([["5", ""]]), k=tf.constant(7),
+    history=tf.constant([["3", "4"]]), exclude=tf.constant([["5", ""]]), k=tf.constant(7),
 )
 assert not {"tensorflow_recommenders", "tfx", "trainer_module", "faiss"} & set(sys.modules)
 print(json.dumps([item.decode() for item in answer["ids"].numpy()[0]]))

@@ -30,6 +30,7 @@ from trainer_module.data.spec import Task
 from trainer_module.data.tables import EntityTable, InteractionsTable, TableFiles, Tables
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen, reasons
+from trainer_module.suggestions import did_you_mean
 
 # History of a query, where the split respects time.
 DEFAULT_HISTORY = 50
@@ -242,7 +243,9 @@ class DataConfig(Frozen):
         """Column of the interactions' files that only the split reads."""
         if isinstance(self.split, ColumnSplit):
             return self.split.column
-        if isinstance(self.split, RandomSplit) and self.split_key not in ("row", "pair", "user", "item"):
+        interactions = self.described().tables.interactions
+        roles = [role for role in ("user", "item") if getattr(interactions, role)]
+        if isinstance(self.split, RandomSplit) and self.split_key not in ("row", "pair", *roles):
             return self.split_key
         return None
 
@@ -317,6 +320,14 @@ class DataConfig(Frozen):
 
 def _from_flat_table(value: Mapping[str, Any]) -> dict[str, Any]:
     """The section of one table as it was spelt before tables had names: `dataset: csv` and its keys side by side."""
+    known = [
+        *_IN_INTERACTIONS,
+        *(name for name in DataConfig.model_fields if name not in ("interactions", "items", "users")),
+    ]
+    if unknown := [key for key in value if key not in known]:
+        raise ValueError(f"{unknown[0]}: unknown key. {did_you_mean(str(unknown[0]), known)}Known: {', '.join(known)}")
+    if "label" not in value:
+        raise ValueError("label: name the column that is predicted, as in label: clicked")
     section = {key: entry for key, entry in value.items() if key not in (*_IN_INTERACTIONS, "dataset")}
     interactions = {key: value[key] for key in _IN_INTERACTIONS if key in value}
     interactions["format"] = value["dataset"]

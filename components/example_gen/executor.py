@@ -1,7 +1,6 @@
 """Reads the tables of a dataset, splits its rows and publishes examples, or nothing."""
 
 import logging
-import os
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +15,7 @@ from components.example_gen.output.outcome import Outcome, check_bad_rows, check
 from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
+from components.example_gen.readers.files import relative
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.example_gen.splits.config import FoldSplit
@@ -65,13 +65,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for uri in uris.values():
             tf.io.gfile.makedirs(uri)
 
+        _require_known_dataset(directory, config)
         files = self._interaction_files(directory, config, exec_properties, artifact)
         pieces = _pieces(files, config)
         attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
         run = Ingestion(
             directory=directory,
             config=config,
-            files=tuple(os.path.relpath(file, directory) if "://" not in file else file for file in files),
+            files=tuple(relative(file, directory) for file in files),
             split_uris=uris,
             examples_uri=artifact.uri,
             num_pieces=len(pieces),
@@ -79,7 +80,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, pieces, run)
-        outcome = combine([attributes, take_outcome(artifact.uri)], config.max_bad_rows)
+        outcome = combine([attributes, take_outcome(artifact.uri).relative_to(directory)], config.max_bad_rows)
         check_bad_rows(outcome, config.max_bad_rows, directory)
         check_splits(outcome, config.split.by, dataset.task)
         publish(artifact, outcome)
@@ -105,6 +106,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return files
 
 
+def _require_known_dataset(directory: str, config: DataConfig) -> None:
+    """Says how to get a known dataset whose directory is not there."""
+    if config.dataset and not tf.io.gfile.isdir(directory):
+        raise DataError(
+            f"{directory} is not there; expected the files of {config.dataset}. Run `recspan data fetch "
+            f"{config.dataset}`, or go on without a download: `recspan pipeline run --dataset synthetic`."
+        )
+
+
 def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
     pieces = find_pieces(files, config.described().tables.interactions)
     if not pieces:
@@ -116,7 +126,7 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
 
 def _check_attributes(tables: EntityTables, config: DataConfig, directory: str) -> Outcome:
     """What the tables of users and items add to the outcome; refuses them early if too many of their rows are bad."""
-    outcome = combine([Outcome(len(tables.bad_rows), tables.bad_rows)], config.max_bad_rows)
+    outcome = combine([Outcome(len(tables.bad_rows), tables.bad_rows)], config.max_bad_rows).relative_to(directory)
     check_bad_rows(outcome, config.max_bad_rows, directory)
     return outcome
 

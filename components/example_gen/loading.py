@@ -22,6 +22,7 @@ from components.example_gen.entities import (
     seen_tokens,
 )
 from components.example_gen.readers.blocks import check_columns, find_files, find_pieces, read
+from components.example_gen.readers.files import relative
 from components.example_gen.rows import TOKEN, TRAIN, Entities, Rows
 from trainer_module.data.spec import Task
 
@@ -65,7 +66,7 @@ def load(directory: str, config: DataConfig, asked: Mapping[str, Iterable[str]],
     known = {role: [part for part in (named.get(role), _listed(tables, role)) if part is not None] for role in extra}
     unknown = {role: _difference(tokens, known[role]) for role, tokens in extra.items()}
     every = {role: _union([tokens, *([named[role]] if role in named else [])]) for role, tokens in extra.items()}
-    entities = complete(dataset, tables, SeenTokens(every), files)
+    entities = complete(dataset, tables, SeenTokens(every), [relative(file, directory) for file in files])
     if not with_interactions:
         return Loaded(entities, None, unknown)
     (batch,) = pa.Table.from_batches([look_up(batch, entities) for batch in batches]).combine_chunks().to_batches()

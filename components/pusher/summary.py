@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -11,6 +10,8 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 from tfx import types
 from tfx.types import artifact_utils
+
+from components.pusher.comparison import Comparison, shown
 
 _PACKAGES = (
     "recspan",
@@ -92,26 +93,6 @@ def evaluation_summary(evaluation_uri: str, naive_baseline: str) -> dict[str, An
     }
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A metric of the model and of a reference.
-
-    Attributes:
-        metric: Its name.
-        value: The model's; None where it is undefined.
-        reference: What it is compared with, for people.
-        reference_value: Its value; None where it is undefined.
-    """
-
-    metric: str
-    value: float | None
-    reference: str
-    reference_value: float | None
-
-    def __str__(self) -> str:
-        return f"{self.metric} {_number(self.value)} ({self.reference}: {_number(self.reference_value)})"
-
-
 def comparisons(overall: Mapping[str, Any], naive_baseline: str) -> list[Comparison]:
     """Pairs the metrics of references with the model's.
 
@@ -164,8 +145,8 @@ def failure_text(
             if each.metric == metric and each.reference in (naive_baseline, POPULARITY_NAME)
         ]
         return (
-            f"{metric} {_number(pair.value)} does not beat the naive baseline, {pair.reference}: "
-            f"{_number(pair.reference_value)}"
+            f"{metric} {shown(pair.value)} does not beat the naive baseline, {pair.reference}: "
+            f"{shown(pair.reference_value)}"
         )
     bounds = threshold.value_threshold
     if bounds.HasField("lower_bound"):
@@ -188,7 +169,3 @@ def _undefined(name: str, overall: Mapping[str, Any]) -> str:
 def _is_idle(metric: str) -> bool:
     """Whether a metric is the difference of something that does not depend on the model."""
     return metric.endswith("_diff") and metric.startswith(_OF_DATA)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"

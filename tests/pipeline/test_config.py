@@ -14,9 +14,9 @@ def write(directory: Path, text: str) -> Path:
 
 
 def test_without_a_file_the_preset_of_the_dataset_is_taken():
-    assert load_config().data.protocol == "u1"
+    assert load_config().data.split.by == "u1"
     assert load_config().pipeline_name == "movielens-100k-u1-rating"
-    assert load_config(overrides={"data.dataset": "synthetic"}).data.protocol == "random"
+    assert load_config(overrides={"data.dataset": "synthetic"}).data.split.by == "random"
 
 
 @pytest.mark.parametrize("name", DATASET_NAMES)
@@ -42,8 +42,8 @@ def test_overrides_win_over_the_file(tmp_path):
         ("training: {epoch: 1}", r"training\.epoch: unknown key\. Did you mean training\.epochs\?"),
         ("training: {epochs: many}", r"training\.epochs: .*valid integer.*got 'many'"),
         ("training: {epochs: 0}", r"training\.epochs: .*greater than or equal to 1, got 0"),
-        ("data: {protocol: u6}", r"data\.protocol: .*'u1'.*got 'u6'"),
-        ("data: {dataset: movies}", r"no dataset is called 'movies'\. .*Known: movielens-100k, synthetic"),
+        ("data: {dataset: movielens-100k, split: {by: u6}}", r"data\.split: .*'u1'"),
+        ("data: {dataset: movies}", r"no dataset is called 'movies'\. .*Known: movielens-100k, .*synthetic"),
         ("- a list", "expected keys and values at the top, got list"),
         ("a: [", "not valid YAML"),
     ],
@@ -91,12 +91,12 @@ def test_a_value_is_no_section():
 def test_locations_are_absolute_and_named_after_the_dataset(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     locations = Locations.resolve(load_config(), Path("runs"))
-    assert locations.data == tmp_path / "data" / "movielens-100k"
+    assert locations.data == str(tmp_path / "data" / "movielens-100k")
     assert locations.serving("a") == tmp_path / "runs" / "serving" / "a"
 
 
 def test_the_trainer_does_not_see_what_does_not_concern_it():
-    one, other = load_config(), load_config(overrides={"evaluation.max_rmse": 2, "data.protocol": "time"})
+    one, other = load_config(), load_config(overrides={"evaluation.max_rmse": 2, "data.split.by": "time"})
     assert one.experiment == other.experiment
 
 
@@ -112,8 +112,11 @@ def test_presets_of_clicks_take_generated_or_real_data(name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {dataset: csv, files: a.csv, categorical: [b]}", r"data\.label: Field required"),
-        ("data: {dataset: csv, files: a.csv, labl: c, categorical: [b]}", r"data\.labl: .*Did you mean data\.label\?"),
+        ("data: {dataset: csv, files: a.csv, categorical: [b]}", r"data: label: name the column that is predicted"),
+        (
+            "data: {dataset: csv, files: a.csv, labl: c, categorical: [b]}",
+            r"data: labl: unknown key\. Did you mean label\?",
+        ),
         (
             "data: {dataset: csv, files: a, label: c, categorical: [{name: b, vocabulary: {bucket: 3}}]}",
             r"vocabulary\.bucket: unknown key\. Did you mean .*vocabulary\.buckets",
@@ -126,8 +129,10 @@ def test_a_wrong_table_is_refused_with_what_would_be_right(tmp_path, text, messa
 
 
 def test_a_described_dataset_needs_its_description():
-    with pytest.raises(ConfigError, match="csv is described in an experiment file; name it with --config"):
+    with pytest.raises(ConfigError, match="data: label: name the column that is predicted"):
         load_config(overrides={"data.dataset": "csv"})
+    with pytest.raises(ConfigError, match="or describe your tables, as in interactions:"):
+        load_config(overrides={"data.dataset": None})
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,18 @@ import json
 from pathlib import Path
 
 import pytest
-from trainer_module.data.datasets.flat import FlatDataset
 
+from components.example_gen.config import DataConfig
 from pipeline.config import EvaluationConfig, load_config
 from pipeline.evaluation import eval_config
-from trainer_module.data.datasets import dataset_spec
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.datasets import known_dataset
 from trainer_module.errors import ConfigError
 
-DATASET = FlatDataset.model_validate({"label": "clicked", "categorical": ["user"], "slices": ["country"]}).spec()
-RATINGS = dataset_spec("movielens-100k")
-INTERACTIONS = dataset_spec("movielens-100k-retrieval")
+CLICKS = {"files": "clicks.csv", "label": "clicked", "categorical": ["user"], "context": ["country"]}
+DATASET = Dataset.model_validate({"task": "click", "slices": ["country"], "tables": {"interactions": CLICKS}}).spec()
+RATINGS = known_dataset("movielens-100k").spec()
+INTERACTIONS = DataConfig(dataset="movielens-100k", task="retrieval").described().spec()
 
 
 def thresholds(config) -> dict:

@@ -33,7 +33,7 @@ _FORMATS: dict[str, Format] = {
 }
 _COMPRESSIONS = (".gz", ".bz2", ".zst", ".zstd", ".zip")
 # TensorFlow names a signature's arguments after features and refuses some names that Python's functions use.
-_RESERVED = {"self", "cls", "args", "kwargs", "name", "training", "mask"}
+_RESERVED = {"self", "cls"}
 
 
 def feature_name(column: str) -> str:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from components.example_gen.output.bad_rows import BadRow, describe
+from components.example_gen.readers.files import relative
 from components.example_gen.rows import SPLITS
 from trainer_module.data.spec import Task
 from trainer_module.errors import DataError
@@ -37,6 +38,10 @@ class Outcome:
     def to_json(self) -> str:
         """Serializes."""
         return json.dumps(asdict(self))
+
+    def relative_to(self, directory: str) -> "Outcome":
+        """The same with the files of bad rows named below a directory."""
+        return replace(self, bad_rows=tuple(replace(row, file=relative(row.file, directory)) for row in self.bad_rows))
 
     @classmethod
     def from_json(cls, text: str) -> "Outcome":

@@ -31,7 +31,8 @@ def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
         what: Names the table in messages, such as `data.items`.
 
     Raises:
-        DataError: A pattern matches no file that can be read; the message names what lies there. A file that is named
+        DataError: A pattern matches no file that can be read (or none does, where the table's patterns are
+            alternatives); the message names what lies there. A file that is named
             without wildcards would be skipped. A path is a directory, or no regular file.
     """
     found: dict[object, str] = {}
@@ -40,12 +41,19 @@ def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
         path = pattern if _is_remote(pattern) else os.path.join(directory, pattern)
         files = _match_remote(path) if _is_remote(path) else _match_local(directory, pattern)
         kept = [file for file, size in files.items() if _is_kept(file, size, path, what)]
-        if not kept:
+        if not kept and not table.alternatives:
             raise DataError(_nothing(path, what, sorted(files)))
         for file in kept:
             identity = _identity(file)
             found[identity] = min(file, found.get(identity, file))
+    if not found:
+        raise DataError(_nothing(os.path.join(directory, table.files[0]), what, []))
     return sorted(found.values())
+
+
+def relative(file: str, directory: str) -> str:
+    """The path of a file below a local or remote directory."""
+    return file.removeprefix(f"{directory.rstrip('/')}/") if _is_remote(file) else os.path.relpath(file, directory)
 
 
 def _is_remote(path: str) -> bool:

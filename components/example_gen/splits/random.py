@@ -62,7 +62,7 @@ class RandomProtocol(Planless):
             return Evidence.of(rows).take(np.zeros(0, np.int64))
         if self.key == PAIR:
             key = pair_keys(rows)
-        elif column := _ENTITY_COLUMNS.get(self.key):
+        elif column := self._entity_column(rows):
             key = rows.column(column)
         else:
             key = _value_keys(rows.batch.column(SPLIT_VALUE))
@@ -82,12 +82,17 @@ class RandomProtocol(Planless):
             return self.key
         return "(user, item) pair" if self.key == PAIR else f"value of {self.key!r}"
 
+    def _entity_column(self, rows: Rows) -> str | None:
+        """The column of users or items that is the key; a table without them may call any column `user`."""
+        column = _ENTITY_COLUMNS.get(self.key)
+        return column if column and rows.has(column) else None
+
     def _hash(self, rows: Rows, entities: Entities) -> np.ndarray:
         if self.key == ROW:
             return self._hasher.of_place(rows, entities)
         if self.key == PAIR:
             return self._hasher.of_pair(rows, entities)
-        if column := _ENTITY_COLUMNS.get(self.key):
+        if column := self._entity_column(rows):
             return self._hasher.of_entity(rows, column, entities)
         return hash_values(rows.batch.column(SPLIT_VALUE), self._config.seed)
 

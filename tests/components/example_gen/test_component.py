@@ -8,27 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from components.example_gen.catalog import resolve
-from components.example_gen.examples import ExampleBuilder
-from components.example_gen.old_splits import SPLITS
-from components.example_gen.payload import ExampleWriter
-from components.example_gen.ratings import parse_ratings
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.components.util import examples_utils
 from tfx.orchestration.metadata import Metadata
 from tfx_bsl.coders import example_coder
 
-from components.example_gen import retrieval_transforms
-from components.example_gen.component import MovieLensExampleGen
-from components.example_gen.config import IngestConfig
+from components.example_gen import transforms
+from components.example_gen.component import TablesExampleGen
+from components.example_gen.config import DataConfig
 from components.example_gen.generated.ratings import write_synthetic
-from components.example_gen.transforms import load_catalog
-from trainer_module.data.datasets import dataset_spec
+from components.example_gen.joins.compose import joins_of
+from components.example_gen.loading import load
+from components.example_gen.output.examples import Examples
+from components.example_gen.output.writer import ExampleWriter
+from components.example_gen.rows import LABEL, SPLITS
 from trainer_module.errors import DataError
 
 NUM_ROWS = 3000
 NUM_USERS = 120
+FIRST_FOLD = {"dataset": "movielens-100k", "split": "u1"}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ class Run:
         self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
 
     def run(self, data_dir: Path, **config) -> None:
-        component = MovieLensExampleGen(str(data_dir), IngestConfig(**({"dataset": "synthetic"} | config)))
+        component = TablesExampleGen(str(data_dir), DataConfig.model_validate({"dataset": "synthetic"} | config))
         pipeline = tfx.dsl.Pipeline(
             "test",
             str(self.root),
@@ -104,7 +103,8 @@ def file_keys(data_dir: Path) -> list[tuple]:
 @pytest.mark.parametrize("protocol", ["random", "user", "time", "leave-last-out"])
 def test_every_row_arrives_once_in_the_split_of_its_protocol(protocol, data_dir, tmp_path):
     run = Run(tmp_path)
-    run.run(data_dir, protocol=protocol, eval_fraction=0.1)
+    fraction = {} if protocol == "leave-last-out" else {"eval_fraction": 0.1}
+    run.run(data_dir, split={"by": protocol} | fraction)
     examples = run.examples()
     assert sorted(key(row) for rows in examples.values() for row in rows) == sorted(file_keys(data_dir))
     (artifact,) = run.artifacts()
@@ -138,7 +138,7 @@ def assert_promise(protocol: str, examples: dict[str, list[dict[str, list]]]) ->
 
 def test_neighbours_are_of_the_training_split(data_dir, tmp_path):
     run = Run(tmp_path)
-    run.run(data_dir, dataset="synthetic-neighbours", eval_fraction=0.1, neighbours=NUM_ROWS)
+    run.run(data_dir, split={"eval_fraction": 0.1}, neighbours=NUM_ROWS)
     examples = run.examples()
     train = {(row["user_id"][0], row["movie_id"][0]) for row in examples["train"]}
     items, users = defaultdict(set), defaultdict(set)
@@ -153,7 +153,7 @@ def test_neighbours_are_of_the_training_split(data_dir, tmp_path):
 
 def test_an_official_fold_is_its_lines(folded_dir, tmp_path):
     run = Run(tmp_path)
-    run.run(folded_dir, protocol="u2")
+    run.run(folded_dir, dataset="movielens-100k", split="u2")
     assert sorted(key(row) for row in read_split(Path(run.artifacts()[0].uri, "Split-test"))) == sorted(
         file_keys(folded_dir)[20_000:40_000]
     )
@@ -162,12 +162,12 @@ def test_an_official_fold_is_its_lines(folded_dir, tmp_path):
 def test_several_blocks_give_the_same_examples_as_one(data_dir, tmp_path, monkeypatch):
     keys = []
     for name, block_bytes in (("one", 1 << 20), ("many", 9000)):
-        monkeypatch.setattr("components.example_gen.executor.BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr("components.example_gen.readers.blocks._BLOCK_BYTES", block_bytes)
         run = Run(tmp_path / name)
-        run.run(data_dir, protocol="leave-last-out")
+        run.run(data_dir, split="leave-last-out")
         keys.append({split: sorted(map(key, rows)) for split, rows in run.examples().items()})
         files = list(Path(run.artifacts()[0].uri, "Split-train").iterdir())
-        assert len(files) == (1 if name == "one" else 8)
+        assert (len(files) == 1) == (name == "one")
     assert keys[0] == keys[1]
 
 
@@ -182,7 +182,7 @@ def test_a_second_run_is_cached_until_data_config_or_code_change(data_dir, tmp_p
     (changing / "manifest.json").write_text("{}")
     run.run(changing)
     assert run.states()[-1] == cached, "the manifest is no input"
-    run.run(changing, seed=1)
+    run.run(changing, split={"seed": 1})
     assert run.states()[-1] == executed
     with monkeypatch.context() as patch:
         patch.setattr("components.example_gen.packed_config.source_hash", lambda module: "other sources")
@@ -215,11 +215,11 @@ def test_too_many_bad_rows_publish_nothing(allowed, spoiled, tmp_path):
         run.run(spoiled, max_bad_rows=allowed)
     message = str(error.value)
     assert f"data.max_bad_rows allows {allowed}" in message
-    assert "u.item, line 151: 2 column(s); expected 24" in message
+    assert "u.item, line 151: expected 24 fields, found 2" in message
     if allowed:
         assert "3 bad row(s)" in message
-        assert "u.data, line 7: rating 'good' is not a plain decimal number; expected 1 to 5" in message
-        assert "u.data, line 100: user '9999' is not in u.user" in message
+        assert "u.data, line 7: column 'rating': expected a number, found 'good'" in message
+        assert "u.data, line 100: column 'user_id': user '9999' is not in the table users, or its row is bad" in message
     assert run.artifacts() == []
     assert run.states() == [metadata_store_pb2.Execution.FAILED]
 
@@ -242,27 +242,27 @@ def test_tolerated_bad_rows_go_to_quarantine(spoiled, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "config", "message"),
     [
-        (lambda path: (path / "u.item").unlink(), {}, r"no u\.item; .*recspan data fetch"),
-        (lambda path: (path / "u.data").write_bytes(b""), {}, r"u\.data is empty"),
+        (lambda path: (path / "u.item").unlink(), {}, r"items: no file matches .*u\.item"),
+        (lambda path: (path / "u.data").write_bytes(b""), {}, r"u\.data .*empty file"),
         (
             lambda path: (path / "u.data").write_text("1,1,3,880000000\n" * 30),
-            {"protocol": "time", "max_bad_rows": 30},
+            {"split": "time", "max_bad_rows": 30},
             r"leaves train and eval and test without a row",
         ),
         (
-            lambda path: (path / "u.user").write_bytes(b""),
+            lambda path: (path / "u.user").write_text("9999|20|M|other|1\n"),
             {},
-            r"3,000 bad row\(s\).*\n.*line 1: user .* is not in u\.user",
+            r"3,000 bad row\(s\).*\n.*line 1: column 'user_id': user .* is not in the table users",
         ),
-        (lambda path: None, {"protocol": "u1"}, r"exactly 100,000 lines; this u\.data has 3,000"),
-        (lambda path: None, {"eval_fraction": 1e-9}, "leaves eval without a row"),
+        (lambda path: None, FIRST_FOLD, r"exactly 100,000 lines; this u\.data has 3,000"),
+        (lambda path: None, {"split": {"eval_fraction": 1e-9}}, "leaves eval without a row"),
         (
             # Every pair stands there five times and more, so fold u1 tests on pairs that it trains on.
             lambda path: (path / "u.data").write_text(
                 "".join(f"{1 + i // 150 % 120}\t{1 + i % 150}\t3\t{i}\n" for i in range(100_000))
             ),
-            {"protocol": "u1"},
-            r"'u1'.*leak.*\n.*same \(user, item\) pair is in train and in test: u\.data lines",
+            FIRST_FOLD,
+            r"by u1.*leak.*\n.*same \(user, item\) pair is in train and in test: u\.data lines",
         ),
     ],
 )
@@ -277,12 +277,16 @@ def test_unusable_data_is_refused(spoil, config, message, data_dir, tmp_path):
 
 
 def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path):
-    dataset = dataset_spec("synthetic")
-    catalog, _ = load_catalog(str(data_dir))
-    data = (data_dir / "u.data").read_bytes()
-    rows, _ = resolve(parse_ratings(data, 1, dataset.label_range)[0], catalog, data, 1)
-    examples = ExampleBuilder(dataset, catalog).build(rows, np.arange(NUM_USERS))
-    ExampleWriter().write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, 1, examples)
+    config = DataConfig(dataset="synthetic")
+    dataset = config.described()
+    loaded = load(str(data_dir), config, {}, with_interactions=True)
+    rows, schema = loaded.rows, dataset.spec().features.arrow_schema()
+    parts = []
+    for join in joins_of(dataset):
+        known = join.merge([join.summarize(rows, loaded.entities)]) if join.needs_summary else None
+        parts += join.parts(rows, known, loaded.entities)
+    examples = Examples(tuple(parts), schema)
+    ExampleWriter().write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, examples)
     files = [str(path) for path in tmp_path.iterdir()]
     written = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
     expected = example_coder.RecordBatchToExamplesEncoder().encode(examples.to_batch())
@@ -291,21 +295,23 @@ def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path)
     assert [len(record) for record in written] == [len(record) for record in expected]
     # The readers of the pipeline, too, see one well-formed message.
     decoded = example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(written)
-    assert set(decoded.schema.names) == set(dataset.features.arrow_schema().names)
+    assert set(decoded.schema.names) == set(schema.names)
     parsed = tf.io.parse_example(written, {"rating": tf.io.FixedLenFeature([], tf.float32)})
-    np.testing.assert_allclose(parsed["rating"], rows.column("rating").to_numpy())
+    np.testing.assert_allclose(parsed["rating"], rows.column(LABEL))
 
 
 def test_interactions_come_with_histories_candidates_and_queries(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieval_transforms, "ROWS_PER_PARTITION", 1000)  # several partitions
+    monkeypatch.setattr(transforms, "ROWS_PER_PARTITION", 1000)  # several partitions
     run = Run(tmp_path)
-    run.run(data_dir, dataset="synthetic-retrieval", protocol="time", eval_fraction=0.1, history_length=3)
+    config = {"task": "retrieval", "split": {"by": "time", "eval_fraction": 0.1}, "history": 3}
+    run.run(data_dir, **config)
     examples = run.examples()
     assert list(examples) == [*SPLITS, "candidates", "queries"]
     rows = {split: examples[split] for split in SPLITS}
-    assert sorted(key(row) for of_split in rows.values() for row in of_split) == sorted(file_keys(data_dir))
+    chosen = [(row["user_id"][0].decode(), row["movie_id"][0].decode()) for each in rows.values() for row in each]
+    assert sorted(chosen) == sorted((user, item) for user, item, _, _ in file_keys(data_dir))
 
-    dataset = dataset_spec("synthetic-retrieval")
+    dataset = DataConfig.model_validate({"dataset": "synthetic"} | config).described().spec()
     known = {"train": ("train",), "eval": ("train",), "test": ("train", "eval")}
     earlier = {split: [row for name in known[split] for row in rows[name]] for split in SPLITS}
     for split, of_split in rows.items():

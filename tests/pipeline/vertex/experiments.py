@@ -15,6 +15,14 @@ SECTION: dict[str, Any] = {
     "image": IMAGE,
 }
 
+# Overrides that make retrieval of the synthetic ratings.
+TWO_TOWERS: dict[str, Any] = {
+    "data": {"dataset": "synthetic", "task": "retrieval", "split": {"by": "leave-last-out"}},
+    "model": {"type": "two_tower"},
+    "embeddings": {},
+    "evaluation": {},
+}
+
 
 def experiment(vertex: dict[str, Any] | None = None, **overrides: Any) -> PipelineConfig:
     """The synthetic ratings on Vertex AI.

@@ -18,7 +18,7 @@ from pipeline.wiring import create_pipeline
 from trainer_module.data.schema import derive_schema
 from trainer_module.errors import ConfigError
 
-from .experiments import IMAGE, SECTION, TPU_IMAGE, experiment
+from .experiments import IMAGE, SECTION, TPU_IMAGE, TWO_TOWERS, experiment
 
 WORKER_IMAGE = "us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0"
 DATAFLOW = {
@@ -205,9 +205,9 @@ def test_caching_and_labels_are_those_of_the_experiment(cloud):
 
 
 def test_retrieval_compiles_with_its_index():
-    config = experiment(data__dataset="synthetic-retrieval", model__type="two_tower", name="")
+    config = experiment(**TWO_TOWERS, name="")
     job = compile_job(config)
-    assert job["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-retrieval-leave-last-out-two-tower"
+    assert job["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-leave-last-out-two-tower"
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     assert tasks["RetrievalIndex"]["dependentTasks"] == ["ExampleGen", "Trainer"]
     producer = tasks["Evaluator"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]["producerTask"]
@@ -216,9 +216,9 @@ def test_retrieval_compiles_with_its_index():
 
 def test_the_files_of_a_table_are_named_without_their_directory(tmp_path):
     data = {"dataset": "csv", "files": f"{tmp_path}/raw/*.csv", "label": "clicked", "categorical": ["city"]}
-    schema = tmp_path / "mine.pbtxt"
-    schema.write_text(str(derive_schema(experiment(data=data, model={"type": "dlrm"}).dataset)))
-    config = experiment(data=data | {"schema_file": str(schema)}, model={"type": "dlrm"})
+    schema, dcn = tmp_path / "mine.pbtxt", {"model": {"type": "dcn"}, "embeddings": {}, "evaluation": {}}
+    schema.write_text(str(derive_schema(experiment(data=data, **dcn).dataset)))
+    config = experiment(data=data | {"schema_file": str(schema)}, **dcn)
     job = compile_job(config)
     assert str(tmp_path) not in to_json(job)
     assert '"pattern": "*.csv"' in parameter(job, "ExampleGen", "input_config")
@@ -256,7 +256,7 @@ def test_the_names_of_all_presets_are_names_of_runs(preset):
 def of_table(tmp_path, **data) -> PipelineConfig:
     """Clicks in a table of one's own."""
     fields = {"dataset": "csv", "label": "clicked", "categorical": ["user"]} | data
-    tree = {"name": "small", "data": fields, "model": {"type": "dlrm"}, "vertex": SECTION}
+    tree = {"name": "small", "data": fields, "model": {"type": "dcn"}, "vertex": SECTION}
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(tree))
     return load_config(file)
@@ -270,7 +270,7 @@ def test_the_window_of_spans_is_a_parameter_of_the_run(tmp_path):
     inputs = job["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
     assert inputs["window"] == {"componentInputParameter": "window"}
     assert json.loads(inputs["input_config"]["runtimeValue"]["constantValue"]["stringValue"])["splits"] == [
-        {"name": "files_0", "pattern": "day-*/*.csv"}
+        {"name": "interactions_0", "pattern": "day-*/*.csv"}
     ]
 
 

@@ -25,7 +25,7 @@ from pipeline.vertex.cost import (
 from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
-from .experiments import IMAGE, TPU_IMAGE, experiment
+from .experiments import IMAGE, TPU_IMAGE, TWO_TOWERS, experiment
 
 EXAMPLE = Path(pipeline.vertex.__file__).parent / "prices.example.yaml"
 # Round numbers of nobody's price list.
@@ -111,7 +111,7 @@ def test_what_stays_deployed_costs_on():
     assert [line.cost for line in found.per_hour] == pytest.approx([0.6])
     assert found.total == pytest.approx(0.6)  # 0.1 for the container and 0.5: the endpoint is no part of the run
     search = {"vector_search": {"endpoint": {"machine": "e2-standard-2"}}}
-    two_towers = experiment({"deploy": search}, model__type="two_tower", data__dataset="synthetic-retrieval")
+    two_towers = experiment({"deploy": search}, **TWO_TOWERS)
     assert uses_after_run(two_towers.vertex) == [Use("index endpoint", "serving", "e2-standard-2", 1)]
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
-from components.example_gen.outcome import Outcome, check_splits
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from components.example_gen.output.outcome import Outcome, check_splits
 from components.example_gen.rows import EVAL, ITEM, TEST, TRAIN, USER, Entities, Rows, positions
 from tests.components.example_gen.splits.invented import (
     CONFIGS,
@@ -75,7 +75,7 @@ def test_one_misplaced_row_is_found(name: str, spoil: dict, message: str, many):
     leaks = leaks_of(named(name), [assigned(rows, split)])
     assert any(message in leak for leak in leaks), leaks
     with pytest.raises(DataError) as error:
-        check_splits(Outcome(split_rows=(1, 1, 1), leaks=tuple(leaks)), name)
+        check_splits(Outcome(split_rows=(1, 1, 1), leaks=tuple(leaks)), name, "rating")
     assert name in str(error.value)
     assert message in str(error.value)
 

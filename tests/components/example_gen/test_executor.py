@@ -7,25 +7,18 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from pydantic import TypeAdapter
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts, standard_component_specs
 
+from components.example_gen.component import TablesExampleGen
+from components.example_gen.config import DataConfig
+from components.example_gen.executor import LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
+from components.example_gen.output.reporting import QUARANTINE_FILE
 from components.example_gen.packed_config import unpack
-from components.example_gen.reporting import QUARANTINE_FILE
-from components.flat_example_gen.component import FlatExampleGen
-from components.flat_example_gen.config import CriteoIngestConfig, FlatIngestConfig, TableIngestConfig
-from components.flat_example_gen.executor import LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
 from components.pusher.summary import ingest_summary
 from trainer_module.errors import ConfigError, DataError
 
-CONFIG = {
-    "dataset": "csv",
-    "files": "*.csv",
-    "label": "clicked",
-    "categorical": ["user"],
-    "numeric": ["price"],
-}
+INTERACTIONS = {"files": "*.csv", "label": "clicked", "categorical": ["user"], "numeric": ["price"]}
 
 
 @pytest.fixture
@@ -38,11 +31,13 @@ def table(tmp_path) -> Path:
     return directory
 
 
-def ingest(table: Path, to: Path, **changes):
-    config = FlatIngestConfig.model_validate(CONFIG | changes)
-    component = FlatExampleGen(str(table), config)
+def ingest(table: Path, to: Path, interactions: dict | None = None, **changes):
+    described = INTERACTIONS | (interactions or {})
+    described["files"] = str(table / described["files"])
+    config = DataConfig.model_validate({"interactions": described, "task": "click"} | changes)
+    component = TablesExampleGen(str(table), config.portable())
     packed = component.exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]
-    assert TypeAdapter(TableIngestConfig).validate_json(unpack(packed)) == config
+    assert DataConfig.model_validate_json(unpack(packed)) == config.portable()
     artifact = standard_artifacts.Examples()
     artifact.uri = str(to)
     Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, component.exec_properties)
@@ -82,8 +77,8 @@ def test_every_row_is_in_one_split(table, tmp_path):
 
 
 def test_a_split_by_time_looks_at_all_files(table, tmp_path):
-    split = {"by": "time", "column": "price", "test_fraction": 0.25, "eval_fraction": 0.2}
-    artifact = ingest(table, tmp_path / "out", split=split)
+    split = {"by": "time", "test_fraction": 0.25, "eval_fraction": 0.2}
+    artifact = ingest(table, tmp_path / "out", {"time": {"name": "price", "unit": "s", "feature": "when"}}, split=split)
     assert sorted(map(price, examples(artifact, "test"))) == list(range(300, 400))
     assert sorted(map(price, examples(artifact, "eval"))) == list(range(240, 300))
 
@@ -109,8 +104,8 @@ def test_bad_rows_are_errors_or_set_aside(table, tmp_path):
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(table, tmp_path):
-    with pytest.raises(DataError, match=r"part-0\.csv: no column 'cost'; it has 'user', 'price', 'clicked'"):
-        ingest(table, tmp_path / "out", numeric=["cost"])
+    with pytest.raises(DataError, match=r"part-0\.csv: no column 'cost'.* It has 'user', 'price', 'clicked'"):
+        ingest(table, tmp_path / "out", {"numeric": ["cost"]})
 
 
 def test_an_empty_split_is_an_error(table, tmp_path):
@@ -122,8 +117,8 @@ def test_the_latest_spans_are_read_in_their_newest_versions(tmp_path):
     table = tmp_path / "table"
     for number, name in enumerate(["day-8/v1/a.csv", "day-9/v2/a.csv", "day-9/v10/a.csv", "day-10/v3/a.csv"]):
         add_day(table, name, number * 100)
-    files = str(table / "day-{SPAN}/v{VERSION}/*.csv")
-    artifact = ingest(table, tmp_path / "two", files=files, window=2)
+    files = {"files": "day-{SPAN}/v{VERSION}/*.csv"}
+    artifact = ingest(table, tmp_path / "two", files, window=2)
     assert hundreds(artifact) == [2, 3]
     assert artifact.get_string_custom_property("spans") == "9-10"
     assert (artifact.span, artifact.version) == (10, 3)
@@ -131,18 +126,18 @@ def test_the_latest_spans_are_read_in_their_newest_versions(tmp_path):
     assert artifact.get_int_custom_property("version") == 3
     assert ingest_summary(artifact)["spans"] == "9-10"
     assert ingest_summary(artifact)["version_of_last_span"] == 3
-    backfill = ingest(table, tmp_path / "backfill", files=files, window=2, last_span=9)
+    backfill = ingest(table, tmp_path / "backfill", files, window=2, last_span=9)
     assert hundreds(backfill) == [0, 2]
-    assert hundreds(ingest(table, tmp_path / "all", files=files)) == [0, 2, 3]
+    assert hundreds(ingest(table, tmp_path / "all", files)) == [0, 2, 3]
 
 
 def test_a_split_by_time_looks_at_the_window_alone(tmp_path):
     table = tmp_path / "table"
     for day in range(3):
         add_day(table, f"2024-02-{27 + day}.csv", day * 100)
-    split = {"by": "time", "column": "price", "test_fraction": 0.25, "eval_fraction": 0.2}
-    files = str(table / "{YYYY}-{MM}-{DD}.csv")
-    artifact = ingest(table, tmp_path / "out", files=files, split=split, window=2, last_span=date(2024, 2, 28))
+    split = {"by": "time", "test_fraction": 0.25, "eval_fraction": 0.2}
+    files = {"files": "{YYYY}-{MM}-{DD}.csv", "time": {"name": "price", "unit": "s", "feature": "when"}}
+    artifact = ingest(table, tmp_path / "out", files, split=split, window=2, last_span=date(2024, 2, 28))
     assert artifact.get_string_custom_property("spans") == "2024-02-27/2024-02-28"
     assert sorted(map(price, examples(artifact, "test"))) == list(range(150, 200))
     assert sorted(map(price, examples(artifact, "eval"))) == list(range(120, 150))
@@ -152,7 +147,7 @@ def test_rows_of_the_same_number_in_files_of_the_same_name_are_not_split_alike(t
     table = tmp_path / "table"
     for day in range(2):
         add_day(table, f"day-{day}/part.csv", day * 100)
-    artifact = ingest(table, tmp_path / "out", files=str(table / "day-{SPAN}/*.csv"), split={"test_fraction": 0.5})
+    artifact = ingest(table, tmp_path / "out", {"files": "day-{SPAN}/*.csv"}, split={"test_fraction": 0.5})
     test = {price(example) for example in examples(artifact, "test")}
     assert {value % 100 for value in test if value < 100} != {value % 100 for value in test if value >= 100}
 
@@ -161,28 +156,27 @@ def test_spans_that_are_missing_are_a_warning_or_an_error(tmp_path, caplog):
     table = tmp_path / "table"
     for day in (1, 3):
         add_day(table, f"day-{day}.csv", day * 100)
-    files = str(table / "day-{SPAN}.csv")
+    files = {"files": "day-{SPAN}.csv"}
     with caplog.at_level("WARNING"):
-        ingest(table, tmp_path / "out", files=files, window=3)
+        ingest(table, tmp_path / "out", files, window=3)
     assert "of the window of spans 1-3, 1 missing: 2" in caplog.text
     with pytest.raises(DataError, match=r"1 missing: 2.*set data\.missing_spans=warning"):
-        ingest(table, tmp_path / "refused", files=files, window=3, missing_spans="error")
+        ingest(table, tmp_path / "refused", files, window=3, missing_spans="error")
 
 
 def test_no_span_at_all_names_the_pattern_and_what_is_there(table, tmp_path):
-    files = str(table / "day-{SPAN}.csv")
-    with pytest.raises(DataError, match=r"no file matches .*/day-\{SPAN\}\.csv; .* holds part-0\.csv, part-1\.csv"):
-        ingest(table, tmp_path / "out", files=files)
+    with pytest.raises(DataError, match=r"no file matches .*/day-\*\.csv; .* holds part-0\.csv, part-1\.csv"):
+        ingest(table, tmp_path / "out", {"files": "day-{SPAN}.csv"})
 
 
 def test_criteos_days_are_spans_if_a_window_is_set(tmp_path):
     table = tmp_path / "criteo"
     table.mkdir()
     for day in range(3):
-        rows = ["\t".join(["0", str(day), *["1"] * 12, *["a"] * 26])] * 100
+        rows = ["\t".join([str(row % 2), str(day), *["1"] * 12, *["a"] * 26]) for row in range(100)]
         (table / f"day_{day}").write_text("\n".join(rows) + "\n")
-    data = CriteoIngestConfig(dataset="criteo", window=1, last_span=1)
-    component = FlatExampleGen(str(table), data)
+    data = DataConfig(dataset="criteo", window=1, last_span=1)
+    component = TablesExampleGen(str(table), data)
     artifact = standard_artifacts.Examples()
     artifact.uri = str(tmp_path / "out")
     Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, component.exec_properties)
@@ -191,10 +185,11 @@ def test_criteos_days_are_spans_if_a_window_is_set(tmp_path):
 
 
 def test_the_window_may_be_a_runtime_parameter(table):
-    config = FlatIngestConfig.model_validate(CONFIG | {"files": str(table / "part-{SPAN}.csv")})
+    described = {"interactions": INTERACTIONS | {"files": str(table / "part-{SPAN}.csv")}, "task": "click"}
     window = RuntimeParameter(name="window", ptype=int, default=7)
-    component = FlatExampleGen(str(table), config, window=window)
+    component = TablesExampleGen(str(table), DataConfig.model_validate(described), window=window)
     assert component.exec_properties[WINDOW].name == "window"
     assert component.exec_properties[LAST_SPAN] == NEWEST_SPAN
+    without = DataConfig.model_validate({"interactions": INTERACTIONS, "task": "click"})
     with pytest.raises(ConfigError, match=r"no file pattern has a marker of spans"):
-        FlatExampleGen(str(table), FlatIngestConfig.model_validate(CONFIG), window=window)
+        TablesExampleGen(str(table), without, window=window)

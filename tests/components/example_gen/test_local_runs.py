@@ -7,8 +7,8 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from components.flat_example_gen.component import FlatExampleGen
-from components.flat_example_gen.config import FlatIngestConfig
+from components.example_gen.component import TablesExampleGen
+from components.example_gen.config import DataConfig
 
 
 class Project:
@@ -25,13 +25,13 @@ class Project:
 
     def run(self, **changes) -> list[tuple[str, int, int]]:
         """Spans, version of the last one, and rows: of what each run so far has read, cached ones excepted."""
-        fields = {"dataset": "csv", "label": "clicked", "categorical": ["user"], "window": 2}
         files = f"{self.directory}/clicks/day-{{SPAN}}/v{{VERSION}}/*.csv"
-        data = FlatIngestConfig.model_validate(fields | {"files": files} | changes)
+        clicks = {"files": files, "label": "clicked", "categorical": ["user"]}
+        data = DataConfig.model_validate({"interactions": clicks, "task": "click", "window": 2} | changes)
         pipeline = tfx.dsl.Pipeline(
             pipeline_name="clicks",
             pipeline_root=str(self.directory / "artifacts"),
-            components=[FlatExampleGen(str(data.directory), data).with_id("ExampleGen")],
+            components=[TablesExampleGen(data.directory, data.portable()).with_id("ExampleGen")],
             metadata_connection_config=self.metadata,
             enable_cache=True,
         )

@@ -8,8 +8,8 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver
 
-from components.flat_example_gen.component import FlatExampleGen
-from components.flat_example_gen.config import FlatIngestConfig
+from components.example_gen.component import TablesExampleGen
+from components.example_gen.config import DataConfig
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,11 @@ def days(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compiled(days, tmp_path_factory) -> dict:
-    data = FlatIngestConfig.model_validate(
-        {"dataset": "csv", "files": f"{days}/day-{{SPAN}}.csv", "label": "clicked", "categorical": ["user"]}
+    clicks = {"files": f"{days}/day-{{SPAN}}.csv", "label": "clicked", "categorical": ["user"]}
+    data = DataConfig.model_validate({"interactions": clicks, "task": "click"})
+    example_gen = TablesExampleGen(str(days), data.portable(), window=RuntimeParameter("window", int)).with_id(
+        "ExampleGen"
     )
-    example_gen = FlatExampleGen(str(days), data, window=RuntimeParameter("window", int)).with_id("ExampleGen")
     to = tmp_path_factory.mktemp("compiled") / "pipeline.json"
     config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image="image")
     runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config, output_filename=str(to))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from components.example_gen.catalog import parse_catalog, resolve
-from components.example_gen.ratings import parse_ratings
 
 from components.example_gen import layout
+from components.example_gen.config import DataConfig
 from components.example_gen.generated.ratings import MIN_RATINGS_PER_USER, NOISE_SCALE, GroundTruth, write_synthetic
 from components.example_gen.layout import FILES, read_manifest
+from components.example_gen.loading import load
+from components.example_gen.rows import ITEM, LABEL, TIME, USER
 from trainer_module.errors import ConfigError, DataError
 
 
@@ -22,15 +23,13 @@ def written(tmp_path_factory) -> tuple[Path, GroundTruth]:
 @pytest.fixture(scope="module")
 def columns(written) -> dict[str, np.ndarray]:
     data_dir, _ = written
-    catalog, bad = parse_catalog((data_dir / "u.user").read_bytes(), (data_dir / "u.item").read_bytes())
-    data = (data_dir / "u.data").read_bytes()
-    batch, bad_rows = parse_ratings(data, 1, (1.0, 5.0))
-    rows, unknown = resolve(batch, catalog, data, 1)
-    assert bad == bad_rows == unknown == []
-    assert (catalog.users.num_rows, catalog.items.num_rows, rows.num_rows) == (600, 500, 60_000)
-    # Identifiers count from 1 in file order, so catalog rows are the planted indices.
-    found = {name: rows.column(name).to_numpy() for name in ("user", "item", "timestamp")}
-    return found | {"rating": batch.column("rating").to_numpy()}
+    loaded = load(str(data_dir), DataConfig(dataset="synthetic"), {}, with_interactions=True)
+    users, items, rows = loaded.entities.users, loaded.entities.items, loaded.rows
+    assert users is not None and items is not None and rows is not None
+    assert (users.num_rows, items.num_rows, rows.batch.num_rows) == (600, 500, 60_000)
+    # Identifiers count from 1 in file order, so rows of the entities are the planted indices.
+    names = {"user": USER, "item": ITEM, "timestamp": TIME, "rating": LABEL}
+    return {name: rows.column(column) for name, column in names.items()}
 
 
 def test_the_planted_model_reaches_the_noise_floor(written, columns):

@@ -1,15 +1,15 @@
 import gzip
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from components.evaluation.clicks import exact_auc
-from components.example_gen.old_splits import TEST
-from components.flat_example_gen.config import CriteoIngestConfig, spec_of
-from components.flat_example_gen.files import find_files, find_pieces, read
-from components.flat_example_gen.rows import convert, wanted_columns
-from components.flat_example_gen.splits import assign
 
+from components.evaluation.click_metrics import exact_auc
+from components.example_gen.config import CLICK_SPLIT, DataConfig
 from components.example_gen.generated.clicks import draw, plant, read_planted, write_synthetic_criteo
+from components.example_gen.loading import load
+from components.example_gen.rows import TEST
+from components.example_gen.splits.protocol import protocol_of
 from trainer_module.data.datasets.criteo import CATEGORIES, NUMBERS
 from trainer_module.errors import DataError
 
@@ -24,15 +24,9 @@ def generated(tmp_path_factory):
 
 
 def ingested(directory, config):
-    dataset, source = spec_of(config), config.source()
-    wanted = wanted_columns(dataset, source)
-    blocks = [
-        convert(raw, dataset, source)
-        for piece in find_pieces(find_files(str(directory), source), source)
-        for raw, _ in read(piece, source, wanted)
-    ]
-    assert not any(bad for _, bad in blocks)
-    return [rows for rows, _ in blocks]
+    loaded = load(str(directory), config, {}, with_interactions=True)
+    assert loaded.rows is not None
+    return loaded
 
 
 def test_the_same_seed_gives_the_same_bytes(generated, tmp_path):
@@ -45,10 +39,10 @@ def test_the_same_seed_gives_the_same_bytes(generated, tmp_path):
 
 def test_it_is_read_as_criteo_is_plain_or_compressed(generated, tmp_path):
     (tmp_path / "train.txt.gz").write_bytes(gzip.compress((generated / "day_0").read_bytes()))
-    (plain,) = ingested(generated, CriteoIngestConfig(dataset="synthetic-criteo"))
-    (zipped,) = ingested(tmp_path, CriteoIngestConfig(dataset="criteo"))
-    assert plain.examples.num_rows == ROWS
-    assert plain.examples.equals(zipped.examples)
+    plain = ingested(generated, DataConfig(dataset="synthetic-criteo")).rows.batch
+    zipped = ingested(tmp_path, DataConfig(dataset="criteo")).rows.batch
+    assert plain.num_rows == ROWS
+    assert pa.Table.from_batches([plain]).equals(pa.Table.from_batches([zipped]))
 
 
 def test_fields_are_missing_and_tokens_are_hexadecimal(generated):
@@ -79,9 +73,8 @@ def test_log_odds_by_hand():
 
 
 def test_the_best_reachable_metrics_are_those_of_the_truth_on_the_test_rows(generated):
-    planted, config = read_planted(generated), CriteoIngestConfig(dataset="synthetic-criteo")
-    (rows,) = ingested(generated, config)
-    in_test = assign(config.split, "day_0", rows.numbers, None, None) == TEST
+    planted, loaded = read_planted(generated), ingested(generated, DataConfig(dataset="synthetic-criteo"))
+    in_test = protocol_of(CLICK_SPLIT, has_users_and_items=False).assign(loaded.rows, None, loaded.entities) == TEST
     table, probabilities = draw(plant(0), ROWS, np.random.default_rng([0, 1, 0, 0]))
     assert planted.test.rows == in_test.sum()
     assert planted.test.auc == exact_auc(table["label"].to_numpy()[in_test], probabilities[in_test])
