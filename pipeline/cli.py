@@ -242,7 +242,7 @@ def generate_clicks(
 def run(
     config: ConfigFile = None,
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=...")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Short for --set data.protocol=...")] = None,
+    split: Annotated[str | None, typer.Option(help="Short for --set data.split.by=...")] = None,
     max_bad_rows: Annotated[int | None, typer.Option(help="Short for --set data.max_bad_rows=...")] = None,
     assignments: Assignments = None,
     root: Root = Path("runs"),
@@ -253,7 +253,7 @@ def run(
     from pipeline.config import Locations, load_config, parse_assignments
     from pipeline.local.run import run_locally
 
-    shortcuts = {"data.dataset": dataset, "data.protocol": protocol, "data.max_bad_rows": max_bad_rows}
+    shortcuts = {"data.dataset": dataset, "data.split.by": split, "data.max_bad_rows": max_bad_rows}
     overrides = {key: value for key, value in shortcuts.items() if value is not None}
     overrides |= parse_assignments(assignments or [])
     if not cache:

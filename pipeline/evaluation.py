@@ -1,6 +1,7 @@
 """The Evaluator's configuration: what is measured, and when a model is blessed."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
@@ -54,7 +55,9 @@ def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
 def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
     """RMSE and MAE of predicted ratings."""
     thresholds = {
-        "rmse": _threshold(upper=config.max_rmse, max_regression=config.max_regression, direction=_LOWER),
+        "rmse": _threshold(
+            upper=config.max_rmse or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
+        ),
         **_lift("rmse_lift", config),
     }
     return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds), dataset)
@@ -63,7 +66,9 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> confi
 def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
     """Log loss, AUC and calibration of click probabilities."""
     thresholds = {
-        "log_loss": _threshold(upper=config.max_log_loss, max_regression=config.max_regression, direction=_LOWER),
+        "log_loss": _threshold(
+            upper=config.max_log_loss or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
+        ),
         **_lift("log_loss_lift", config),
     }
     if config.min_auc is not None:
@@ -75,7 +80,11 @@ def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> co
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
     judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
-        judged: _threshold(lower=config.min_ndcg, max_regression=config.max_regression, direction=_HIGHER),
+        judged: _threshold(
+            lower=config.min_ndcg if config.min_ndcg is not None else 0.0,
+            max_regression=config.max_regression,
+            direction=_HIGHER,
+        ),
         **_lift(f"{judged}_lift", config),
     }
     return _eval_config(
@@ -128,6 +137,11 @@ def _threshold(
         threshold.change_threshold.direction = direction
         threshold.change_threshold.absolute.value = max_regression if direction == _LOWER else -max_regression
     return threshold
+
+
+def _any_bound(config: EvaluationConfig) -> float | None:
+    """An upper bound that every finite loss keeps, for experiments without gates: without one TFMA blesses nothing."""
+    return None if config.beat_baseline else sys.float_info.max
 
 
 def _lift(name: str, config: EvaluationConfig) -> dict[str, config_pb2.MetricThreshold]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from components.flat_example_gen.config import FlatIngestConfig
-from trainer_module.data.datasets.flat import CategoricalEntry, NumericEntry
 
+from components.example_gen.config import DataConfig
+from components.example_gen.splits.config import ColumnSplit, RandomSplit, StratifiedSplit
 from components.retrieval_index.config import (
     FlatConfig,
     HnswConfig,
@@ -29,6 +29,14 @@ from pipeline.config import PipelineConfig
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
 from trainer_module.data.features import HashBuckets, Vocabulary
+from trainer_module.data.tables import (
+    CategoricalEntry,
+    EntityTable,
+    InteractionsTable,
+    LabelEntry,
+    NumericEntry,
+    TimeEntry,
+)
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 from trainer_module.training.config import TrainingConfig
@@ -99,7 +107,7 @@ def test_the_embedding_section_is_explained_whole():
 )
 def test_experiments_on_own_data_are_valid(block):
     config = PipelineConfig.model_validate(yaml.safe_load(block))
-    assert config.dataset.features.label.name in ("clicked", "stars")
+    assert config.dataset.features.label.name in ("clicked", "interaction")
 
 
 def test_the_first_experiment_on_own_data_is_short():
@@ -109,7 +117,9 @@ def test_the_first_experiment_on_own_data_is_short():
 
 def test_every_key_of_own_data_is_explained():
     text = (DOCS / "own_data.md").read_text()
-    for kind in (FlatIngestConfig, CategoricalEntry, NumericEntry, Vocabulary, HashBuckets):
+    kinds = (DataConfig, InteractionsTable, EntityTable, CategoricalEntry, NumericEntry, LabelEntry, TimeEntry)
+    splits = (RandomSplit, StratifiedSplit, ColumnSplit)
+    for kind in (*kinds, *splits, Vocabulary, HashBuckets):
         for field in kind.model_fields:
             assert field in text, field
 

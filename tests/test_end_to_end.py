@@ -26,7 +26,7 @@ EXPERIMENT = """
 name: small
 data: {dataset: synthetic, split: {by: random}}
 embeddings: {dim: 8}
-model: {mlp: [16], biases: learned, dropout: 0.1, embedding_l2: 0.02}
+model: {ignore: [title_words], mlp: [16], biases: learned, dropout: 0.1, embedding_l2: 0.02}
 training:
   batch_size: 256
   epochs: 6
@@ -165,7 +165,10 @@ class TestFirstRun:
         assert "serving/small/1" in process.stdout
         unknown = workspace.recspan("predict", "--user", "42", "--item", "nothing")
         assert unknown.returncode == 1
-        assert "has no item 'nothing'" in unknown.stderr
+        assert "no item 'nothing'" in unknown.stderr
+        described = workspace.recspan("predict", "--user", "42", "--item", "new", "--value", "genres=Drama", "--json")
+        assert described.returncode == 0, described.stderr
+        assert 1 <= json.loads(described.stdout)["prediction"] <= 5
 
 
 def ratings(model: str | Path) -> np.ndarray:
@@ -313,7 +316,7 @@ def test_a_model_that_is_worse_than_the_last_blessed_one_is_not_pushed(workspace
 
 
 def test_an_anomaly_stops_the_run_before_transform(workspace, first):
-    schema = workspace.sources / "schema" / "movielens.pbtxt"
+    schema = workspace.sources / "schema" / "movielens-100k.pbtxt"
     before = schema.read_text()
     schema.write_text(before.replace('value: "student"', 'value: "pupil"'))
     transformed = workspace.artifact("Transform", "transform_graph")

@@ -10,7 +10,7 @@ from rich.console import Console
 from pipeline.ask.predict import Predictor
 from pipeline.ask.recommend import Recommendation, Recommender, print_recommendations, ranked
 from pipeline.ask.requests import Given
-from trainer_module.errors import ConfigError
+from trainer_module.errors import ConfigError, DataError
 
 
 def predict_one(
@@ -19,7 +19,7 @@ def predict_one(
     data_dir: Path | None,
     user: str | None,
     item: str | None,
-    values: Iterable[str],
+    values: Sequence[str],
     history: str | None,
     as_json: bool,
 ) -> None:
@@ -38,6 +38,13 @@ def predict_one(
     given = parse_given(values, history)
     users, items = ([user] if user else []), ([item] if item else [])
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
+    if (
+        item
+        and predictor.requests.dataset.tables.items
+        and not predictor.requests.is_known("item", item)
+        and not values
+    ):
+        raise DataError(f"the data has no item {item!r}; name a known one, or describe it with --value")
     (prediction,) = predictor.predict(users, items, given).tolist()
     title = predictor.requests.title(item) if item else None
     if as_json:
@@ -94,7 +101,7 @@ def recommend_each(
     for user, of_user in by_user.items():
         if len(by_user) > 1:
             console.print(f"user {user}", highlight=False, markup=False)
-        if not recommender.requests.is_known(user):
+        if not recommender.requests.is_known("user", user):
             console.print(_unknown(user, given), soft_wrap=True, highlight=False, markup=False)
         print_recommendations(of_user, console)
     console.print(f"model: {version}", soft_wrap=True, highlight=False, markup=False)
@@ -119,7 +126,8 @@ def parse_given(values: Iterable[str], history: str | None) -> Given:
 
 
 def _note_unknown(console: Console, predictor: Predictor, user: str | None, given: Given) -> None:
-    if user and not predictor.requests.is_known(user) and predictor.requests.dataset.tables.users:
+    tables = predictor.requests.dataset.tables
+    if user and tables.users and not predictor.requests.is_known("user", user):
         console.print(_unknown(user, given), soft_wrap=True, highlight=False, markup=False)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,7 @@ class Requests:
         asked = {"user": users, "item": items}
         loaded = load(directory, config, asked, needs_interactions(config))
         self._entities, self._rows = loaded.entities, loaded.rows
-        self._unknown_users = loaded.unknown.get("user", frozenset())
+        self._unknown = loaded.unknown
         self._schema = self.dataset.spec().features.arrow_schema()
 
     @property
@@ -131,9 +132,9 @@ class Requests:
                 columns[HISTORY] = pa.array([latest] * len(users), pa.large_list(pa.large_binary()))
         return pa.RecordBatch.from_pydict(columns)
 
-    def is_known(self, user: str) -> bool:
-        """Whether the raw files that were read name a user."""
-        return user not in self._unknown_users
+    def is_known(self, role: Literal["user", "item"], token: str) -> bool:
+        """Whether the raw files that were read name a user or item."""
+        return token not in self._unknown.get(role, ())
 
     def _index(self, role: str, tokens: Sequence[str]) -> np.ndarray:
         table = self._entities.users if role == "user" else self._entities.items

@@ -35,7 +35,7 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
 
         job = compile_job(config)
         generate_if_missing(config, locations.data)
-    return _rehearse(job, locations.root, locations.data, parameters)
+    return _rehearse(job, locations.root, Path(locations.data), parameters)
 
 
 def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:

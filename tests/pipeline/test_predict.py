@@ -40,8 +40,8 @@ def test_unknown_users_are_what_is_given_of_them(tmp_path):
     (example,) = asks.requests.pairs(["nobody"], ["2"], given).to_pylist()
     assert (example["user_id"], example["gender"], example["age"]) == ([b"nobody"], [b"F"], [30.0])
     assert (example["rated"], example["occupation"]) == ([b"3", b"4"], [])
-    assert not asks.requests.is_known("nobody")
-    assert asks.requests.is_known("1")
+    assert not asks.requests.is_known("user", "nobody")
+    assert asks.requests.is_known("user", "1")
 
 
 @pytest.mark.parametrize(
