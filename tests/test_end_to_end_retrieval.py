@@ -129,8 +129,15 @@ def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
     assert "runs/serving/small/1" in process.stdout
     assert shown(process)[0] == [row["item"] for row in rows if row["user"] == user]
     unknown = workspace.recspan("recommend", "--user", "nobody")
-    assert unknown.returncode == 1
-    assert "has no user 'nobody'" in unknown.stderr
+    assert unknown.returncode == 0, unknown.stderr
+    assert "user 'nobody' is not in the data" in unknown.stdout
+    described = workspace.recspan(
+        *("recommend", "--user", "nobody", "-k", "3", "--exclude-seen", "--json"),
+        *("--value", "gender=F", "--history", "3,4"),
+    )
+    found = json.loads(described.stdout)["recommendations"]
+    assert [row["rank"] for row in found] == [1, 2, 3]
+    assert not {row["item"] for row in found} & {"3", "4"}
 
 
 def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
@@ -158,7 +165,6 @@ def recommendations(model: Path) -> dict[str, np.ndarray]:
         gender=tf.constant(["F"] * len(users)),
         occupation=tf.constant(["artist"] * len(users)),
         age=tf.constant([30.0] * len(users)),
-        timestamp=tf.constant([9e8] * len(users)),
         history=tf.constant([["3", "4"]] * len(users)),
         exclude=tf.constant([["5", ""]] * len(users)),
         k=tf.constant(20),

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # On a machine that is no TPU VM the TPU library would wait for the cloud's metadata server.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -27,7 +28,7 @@ from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS, Adagrad, Tabl
 from trainer_module.training.loop import TrainingLoop
 
 BATCH_SIZE = 32
-OPTIMIZERS = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
+OPTIMIZERS: tuple[Any, ...] = tuple(each(learning_rate=0.1) for each in EMBEDDING_OPTIMIZERS.values())
 
 
 @dataclass(frozen=True)
