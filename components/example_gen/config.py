@@ -35,7 +35,7 @@ from trainer_module.suggestions import did_you_mean
 # History of a query, where the split respects time.
 DEFAULT_HISTORY = 50
 
-# The split of clicks unless an experiment says otherwise: a tenth is enough, as there are many of them.
+# The split of Criteo's clicks, and of a table in its former spelling, unless the experiment says otherwise.
 CLICK_SPLIT = RandomSplit(test_fraction=0.1)
 
 # What `dataset` was called before tables had names of their own.
