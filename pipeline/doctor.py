@@ -5,7 +5,6 @@ modules are loaded in a process of their own, whose crash is a finding.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
@@ -95,9 +95,7 @@ def run_checks() -> list[Check]:
         check_absent("scann", "it does not load beside TensorFlow 2.21 and breaks tensorflow-recommenders"),
         *check_native_modules(NATIVE_MODULES),
         check_amount("free disk", shutil.disk_usage(Path.cwd()).free, _MIN_FREE_DISK, "runs and models need room"),
-        check_amount(
-            "memory", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _MIN_MEMORY, "use a larger machine"
-        ),
+        check_amount("memory", psutil.virtual_memory().total, _MIN_MEMORY, "use a larger machine"),
     ]
 
 

@@ -1,9 +1,11 @@
 """The section `vertex` of the experiment file. No Google library here: `recspan --help` reads this too."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
+from croniter import croniter
 from pydantic import AfterValidator, Field, model_validator
 
 from components.google_cloud.names import Image, Subnetwork, Uri
@@ -40,21 +42,17 @@ def _cron(text: str) -> str:
             "expected five fields, minute, hour, day of month, month and day of week, as in `0 3 * * *` for three "
             "o'clock every night (the time zone has a key of its own, time_zone)"
         )
-    for field, (name, low, high, words) in zip(fields, _CRON_FIELDS, strict=True):
-        for item in field.split(","):
-            _check_cron_item(item, name, low, high, words)
+    for number, (field, (name, low, high, words)) in enumerate(zip(fields, _CRON_FIELDS, strict=True)):
+        alone = ["*"] * len(_CRON_FIELDS)
+        alone[number] = field
+        # croniter also takes letters that cron does not have, such as L for the last day.
+        known_words = all(word.lower() in words for word in re.findall("[A-Za-z]+", field))
+        if not (field.isascii() and known_words and croniter.is_valid(" ".join(alone))):
+            raise ValueError(
+                f"{field!r} is no {name}: expected *, a number or a range from {low} to {high}, or */STEP, or several "
+                "with commas between them"
+            )
     return " ".join(fields)
-
-
-def _check_cron_item(item: str, name: str, low: int, high: int, words: tuple[str, ...]) -> None:
-    spread, slash, step = item.partition("/")
-    bounds = [] if spread == "*" else spread.split("-")
-    numbers = [words.index(bound.lower()) + low if bound.lower() in words else bound for bound in bounds]
-    in_range = all(str(number).isascii() and str(number).isdigit() and low <= int(number) <= high for number in numbers)
-    ordered = len(numbers) < 2 or (in_range and len(numbers) == 2 and int(numbers[0]) <= int(numbers[1]))
-    stepped = not slash or (step.isascii() and step.isdigit() and int(step) > 0)
-    if not (in_range and ordered and stepped):
-        raise ValueError(f"{item!r} is no {name}: expected *, a number or a range from {low} to {high}, or */STEP")
 
 
 class TrainerMachine(Frozen):

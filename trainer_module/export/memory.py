@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 _log = logging.getLogger(__name__)
 
 _RESET_PEAK = "5"
@@ -28,7 +30,7 @@ def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
 
 def resident_bytes() -> int:
     """Resident memory of this process in bytes, including mapped libraries."""
-    return _kilobytes(Path("/proc/self/status"), "VmRSS")
+    return psutil.Process().memory_info().rss
 
 
 class PeakMemory:
