@@ -28,11 +28,6 @@ MANIFEST_FILE = "manifest.json"
 USER_ENCODING = "utf-8"
 ITEM_ENCODING = "iso-8859-1"
 
-# In the order of the flags in u.item (GroupLens' README of ml-100k).
-GENRES = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
 OCCUPATIONS = (
     "administrator", "artist", "doctor", "educator", "engineer", "entertainment", "executive", "healthcare",
     "homemaker", "lawyer", "librarian", "marketing", "none", "other", "programmer", "retired", "salesman",

@@ -21,10 +21,10 @@ import pooch
 import requests
 
 from components.example_gen import layout
-from components.example_gen.layout import GENRES, ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from components.example_gen.layout import ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
-from trainer_module.data.datasets.movielens import FAMILY, MOVIELENS_100K, SYNTHETIC
+from trainer_module.data.datasets.movielens import FAMILY, GENRES, MOVIELENS_100K, SYNTHETIC
 from trainer_module.errors import ConfigError, DataError
 
 Report = Callable[[str], None]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from components.example_gen import layout
-from trainer_module.data.datasets.movielens import SYNTHETIC
+from trainer_module.data.datasets.movielens import GENRES, SYNTHETIC
 from trainer_module.errors import ConfigError
 
 MEAN = 3.0
@@ -218,7 +218,7 @@ def _write_users(path: Path, num_users: int, random: np.random.Generator) -> Non
 
 def _write_items(path: Path, num_items: int, random: np.random.Generator) -> None:
     years = random.integers(*_YEARS, num_items, endpoint=True).tolist()
-    num_genres = len(layout.GENRES)
+    num_genres = len(GENRES)
     # Genre 0 is "unknown"; it belongs to the item without a date alone.
     genres = random.integers(1, num_genres, size=(num_items, _MAX_GENRES))
     flags = np.zeros((num_items, num_genres), np.int64)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.example_gen.layout import FILES, GENRES, read_manifest
+from components.example_gen.layout import FILES, read_manifest
 from components.example_gen.sources import (
     ArchiveSource,
     PackageSource,
@@ -20,7 +20,7 @@ from components.example_gen.sources import (
     fetch,
     from_atomic_files,
 )
-from trainer_module.data.datasets.movielens import FAMILY
+from trainer_module.data.datasets.movielens import FAMILY, GENRES
 from trainer_module.errors import ConfigError, DataError
 
 NAME = "movielens-100k"
