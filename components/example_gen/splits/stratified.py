@@ -82,7 +82,7 @@ class StratifiedProtocol:
         _, first, of_user, counts = np.unique(evidence.key, return_index=True, return_inverse=True, return_counts=True)
         in_test = np.bincount(of_user, weights=evidence.split == TEST, minlength=len(counts)).astype(np.int64)
         kept_share = 1 - self._config.test_fraction
-        # The greatest k with k / n <= kept_share; one division decides where the product is off by rounding.
+        # The greatest k with k / n <= kept_share. The product may be rounded across a whole number, so it is corrected.
         others = np.floor(counts * kept_share).astype(np.int64)
         others += (others + 1) / counts <= kept_share
         others -= others / counts > kept_share
@@ -92,7 +92,8 @@ class StratifiedProtocol:
             (in_test < counts - others, "users have too few rows in test"),
         ):
             if wrong.any():
-                leaks.append(f"{problem}: those of {describe_some(evidence.position[first[wrong]], files)}")
+                rows = np.sort(evidence.position[first[wrong]])
+                leaks.append(f"{problem}: those of {describe_some(rows, files)}")
         return leaks
 
 

@@ -111,13 +111,13 @@ def test_eval_rows_may_be_drawn_among_the_train_rows_only():
     ]
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.7, 0.8])
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.25, 0.3, 0.32, 0.55, 0.7, 0.8])
 def test_the_share_of_each_users_rows_is_met_where_it_is_a_whole_number(fraction: float):
-    # 1 - 0.8 is below 0.2 and 1 - 0.7 above 0.3 in floating point: the check must round as the draw does.
-    user = np.repeat(np.arange(40), np.arange(1, 41))
+    # In floating point 90 * (1 - 0.3) is below 63 and 20 * (1 - 0.55) above 9: the check must round as the draw does.
+    user = np.repeat(np.arange(100), np.arange(1, 101))
     rows = make_rows(user, np.zeros_like(user), np.zeros_like(user))
     of = protocol(by="stratified", test_fraction=fraction)
-    split = assign(of, [rows], make_entities(40, 1))
+    split = assign(of, [rows], make_entities(100, 1))
     assert leaks_of(of, [assigned(rows, split)]) == []
     for row in (0, 500):
         flipped = split.copy()

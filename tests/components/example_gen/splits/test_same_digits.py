@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.example_gen.rows import POSITION, TEST, Rows, positions
+from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
 from tests.components.example_gen.splits.invented import (
     assign,
     make_entities,
@@ -70,7 +70,10 @@ def test_rows_of_a_second_file_are_hashed_by_its_name(seed: int, expected: str):
 def test_without_users_and_items_random_hashes_places():
     rows, entities = many_rows()
     by_place = assign(protocol(key="row"), [rows], entities)
-    np.testing.assert_array_equal(assign(protocol(has_users_and_items=False), [rows], entities), by_place)
+    files_alone = Entities(None, None, entities.files)
+    positions_alone = Rows(0, rows.batch.select([POSITION]))
+    split = assign(protocol(has_users_and_items=False), [positions_alone], files_alone)
+    np.testing.assert_array_equal(split, by_place)
     assert not np.array_equal(assign(protocol(), [rows], entities), by_place)
 
 
