@@ -20,7 +20,7 @@ def example(user: str, age: float | None, genres: list[str]) -> bytes:
     features.feature["user"].bytes_list.value.append(user.encode())
     features.feature["age"].float_list.value.extend([] if age is None else [age])
     features.feature["genres"].bytes_list.value.extend(genre.encode() for genre in genres)
-    return tf.train.Example(features=features).SerializeToString()
+    return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
 EXAMPLES = [example("1", 2.0, []), example("2", 5.0, ["Drama", "War"]), example("3", 3.5, ["War"])]
@@ -176,7 +176,7 @@ def test_requests_are_filled_up():
 def test_missing_integers_are_minus_one():
     features = tf.train.Features()
     features.feature["ids"].int64_list.value.extend([7, 8])
-    serialized = [tf.train.Example(features=features).SerializeToString(), example("1", None, [])]
+    serialized = [tf.train.Example(features=features).SerializeToString(deterministic=True), example("1", None, [])]
     columns = request_columns(serialized, {"ids": tf.TensorSpec([None, None], tf.int64)})
     assert columns["ids"].numpy().tolist() == [[7, 8], [-1, -1]]
 

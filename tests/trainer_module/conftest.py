@@ -70,7 +70,7 @@ def serialize(row: dict) -> bytes:
     for name, values in row.items():
         kind = "float_list" if name in ("year", "rating", "plays") else "bytes_list"
         getattr(features.feature[name], kind).value.extend(values)
-    return tf.train.Example(features=features).SerializeToString()
+    return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
 def write_examples(file: Path, examples: list[dict]) -> str:

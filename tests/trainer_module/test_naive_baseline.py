@@ -53,7 +53,7 @@ def example(**values) -> bytes:
         else tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
         for name, value in values.items()
     }
-    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
 
 
 @dataclass

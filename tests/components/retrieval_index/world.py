@@ -36,7 +36,7 @@ def serialize(row: dict[str, list]) -> bytes:
         kind = kinds.get(type(values[0]), "bytes_list") if values else "bytes_list"
         encoded = [value.encode() if isinstance(value, str) else value for value in values]
         getattr(features.feature[name], kind).value.extend(encoded)
-    return tf.train.Example(features=features).SerializeToString()
+    return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
 def write(path: Path, rows: Iterable[dict[str, list]]) -> str:
