@@ -26,7 +26,7 @@ from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
-from pipeline.ask.versions import data_config, raw_directory, read_summary
+from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
 
@@ -102,7 +102,7 @@ class Recommender:
 
     @cached_property
     def _model(self) -> Any:
-        return tf.saved_model.load(str(self.model_dir))
+        return load_model(self.model_dir, BY_COLUMN)
 
     def recommend(
         self, users: Sequence[str], k: int, exclude_seen: bool, given: Given | None = None

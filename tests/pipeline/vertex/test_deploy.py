@@ -442,7 +442,7 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeyp
     ("arguments", "message"),
     [
         (["--dry-run"], "--dry-run asks no bucket, and there is no pushed version below"),
-        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: there is no summary.json in it"),
+        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: its summary.json cannot be read"),
         (["--set", "vertex.deploy=null"], "vertex.deploy: the experiment has no such section"),
         (["--model", "runs/serving/small/3"], "runs/serving/small/3 lies on this machine"),
     ],
