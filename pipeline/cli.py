@@ -3,6 +3,7 @@
 TensorFlow and TFX take seconds to import, so each verb imports what it needs only when it runs.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -52,8 +53,10 @@ def main() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         # Names in files and arguments may hold what the terminal's encoding lacks.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # Fails where another file was put under the stream since Python started.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except BrokenPipeError:

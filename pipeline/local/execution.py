@@ -18,7 +18,6 @@ from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import PUSHER, create_pipeline
-from trainer_module.errors import ModelError
 
 
 def execute(
@@ -35,9 +34,6 @@ def execute(
 
     Returns:
         The outcome; None if the `tfx` CLI replaced the runner to read the pipeline's definition.
-
-    Raises:
-        ModelError: Every component was cached, but the model that was pushed in the earlier run is gone.
     """
     generate_if_missing(config, locations.data)
     platform = local_platform(locations, config.pipeline_name)
@@ -57,11 +53,6 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
     pushed_to = Path(summary["pushed_to"])
-    if not pushed_to.is_dir():
-        raise ModelError(
-            f"this run was answered from the cache, but the model that it pushed then, {pushed_to}, is gone; "
-            "run again with --no-cache"
-        )
     if not pusher.cached:
         _write_atomically(pushed_to / SUMMARY_FILE_NAME, summary)
     return RunOutcome(summary, pushed_to)
