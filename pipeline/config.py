@@ -172,6 +172,7 @@ class PipelineConfig(Frozen):
         retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
+        modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
         vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
@@ -185,6 +186,7 @@ class PipelineConfig(Frozen):
     retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
+    modules: tuple[str, ...] = ()
     vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
@@ -226,6 +228,7 @@ class PipelineConfig(Frozen):
             embeddings=self.embeddings,
             training=self.training,
             export=self.export,
+            modules=self.modules,
         )
 
     def without_local_paths(self) -> "PipelineConfig":

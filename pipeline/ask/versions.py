@@ -1,7 +1,7 @@
 """Finds pushed versions and what is known of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ def last_pushed(root: Path, retrieval: bool = False) -> Path:
     return max(of_kind, key=lambda version: (version / SUMMARY_FILE_NAME).stat().st_mtime_ns)
 
 
-def read_summary(model_dir: Path) -> dict[str, Any]:
+def read_summary(model_dir: Path, needed: Sequence[str] = ("config", "data_dir")) -> dict[str, Any]:
     """The summary of the run that pushed a version.
+
+    Args:
+        model_dir: A pushed version.
+        needed: Keys that it must have.
 
     Raises:
         ModelError: The directory holds no pushed version.
@@ -49,7 +53,7 @@ def read_summary(model_dir: Path) -> dict[str, Any]:
         raise ModelError(
             f"{model_dir} is no pushed version: its {SUMMARY_FILE_NAME} cannot be read ({reason}). {_WHERE}"
         ) from None
-    if not _is_summary(summary):
+    if not isinstance(summary, dict) or not all(key in summary for key in needed):
         raise ModelError(
             f"{model_dir} is no pushed version: its {SUMMARY_FILE_NAME} was not written by recspan. {_WHERE}"
         )
@@ -91,21 +95,13 @@ def data_config(summary: Mapping[str, Any]) -> DataConfig:
     """
     try:
         return DataConfig.model_validate(summary["config"]["data"])
+    except (KeyError, TypeError):
+        raise ModelError(f"the {SUMMARY_FILE_NAME} holds no section config.data. {_WHERE}") from None
     except ValidationError as error:
         raise ModelError(
             f"the pushed version's section data cannot be read: {reasons(error)}. Push it again with this version of "
             "recspan: `recspan pipeline run`"
         ) from None
-
-
-def _is_summary(summary: Any) -> bool:
-    """Whether a file's content has the parts that every summary has."""
-    return (
-        isinstance(summary, dict)
-        and isinstance(summary.get("data_dir"), str)
-        and isinstance(summary.get("config"), dict)
-        and isinstance(summary["config"].get("data"), dict)
-    )
 
 
 def raw_directory(summary: Mapping[str, Any], data_dir: Path | None) -> str:

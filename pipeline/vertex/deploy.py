@@ -72,7 +72,7 @@ def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | N
             f"--dry-run asks no bucket, and there is no pushed version below {serving}. Name a version, as in "
             f"--model {vertex.under_bucket('serving', name)}/1"
         )
-    summary = read_summary(directory)
+    summary = read_summary(directory, needed=("blessing",))
     uri = f"{vertex.under_bucket('serving', name)}/{directory.name}"
     return described_version(uri, name, summary)
 
