@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -76,6 +76,8 @@ _PATTERNS = {
 # As many as a file system allows in the name of a directory, with space for what TFX adds.
 _LONGEST_PIPELINE_NAME = 200
 _ERRORS_AT_MOST = 10
+_LONGEST_LINE = 1500
+_LARGEST_INTEGER = 2**63
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -321,12 +323,15 @@ def read_settings(model: type[Settings], file: Path | None, overrides: Mapping[s
     for key, value in overrides.items():
         _assign(tree, key, value)
     try:
-        return model.model_validate(tree)
+        settings = model.model_validate(tree)
     except ValidationError as error:
         lines = [f"{where}{_explain(model, detail)}" for detail in error.errors()]
         if more := len(lines[_ERRORS_AT_MOST:]):
             lines[_ERRORS_AT_MOST:] = [f"{where}and {more} more"]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(map(_clipped, lines))) from None
+    if key := next(_too_large(settings), None):
+        raise ConfigError(f"{where}{key}: expected a whole number of at most 64 bits")
+    return settings
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -411,7 +416,8 @@ def _reason(detail: Any) -> str:
     if kind == "missing":
         return "this key is missing"
     if kind == "union_tag_not_found":
-        return f"the key {_unquoted(context['discriminator'])} is missing"
+        found = ", ".join(map(str, detail["input"])) if isinstance(detail["input"], Mapping) else ""
+        return f"the key {_unquoted(context['discriminator'])} is missing{f'; found {found}' if found else ''}"
     if kind == "union_tag_invalid":
         return f"{_unquoted(context['discriminator'])} must be one of {_unquoted(context['expected_tags'])}"
     if kind == "literal_error":
@@ -430,6 +436,27 @@ def _reason(detail: Any) -> str:
     if kind == "string_pattern_mismatch":
         return f"expected {_PATTERNS.get(context['pattern'], 'a text that matches ' + context['pattern'])}"
     return detail["msg"].removeprefix("Value error, ")
+
+
+def _too_large(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Keys of the integers that neither TensorFlow nor Arrow can hold."""
+    if isinstance(value, BaseModel):
+        entries = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        entries = list(value.items())
+    elif isinstance(value, tuple | list):
+        entries = [("", each) for each in value]
+    else:
+        if isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+            yield ".".join(filter(None, path))
+        return
+    for name, each in entries:
+        yield from _too_large(each, (*path, str(name)))
+
+
+def _clipped(line: str) -> str:
+    """A message without its middle, if that is filled by a name of thousands of characters."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
 def _unquoted(names: str) -> str:

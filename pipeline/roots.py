@@ -52,5 +52,6 @@ def require_place(directory: Path, option: str) -> None:
 def _is_no_directory(path: Path) -> bool:
     try:
         return (path.is_symlink() or path.exists()) and not path.is_dir()
-    except NotADirectoryError:
+    except OSError:
+        # A path that nothing can have, such as one below a file or with too long a name.
         return False

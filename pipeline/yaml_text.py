@@ -1,11 +1,16 @@
 """Reads YAML; whatever is wrong with it becomes one sentence with its line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trainer_module.errors import ConfigError
+
+# Devices such as /dev/zero never end.
+_MOST_BYTES = 4 << 20
+_DEEPEST = 100
 
 
 def read_yaml_file(file: Path) -> Any:
@@ -15,7 +20,9 @@ def read_yaml_file(file: Path) -> Any:
         ConfigError: The file cannot be read, is not UTF-8 or not YAML.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{file}, line {line}: not text in UTF-8; save the file in that encoding") from None
@@ -24,6 +31,8 @@ def read_yaml_file(file: Path) -> Any:
         raise ConfigError(f"{_shown(file)}: cannot be read ({reason}); expected a YAML file") from None
     except ValueError:
         raise ConfigError(f"{_shown(file)}: the path holds a NUL byte; name a YAML file") from None
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{_shown(file)}: more than {_MOST_BYTES >> 20} MB; expected an experiment file or the like")
     return parse_yaml(text, str(file))
 
 
@@ -37,6 +46,9 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         ConfigError: It is no YAML, holds a value that no experiment has, or is nested too deeply.
     """
+    # PyYAML would take seconds before it gives up.
+    if _depth(text) > _DEEPEST:
+        raise ConfigError(f"{where}: nested too deeply; expected a few levels of keys and lists")
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -55,14 +67,23 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: nested too deeply; expected a few levels of keys and lists") from None
 
 
+def _depth(text: str) -> int:
+    """How deeply brackets are nested; those in quotes count too, since no experiment holds so many."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's, with a line for values that Python cannot hold."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:
-            # A date such as 2020-13-45, or an integer of thousands of digits.
+        except (ValueError, KeyError, AttributeError) as error:
+            # A date such as 2020-13-45, an integer of thousands of digits, or a text that a tag calls a date.
             reason = "a number of more than 4,300 digits" if "digits" in str(error) else f"a wrong value: {error}"
             raise yaml.constructor.ConstructorError(
                 None, None, f"{reason}; put it in quotes if it is a text", node.start_mark
