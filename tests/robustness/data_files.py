@@ -221,8 +221,12 @@ def parquet_types(rng: random.Random) -> Iterator[DataCase]:
             )
     lines = [f"u{row % 5}" for row in range(_ROWS)]
     for kind in (
-        pa.dictionary(pa.int32(), texts), pa.large_string(), pa.binary(), pa.large_binary(), pa.binary(2),
-    ):  # fmt: skip
+        pa.dictionary(pa.int32(), texts),
+        pa.large_string(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary(2),
+    ):
         if pa.types.is_dictionary(kind):
             users = pa.array(lines).dictionary_encode()
         else:
@@ -245,13 +249,21 @@ def parquet_values(rng: random.Random) -> Iterator[DataCase]:
         return pa.array([value if row == position else other for row in range(_ROWS)], kind)
 
     wrong = [
-        ("user", 1.5, 2.0, pa.float64()), ("user", 2.0**60, 2.0, pa.float64()), ("user", 1e8, 2.0, pa.float32()),
-        ("user", float("inf"), 2.0, pa.float64()), ("user", None, "u1", pa.string()), ("user", "", "u1", pa.string()),
-        ("user", b"\xff\xfe", b"u1", pa.binary()), ("clicked", 2, 1, pa.int64()), ("clicked", None, 1, pa.int64()),
-        ("clicked", float("nan"), 1.0, pa.float64()), ("clicked", "x", "1", pa.string()),
-        ("price", float("inf"), 1.0, pa.float64()), ("price", 1e39, 1.0, pa.float64()),
+        ("user", 1.5, 2.0, pa.float64()),
+        ("user", 2.0**60, 2.0, pa.float64()),
+        ("user", 1e8, 2.0, pa.float32()),
+        ("user", float("inf"), 2.0, pa.float64()),
+        ("user", None, "u1", pa.string()),
+        ("user", "", "u1", pa.string()),
+        ("user", b"\xff\xfe", b"u1", pa.binary()),
+        ("clicked", 2, 1, pa.int64()),
+        ("clicked", None, 1, pa.int64()),
+        ("clicked", float("nan"), 1.0, pa.float64()),
+        ("clicked", "x", "1", pa.string()),
+        ("price", float("inf"), 1.0, pa.float64()),
+        ("price", 1e39, 1.0, pa.float64()),
         ("price", "x", "1", pa.string()),
-    ]  # fmt: skip
+    ]
     for column, value, other, kind in wrong:
         position = rng.randrange(_ROWS)
         content = _parquet(_table(rng, **{column: at(position, value, other, kind)}))
@@ -307,12 +319,20 @@ def encodings(rng: random.Random) -> Iterator[DataCase]:
 
 def binary_content(rng: random.Random) -> Iterator[DataCase]:
     contents = [
-        b"\x89PNG\r\n\x1a\n" + rng.randbytes(200), b"%PDF-1.7\n" + rng.randbytes(200),
+        b"\x89PNG\r\n\x1a\n" + rng.randbytes(200),
+        b"%PDF-1.7\n" + rng.randbytes(200),
         b"\x80\x04\x95" + rng.randbytes(100),
-        b"SQLite format 3\0" + rng.randbytes(100), b"\x7fELF" + bytes(50), b"PK\x03\x04" + rng.randbytes(50),
-        b"ORC" + rng.randbytes(100), b"Obj\x01" + rng.randbytes(100), b"ARROW1\0\0" + rng.randbytes(100), b"\xff" * 50,
-        bytes(100), b"{\x00" + rng.randbytes(90), b"\n\n\x00\n",
-    ]  # fmt: skip
+        b"SQLite format 3\0" + rng.randbytes(100),
+        b"\x7fELF" + bytes(50),
+        b"PK\x03\x04" + rng.randbytes(50),
+        b"ORC" + rng.randbytes(100),
+        b"Obj\x01" + rng.randbytes(100),
+        b"ARROW1\0\0" + rng.randbytes(100),
+        b"\xff" * 50,
+        bytes(100),
+        b"{\x00" + rng.randbytes(90),
+        b"\n\n\x00\n",
+    ]
     for content in contents:
         for name in ("a.csv", "a.jsonl"):
             yield DataCase("binary content", {name: content}, Refused((name,)))
@@ -340,9 +360,16 @@ def empty_files(rng: random.Random) -> Iterator[DataCase]:
 
 def globs(rng: random.Random) -> Iterator[DataCase]:
     beside = {
-        "_SUCCESS": b"", "_metadata": b"x", "_common_metadata": b"x", "_committed_1": b"x", "_started_1": b"",
-        ".part-1.csv": b"x", ".a.csv.crc": b"x", "a.csv.crc": b"x", "empty.csv": b"",
-    }  # fmt: skip
+        "_SUCCESS": b"",
+        "_metadata": b"x",
+        "_common_metadata": b"x",
+        "_committed_1": b"x",
+        "_started_1": b"",
+        ".part-1.csv": b"x",
+        ".a.csv.crc": b"x",
+        "a.csv.crc": b"x",
+        "empty.csv": b"",
+    }
     for name, content in beside.items():
         lines = _lines(rng)
         files = {"a.csv": _csv(lines), name: content}
@@ -412,11 +439,30 @@ def csv_structure(rng: random.Random) -> Iterator[DataCase]:
 
 def csv_values(rng: random.Random) -> Iterator[DataCase]:
     wrong = [
-        (3, "abc"), (3, "1,5"), (3, "nan"), (3, "inf"), (3, "-inf"), (3, "0x10"), (3, "1e39"), (3, "-1e39"),
+        (3, "abc"),
+        (3, "1,5"),
+        (3, "nan"),
+        (3, "inf"),
+        (3, "-inf"),
+        (3, "0x10"),
+        (3, "1e39"),
+        (3, "-1e39"),
         (3, "1e400"),
-        (3, "--1"), (3, "1e"), (3, "1_000"), (3, "\u0661"), (3, "5" * 5000), (2, "2"), (2, "yes"), (2, ""), (2, "-1"),
-        (2, "0.5"), (2, "nan"), (0, ""), (0, " "), (1, ""),
-    ]  # fmt: skip
+        (3, "--1"),
+        (3, "1e"),
+        (3, "1_000"),
+        (3, "\u0661"),
+        (3, "5" * 5000),
+        (2, "2"),
+        (2, "yes"),
+        (2, ""),
+        (2, "-1"),
+        (2, "0.5"),
+        (2, "nan"),
+        (0, ""),
+        (0, " "),
+        (1, ""),
+    ]
     names = _HEADER.split(",")
     for position, value in wrong:
         lines = _lines(rng)
@@ -451,10 +497,19 @@ def _jsonl(rows: list) -> bytes:
 
 def json_lines(rng: random.Random) -> Iterator[DataCase]:
     broken = [
-        '{"user": "u1"', "[1, 2]", "5", "null", '"text"', "{'user': 'u1'}", '{"user": "u1",}', "nothing",
-        '{"user": "\\ud800", "item": "i", "clicked": 1, "price": 1}', '{"clicked": ' + "9" * 5000 + "}",
-        '{"user": ' + "[" * 5000 + "]" * 5000 + "}", '{"a": 1} {"b": 2}',
-    ]  # fmt: skip
+        '{"user": "u1"',
+        "[1, 2]",
+        "5",
+        "null",
+        '"text"',
+        "{'user': 'u1'}",
+        '{"user": "u1",}',
+        "nothing",
+        '{"user": "\\ud800", "item": "i", "clicked": 1, "price": 1}',
+        '{"clicked": ' + "9" * 5000 + "}",
+        '{"user": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"a": 1} {"b": 2}',
+    ]
     for line in broken:
         rows: list = _json(rng)
         row = rng.randrange(1, _ROWS)
@@ -517,7 +572,23 @@ def names_of_files(rng: random.Random) -> Iterator[DataCase]:
 
 
 _MAKERS = (
-    compressed_and_cut, compressed_and_changed, compressed_by_name_alone, compressed_in_parts, compressed_with_more,
-    zip_archives, parquet_damage, parquet_types, parquet_values, parquet_names, encodings, binary_content, empty_files, globs,
-    csv_structure, csv_values, csv_times, json_lines, names_of_files,
-)  # fmt: skip
+    compressed_and_cut,
+    compressed_and_changed,
+    compressed_by_name_alone,
+    compressed_in_parts,
+    compressed_with_more,
+    zip_archives,
+    parquet_damage,
+    parquet_types,
+    parquet_values,
+    parquet_names,
+    encodings,
+    binary_content,
+    empty_files,
+    globs,
+    csv_structure,
+    csv_values,
+    csv_times,
+    json_lines,
+    names_of_files,
+)

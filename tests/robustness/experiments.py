@@ -31,7 +31,11 @@ _BASE: dict[str, Any] = {
     },
     "validation": {"fail_on": "error"},
     "model": {"type": "dlrm", "bottom": [16, 8], "top": [8]},
-    "embeddings": {"dim": 8, "initializer": {"name": "truncated_normal", "stddev": 0.1}, "tables": {"item": {"dim": 8}}},
+    "embeddings": {
+        "dim": 8,
+        "initializer": {"name": "truncated_normal", "stddev": 0.1},
+        "tables": {"item": {"dim": 8}},
+    },
     "training": {
         "epochs": 2,
         "batch_size": 64,
@@ -91,7 +95,8 @@ def _key(path: tuple[str | int, ...]) -> str:
 def values_of_the_wrong_kind(rng: random.Random) -> Iterator[ExperimentCase]:
     for path, value in _paths(_BASE):
         if isinstance(value, dict):
-            wrong = _NOT_A_SECTION if len(path) == 1 else (rng.choice((5, [1, 2])),)
+            # A number is a constant learning rate.
+            wrong = _NOT_A_SECTION if len(path) == 1 else ([1, 2],) if path[-1] == "learning_rate" else (5, [1, 2])
             for each in wrong:
                 yield ExperimentCase("a value for a section", _changed(path, each), (_key(path),))
         elif isinstance(value, bool):
@@ -144,13 +149,25 @@ def yaml_mistakes(rng: random.Random) -> Iterator[ExperimentCase]:
         row = rng.randrange(1, len(lines))
         text = "\n".join([*lines[:row], "\t" + lines[row].strip(), *lines[row + 1 :]])
         yield ExperimentCase("a tab as indent", text.encode(), (("line", "key", "expected"),))
-    for wrong in ("a: [1", "a: {b: 1", 'a: "text', "a: 'text", "a: *none", "a: !!python/name:os.system", "- b", "a: b: c", "@"):
+    for wrong in (
+        "a: [1",
+        "a: {b: 1",
+        'a: "text',
+        "a: 'text",
+        "a: *none",
+        "a: !!python/name:os.system",
+        "- b",
+        "a: b: c",
+        "@",
+    ):
         yield ExperimentCase("broken YAML", f"{whole}{wrong}\n".encode(), ("line",))
     for tag in ("!!python/object/apply:os.system [ls]", "!!python/object/new:type []", "!!python/module:os", "!own {}"):
         yield ExperimentCase("a tag that makes objects", f"name: {tag}\n".encode(), ("line 1", "tag"))
     for depth in (500, 2000):
         yield ExperimentCase("nested too deeply", f"data: {'[' * depth}{']' * depth}".encode(), (("nested", "data"),))
-        yield ExperimentCase("nested too deeply", f"data: {'{a: ' * depth}1{'}' * depth}".encode(), (("nested", "data"),))
+        yield ExperimentCase(
+            "nested too deeply", f"data: {'{a: ' * depth}1{'}' * depth}".encode(), (("nested", "data"),)
+        )
     for text in (b"5", b"text", b"- a\n- b", b"true", b"2024-01-01", b'"a"', b"!!set {a}"):
         yield ExperimentCase("no keys at the top", text, (("expected keys and values", "unknown key"),))
     for content in (b"\xff\xfe\x00", b"name: caf\xe9", b"\x89PNG\r\n", b"name: \x00", b"name: \x07", b"PK\x03\x04\xff"):
@@ -194,7 +211,15 @@ def names_that_lead_elsewhere(rng: random.Random) -> Iterator[ExperimentCase]:
 
 
 def code_by_name(rng: random.Random) -> Iterator[ExperimentCase]:
-    functions = ("os.system", "subprocess.call", "builtins.eval", "posix.system", "shutil.rmtree", "tensorflow.print", "a.b")
+    functions = (
+        "os.system",
+        "subprocess.call",
+        "builtins.eval",
+        "posix.system",
+        "shutil.rmtree",
+        "tensorflow.print",
+        "a.b",
+    )
     places = (("training", "dense_optimizer"), ("training", "embedding_optimizer"))
     for function in functions:
         for place in places:
@@ -213,27 +238,52 @@ def command_lines(rng: random.Random) -> Iterator[ExperimentCase]:
         command = ("pipeline", "run", "--config", file)
         yield ExperimentCase("a configuration that cannot be read", command, (file[:20] or ".",))
     for assignment in (
-        "data=5", "data.dataset=5", "data.dataset=[a]", "data.dataset={a: 1}", "model=dlrm", "training.epochs=x",
-        "training.seed=-1", "training.epochs=" + "9" * 5000, "training.epochs=" + "[" * 2000, "name=../x", 'name="a\\0b"',
-        "=5", "x", ".=1", "a..b=1", "data.dataset.x=1", "training.epochs=*a", "training=!!python/name:os.system",
-        "data.split.by=5", "evaluation=5", "training.epochs=2020-13-45",
-    ):  # fmt: skip
+        "data=5",
+        "data.dataset=5",
+        "data.dataset=[a]",
+        "data.dataset={a: 1}",
+        "model=dlrm",
+        "training.epochs=x",
+        "training.seed=-1",
+        "training.epochs=" + "9" * 5000,
+        "training.epochs=" + "[" * 2000,
+        "name=../x",
+        'name="a\\0b"',
+        "=5",
+        "x",
+        ".=1",
+        "a..b=1",
+        "data.dataset.x=1",
+        "training.epochs=*a",
+        "training=!!python/name:os.system",
+        "data.split.by=5",
+        "evaluation=5",
+        "training.epochs=2020-13-45",
+    ):
         key = assignment.partition("=")[0] or "--set"
         words = ((key.split(".")[0] or "unknown key", "unknown key"),)
         yield ExperimentCase("a wrong --set", ("pipeline", "run", "--set", assignment), words)
     for root in ("/dev/null", "/proc/recspan", "/etc/passwd/x", "n" * 300, "/sys/x"):
         yield ExperimentCase("a root that takes no files", ("pipeline", "run", "--root", root), ("--root",))
         yield ExperimentCase(
-            "a root that takes no files", ("data", "generate", "--ratings", "1000", "--data-dir", f"{root}/data"), ("--data-dir",)
+            "a root that takes no files",
+            ("data", "generate", "--ratings", "1000", "--data-dir", f"{root}/data"),
+            ("--data-dir",),
         )
     for arguments in (
-        ("data", "generate", "--seed", "-1"), ("data", "generate", "--seed", "9" * 30), ("data", "generate", "--ratings", "x"),
-        ("data", "generate", "--users", "0"), ("data", "generate-clicks", "--rows", "1"), ("recommend", "--user", "1", "-k", "0"),
-        ("pipeline", "list", "--limit", "0"), ("pipeline", "run", "--max-bad-rows", "x"), ("predict", "--unknown"),
-    ):  # fmt: skip
+        ("data", "generate", "--seed", "-1"),
+        ("data", "generate", "--seed", "9" * 30),
+        ("data", "generate", "--ratings", "x"),
+        ("data", "generate", "--users", "0"),
+        ("data", "generate-clicks", "--rows", "1"),
+        ("recommend", "--user", "1", "-k", "0"),
+        ("pipeline", "list", "--limit", "0"),
+        ("pipeline", "run", "--max-bad-rows", "x"),
+        ("predict", "--unknown"),
+    ):
         yield ExperimentCase("an option out of range", arguments, ((arguments[-2], "--unknown"),))
     for dataset in ("nope", "", "../x", "synthetic", "movielens-100k-u1"):
-        yield ExperimentCase("a dataset that is not fetched", ("data", "fetch", dataset), ("dataset" if not dataset else dataset,))
+        yield ExperimentCase("a dataset that is not fetched", ("data", "fetch", dataset), (dataset or "dataset",))
     for file in ("/etc", "nowhere.csv", "/dev/null", "[", "x" * 300):
         yield ExperimentCase("a file that cannot be inspected", ("data", "inspect", file), (file[:20],))
     for name in ("/etc", "nowhere", "/dev/null"):
@@ -242,6 +292,12 @@ def command_lines(rng: random.Random) -> Iterator[ExperimentCase]:
 
 
 _MAKERS = (
-    values_of_the_wrong_kind, unknown_keys, numbers_out_of_range, yaml_mistakes, duplicates_and_readings,
-    names_that_lead_elsewhere, code_by_name, command_lines,
-)  # fmt: skip
+    values_of_the_wrong_kind,
+    unknown_keys,
+    numbers_out_of_range,
+    yaml_mistakes,
+    duplicates_and_readings,
+    names_that_lead_elsewhere,
+    code_by_name,
+    command_lines,
+)

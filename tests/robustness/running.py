@@ -4,7 +4,10 @@ import contextlib
 import io
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +21,45 @@ from pipeline.config import load_config
 from tests.robustness.cases import AnyOf, BadRow, DataCase, Expected, ExperimentCase, Refused
 from trainer_module.errors import RecspanError
 
-_LONGEST_MESSAGE = 2000
+# Reading one small input takes no longer.
+MOST_SECONDS = 5.0
+_LONGEST_MESSAGE = 4000
 # Begins messages that no input may lead to.
 _FAULT = "This is a fault of recspan"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that did not end as it must.
+
+    Attributes:
+        case: The input.
+        problem: What is wrong with its end.
+    """
+
+    case: DataCase | ExperimentCase
+    problem: str
+
+
+def run_all(cases: Sequence[DataCase | ExperimentCase], scratch: Path) -> list[Failure]:
+    """Runs cases one after another.
+
+    Args:
+        cases: The cases.
+        scratch: A directory; each case gets an empty one below it.
+    """
+    failures = []
+    for case in cases:
+        with tempfile.TemporaryDirectory(dir=scratch) as directory:
+            started = time.perf_counter()
+            run = run_data_case if isinstance(case, DataCase) else run_experiment_case
+            problem = run(case, Path(directory))
+            seconds = time.perf_counter() - started
+        if problem is None and seconds > MOST_SECONDS:
+            problem = f"took {seconds:.1f} s"
+        if problem is not None:
+            failures.append(Failure(case, problem))
+    return failures
 
 
 def run_data_case(case: DataCase, directory: Path) -> str | None:
