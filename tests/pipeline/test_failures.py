@@ -106,6 +106,11 @@ def test_an_error_with_a_message_of_its_own_needs_no_log(monkeypatch, capsys, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_the_outermost_message_counts_which_names_component_and_log(monkeypatch, capsys, tmp_path):
+    error = raised(DataError("ExampleGen failed: a.csv: no row\n(log: x)"), DataError("a.csv: no row"))
+    assert fail_with(monkeypatch, capsys, tmp_path, error)[1] == "error: ExampleGen failed: a.csv: no row\n(log: x)\n"
+
+
 def test_a_message_with_half_a_surrogate_pair_is_printed(monkeypatch, capfd, tmp_path):
     with open(os.dup(2), "w", encoding="ascii") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
