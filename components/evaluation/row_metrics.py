@@ -1,5 +1,6 @@
 """TFMA metrics of ratings and clicks, of the model and of the naive baseline beside it. Their inputs are batches."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from components.evaluation.rating_metrics import error_sums, regression_metrics
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
+
+# Of a loss summed over a split: a few steps of float32, whose resolution is 1.2e-7.
+_FLOAT32_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,15 @@ def _log_loss(sums: np.ndarray) -> float:
     return click_metrics(sums)["log_loss"]
 
 
+def _lead(naive: float, model: float) -> float:
+    """How much smaller the model's loss is; 0 where they differ by no more than float32 arithmetic does."""
+    return 0.0 if math.isclose(naive, model, rel_tol=_FLOAT32_ROUNDING) else naive - model
+
+
 _RATING_METRICS: Mapping[str, _RowMetric] = {
     "rmse": _RowMetric(error_sums, _rmse),
     "baseline_rmse": _RowMetric(error_sums, _rmse, (BASELINE,)),
-    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _rmse(naive) - _rmse(model), (_MODEL, BASELINE)),
+    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _lead(_rmse(naive), _rmse(model)), (_MODEL, BASELINE)),
     "mae": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["mae"]),
     "example_count": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["example_count"]),
 }
@@ -50,7 +59,7 @@ _CLICK_METRICS: Mapping[str, _RowMetric] = {
     "log_loss": _RowMetric(click_sums, _log_loss),
     "baseline_log_loss": _RowMetric(click_sums, _log_loss, (BASELINE,)),
     "log_loss_lift": _RowMetric(
-        click_sums, lambda model, naive: _log_loss(naive) - _log_loss(model), (_MODEL, BASELINE)
+        click_sums, lambda model, naive: _lead(_log_loss(naive), _log_loss(model)), (_MODEL, BASELINE)
     ),
     "logistic_log_loss": _RowMetric(click_sums, _log_loss, (LOGISTIC,)),
     "auc": _RowMetric(auc_sums, auc),
@@ -112,7 +121,8 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
 class RegressionMetric(tfma.metrics.Metric):
     """One of `RATING_METRICS`, by its name.
 
-    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's.
+    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, 0 where
+    they are equal in float32.
     """
 
     def __init__(self, name: str):
@@ -124,7 +134,8 @@ class ClickMetric(tfma.metrics.Metric):
     """One of `CLICK_METRICS`, by its name.
 
     `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
-    minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
+    minus the model's, 0 where they are equal in float32; `logistic_log_loss` and `logistic_auc` are those of a
+    logistic regression.
     """
 
     def __init__(self, name: str):

@@ -117,11 +117,13 @@ def test_so_many_steps_are_taken_whatever_the_epochs(world, tmp_path, steps):
     assert result.best_step <= steps
 
 
-def test_a_batch_larger_than_the_split_is_refused(world, tmp_path):
-    with pytest.raises(ModelError, match=r"training\.batch_size=2000 exceeds the 1000 examples"):
-        make_loop(world, str(tmp_path), TRAINING.model_copy(update={"batch_size": 2000})).fit(
-            world.reader(), world.reader()
-        )
+@pytest.mark.parametrize("cache", ["features", "records"])
+def test_a_batch_larger_than_the_split_sees_its_rows_again(world, tmp_path, caplog, cache):
+    training = TRAINING.model_copy(update={"batch_size": 2 * NUM_EXAMPLES, "epochs": 2, "cache": cache})
+    with caplog.at_level("WARNING", "trainer_module"):
+        result = make_loop(world, str(tmp_path), training).fit(world.reader(), world.reader())
+    assert result.steps == 2
+    assert f"training.batch_size={2 * NUM_EXAMPLES} exceeds the {NUM_EXAMPLES} examples" in caplog.text
 
 
 def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(world):

@@ -147,16 +147,20 @@ class TrainingLoop:
                 initial weights.
 
         Raises:
-            ModelError: The loss became infinite or NaN (names the step), or the split is smaller than one batch.
+            ModelError: The loss became infinite or NaN (names the step).
             Preempted: The process got SIGTERM; the state is saved.
         """
         config = self._config
         steps_per_epoch = train.num_examples // config.batch_size
         if not steps_per_epoch:
-            raise ModelError(
-                f"training.batch_size={config.batch_size} exceeds the {train.num_examples} examples of the training "
-                "split; choose a smaller batch"
+            # Batches go on over the ends of epochs, so that such a step sees rows several times.
+            _log.warning(
+                "training.batch_size=%d exceeds the %d examples of the training split: every step sees some of them "
+                "several times, and an epoch is one step; a smaller batch learns more from them",
+                config.batch_size,
+                train.num_examples,
             )
+            steps_per_epoch = 1
         last_step = config.steps or config.epochs * steps_per_epoch
         evaluate_every, every = config.evaluate_every or steps_per_epoch, config.checkpoint_every
         selection_batches = self._evaluation_batches(selection)

@@ -145,6 +145,14 @@ def test_clicks_stand_beside_their_baseline_and_a_logistic_regression(name, valu
     assert metric(ClickMetric(name).computations, labels, sure, naive) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(("relative", "lead"), [(2e-7, 0.0), (-2e-7, 0.0), (1e-5, 1e-5), (-1e-5, -1e-5)])
+def test_losses_that_are_equal_in_float32_are_equal(relative, lead):
+    labels = np.array([1000.0, 2000.0, 3000.0])
+    naive = {"baseline": labels - 500}
+    value = metric(RegressionMetric("rmse_lift").computations, labels, labels + 500 * (1 - relative), naive)
+    assert value == pytest.approx(500 * lead, rel=1e-3)
+
+
 def test_the_baseline_lies_beside_the_candidate():
     candidate, earlier = (
         tfma.types.EvalSharedModel(model_path=f"runs/{name}/Format-Serving", is_baseline=name == "earlier")
