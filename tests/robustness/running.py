@@ -133,18 +133,23 @@ def _ingest(directory: Path, case: DataCase) -> tuple[list[pa.RecordBatch], list
 def _run_command(arguments: Sequence[str], directory: Path) -> str | None:
     """The message of a command that fails; None if it does not."""
     written = io.StringIO()
+    code: object = 0
     argv, here = sys.argv, os.getcwd()
     sys.argv = ["recspan", *arguments]
     os.chdir(directory)
     try:
         with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
-            cli.main()
-    except SystemExit as end:
-        return written.getvalue() if end.code else None
+            # `cli.main` would also change what signals do to this process.
+            try:
+                cli.app()
+            except SystemExit as end:
+                code = end.code
+            except Exception as error:
+                code = cli._fail(error)
     finally:
         sys.argv = argv
         os.chdir(here)
-    return None
+    return written.getvalue() if code else None
 
 
 def _compare(
