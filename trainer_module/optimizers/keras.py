@@ -105,7 +105,7 @@ def make_optimizer(config: DenseOptimizerConfig, step: tf.Variable) -> KerasOpti
 def _imported(dotted_name: str) -> Callable[[tf.Tensor], tf.Tensor]:
     module, _, name = dotted_name.rpartition(".")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"learning_rate.function: {dotted_name} cannot be imported ({error}); give the dotted name of a function "
