@@ -200,7 +200,7 @@ class TestRehearsal:
             "bucket gs://my-bucket, by ",
             "bucket gs://my-other-bucket, by ",
             "image us-central1-docker.pkg.dev/my-project/recspan/pipeline:1.0, by this environment",
-            "Transform: --runner=DataflowRunner and its options, by --runner=DirectRunner",
+            "Transform: --runner=DataflowRunner and its options, by --runner=FnApiRunner",
             "Trainer: the custom job on 1 x ct6e-standard-8t (us-central1-docker.pkg.dev/my-project/recspan/tpu:1.0)",
             "raw files in ",
         ):

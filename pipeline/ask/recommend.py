@@ -27,6 +27,7 @@ from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TI
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, raw_directory, read_summary
+from pipeline.beam import in_process_args
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
 
@@ -173,9 +174,7 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".recommendations-", dir=output.parent) as staging:
         prefix = os.path.join(staging, "part")
-        with beam.Pipeline(
-            argv=["--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
-        ) as pipeline:
+        with beam.Pipeline(argv=list(in_process_args())) as pipeline:
             _ = (
                 pipeline
                 | "Users" >> beam.Create(batches)

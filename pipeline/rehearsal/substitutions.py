@@ -7,10 +7,11 @@ from typing import Any
 
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
+from pipeline.beam import in_process_args
 from pipeline.rehearsal.spec import CUSTOM_JOB_EXECUTORS, EXECUTOR_CLASS, Task
 from trainer_module.errors import ConfigError
 
-_DIRECT_RUNNER = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+_IN_PROCESS = in_process_args()
 
 # Options of TFX's entry points, each with a value; the rest of a command is Beam's.
 _OWN_OPTIONS = (EXECUTOR_CLASS, "--json_serialized_invocation_args", "--json_serialized_inputs_spec_args")
@@ -45,7 +46,7 @@ def commands(task: Task) -> Commands:
     driver, options = _on_this_machine([*before.command, *before.args])
     executor, more = _on_this_machine([*container.command, *container.args])
     if options or more:
-        replaced.append(f"{task.name}: {(options or more)[0]} and its options, by {_DIRECT_RUNNER[0]}")
+        replaced.append(f"{task.name}: {(options or more)[0]} and its options, by {_IN_PROCESS[0]}")
     if task.executor_class.startswith(CUSTOM_JOB_EXECUTORS):
         python, flag, *rest = executor
         executor = [python, flag, _STAND_IN, *rest]
@@ -61,7 +62,7 @@ def images(tasks: Iterable[Task]) -> list[str]:
 
 
 def _on_this_machine(command: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command with Beam's direct runner, and the options that this replaces."""
+    """The command with Beam's in-process runner, and the options that this replaces."""
     kept, beam = [], []
     words = iter(command)
     for word in words:
@@ -69,10 +70,10 @@ def _on_this_machine(command: Sequence[str]) -> tuple[list[str], list[str]]:
             kept += [word, next(words)]
         else:
             (beam if word.startswith("--") else kept).append(word)
-    if not any(option.startswith("--runner=") and option != _DIRECT_RUNNER[0] for option in beam):
+    if not any(option.startswith("--runner=") and option != _IN_PROCESS[0] for option in beam):
         return list(command), []
     runner = [option for option in beam if option.startswith("--runner=")]
-    return [*kept, *_DIRECT_RUNNER], [*runner, *(option for option in beam if option not in runner)]
+    return [*kept, *_IN_PROCESS], [*runner, *(option for option in beam if option not in runner)]
 
 
 def _custom_job(task: Task) -> str:

@@ -9,6 +9,7 @@ from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.version import PushedVersion
 from pipeline.baseline import latest_blessed_model
+from pipeline.beam import in_process_args
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
@@ -126,9 +127,7 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
     """
     beam, options = vertex.beam, vertex.beam.of(component)
     if options.runner == "direct":
-        workers = options.workers or 1
-        mode = "in_memory" if workers == 1 else "multi_processing"
-        return ("--runner=DirectRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={workers}")
+        return in_process_args(options.workers or 1)
     temporary = vertex.under_bucket("dataflow", pipeline_name)
     chosen = {
         "num_workers": options.workers,

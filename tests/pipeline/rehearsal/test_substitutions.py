@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from pipeline.beam import in_process_args
 from pipeline.rehearsal.spec import parse_plan
 from pipeline.rehearsal.substitutions import commands, images
 from trainer_module.errors import ConfigError
@@ -11,7 +12,7 @@ from .jobs import JobBuilder, constant
 ENTRY_POINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 OWN = ["--executor_class_path", "mine.Executor", "--json_serialized_invocation_args", "{{$}}"]
 DATAFLOW = ["--runner=DataflowRunner", "--project=my-project", "--labels=a=b", "--no_use_public_ips"]
-DIRECT = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=3"]
+DIRECT = list(in_process_args(3))
 TRAINER = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
 
 
@@ -32,10 +33,10 @@ def test_a_command_for_this_machine_stays_as_it_is():
 def test_dataflow_is_replaced_with_all_its_options_in_driver_and_executor():
     lifecycle = {"preCacheCheck": {"command": ["python", "-m", "driver"], "args": [*OWN[2:], *DATAFLOW]}}
     found = commands(task([*OWN, *DATAFLOW], lifecycle=lifecycle))
-    direct = ["--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
+    direct = list(in_process_args())
     assert found.executor == ("python", "-m", ENTRY_POINT, *OWN, *direct)
     assert found.driver == ("python", "-m", "driver", *OWN[2:], *direct)
-    assert found.replaced == ("one: --runner=DataflowRunner and its options, by --runner=DirectRunner",)
+    assert found.replaced == ("one: --runner=DataflowRunner and its options, by --runner=FnApiRunner",)
 
 
 def test_a_value_that_looks_like_an_option_stays_the_values():

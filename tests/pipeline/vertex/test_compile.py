@@ -129,9 +129,10 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
     assert transform.items() >= (common | {"max_num_workers": "100"}).items()
     assert "machine_type" not in transform
     assert flags(cloud, "Evaluator") == {
-        "runner": "DirectRunner",
+        "runner": "FnApiRunner",
         "direct_running_mode": "in_memory",
         "direct_num_workers": "1",
+        "sdk_container_image": "none",
     }
     assert not flags(cloud, "Trainer")
 
