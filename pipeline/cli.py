@@ -10,12 +10,10 @@ from typing import Annotated
 
 import typer
 
-from trainer_module.errors import ConfigError, Preempted, RecspanError
+from pipeline.interruption import FAILED, end_when_asked_to, exit_code, keeps
+from trainer_module.errors import ConfigError, RecspanError
 
-FAILED = 1
 NOT_PUSHED = 3
-# EX_TEMPFAIL of sysexits.h: try again.
-PREEMPTED = 75
 
 app = typer.Typer(
     help="Recommenders with large embedding tables, from raw ratings to a pushed model.",
@@ -43,8 +41,11 @@ Assignments = Annotated[
 
 
 def main() -> None:
-    """Runs the command line; a failure that the user can mend prints its message and exits with 1, or 75 if the same
-    command will go on from where it was asked to stop."""
+    """Runs the command line; a failure that the user can mend prints its message and exits with 1.
+
+    A command that is asked to stop exits with 75 (SIGTERM) or 130 (Ctrl-C).
+    """
+    end_when_asked_to()
     try:
         app()
     except RecspanError as error:
@@ -53,7 +54,7 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print("[bold red]error:[/bold red]", end=" ")
         console.print(str(error), markup=False)
-        sys.exit(PREEMPTED if isinstance(error, Preempted) else FAILED)
+        sys.exit(exit_code(error))
 
 
 @app.command()
@@ -253,6 +254,7 @@ def run(
     from pipeline.config import Locations, load_config, parse_assignments
     from pipeline.local.run import run_locally
 
+    keeps("what finished components made is kept, and the same command goes on from there")
     shortcuts = {"data.dataset": dataset, "data.split.by": split, "data.max_bad_rows": max_bad_rows}
     overrides = {key: value for key, value in shortcuts.items() if value is not None}
     overrides |= parse_assignments(assignments or [])

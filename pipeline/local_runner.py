@@ -8,14 +8,17 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.cli import FAILED, NOT_PUSHED
+from pipeline.cli import NOT_PUSHED
 from pipeline.config import Locations, load_config
+from pipeline.interruption import end_when_asked_to, exit_code, keeps
 from pipeline.local.run import run_locally
 from trainer_module.errors import RecspanError
 
 
 def main() -> int:
     """Runs the pipeline that the environment variables describe; returns the exit code."""
+    end_when_asked_to()
+    keeps("what finished components made is kept, and the same command goes on from there")
     file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")
     root = Path(os.environ.get("RECSPAN_ROOT", "runs"))
     try:
@@ -23,7 +26,7 @@ def main() -> int:
         outcome = run_locally(config, Locations.resolve(config, root, Path(data) if data else None))
     except RecspanError as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return exit_code(error)
     return 0 if outcome is None or outcome.pushed_to else NOT_PUSHED
 
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 import zipfile
@@ -22,6 +21,7 @@ import requests
 
 from components.example_gen import layout
 from components.example_gen.layout import ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from components.scratch import scratch_directory
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import FAMILY, GENRES, MOVIELENS_100K, SYNTHETIC
@@ -275,8 +275,8 @@ def fetch(
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for candidate in sources:
-        with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".fetch-") as scratch:
-            staged, download = Path(scratch, "staged"), Path(scratch, "download")
+        with scratch_directory(data_dir.parent, ".fetch-") as scratch:
+            staged, download = scratch / "staged", scratch / "download"
             staged.mkdir()
             download.mkdir()
             report(f"trying {candidate.name}")

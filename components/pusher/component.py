@@ -1,5 +1,6 @@
 """A Pusher that checks a blessed model in a new process, publishes it atomically, and writes a summary beside it."""
 
+import hashlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tfx import types
 from tfx import v1 as tfx
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -18,9 +20,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.pusher import verify
-from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
+from components.pusher.bucket import copy_tree, finished_push_in_bucket, is_uri, publish_to_bucket
 from components.pusher.layout import SUMMARY_FILE_NAME
-from components.pusher.publish import publish
+from components.pusher.publish import finished_push, publish
 from components.pusher.summary import (
     POPULARITY_NAME,
     blessing_summary,
@@ -58,6 +60,7 @@ class Executor(base_executor.BaseExecutor):
         training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
         naive_baseline = (training["naive_baseline"] or {"name": POPULARITY_NAME})["name"]
         summary = {
+            "push": push_id(input_dict, exec_properties),
             "config": config,
             "blessing": verdict,
             "evaluation": evaluation_summary(artifact_utils.get_single_uri(input_dict["evaluation"]), naive_baseline),
@@ -73,10 +76,9 @@ class Executor(base_executor.BaseExecutor):
             model_dir = path_utils.serving_model_path(model.uri)
             summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
             base = exec_properties["base_directory"]
-            send = publish_to_bucket if is_uri(base) else publish
-            destination = send(model_dir, base, {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)})
-            summary["pushed_to"] = str(destination)
-            pushed.set_string_custom_property("pushed_destination", str(destination))
+            destination = _publish(model_dir, base, summary)
+            summary["pushed_to"] = destination
+            pushed.set_string_custom_property("pushed_destination", destination)
             _log.info("pushed to %s", destination)
         else:
             _log.warning("not pushed: %s", verdict["reason"])
@@ -146,6 +148,20 @@ class VerifyingPusher(base_component.BaseComponent):
                 pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
             )
         )
+
+
+def push_id(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]) -> str:
+    """Identifies a push by what goes into it: equal when a killed push is repeated."""
+    uris = {name: [artifact.uri for artifact in artifacts] for name, artifacts in input_dict.items()}
+    return hashlib.sha256(json.dumps([uris, exec_properties], sort_keys=True).encode()).hexdigest()
+
+
+def _publish(model_dir: str, base: str, summary: dict[str, Any]) -> str:
+    """Publishes a model unless this very push was made already, by a run that was killed before it could record it."""
+    files = {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)}
+    if is_uri(base):
+        return finished_push_in_bucket(model_dir, base, summary["push"]) or publish_to_bucket(model_dir, base, files)
+    return str(finished_push(model_dir, base, summary["push"]) or publish(model_dir, base, files))
 
 
 def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
 from pipeline.local.outcome import RunOutcome
+from pipeline.local.root import occupied
 from pipeline.report import print_report
 from trainer_module.errors import RecspanError
 
@@ -20,12 +21,13 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
         The outcome; None if no component was started, which happens when the `tfx` CLI reads a pipeline's definition.
 
     Raises:
-        RecspanError: A component failed; the message begins with the cause and names the log file.
+        RecspanError: A component failed; the message begins with the cause and names the log file. Or the root cannot
+            be used, for instance because another run is using it.
     """
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
-    with chatter_to(log_file) as console, ComponentProgress(console) as progress:
+    with occupied(locations.root, run_id), chatter_to(log_file) as console, ComponentProgress(console) as progress:
         try:
             progress.started("importing TensorFlow and TFX")
             from pipeline.local.execution import execute

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.embeddings.layer import Features
-from trainer_module.errors import ModelError, Preempted
+from trainer_module.errors import ModelError
 from trainer_module.models.layers import fold_in
 from trainer_module.models.training_data import TrainingExamples
 from trainer_module.training.checkpoints import Checkpoints, Progress
@@ -148,7 +148,7 @@ class TrainingLoop:
 
         Raises:
             ModelError: The loss became infinite or NaN (names the step).
-            Preempted: The process got SIGTERM; the state is saved.
+            Preempted: The process got SIGTERM or Ctrl-C; the state is saved.
         """
         config = self._config
         steps_per_epoch = train.num_examples // config.batch_size
@@ -200,10 +200,7 @@ class TrainingLoop:
                     self._checkpoints.save(progress)
                     saved_step = progress.step
                 if preemption.requested:
-                    raise Preempted(
-                        f"asked to stop (SIGTERM) at step {progress.step} of at most {last_step}; the state is saved, "
-                        "and the same command goes on from there"
-                    )
+                    raise preemption.stopped(f"at step {progress.step} of at most {last_step}")
         logs.flush()
         self._checkpoints.restore_best(progress.best_step)
         best = os.path.join(self._directory, "best", "checkpoint")

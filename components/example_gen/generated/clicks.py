@@ -12,7 +12,6 @@ themselves score on the very test rows: their log loss and AUC are written besid
 """
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from components.evaluation.click_metrics import click_metrics, click_sums, exact
 from components.example_gen.config import CLICK_SPLIT
 from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
 from components.example_gen.splits.protocol import protocol_of
+from components.scratch import scratch_directory
 from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
 from trainer_module.errors import DataError
 
@@ -184,8 +184,8 @@ def write_synthetic_criteo(data_dir: Path, rows: int, seed: int = 0) -> Planted:
     truth, protocol = plant(seed), protocol_of(CLICK_SPLIT, has_users_and_items=False)
     labels, probabilities = [], []
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".synthetic-criteo-") as scratch:
-        staged = Path(scratch, "staged")
+    with scratch_directory(data_dir.parent, ".synthetic-criteo-") as scratch:
+        staged = scratch / "staged"
         staged.mkdir()
         for day, first in enumerate(range(0, rows, _ROWS_PER_FILE)):
             place = Entities(None, None, (f"day_{day}",))
