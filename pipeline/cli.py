@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.interruption import FAILED, end_when_asked_to, exit_code, keeps
+from pipeline.streams import prepare_streams
 from trainer_module.errors import ConfigError, RecspanError
 
 NOT_PUSHED = 3
@@ -45,6 +46,7 @@ def main() -> None:
 
     A command that is asked to stop exits with 75 (SIGTERM) or 130 (Ctrl-C).
     """
+    prepare_streams()
     end_when_asked_to()
     try:
         app()

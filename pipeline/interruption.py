@@ -4,9 +4,9 @@ Training looks for these signals itself, to save its state first (`trainer_modul
 else there is nothing to save: whatever a command writes is complete or has another name, so it may end anywhere.
 """
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 
 import psutil
@@ -22,6 +22,10 @@ INTERRUPTED = 130
 _EXIT_CODES = {signal.SIGTERM: PREEMPTED, signal.SIGINT: INTERRUPTED}
 _SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 
+# Marks a signal's number as one that the training loop has not seen.
+_NOT_FOR_TRAINING = 0x80
+
+_writing = -1
 _kept = "nothing is left half-written; run the same command again"
 
 
@@ -45,26 +49,28 @@ def end_when_asked_to() -> None:
     to TensorFlow for minutes. Signals that are ignored, as those of a command that a shell runs in the background,
     stay ignored.
     """
+    global _writing
+    reading, _writing = os.pipe()
+    os.set_blocking(_writing, False)
     for number in _EXIT_CODES:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave_to_thread)
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(_writing, warn_on_full_buffer=False)
     # The commands redirect stderr to a log later.
-    terminal = os.dup(sys.stderr.fileno())
+    terminal = os.dup(2)
     threading.Thread(target=_wait, args=(reading, terminal), daemon=True).start()
 
 
-def _leave_to_thread(*_) -> None:
-    pass
+def _leave_to_thread(number: int, *_) -> None:
+    # Training may set its handlers just after the signal came, so the thread is told that it was not for training.
+    os.write(_writing, bytes([number | _NOT_FOR_TRAINING]))
 
 
 def _wait(reading: int, terminal: int) -> None:
     while received := os.read(reading, 1):
-        number = received[0]
+        number, is_certain = received[0] & ~_NOT_FOR_TRAINING, received[0] & _NOT_FOR_TRAINING
         # During training the loop has handlers of its own.
-        if number in _EXIT_CODES and signal.getsignal(number) is _leave_to_thread:
+        if number in _EXIT_CODES and (is_certain or signal.getsignal(number) is _leave_to_thread):
             _end(signal.Signals(number), terminal)
 
 
@@ -76,10 +82,10 @@ def _end(number: signal.Signals, terminal: int) -> None:
             os.write(2, line.encode())
     except OSError:
         pass  # nobody reads it any more
-    for child in psutil.Process().children(recursive=True):
-        try:
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-        except psutil.NoSuchProcess:
-            continue
+    psutil.wait_procs(children, timeout=5)
     # Threads of Beam and gRPC would keep the interpreter from ending.
     os._exit(_EXIT_CODES[number])

@@ -12,11 +12,13 @@ from pipeline.cli import NOT_PUSHED
 from pipeline.config import Locations, load_config
 from pipeline.interruption import end_when_asked_to, exit_code, keeps
 from pipeline.local.run import run_locally
+from pipeline.streams import prepare_streams
 from trainer_module.errors import RecspanError
 
 
 def main() -> int:
     """Runs the pipeline that the environment variables describe; returns the exit code."""
+    prepare_streams()
     end_when_asked_to()
     keeps("what finished components made is kept, and the same command goes on from there")
     file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")

@@ -100,6 +100,23 @@ class TestFirstRun:
         assert "WARNING" not in process.stdout
         assert not process.stderr
 
+    def test_no_component_reached_for_the_network_or_left_temporary_files(self, workspace, first):
+        assert not workspace.network_log.exists(), workspace.network_log.read_text()
+        assert "prism" not in Path(first[1]["log"]).read_text().lower()
+        assert not list((workspace.directory / "temporary").iterdir())
+        root = workspace.directory / "runs"
+        assert sorted(path.name for path in root.iterdir()) == [
+            "artifacts",
+            "checkpoints",
+            "lock",
+            "metadata.sqlite",
+            "runs",
+            "serving",
+            "tmp",
+        ]
+        assert not list((root / "tmp").iterdir())
+        assert not [path for path in root.rglob(".*") if path.name != ".keep"]
+
     def test_the_error_lies_between_the_noise_floor_and_the_threshold(self, first):
         _, summary = first
         overall = summary["evaluation"]["slices"][0]
