@@ -14,6 +14,7 @@ from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.paths import normal_directory
 from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
@@ -32,6 +33,8 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
 }
+# TFX and Beam find the files of artifacts by patterns that begin with the root.
+_NOT_IN_ROOTS = "*?[]\\"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
 
@@ -220,9 +223,33 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
-        directory = str(data or config.data.directory)
-        return cls(directory if "://" in directory else os.path.abspath(directory), root.absolute())
+        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise.
+
+        Raises:
+            ConfigError: One of the directories cannot be used.
+        """
+        try:
+            directory = normal_directory(str(data), "--data-dir") if data else config.data.directory
+            return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def usable_root(root: Path) -> Path:
+    """The absolute path of a root.
+
+    Raises:
+        ValueError: TFX or Beam would take its path for a pattern or a URI.
+    """
+    if ":/" in str(root):
+        raise ValueError(f"--root {root}: a URI, and a directory of this machine is expected")
+    path = root.expanduser().absolute()
+    if found := [character for character in str(path) if character in _NOT_IN_ROOTS or not character.isprintable()]:
+        raise ValueError(
+            f"--root {path}: holds {found[0]!r}, which TFX takes for a wildcard; name a directory without "
+            f"{' '.join(_NOT_IN_ROOTS)} by --root"
+        )
+    return path
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:

@@ -405,4 +405,9 @@ def _normal(directory: str) -> str:
 
 def _below(directory: str, file: str) -> str:
     """A pattern relative to a directory above it."""
-    return file.removeprefix(f"{directory}/") if "://" in file else os.path.relpath(file, directory)
+    if "://" in file:
+        return file.removeprefix(f"{directory}/")
+    # The directory and the current one are names, not patterns.
+    below = os.path.relpath(os.path.join(glob.escape(os.getcwd()), file), glob.escape(os.path.abspath(directory)))
+    # A first ~ would be taken for a user's home when the section is read again.
+    return f"./{below}" if below.startswith("~") else below

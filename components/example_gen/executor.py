@@ -21,6 +21,7 @@ from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.example_gen.splits.config import FoldSplit
 from components.example_gen.splits.folds import check_num_rows
 from components.example_gen.transforms import Ingestion, ingest
+from trainer_module.data.paths import literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
@@ -56,7 +57,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         config = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
-        directory = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        directory = literal(exec_properties[standard_component_specs.INPUT_BASE_KEY])
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         dataset = config.described()
         splits = [*SPLITS, *((CANDIDATES, QUERIES) if dataset.task == "retrieval" else ())]

@@ -7,12 +7,13 @@ from pathlib import Path
 from rich.console import Console
 
 from components.pusher.layout import SUMMARY_FILE_NAME
-from pipeline.config import Locations, PipelineConfig
+from pipeline.config import Locations, PipelineConfig, usable_root
 from pipeline.console import ComponentProgress, chatter_to
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
 from pipeline.rehearsal.spec import Job, read_job, with_parameters
 from pipeline.report import print_report
+from trainer_module.errors import ConfigError
 
 
 def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
@@ -50,7 +51,10 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
     Raises:
         RecspanError: The file cannot be rehearsed, or a task failed.
     """
-    return _rehearse(read_job(file), root.absolute(), data, parameters)
+    try:
+        return _rehearse(read_job(file), usable_root(root), data, parameters)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trainer_module.data.features import Categorical, Numeric, Table, TokenRows, Vocabulary
+from trainer_module.data.paths import normal_pattern
 from trainer_module.frozen import Frozen
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -296,6 +297,11 @@ class TableFiles(Frozen):
     @classmethod
     def _one_or_several(cls, files: Any) -> Any:
         return (files,) if isinstance(files, str) else files
+
+    @field_validator("files")
+    @classmethod
+    def _in_one_spelling(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normal_pattern, files))
 
     @field_validator("column_names")
     @classmethod
