@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
+from pipeline.yaml_limits import check_limits
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.paths import normal_directory
 from trainer_module.data.spec import DatasetSpec, Task
@@ -33,6 +35,7 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
 }
+_LONGEST_FILE = 4 << 20
 # TFX and Beam find the files of artifacts by patterns that begin with the root.
 _NOT_IN_ROOTS = "*?[]\\"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
@@ -320,6 +323,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
         try:
+            check_limits(text, f"--set {key}")
             overrides[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value ({error})") from None
@@ -345,7 +349,9 @@ def _named(file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = _text(file)
+        check_limits(text, str(file))
+        tree = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
@@ -353,6 +359,18 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(tree, dict | None):
         raise ConfigError(f"{file}: expected keys and values at the top, got {type(tree).__name__}")
     return tree or {}
+
+
+def _text(file: Path) -> str:
+    mode = file.stat().st_mode
+    # A shell hands the output of a command over as a pipe.
+    if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+        raise ConfigError(f"{file}: a directory, device or socket, and a file is expected")
+    with file.open(encoding="utf-8") as content:
+        text = content.read(_LONGEST_FILE + 1)
+    if len(text) > _LONGEST_FILE:
+        raise ConfigError(f"{file}: more than {_LONGEST_FILE >> 20} MB of YAML; an experiment has a few KB")
+    return text
 
 
 def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:

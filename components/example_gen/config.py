@@ -52,7 +52,10 @@ _FORMER_KEYS = {
     "test_fraction": "split: {test_fraction: ...}",
     "history_length": "history",
 }
-_IN_INTERACTIONS = ("files", "delimiter", "column_names", "missing_values", "label", "categorical", "numeric")
+_IN_INTERACTIONS = (
+    *("files", "delimiter", "column_names", "missing_values", "max_row_mb", "max_unpack_ratio"),
+    *("label", "categorical", "numeric"),
+)
 
 
 class GeneratedClicks(Frozen):

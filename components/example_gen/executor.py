@@ -127,7 +127,7 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
 
 def _check_attributes(tables: EntityTables, config: DataConfig, directory: str) -> Outcome:
     """What the tables of users and items add to the outcome; refuses them early if too many of their rows are bad."""
-    outcome = combine([Outcome(len(tables.bad_rows), tables.bad_rows)], config.max_bad_rows).relative_to(directory)
+    outcome = combine([Outcome.of_bad_rows(tables.bad_rows)], config.max_bad_rows).relative_to(directory)
     check_bad_rows(outcome, config.max_bad_rows, directory)
     return outcome
 

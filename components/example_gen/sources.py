@@ -25,6 +25,7 @@ from components.scratch import scratch_directory
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import FAMILY, GENRES, MOVIELENS_100K, SYNTHETIC
+from trainer_module.data.tables import MAX_UNPACK_RATIO, UNPACKED_FREELY
 from trainer_module.errors import ConfigError, DataError
 
 Report = Callable[[str], None]
@@ -119,6 +120,11 @@ class ArchiveSource:
         try:
             with zipfile.ZipFile(path) as archive:
                 for name, member in _members(archive, files).items():
+                    if member.file_size > max(UNPACKED_FREELY, MAX_UNPACK_RATIO * member.compress_size):
+                        raise SourceError(
+                            f"{member.filename} unpacks to {member.file_size >> 20:,} MB, more than {MAX_UNPACK_RATIO} "
+                            "times its size; if that is right, unpack it and name the directory by --source"
+                        )
                     # The name is ours and not the archive's, which might point out of the directory.
                     with archive.open(member) as source, (into / name).open("wb") as target:
                         shutil.copyfileobj(source, target, _CHUNK)

@@ -181,7 +181,7 @@ class _Read(beam.DoFn):
             if dropped or malformed or unfit:
                 bad = malformed + unfit
                 # Combining at once bounds what travels on, however bad the block.
-                outcome = Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad), num_dropped_rows=dropped)
+                outcome = Outcome.of_bad_rows(bad, dropped)
                 yield beam.pvalue.TaggedOutput(_OUTCOME, combine([outcome], config.max_bad_rows))
             # A compressed file is one piece of several blocks, whose files of examples need distinct names.
             yield Rows(element.index + number * run.num_pieces, batch)

@@ -269,6 +269,12 @@ Text = Annotated[TextEntry, BeforeValidator(_named)]
 Context = Annotated[ContextEntry, BeforeValidator(_named)]
 
 
+MAX_ROW_MB = 64
+# Files of many similar rows unpack to some twenty times their size, files that hold one byte alone to a thousand times.
+MAX_UNPACK_RATIO = 100
+UNPACKED_FREELY = 256 << 20
+
+
 class TableFiles(Frozen):
     """Files of one table and their format.
 
@@ -281,6 +287,9 @@ class TableFiles(Frozen):
         encoding: Of text; a byte order mark overrides it.
         quoted: Whether a field of text may stand in double quotes.
         missing_values: Texts that stand for a missing value; surrounding spaces do not count.
+        max_row_mb: Largest size of a row of text in MB; a longer one is an error.
+        max_unpack_ratio: Largest size of a compressed file when it is unpacked, in multiples of its own; the first
+            256 MB do not count.
         alternatives: Whether a pattern may match nothing as long as another one matches something.
     """
 
@@ -291,6 +300,8 @@ class TableFiles(Frozen):
     encoding: str = "utf-8"
     quoted: bool = True
     missing_values: tuple[str, ...] = ("",)
+    max_row_mb: int = Field(default=MAX_ROW_MB, ge=1)
+    max_unpack_ratio: int = Field(default=MAX_UNPACK_RATIO, ge=1)
     alternatives: bool = False
 
     @field_validator("files", mode="before")

@@ -1,10 +1,11 @@
 """What an ingestion reports beside the examples; it decides whether they may be used."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from components.example_gen.output.bad_rows import BadRow, describe
+from components.example_gen.output.bad_rows import BadRow, describe, kind_of
 from components.example_gen.readers.files import relative
 from components.example_gen.rows import SPLITS
 from trainer_module.data.spec import Task
@@ -13,6 +14,9 @@ from trainer_module.errors import DataError
 # Malformed rows that are kept for the message even if none is tolerated.
 _KEPT_AT_LEAST = 10
 _LEAKS_KEPT = 10
+_KINDS_KEPT = 20
+# As many bad rows of one kind are more likely due to the table's description than to the rows.
+_MANY = 10
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Outcome:
         split_positives: Those of them whose label is above 0.
         num_dropped_rows: Rows without a positive label, which retrieval leaves out.
         leaks: Broken promises of the protocol, in words.
+        problems: Number of malformed rows by the kind of their problem, the most frequent first.
     """
 
     num_bad_rows: int = 0
@@ -34,14 +39,32 @@ class Outcome:
     split_positives: tuple[int, ...] = (0,) * len(SPLITS)
     num_dropped_rows: int = 0
     leaks: tuple[str, ...] = ()
+    problems: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of_bad_rows(cls, bad: Sequence[BadRow], num_dropped_rows: int = 0) -> "Outcome":
+        """Reports malformed rows, and the number of those that were left out because of their label."""
+        kinds = Counter(kind_of(row.problem) for row in bad)
+        return cls(
+            num_bad_rows=len(bad),
+            bad_rows=tuple(bad),
+            num_dropped_rows=num_dropped_rows,
+            problems=tuple(kinds.most_common(_KINDS_KEPT)),
+        )
+
+    def __reduce__(self):
+        # One text pickles in a hundredth of the time of as many objects as there are bad rows.
+        return Outcome.from_json, (self.to_json(),)
 
     def to_json(self) -> str:
         """Serializes."""
-        return json.dumps(asdict(self))
+        # `asdict` would copy every text.
+        return json.dumps(vars(self) | {"bad_rows": [vars(row) for row in self.bad_rows]})
 
     def relative_to(self, directory: str) -> "Outcome":
         """The same with the files of bad rows named below a directory."""
-        return replace(self, bad_rows=tuple(replace(row, file=relative(row.file, directory)) for row in self.bad_rows))
+        names = {file: relative(file, directory) for file in {row.file for row in self.bad_rows}}
+        return replace(self, bad_rows=tuple(replace(row, file=names[row.file]) for row in self.bad_rows))
 
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
@@ -54,6 +77,7 @@ class Outcome:
             split_positives=tuple(fields["split_positives"]),
             num_dropped_rows=fields["num_dropped_rows"],
             leaks=tuple(fields["leaks"]),
+            problems=tuple((kind, count) for kind, count in fields["problems"]),
         )
 
 
@@ -68,6 +92,9 @@ def combine(outcomes: Iterable[Outcome], max_bad_rows: int) -> Outcome:
         Their sum.
     """
     outcomes = list(outcomes)
+    kinds: Counter[str] = Counter()
+    for outcome in outcomes:
+        kinds.update(dict(outcome.problems))
     bad = sorted((row for outcome in outcomes for row in outcome.bad_rows), key=lambda row: (row.file, row.line))
     return Outcome(
         num_bad_rows=sum(outcome.num_bad_rows for outcome in outcomes),
@@ -76,6 +103,7 @@ def combine(outcomes: Iterable[Outcome], max_bad_rows: int) -> Outcome:
         split_positives=_sums([outcome.split_positives for outcome in outcomes]),
         num_dropped_rows=sum(outcome.num_dropped_rows for outcome in outcomes),
         leaks=tuple(leak for outcome in outcomes for leak in outcome.leaks)[:_LEAKS_KEPT],
+        problems=tuple(kinds.most_common(_KINDS_KEPT)),
     )
 
 
@@ -89,8 +117,22 @@ def check_bad_rows(outcome: Outcome, max_bad_rows: int, data_dir: str) -> None:
         raise DataError(
             f"{data_dir}: {outcome.num_bad_rows:,} bad row(s), and data.max_bad_rows allows {max_bad_rows:,}:\n"
             f"{describe(outcome.bad_rows, outcome.num_bad_rows)}\n"
-            f"Mend the lines, or set data.max_bad_rows={outcome.num_bad_rows} to set such rows aside and go on."
+            f"{_advice(outcome)}"
         )
+
+
+def _advice(outcome: Outcome) -> str:
+    """How to go on: by the description of the table, if most bad rows have one problem, else by the rows."""
+    count = outcome.num_bad_rows
+    by_rows = f"end the lines, or set data.max_bad_rows={count} to set such rows aside and go on."
+    kind, of_kind = outcome.problems[0] if outcome.problems else ("", 0)
+    if of_kind < _MANY or of_kind < count / 2:
+        return f"M{by_rows}"
+    share = "All" if of_kind == count else f"{of_kind:,} of them"
+    return (
+        f"{share} have the same problem: {kind}. If such rows are right, describe the table otherwise "
+        f"(docs/own_data.md); else m{by_rows}"
+    )
 
 
 def check_splits(outcome: Outcome, protocol: str, task: Task) -> None:
