@@ -1,5 +1,6 @@
 """The standard streams as every command can rely on them, however it was started."""
 
+import contextlib
 import os
 import sys
 
@@ -18,4 +19,6 @@ def prepare_streams() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.dup(descriptor), "w"))
-        getattr(sys, name).reconfigure(errors="replace")
+        # Fails where another file was put under the stream since Python started.
+        with contextlib.suppress(OSError):
+            getattr(sys, name).reconfigure(errors="replace")

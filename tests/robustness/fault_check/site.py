@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,24 +74,29 @@ class Site:
         self,
         *arguments: str,
         root: Path | None = None,
+        prefix: Sequence[str] = (),
         environment: Mapping[str, str] = {},
         stop: Callable[["Running"], None] | None = None,
-        **options,
     ) -> Ended:
         """Runs the pipeline.
 
         Args:
             arguments: More of them for `recspan pipeline run`.
             root: Another root.
+            prefix: Words before the command, which then imports everything itself, as a user's does.
             environment: Variables to set.
             stop: Called when it has started, in a thread; may kill it.
-            options: Of `subprocess.Popen`.
         """
-        command = [str(launcher.binaries() / "recspan"), "pipeline", "run", "--config", "small.yaml"]
-        command += ["--root", str(root or self.root), *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+        binaries = Path(sys.executable).parent if prefix else launcher.binaries()
+        command = [*prefix, str(binaries / "recspan"), "pipeline", "run", "--config", "small.yaml"]
         process = subprocess.Popen(
-            command, cwd=self.directory, env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment, text=True, **pipes
+            [*command, "--root", str(root or self.root), *arguments],
+            cwd=self.directory,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         running = Running(process, self)
         if stop:
@@ -144,10 +150,8 @@ class Running:
     def wait(self) -> Ended:
         """Waits for its end."""
         errors: list[str] = []
-        if self.process.stdout:
-            self._read(self.process.stdout, self.lines)
-        if self.process.stderr:
-            self._read(self.process.stderr, errors)
+        self._read(self.process.stdout, self.lines)
+        self._read(self.process.stderr, errors)
         self.process.wait(timeout=_TIMEOUT)
         for reader in self._readers:
             reader.join(timeout=30)
