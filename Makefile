@@ -10,7 +10,7 @@ NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the
 	--ignore tests/trainer_module/test_$(name).py)
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
-.PHONY: help setup demo test lint format tpu-check images-check bench published clean
+.PHONY: help setup demo test lint audit format tpu-check images-check bench published clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -31,6 +31,11 @@ lint: setup
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/pyright
+	@$(RUN)/python -m bootstrap.audit
+	@$(RUN)/python -m bootstrap.secrets
+
+audit: setup ## Ask OSV for vulnerabilities of the locked packages; needs a network
+	@$(RUN)/uv audit --frozen
 
 format: setup ## Format the code
 	@$(RUN)/ruff check --fix .

@@ -39,24 +39,41 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=3."),
 ]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all random numbers.")]
 
 
 def main() -> None:
-    """Runs the command line; a failure that the user can mend prints its message and exits with 1.
+    """Runs the command line.
 
+    A failure prints one message and exits with 1. Nothing else turns exceptions into messages; tracebacks go to a log.
     A command that is asked to stop exits with 75 (SIGTERM) or 130 (Ctrl-C).
     """
     prepare_streams()
     end_when_asked_to()
     try:
         app()
-    except RecspanError as error:
-        from rich.console import Console
+    except BrokenPipeError:
+        # The reader of a pipe has ended, as in `recspan ... | head`; Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        sys.exit(_fail(error))
 
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print("[bold red]error:[/bold red]", end=" ")
-        console.print(str(error), markup=False)
-        sys.exit(exit_code(error))
+
+def _fail(error: Exception) -> int:
+    """Prints the message of an exception and returns the exit code."""
+    from rich.console import Console
+
+    from pipeline.failures import describe, write_traceback
+
+    message = describe(error)
+    if not isinstance(error, RecspanError):
+        log = write_traceback(error)
+        message += f"\n(log: {log})" if log else "\n(no directory for a log can be written to; set XDG_STATE_HOME)"
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]error:[/bold red]", end=" ")
+    console.print(message, markup=False)
+    return exit_code(error)
 
 
 @app.command()
@@ -181,14 +198,17 @@ def fetch(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     from components.example_gen.sources import fetch as fetch_dataset
+    from pipeline.roots import require_place
 
+    directory = data_dir or _DATA_HOME / dataset
+    require_place(directory, "--data-dir")
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), transient=True, disable=not sys.stdout.isatty()
     ) as bar:
         task = bar.add_task("downloading", total=None)
         fetch_dataset(
             dataset,
-            data_dir or _DATA_HOME / dataset,
+            directory,
             source=source,
             report=lambda line: bar.console.print(line, highlight=False, markup=False, soft_wrap=True),
             progress=lambda received, total: bar.update(task, completed=received, total=total),
@@ -213,13 +233,15 @@ def generate(
     ratings: Annotated[int, typer.Option(min=1000, help="Number of ratings.")] = 100_000,
     users: Annotated[int, typer.Option(min=10)] = 943,
     items: Annotated[int, typer.Option(min=10)] = 1682,
-    seed: int = 0,
+    seed: Seed = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Generate the synthetic dataset, whose best reachable RMSE is known."""
     from components.example_gen.generated.ratings import write_synthetic
+    from pipeline.roots import require_place
 
     directory = data_dir or _DATA_HOME / "synthetic"
+    require_place(directory, "--data-dir")
     truth = write_synthetic(directory, num_ratings=ratings, num_users=users, num_items=items, seed=seed)
     typer.echo(f"{ratings} ratings in {directory}; no model can beat an RMSE of {truth.noise_floor:.4f}")
 
@@ -227,13 +249,15 @@ def generate(
 @data_app.command()
 def generate_clicks(
     rows: Annotated[int, typer.Option(min=1000, help="Number of rows.")] = 1_000_000,
-    seed: int = 0,
+    seed: Seed = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Generate clicks in Criteo's format, whose best reachable log loss and AUC are known."""
     from components.example_gen.generated.clicks import write_synthetic_criteo
+    from pipeline.roots import require_place
 
     directory = data_dir or _DATA_HOME / "synthetic-criteo"
+    require_place(directory, "--data-dir")
     best = write_synthetic_criteo(directory, rows, seed).test
     typer.echo(
         f"{rows} rows in {directory}; on their test split no model can be expected to beat a log loss of "
@@ -277,13 +301,14 @@ def compile_pipeline(
     """Compile the pipeline for Vertex AI Pipelines; nothing is sent anywhere."""
     from pipeline.config import load_config, parse_assignments
     from pipeline.console import chatter_to
+    from pipeline.roots import require_writable
 
     settings = load_config(config, parse_assignments(assignments or []))
     with chatter_to(Path(os.devnull)) as console:
         from pipeline.vertex.compile import compile_job, to_json
 
         text = to_json(compile_job(settings))
-        output.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(output.parent, "--output")
         output.write_text(text, encoding="utf-8")
         console.print(f"{settings.pipeline_name}: {output}", soft_wrap=True, highlight=False)
 

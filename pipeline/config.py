@@ -2,19 +2,17 @@
 
 import os
 import re
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
-from pipeline.yaml_limits import check_limits
+from pipeline.yaml_text import parse_yaml, read_yaml_file
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.paths import normal_directory
 from trainer_module.data.spec import DatasetSpec, Task
@@ -35,11 +33,54 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
 }
-_LONGEST_FILE = 4 << 20
 # TFX and Beam find the files of artifacts by patterns that begin with the root.
 _NOT_IN_ROOTS = "*?[]\\"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
+
+_LONGEST_SHOWN = 120
+_KINDS = {
+    dict: "keys and values", list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean",
+    type(None): "nothing",
+}  # fmt: skip
+# What pydantic expected where it refused a value, by the type of the error.
+_EXPECTED = {
+    "model_type": "a section of keys and values",
+    "model_attributes_type": "a section of keys and values",
+    "dataclass_type": "a section of keys and values",
+    "dict_type": "a section of keys and values",
+    "mapping_type": "a section of keys and values",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_type": "a text",
+    "string_unicode": "a text in Unicode",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of less than 4,300 digits",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "date_type": "a date",
+}
+_BOUNDS = {
+    "greater_than": "a number above",
+    "greater_than_equal": "a number of at least",
+    "less_than": "a number below",
+    "less_than_equal": "a number of at most",
+}
+_NAME_PATTERN = r"^[a-z0-9-]*$"
+_PATTERNS = {
+    _NAME_PATTERN: "lower-case letters, digits and hyphens",
+    r"^\w+(\.\w+)+$": "a dotted name such as my_package.my_module.my_function",
+}
+# As many as a file system allows in the name of a directory, with space for what TFX adds.
+_LONGEST_PIPELINE_NAME = 200
+_ERRORS_AT_MOST = 10
+_LONGEST_LINE = 1500
+_LARGEST_INTEGER = 2**63
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -136,10 +177,11 @@ class PipelineConfig(Frozen):
         retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
+        modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
         vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
-    name: str = Field(default="", pattern=r"^[a-z0-9-]*$")
+    name: str = Field(default="", pattern=_NAME_PATTERN, max_length=_LONGEST_PIPELINE_NAME)
     data: DataConfig = DataConfig(dataset=MOVIELENS_100K.name)
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig = RatingModelConfig()
@@ -149,6 +191,7 @@ class PipelineConfig(Frozen):
     retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
+    modules: tuple[str, ...] = ()
     vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
@@ -190,6 +233,7 @@ class PipelineConfig(Frozen):
             embeddings=self.embeddings,
             training=self.training,
             export=self.export,
+            modules=self.modules,
         )
 
     def without_local_paths(self) -> "PipelineConfig":
@@ -306,9 +350,15 @@ def read_settings(model: type[Settings], file: Path | None, overrides: Mapping[s
     for key, value in overrides.items():
         _assign(tree, key, value)
     try:
-        return model.model_validate(tree)
+        settings = model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}{_explain(model, detail)}" for detail in error.errors())) from None
+        lines = [f"{where}{_explain(model, detail)}" for detail in error.errors()]
+        if more := len(lines[_ERRORS_AT_MOST:]):
+            lines[_ERRORS_AT_MOST:] = [f"{where}and {more} more"]
+        raise ConfigError("\n".join(map(_clipped, lines))) from None
+    if key := next(_too_large(settings), None):
+        raise ConfigError(f"{where}{key}: expected a whole number of at most 64 bits")
+    return settings
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -322,11 +372,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
-        try:
-            check_limits(text, f"--set {key}")
-            overrides[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value ({error})") from None
+        overrides[key] = parse_yaml(text, f"--set {key}")
     return overrides
 
 
@@ -337,40 +383,30 @@ def preset_names() -> list[str]:
 
 def _named(file: Path) -> Path:
     """The file, or the preset of that name."""
-    if file.suffix or file.exists():
+    if file.suffix or _exists(file):
         return file
     if str(file) not in preset_names():
         raise ConfigError(
-            f"--config {file}: no such file, and no preset of that name. "
+            f"--config {_shortened(str(file))}: no such file, and no preset of that name. "
             f"{did_you_mean(str(file), preset_names())}Presets: {', '.join(preset_names())}"
         )
     return _PRESETS / f"{file}.yaml"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _exists(file: Path) -> bool:
+    """Whether a path leads anywhere; a path that no file can have does not."""
     try:
-        text = _text(file)
-        check_limits(text, str(file))
-        tree = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML: {error}") from None
+        return file.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _read(file: Path) -> dict[str, Any]:
+    tree = read_yaml_file(file)
     if not isinstance(tree, dict | None):
-        raise ConfigError(f"{file}: expected keys and values at the top, got {type(tree).__name__}")
+        kind = _KINDS.get(type(tree), "something else")
+        raise ConfigError(f"{file}: expected keys and values at the top, got {kind}")
     return tree or {}
-
-
-def _text(file: Path) -> str:
-    mode = file.stat().st_mode
-    # A shell hands the output of a command over as a pipe.
-    if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
-        raise ConfigError(f"{file}: a directory, device or socket, and a file is expected")
-    with file.open(encoding="utf-8") as content:
-        text = content.read(_LONGEST_FILE + 1)
-    if len(text) > _LONGEST_FILE:
-        raise ConfigError(f"{file}: more than {_LONGEST_FILE >> 20} MB of YAML; an experiment has a few KB")
-    return text
 
 
 def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
@@ -388,15 +424,84 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         # What the experiment as a whole was refused for; the message names the key.
         return detail["msg"].removeprefix("Value error, ")
     *sections, key = _known_path(model, detail["loc"])
-    name = ".".join([*sections, key])
+    name = _shortened(".".join([*sections, key]))
     if detail["type"] != "extra_forbidden":
         # A whole section would be repeated; its message names the keys.
-        got = "" if isinstance(detail["input"], Mapping) else f", got {detail['input']!r}"
-        return f"{name}: {detail['msg'].removeprefix('Value error, ')}{got}"
+        got = "" if isinstance(detail["input"], Mapping) else f", got {_shown(detail['input'])}"
+        return f"{name}: {_reason(detail)}{got}"
     known = _keys_of(model, sections)
     near = nearest(key, known)
     hint = f"Did you mean {'.'.join([*sections, near])}? " if near else ""
     return f"{name}: unknown key. {hint}Known: {', '.join(known)}"
+
+
+def _reason(detail: Any) -> str:
+    """Why pydantic refused a value, in the words of an experiment file."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}"
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "union_tag_not_found":
+        found = ", ".join(map(str, detail["input"])) if isinstance(detail["input"], Mapping) else ""
+        return f"the key {_unquoted(context['discriminator'])} is missing{f'; found {found}' if found else ''}"
+    if kind == "union_tag_invalid":
+        return f"{_unquoted(context['discriminator'])} must be one of {_unquoted(context['expected_tags'])}"
+    if kind == "literal_error":
+        return f"expected {context['expected']}"
+    if kind == "invalid_key":
+        return "expected a text as the key; put it in quotes"
+    if kind in _BOUNDS:
+        bound, *_ = [value for name, value in context.items() if name != "field_type"]
+        return f"expected {_BOUNDS[kind]} {bound}"
+    if kind in ("too_short", "too_long"):
+        length = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"expected {length} entries, found {context['actual_length']}"
+    if kind in ("string_too_short", "string_too_long"):
+        bound = f"at least {context['min_length']}" if "min_length" in context else f"at most {context['max_length']}"
+        return f"expected {bound} characters"
+    if kind == "string_pattern_mismatch":
+        return f"expected {_PATTERNS.get(context['pattern'], 'a text that matches ' + context['pattern'])}"
+    return detail["msg"].removeprefix("Value error, ")
+
+
+def _too_large(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Keys of the integers that neither TensorFlow nor Arrow can hold."""
+    if isinstance(value, BaseModel):
+        entries = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        entries = list(value.items())
+    elif isinstance(value, tuple | list):
+        entries = [("", each) for each in value]
+    else:
+        if isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+            yield ".".join(filter(None, path))
+        return
+    for name, each in entries:
+        yield from _too_large(each, (*path, str(name)))
+
+
+def _clipped(line: str) -> str:
+    """A message without its middle, if that is filled by a name of thousands of characters."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+
+
+def _unquoted(names: str) -> str:
+    return names.replace("'", "")
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it: on one line, and not longer than a line."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return _KINDS.get(type(value), "something else")
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _known_path(model: type[BaseModel], location: Iterable[Any]) -> list[str]:

@@ -101,8 +101,8 @@ def chatter_to(log_file: Path) -> Iterator[Console]:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal, terminal_error = os.dup(1), os.dup(2)
-    stream = os.fdopen(os.dup(terminal), "w", encoding="utf-8")
-    file_handler = logging.FileHandler(log_file, encoding="utf-8")
+    stream = os.fdopen(os.dup(terminal), "w", encoding="utf-8", errors="backslashreplace")
+    file_handler = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -125,11 +125,14 @@ def chatter_to(log_file: Path) -> Iterator[Console]:
         logging.captureWarnings(False)
         root.handlers[:] = handlers
         root.setLevel(level)
-        file_handler.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(terminal, 1)
-        os.dup2(terminal_error, 2)
-        os.close(terminal)
-        os.close(terminal_error)
-        stream.close()
+        try:
+            # These fail if the log's disk is full.
+            file_handler.close()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os.dup2(terminal, 1)
+            os.dup2(terminal_error, 2)
+            os.close(terminal)
+            os.close(terminal_error)
+            stream.close()

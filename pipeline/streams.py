@@ -21,4 +21,4 @@ def prepare_streams() -> None:
             setattr(sys, name, os.fdopen(os.dup(descriptor), "w"))
         # Fails where another file was put under the stream since Python started.
         with contextlib.suppress(OSError):
-            getattr(sys, name).reconfigure(errors="replace")
+            getattr(sys, name).reconfigure(errors="backslashreplace")

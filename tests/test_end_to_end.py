@@ -112,10 +112,9 @@ class TestFirstRun:
             "metadata.sqlite",
             "runs",
             "serving",
-            "tmp",
         ]
-        assert not list((root / "tmp").iterdir())
-        assert not [path for path in root.rglob(".*") if path.name != ".keep"]
+        # The lists of the artifacts' files.
+        assert [path.name for path in root.rglob(".*")] == [".files"]
 
     def test_the_error_lies_between_the_noise_floor_and_the_threshold(self, first):
         _, summary = first
@@ -366,11 +365,14 @@ def test_a_bad_row_is_named_and_may_be_set_aside(workspace, first):
     assert sum(summary["examples"]["rows"].values()) == 19_999
 
 
-def test_a_pushed_model_that_was_removed_is_missed(workspace, first):
+def test_a_pushed_model_that_was_removed_is_pushed_again(workspace, first):
     anything_goes = ("--set", "evaluation={max_regression: 100, beat_baseline: false}")
     process, summary = workspace.run(*anything_goes)
     assert process.returncode == 0
-    shutil.rmtree(summary["pushed_to"])
-    process, _ = workspace.run(*anything_goes)
-    assert process.returncode == 1
-    assert "answered from the cache" in process.stderr and "--no-cache" in process.stderr
+    removed = Path(summary["pushed_to"])
+    shutil.rmtree(removed)
+    process, summary = workspace.run(*anything_goes)
+    assert process.returncode == 0
+    assert f"{removed}/" in process.stdout and "cannot be used again" in process.stdout
+    assert [each["component"] for each in summary["components"] if not each["cached"]] == ["Pusher"]
+    assert Path(summary["pushed_to"], "saved_model.pb").is_file()

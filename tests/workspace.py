@@ -31,6 +31,7 @@ class Workspace:
             shutil.copytree(PROJECT / room, workspace.sources / room, ignore=shutil.ignore_patterns("__pycache__"))
         # Python imports a module of this name when it starts.
         shutil.copy(PROJECT / "tests" / "no_network.py", workspace.sources / "sitecustomize.py")
+        (directory / "temporary").mkdir()
         (directory / "small.yaml").write_text(experiment)
         return workspace
 
@@ -49,6 +50,7 @@ class Workspace:
             "PYTHONPATH": str(self.sources),
             "RECSPAN_CONFIG": str(self.directory / "small.yaml"),
             "HOME": str(self.directory),
+            "TMPDIR": str(self.directory / "temporary"),
             "RECSPAN_TEST_NETWORK_LOG": str(self.network_log),
             # Every run imports the copied sources.
             "PYTHONDONTWRITEBYTECODE": "",

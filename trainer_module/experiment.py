@@ -10,6 +10,7 @@ from trainer_module.export.config import ExportConfig
 from trainer_module.export.forecast import subset_tables
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.models.config import ModelConfig, RatingModelConfig
+from trainer_module.optimizers.config import check_function, check_modules
 from trainer_module.training.config import TrainingConfig
 
 
@@ -22,6 +23,7 @@ class Experiment(Frozen):
         embeddings: The embedding tables.
         training: The loop.
         export: How the SavedModel is made.
+        modules: Python modules whose functions the experiment may call, as learning rates.
     """
 
     dataset: DatasetSpec
@@ -29,6 +31,7 @@ class Experiment(Frozen):
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
+    modules: tuple[str, ...] = ()
 
     def features(self, declared: FeatureSpec) -> FeatureSpec:
         """The columns and tables of the model, from those of the dataset.
@@ -56,3 +59,19 @@ class Experiment(Frozen):
         self.model.check(self.dataset, spec, dims)
         self.model.check_training(self.training)
         subset_tables(spec, self.export.features)
+        self._check_functions()
+
+    def _check_functions(self) -> None:
+        optimizers = {
+            "training.dense_optimizer": self.training.dense_optimizer,
+            "training.embedding_optimizer": self.training.embedding_optimizer,
+        }
+        for name, table in self.embeddings.tables.items():
+            if table.optimizer:
+                optimizers[f"embeddings.tables.{name}.optimizer"] = table.optimizer
+        try:
+            check_modules(self.modules)
+            for where, optimizer in optimizers.items():
+                check_function(optimizer.learning_rate, self.modules, where)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None

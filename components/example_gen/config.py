@@ -121,6 +121,9 @@ class DataConfig(Frozen):
         if not isinstance(value, Mapping):
             return value
         dataset = value.get("dataset")
+        if not isinstance(dataset, str | None):
+            # Said by the field's own check.
+            return value
         if dataset in _FORMER_FORMATS:
             return _from_flat_table(value)
         if dataset in _FORMER_DATASETS:

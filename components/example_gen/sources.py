@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import lzma
 import re
 import shutil
 import subprocess
@@ -128,7 +129,7 @@ class ArchiveSource:
                     # The name is ours and not the archive's, which might point out of the directory.
                     with archive.open(member) as source, (into / name).open("wb") as target:
                         shutil.copyfileobj(source, target, _CHUNK)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
             raise SourceError(f"the archive is damaged or no zip file ({error})") from error
 
     def _archive(self, scratch: Path, progress: Progress) -> tuple[Path, bool]:
@@ -379,6 +380,10 @@ def _members(archive: zipfile.ZipFile, files: Sequence[str]) -> dict[str, zipfil
             members.setdefault(path.name, member)
     if missing := [name for name in files if name not in members]:
         raise SourceError(f"the archive has no {', '.join(missing)}")
+    if encrypted := [name for name in files if members[name].flag_bits & 1]:
+        raise SourceError(
+            f"the archive is encrypted ({', '.join(encrypted)}); unpack it with its password, and name the directory"
+        )
     return {name: members[name] for name in files}
 
 

@@ -236,6 +236,8 @@ class _Write(beam.DoFn):
                 queries = find_queries(Interactions.of(element), self._history)
                 examples = self._queries.build(queries, element, known.get("user"), entities)
                 self._writer.write_split(self._run.split_uris[QUERIES], element.index, examples)
+                found = Outcome(num_queries=len(queries.user), num_findable=queries.num_findable())
+                yield beam.pvalue.TaggedOutput(_OUTCOME, found)
         yield from self._findings(element)
 
     def _findings(self, rows: Rows) -> Iterator[Any]:

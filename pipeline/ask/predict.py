@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tfx_bsl.coders import example_coder
 
 from components.pusher.verify import request_columns
 from pipeline.ask.requests import Given, Requests
-from pipeline.ask.versions import data_config, raw_directory, read_summary
+from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from trainer_module.errors import ConfigError, ModelError
 
 
@@ -42,7 +41,7 @@ class Predictor:
 
     @cached_property
     def _model(self) -> Any:
-        return tf.saved_model.load(str(self._model_dir))
+        return load_model(self._model_dir, "predict")
 
     def predict(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> np.ndarray:
         """Predictions of the signature `predict`, float32 `[pairs]`.

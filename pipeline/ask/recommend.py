@@ -26,7 +26,7 @@ from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TI
 from components.scratch import scratch_directory
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
-from pipeline.ask.versions import data_config, raw_directory, read_summary
+from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from pipeline.beam import in_process_args
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
@@ -103,7 +103,7 @@ class Recommender:
 
     @cached_property
     def _model(self) -> Any:
-        return tf.saved_model.load(str(self.model_dir))
+        return load_model(self.model_dir, BY_COLUMN)
 
     def recommend(
         self, users: Sequence[str], k: int, exclude_seen: bool, given: Given | None = None

@@ -1,14 +1,20 @@
 """Finds pushed versions and what is known of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from google.protobuf.message import DecodeError
+from pydantic import ValidationError
 
 from components.example_gen.config import DataConfig
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from trainer_module.errors import DataError, ModelError
+from trainer_module.frozen import reasons
+
+_WHERE = "Versions lie in runs/serving/NAME/NUMBER"
 
 
 def last_pushed(root: Path, retrieval: bool = False) -> Path:
@@ -29,25 +35,73 @@ def last_pushed(root: Path, retrieval: bool = False) -> Path:
     return max(of_kind, key=lambda version: (version / SUMMARY_FILE_NAME).stat().st_mtime_ns)
 
 
-def read_summary(model_dir: Path) -> dict[str, Any]:
+def read_summary(model_dir: Path, needed: Sequence[str] = ("config", "data_dir")) -> dict[str, Any]:
     """The summary of the run that pushed a version.
+
+    Args:
+        model_dir: A pushed version.
+        needed: Keys that it must have.
 
     Raises:
         ModelError: The directory holds no pushed version.
     """
     path = model_dir / SUMMARY_FILE_NAME
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
         raise ModelError(
-            f"{model_dir} is no pushed version: its {SUMMARY_FILE_NAME} cannot be read ({error}). Versions lie in "
-            "runs/serving/NAME/NUMBER"
+            f"{model_dir} is no pushed version: its {SUMMARY_FILE_NAME} cannot be read ({reason}). {_WHERE}"
         ) from None
+    if not isinstance(summary, dict) or not all(key in summary for key in needed):
+        raise ModelError(
+            f"{model_dir} is no pushed version: its {SUMMARY_FILE_NAME} was not written by recspan. {_WHERE}"
+        )
+    return summary
+
+
+def load_model(model_dir: Path, signature: str) -> Any:
+    """Loads a pushed model and checks that it answers.
+
+    Args:
+        model_dir: A pushed version.
+        signature: That will be asked.
+
+    Raises:
+        ModelError: The SavedModel is missing, damaged or of another kind; names the version.
+    """
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(model_dir))
+        signatures = set(model.signatures)
+    except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError, DecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{model_dir}: the SavedModel is damaged or missing ({reason}). Name another version with --model, or push "
+            "it again with `recspan pipeline run`"
+        ) from error
+    if signature not in signatures:
+        found = ", ".join(sorted(signatures)) or "none"
+        raise ModelError(f"{model_dir}: the SavedModel has no signature {signature}; it has {found}. {_WHERE}")
+    return model
 
 
 def data_config(summary: Mapping[str, Any]) -> DataConfig:
-    """The section `data` of a pushed version, with paths relative to the directory of its files."""
-    return DataConfig.model_validate(summary["config"]["data"])
+    """The section `data` of a pushed version, with paths relative to the directory of its files.
+
+    Raises:
+        ModelError: Another version of recspan wrote it, with keys that this one does not know.
+    """
+    try:
+        return DataConfig.model_validate(summary["config"]["data"])
+    except (KeyError, TypeError):
+        raise ModelError(f"the {SUMMARY_FILE_NAME} holds no section config.data. {_WHERE}") from None
+    except ValidationError as error:
+        raise ModelError(
+            f"the pushed version's section data cannot be read: {reasons(error)}. Push it again with this version of "
+            "recspan: `recspan pipeline run`"
+        ) from None
 
 
 def raw_directory(summary: Mapping[str, Any], data_dir: Path | None) -> str:
@@ -58,5 +112,6 @@ def raw_directory(summary: Mapping[str, Any], data_dir: Path | None) -> str:
     """
     directory = str(data_dir or summary["data_dir"])
     if "://" not in directory and not Path(directory).is_dir():
-        raise DataError(f"{directory} is not there; name the directory of the raw files with --data-dir")
+        problem = "is no directory" if Path(directory).exists() else "is not there"
+        raise DataError(f"{directory} {problem}; name the directory of the raw files with --data-dir")
     return directory

@@ -19,7 +19,6 @@ from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import PUSHER, create_pipeline
-from trainer_module.errors import ModelError
 
 
 def execute(
@@ -38,7 +37,6 @@ def execute(
         The outcome; None if the `tfx` CLI replaced the runner to read the pipeline's definition.
 
     Raises:
-        ModelError: Every component was cached, but the model that was pushed in the earlier run is gone.
         DataError: The metadata store is damaged.
     """
     generate_if_missing(config, locations.data)
@@ -60,11 +58,6 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
     pushed_to = Path(summary["pushed_to"])
-    if not pushed_to.is_dir():
-        raise ModelError(
-            f"this run was answered from the cache, but the model that it pushed then, {pushed_to}, is gone; "
-            "run again with --no-cache"
-        )
     beside_model = pushed_to / SUMMARY_FILE_NAME
     # A run that was killed after its push has not come to this.
     if not pusher.cached or "components" not in json.loads(beside_model.read_text()):

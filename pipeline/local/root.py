@@ -16,7 +16,14 @@ _LOCK = "lock"
 _TEMPORARY_VARIABLE = "TMPDIR"
 # What a killed run may leave beside its results, each under a name that no result has: temporary files, copies of
 # models that were not published yet, summaries that were not renamed yet, TFX's directories of executions.
-_LEFTOVERS = (TEMPORARY, "serving/*/.incoming-*", "serving/*/*/*.tmp", "runs/*/*.tmp", "artifacts/*/*/.system")
+_LEFTOVERS = (
+    TEMPORARY,
+    "serving/*/.incoming-*",
+    "serving/*/*/*.tmp",
+    "runs/*/*.tmp",
+    "artifacts/*/*/.system",
+    "artifacts/*/.files/*.tmp",
+)
 
 
 @contextmanager

@@ -3,15 +3,21 @@
 TensorFlow and TFX are imported inside `run_locally`, so that what they print goes to the log.
 """
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
+from pipeline.failures import chain, describe
 from pipeline.local.outcome import RunOutcome
 from pipeline.local.root import occupied
 from pipeline.report import print_report
+from pipeline.roots import require_writable
 from trainer_module.errors import RecspanError
+
+# Not one of the product's loggers, whose messages are shown on the console too.
+_log = logging.getLogger("recspan")
 
 
 def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | None:
@@ -25,6 +31,7 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
             be used, for instance because another run is using it.
     """
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    require_writable(locations.root, "--root")
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
     with occupied(locations.root, run_id), chatter_to(log_file) as console, ComponentProgress(console) as progress:
@@ -41,12 +48,9 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
 
 
 def _user_facing_error(error: Exception, component: str | None, log_file: Path) -> RecspanError:
-    """Returns the root cause that the product itself raised, or else wraps the last exception."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    own_errors = [cause for cause in chain if isinstance(cause, RecspanError)]
+    """The error for the person; its traceback goes to the run's log."""
+    _log.error("the run failed", exc_info=error)
     prefix = f"{component} failed: " if component else ""
-    if own_errors:
-        return type(own_errors[-1])(f"{prefix}{own_errors[-1]}\n(log: {log_file})")
-    return RecspanError(f"{prefix}{type(error).__name__}: {error}\n(log: {log_file})")
+    message = f"{prefix}{describe(error)}\n(log: {log_file})"
+    own = [each for each in chain(error) if isinstance(each, RecspanError)]
+    return type(own[-1])(message) if own else RecspanError(message)

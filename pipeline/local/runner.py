@@ -1,6 +1,8 @@
 """TFX's local runner with progress reports."""
 
+import logging
 import time
+from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
@@ -9,8 +11,11 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.local.answers import Answers
 from pipeline.local.outcome import ComponentRun
 from pipeline.observer import Observer
+
+_log = logging.getLogger(__name__)
 
 _RUN_ID_PARAMETER = "pipeline-run-id"
 
@@ -51,6 +56,7 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection = deployment.metadata_connection_config
         connection = getattr(connection, connection.WhichOneof("connection_config"))
+        self._check_answers(pipeline, connection)
         runs = []
         for node in pipeline.nodes:
             name = node.pipeline_node.node_info.id
@@ -67,9 +73,22 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
             seconds = time.monotonic() - started
             with metadata.Metadata(connection) as handle:
                 (record,) = handle.store.get_executions_by_id([execution.execution_id])
+                cached = record.last_known_state == metadata_store_pb2.Execution.CACHED
+                if not cached:
+                    _answers(handle, pipeline).list_outputs(execution.execution_id)
             if record.last_known_state == metadata_store_pb2.Execution.FAILED:
                 raise RuntimeError(f"TFX could not resolve the inputs of {name}")
-            cached = record.last_known_state == metadata_store_pb2.Execution.CACHED
             runs.append(ComponentRun(name, seconds, cached, execution.execution_id))
             self._observer.finished(name, seconds, cached)
         return runs
+
+    def _check_answers(self, pipeline: pipeline_pb2.Pipeline, connection: metadata_store_pb2.ConnectionConfig) -> None:
+        """Withdraws cached answers whose files are not what they were, and says so."""
+        with metadata.Metadata(connection) as handle:
+            for each in _answers(handle, pipeline).withdraw_damaged():
+                _log.warning("%s: an earlier result cannot be used again: %s", each.component, each.damage)
+
+
+def _answers(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Answers:
+    root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+    return Answers(handle.store, pipeline.pipeline_info.id, Path(root))

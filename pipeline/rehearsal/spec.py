@@ -23,6 +23,7 @@ Value: TypeAlias = pb.Value | struct_pb2.Value
 
 EXECUTOR_CLASS = "--executor_class_path"
 
+_PARTS = ("pipelineSpec", "runtimeConfig")
 _SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 
 _SUCCEEDED = pb.PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_SUCCEEDED
@@ -101,11 +102,15 @@ def read_job(file: Path) -> dict[str, Any]:
     """
     try:
         job = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"--spec {file}: cannot be read as JSON ({error})") from None
-    if not isinstance(job, dict) or "pipelineSpec" not in job or "runtimeConfig" not in job:
+    if (
+        not isinstance(job, dict)
+        or not all(isinstance(job.get(part), dict) for part in _PARTS)
+        or ("root" not in job["pipelineSpec"])
+    ):
         raise ConfigError(
-            f"--spec {file}: expected a pipeline job with pipelineSpec and runtimeConfig, as "
+            f"--spec {file}: expected a pipeline job with {' and '.join(_PARTS)}, as "
             "`recspan pipeline compile -o pipeline.json` writes it"
         )
     return job

@@ -13,6 +13,7 @@ from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
 from pipeline.rehearsal.spec import Job, read_job, with_parameters
 from pipeline.report import print_report
+from pipeline.roots import require_writable
 from trainer_module.errors import ConfigError
 
 
@@ -29,6 +30,7 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
         RecspanError: The experiment cannot run on Vertex AI or be rehearsed, or a task failed.
     """
     locations = Locations.resolve(config, root, data)
+    require_writable(locations.root, "--root")
     with chatter_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
         progress.started("compiling the pipeline")
         from pipeline.synthetic_data import generate_if_missing
@@ -51,10 +53,13 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
     Raises:
         RecspanError: The file cannot be rehearsed, or a task failed.
     """
+    job = read_job(file)
     try:
-        return _rehearse(read_job(file), usable_root(root), data, parameters)
+        root = usable_root(root)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    require_writable(root, "--root")
+    return _rehearse(job, root, data, parameters)
 
 
 def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:

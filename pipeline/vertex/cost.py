@@ -250,12 +250,13 @@ def hours_like(summary_file: Path, scale: float) -> dict[str, float]:
     """
     try:
         components = json.loads(summary_file.read_text(encoding="utf-8"))["components"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        seconds = {each["component"]: float(each["seconds"]) for each in components if not each["cached"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"--like {summary_file}: expected the summary.json of a local run, as below runs/runs "
             f"({type(error).__name__}: {error})"
         ) from None
-    return {each["component"]: each["seconds"] * scale / _SECONDS_PER_HOUR for each in components if not each["cached"]}
+    return {component: each * scale / _SECONDS_PER_HOUR for component, each in seconds.items()}
 
 
 def print_estimate(found: CostEstimate, console: Console) -> None:

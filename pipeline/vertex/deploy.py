@@ -1,15 +1,14 @@
 """Deploys a pushed version by hand; a run on Vertex AI does it by itself (`components.vertex_deployer.component`)."""
 
-import json
 from pathlib import Path
 
-from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from components.vertex_deployer.config import SECTION, DeployConfig
 from components.vertex_deployer.deploy import Deployment, deploy, planned_json
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import CLOUD_STORAGE, PushedVersion, described_version
+from pipeline.ask.versions import read_summary
 from pipeline.config import PipelineConfig, vertex_section
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.pushed import PushedVersions
@@ -73,11 +72,9 @@ def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | N
             f"--dry-run asks no bucket, and there is no pushed version below {serving}. Name a version, as in "
             f"--model {vertex.under_bucket('serving', name)}/1"
         )
-    file = directory / SUMMARY_FILE_NAME
-    if not file.is_file():
-        raise ModelError(f"{directory} is no pushed version: there is no {SUMMARY_FILE_NAME} in it")
+    summary = read_summary(directory, needed=("blessing",))
     uri = f"{vertex.under_bucket('serving', name)}/{directory.name}"
-    return described_version(uri, name, json.loads(file.read_text()))
+    return described_version(uri, name, summary)
 
 
 def _section(config: PipelineConfig) -> DeployConfig:

@@ -83,8 +83,8 @@ def test_every_cutoff_has_its_metrics_and_the_first_one_decides():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"evaluation.cutoffs": [101]}, "less than or equal to 100"),
-        ({"evaluation.cutoffs": []}, "at least 1 item"),
+        ({"evaluation.cutoffs": [101]}, "at most 100"),
+        ({"evaluation.cutoffs": []}, "at least 1 entries"),
         ({"evaluation.cutoffs": [10, 10]}, "a cutoff stands twice"),
         ({"evaluation.beat_popularity": False}, "beat_popularity is now called beat_baseline"),
     ],

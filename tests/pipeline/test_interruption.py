@@ -100,4 +100,4 @@ def test_a_terminal_without_the_character_ends_no_command():
         env=os.environ | {"PYTHONIOENCODING": "latin-1"},
     )
     assert process.returncode == 0, process.stderr
-    assert process.stdout == b"?\n"
+    assert process.stdout == b"\\u2713\n"

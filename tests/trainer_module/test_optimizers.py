@@ -124,6 +124,22 @@ def test_a_function_that_is_not_there_is_named():
         make_rate(RateFunction(function="trainer_module.training.loop.none"), step_variable())
 
 
+@pytest.mark.parametrize("name", ["system", "pi", "tf"])
+def test_what_a_module_has_only_imported_is_not_called(tmp_path, monkeypatch, name):
+    (tmp_path / "rates_of_tests.py").write_text("from math import pi\nfrom os import system\nimport tensorflow as tf\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=rf"rates_of_tests\.{name} is no function that is defined in rates_of_tests"):
+        make_rate(RateFunction(function=f"rates_of_tests.{name}"), step_variable())
+
+
+def test_a_traced_function_of_ones_own_gives_the_rate(tmp_path, monkeypatch):
+    (tmp_path / "traced_rates.py").write_text(
+        "import tensorflow as tf\n@tf.function\ndef half(step):\n    return tf.cast(step, tf.float32) / 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert float(make_rate(RateFunction(function="traced_rates.half"), step_variable(3))()) == 1.5
+
+
 def test_learning_rates_are_reported_by_table():
     rates = split({"user": 0.5}, 0.25).learning_rates()
     assert {name: float(rate) for name, rate in rates.items()} == {"user": 0.5, "dense": 0.25}

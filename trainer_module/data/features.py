@@ -5,12 +5,13 @@ model inputs and serving signatures are all derived from one `FeatureSpec`. It i
 TensorFlow, and travels as JSON between components.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from trainer_module.embeddings.initializers import Initializer
 from trainer_module.frozen import Frozen
@@ -18,6 +19,8 @@ from trainer_module.optimizers.config import TableOptimizerConfig
 
 DType = Literal["string", "int64", "float32"]
 
+_TABLE_NAME = re.compile("[0-9A-Za-z_]{1,200}")
+_SHOWN = 60
 _ARROW_VALUE_TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
 
 
@@ -85,6 +88,17 @@ class Table(Frozen):
     optimizer: TableOptimizerConfig | None = None
     vocabulary: TokenRows = Vocabulary()
     frequencies: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_file(cls, name: str) -> str:
+        # The vocabulary is a file of that name in the transform graph, which it must not leave.
+        if not _TABLE_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:_SHOWN]!r} cannot name a table, which names a file; take up to 200 letters, digits and "
+                "underscores"
+            )
+        return name
 
     @property
     def frequency_file(self) -> str:

@@ -34,6 +34,8 @@ _FORMATS: dict[str, Format] = {
 }
 _COMPRESSIONS = (".gz", ".bz2", ".zst", ".zstd", ".zip")
 # TensorFlow names a signature's arguments after features and refuses some names that Python's functions use.
+# File systems take 255 bytes, of which TFX and the product need some for themselves.
+_LONGEST_FEATURE = 120
 _RESERVED = {"self", "cls"}
 
 
@@ -41,7 +43,8 @@ def feature_name(column: str) -> str:
     """The name of a column inside TensorFlow: an ASCII identifier, as signatures and file names need it.
 
     Characters that no identifier has become underscores: `Price (EUR)` becomes `Price_EUR`. A name without any letter
-    or digit of ASCII gets one from its checksum, and a reserved word a trailing underscore.
+    or digit of ASCII gets one from its checksum, and a reserved word a trailing underscore. A name that is too long for
+    a file ends with its checksum.
     """
     name = (
         re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z_]", "_", column)).strip("_") if not _is_identifier(column) else column
@@ -50,6 +53,8 @@ def feature_name(column: str) -> str:
         return f"column_{zlib.crc32(column.encode()):08x}"
     if name[0].isdigit():
         name = f"column_{name}"
+    if len(name) > _LONGEST_FEATURE:
+        name = f"{name[: _LONGEST_FEATURE - 9]}_{zlib.crc32(column.encode()):08x}"
     return f"{name}_" if keyword.iskeyword(name) or name in _RESERVED else name
 
 

@@ -5,7 +5,8 @@ by the same rule wherever it runs; arguments that only one side knows are refuse
 these and more. One class per optimizer; `trainer_module.optimizers.keras.RULES` holds its implementations.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -47,13 +48,51 @@ class RateFunction(Frozen):
 
     Attributes:
         function: As in `my_package.my_module.my_function`; it gets the step, an int64 scalar tensor, and returns a
-            float32 scalar tensor. It is traced once, so that the rate must be computed by TensorFlow operations.
+            float32 scalar tensor. It is traced once, so that the rate must be computed by TensorFlow operations. The
+            experiment's key `modules` must list its module.
     """
 
     function: str = Field(pattern=r"^\w+(\.\w+)+$")
 
+    @property
+    def module(self) -> str:
+        """The module that holds the function."""
+        return self.function.rpartition(".")[0]
+
 
 LearningRate = Positive | WarmupDecay | RateFunction
+
+
+def check_modules(modules: Iterable[str]) -> None:
+    """Checks that modules are ones of the user's own, by name alone.
+
+    Raises:
+        ValueError: One is a module of Python's standard library.
+    """
+    for module in modules:
+        if module.split(".")[0] in sys.stdlib_module_names:
+            raise ValueError(
+                f"modules: {module} belongs to Python's standard library, whose functions are no learning rates; list "
+                "modules of your own, as in my_package.rates"
+            )
+
+
+def check_function(rate: LearningRate, modules: Collection[str], where: str) -> None:
+    """Checks that an experiment may call the function of a learning rate; does not import it.
+
+    Args:
+        rate: The learning rate.
+        modules: That the experiment lists.
+        where: Key of the optimizer, for the message.
+
+    Raises:
+        ValueError: The function's module is not listed.
+    """
+    if isinstance(rate, RateFunction) and rate.module not in modules:
+        raise ValueError(
+            f"{where}.learning_rate.function: {rate.function} would be imported and called, and the key modules does "
+            f"not list {rate.module}. If you trust that module, add modules: [{rate.module}] to the experiment"
+        )
 
 
 class _Optimizer(Frozen):

@@ -105,9 +105,16 @@ def make_optimizer(config: DenseOptimizerConfig, step: tf.Variable) -> KerasOpti
 def _imported(dotted_name: str) -> Callable[[tf.Tensor], tf.Tensor]:
     module, _, name = dotted_name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"learning_rate.function: {dotted_name} cannot be imported ({error}); give the dotted name of a function "
             "from the step to the rate"
         ) from error
+    # A module may hold functions that it has imported, which its author did not write for experiments.
+    if not callable(function) or getattr(function, "__module__", None) != module:
+        raise ConfigError(
+            f"learning_rate.function: {dotted_name} is no function that is defined in {module}; give the dotted name "
+            "of a function from the step to the rate"
+        )
+    return function

@@ -79,7 +79,7 @@ class TrainingConfig(Frozen):
     shuffle_rows: int = Field(default=100_000, ge=0)
     profile_steps: tuple[int, int] | None = None
     warm_start: WarmStartConfig | Literal["last_blessed"] | None = None
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":

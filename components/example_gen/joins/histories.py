@@ -66,6 +66,19 @@ class Queries:
     items: Mapping[str, pa.LargeListArray]
     first_test_row: np.ndarray | None = None
 
+    def num_findable(self) -> int:
+        """Number of queries with a relevant item that is not among the seen ones, which lists leave out."""
+        pairs = []
+        for name in ("seen", "relevant"):
+            lists = self.items[name]
+            lengths = np.diff(lists.offsets.to_numpy())
+            query = np.repeat(np.arange(len(self.user)), lengths)
+            pairs.append(np.stack([query, lists.flatten().to_numpy(zero_copy_only=False)], axis=1))
+        seen, relevant = pairs
+        _, group = np.unique(np.concatenate([seen, relevant]), axis=0, return_inverse=True)
+        new = ~np.isin(group[len(seen) :], group[: len(seen)])
+        return len(np.unique(relevant[new, 0]))
+
 
 def histories(rows: Interactions, length: int) -> pa.LargeListArray:
     """What each row's user did strictly before the row's time.

@@ -29,6 +29,8 @@ class Outcome:
         split_rows: Rows written to each of `SPLITS`.
         split_positives: Those of them whose label is above 0.
         num_dropped_rows: Rows without a positive label, which retrieval leaves out.
+        num_queries: Queries of the test split, for retrieval.
+        num_findable: Those of them with an item that the user did not have before, so that a list may hold it.
         leaks: Broken promises of the protocol, in words.
         problems: Number of malformed rows by the kind of their problem, the most frequent first.
     """
@@ -38,6 +40,8 @@ class Outcome:
     split_rows: tuple[int, ...] = (0,) * len(SPLITS)
     split_positives: tuple[int, ...] = (0,) * len(SPLITS)
     num_dropped_rows: int = 0
+    num_queries: int = 0
+    num_findable: int = 0
     leaks: tuple[str, ...] = ()
     problems: tuple[tuple[str, int], ...] = ()
 
@@ -76,6 +80,8 @@ class Outcome:
             split_rows=tuple(fields["split_rows"]),
             split_positives=tuple(fields["split_positives"]),
             num_dropped_rows=fields["num_dropped_rows"],
+            num_queries=fields["num_queries"],
+            num_findable=fields["num_findable"],
             leaks=tuple(fields["leaks"]),
             problems=tuple((kind, count) for kind, count in fields["problems"]),
         )
@@ -102,6 +108,8 @@ def combine(outcomes: Iterable[Outcome], max_bad_rows: int) -> Outcome:
         split_rows=_sums([outcome.split_rows for outcome in outcomes]),
         split_positives=_sums([outcome.split_positives for outcome in outcomes]),
         num_dropped_rows=sum(outcome.num_dropped_rows for outcome in outcomes),
+        num_queries=sum(outcome.num_queries for outcome in outcomes),
+        num_findable=sum(outcome.num_findable for outcome in outcomes),
         leaks=tuple(leak for outcome in outcomes for leak in outcome.leaks)[:_LEAKS_KEPT],
         problems=tuple(kinds.most_common(_KINDS_KEPT)),
     )
@@ -155,6 +163,12 @@ def check_splits(outcome: Outcome, protocol: str, task: Task) -> None:
         )
     if task == "click":
         _check_classes(outcome, protocol)
+    if outcome.num_queries and not outcome.num_findable:
+        raise DataError(
+            f"data.split (by {protocol}): none of the {outcome.num_queries:,} test users has an item in test that is "
+            "not in train or eval too. Lists leave out what a user had before, so that nDCG and recall would be 0 "
+            "whatever the model. Use more data or another split"
+        )
     if outcome.leaks:
         raise DataError(
             f"data.split (by {protocol}): the splits leak into each other:\n"
@@ -168,9 +182,15 @@ def _check_classes(outcome: Outcome, protocol: str) -> None:
         number = SPLITS.index(name)
         rows, clicks = outcome.split_rows[number], outcome.split_positives[number]
         if clicks in (0, rows):
+            counts = ", ".join(
+                f"{split} {positives:,} of {total:,}"
+                for split, positives, total in zip(SPLITS, outcome.split_positives, outcome.split_rows, strict=True)
+            )
+            undefined = "nothing can be learnt" if name == "train" else "the AUC is undefined"
             raise DataError(
-                f"data.split (by {protocol}): all {rows:,} rows of {name} have the label {int(clicks > 0)}, so neither "
-                "training nor the AUC has a meaning; both 0 and 1 are needed. Use more data or another split."
+                f"data.split (by {protocol}): all {rows:,} rows of {name} have the label {int(clicks > 0)}, so "
+                f"{undefined}; both 0 and 1 are needed. Rows with the label 1: {counts}. Use more data, larger splits "
+                "or another split"
             )
 
 

@@ -16,6 +16,7 @@ from trainer_module.errors import DataError
 _log = logging.getLogger(__name__)
 
 _NAMED_AT_MOST = 10
+_LONGEST_SHOWN = 300
 # What Spark, Hive and Databricks leave beside the files of a table.
 _MARKERS = ("_SUCCESS", "_metadata", "_common_metadata", "_temporary", "_delta_log")
 _MARKER_PREFIXES = ("_started_", "_committed_")
@@ -134,7 +135,7 @@ def _nothing(path: str, what: str, skipped: list[str]) -> str:
         folder = folder.rsplit("/", 1)[0]
     names = sorted(_listed(folder))
     holds = f"holds {_some(names)}" if names else "is empty or not there"
-    return f"{what}: no file matches {path}; put the data there, or name where it is. {folder} {holds}"
+    return f"{what}: no file matches {_shown(path)}; put the data there, or name where it is. {_shown(folder)} {holds}"
 
 
 def _listed(folder: str) -> Iterator[str]:
@@ -142,6 +143,12 @@ def _listed(folder: str) -> Iterator[str]:
         yield from (file.rsplit("/", 1)[-1] for file in _match_remote(f"{folder}/*"))
     elif os.path.isdir(folder):
         yield from os.listdir(folder)
+
+
+def _shown(path: str) -> str:
+    """A path that a person can read, also where no file can have the name."""
+    path = path if path.isprintable() else repr(path)
+    return path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
 
 
 def _some(names: list[str]) -> str:

@@ -78,8 +78,21 @@ def read_row_group(file: str, file_number: int, group: RowGroup, wanted: Sequenc
         first_row = group.first_row
         for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group.index], columns=list(wanted)):
             columns = {name: batch.column(name) for name in wanted}
+            _check_values(file, first_row, columns)
             yield RawRows(file, file_number, columns, first_row + np.arange(batch.num_rows), _raw(columns))
             first_row += batch.num_rows
+
+
+def _check_values(file: str, first_row: int, columns: dict[str, pa.Array]) -> None:
+    """Checks what Arrow takes for granted in a file, such as text in UTF-8; damaged pages may hold anything."""
+    for name, values in columns.items():
+        try:
+            values.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{file}: column {name!r}, in rows {first_row:,} to {first_row + len(values) - 1:,}, holds values that "
+                f"are not of its type {values.type} ({error}); write or fetch the file again"
+            ) from error
 
 
 def _raw(columns: dict[str, pa.Array]):
@@ -96,6 +109,6 @@ def _opened(file: str) -> Iterator[pq.ParquetFile]:
         raise DataError(f"{file}: a packed Parquet file; unpack it, Parquet compresses its columns itself")
     with open_file(file) as content:
         try:
-            yield pq.ParquetFile(content)
+            yield pq.ParquetFile(content, page_checksum_verification=True)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise DataError(f"{file}: cannot be read as Parquet ({error}); write or fetch the file again") from error

@@ -91,13 +91,13 @@ def test_criteo_has_the_rows_that_its_comment_says():
     [
         ({"batchsize": 3}, r"tables\.yaml: batchsize: unknown key\. Did you mean batch_size\? Known: batch_size, dim"),
         ({"tables.users.row": 3}, r"tables\.users\.row: unknown key\. Did you mean tables\.users\.rows\?"),
-        ({"tables.users.rows": 0}, r"tables\.users\.rows: .*greater than or equal to 1, got 0"),
-        ({"tables": {}}, r"tables: .*at least 1 item"),
+        ({"tables.users.rows": 0}, r"tables\.users\.rows: .*a number of at least 1, got 0"),
+        ({"tables": {}}, r"tables: .*at least 1 entries"),
         ({"optimizer.name": "lamb"}, r"optimizer: .*lamb.*Known: .*ftrl"),
         ({"optimizer.epsilon": 1}, r"epsilon is not supported: the TPU's Adagrad has none"),
         ({"placement": "host"}, r"placement: .*'partial'.*got 'host'"),
         ({"features.user.table": "user"}, r"features\.user\.table: no table is called user\. Did you mean users\?"),
-        ({"features.user.valency": 0}, r"features\.user\.valency: .*greater than 0"),
+        ({"features.user.valency": 0}, r"features\.user\.valency: .*a number above 0"),
     ],
 )
 def test_a_wrong_table_set_is_refused_with_what_would_be_right(tmp_path, change, message):

@@ -65,7 +65,7 @@ def test_a_wrong_value_is_refused_with_its_key_and_what_was_expected(key, value,
 @pytest.mark.parametrize("key", SECTION)
 def test_what_is_needed_is_named(key):
     section = {name: value for name, value in SECTION.items() if name != key}
-    with pytest.raises(ConfigError, match=rf"vertex\.{key}: Field required"):
+    with pytest.raises(ConfigError, match=rf"vertex\.{key}: this key is missing"):
         load_config(overrides={"vertex": section})
 
 

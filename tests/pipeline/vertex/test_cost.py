@@ -199,7 +199,7 @@ def test_the_example_shows_every_key_and_no_price():
     assert tree["run"] is None
     for key in ("machines", "gpus", "tpu_chips", "dataflow_workers", "serving"):
         assert set(tree[key].values()) == {None}
-    with pytest.raises(ConfigError, match=r"source: String should have at least 1 character"):
+    with pytest.raises(ConfigError, match=r"source: expected at least 1 characters"):
         read_settings(Prices, EXAMPLE, {}, where="")
 
 

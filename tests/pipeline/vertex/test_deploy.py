@@ -334,15 +334,15 @@ def test_progress_is_said(server, service, caplog):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"serving": "tensorflow_serving"}, r"vertex\.deploy\.serving\.image: Field required"),
+        ({"serving": "tensorflow_serving"}, r"vertex\.deploy\.serving\.image: this key is missing"),
         ({"serving": {"type": "prebuilt", "image": "my/image"}}, r"vertex\.deploy\.serving\.image"),
-        ({"serving": "torchserve"}, r"'prebuilt', 'tensorflow_serving'"),
-        ({"model": "Small"}, r"vertex\.deploy\.model: String should match"),
+        ({"serving": "torchserve"}, r"prebuilt, tensorflow_serving"),
+        ({"model": "Small"}, r"vertex\.deploy\.model: expected a text that matches"),
         ({"aliases": ["1"]}, r"vertex\.deploy\.aliases"),
-        ({"endpoint": {}}, r"vertex\.deploy\.endpoint\.machine: Field required"),
+        ({"endpoint": {}}, r"vertex\.deploy\.endpoint\.machine: this key is missing"),
         (
             {"endpoint": {"machine": "n1-standard-4", "traffic": 101}},
-            r"endpoint\.traffic: .* less than or equal to 100",
+            r"endpoint\.traffic: .* at most 100",
         ),
         (
             {"endpoint": {"machine": "n1-standard-4", "min_replicas": 3, "max_replicas": 2}},
@@ -442,7 +442,7 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeyp
     ("arguments", "message"),
     [
         (["--dry-run"], "--dry-run asks no bucket, and there is no pushed version below"),
-        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: there is no summary.json in it"),
+        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: its summary.json cannot be read"),
         (["--set", "vertex.deploy=null"], "vertex.deploy: the experiment has no such section"),
         (["--model", "runs/serving/small/3"], "runs/serving/small/3 lies on this machine"),
     ],

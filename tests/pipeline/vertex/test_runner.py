@@ -59,7 +59,7 @@ def test_a_mistake_gets_one_message_and_no_file(call, tmp_path):
     (tmp_path / "mine.yaml").write_text("vertex: {bucket: my-bucket}")
     process = call(launcher.python(), str(RUNNER))
     assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {tmp_path}/mine.yaml: vertex.project: Field required")
+    assert process.stderr.startswith(f"error: {tmp_path}/mine.yaml: vertex.project: this key is missing")
     assert "Traceback" not in process.stderr
     assert not (tmp_path / "pipeline.json").exists()
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,3 +117,17 @@ def test_queries_are_what_their_definition_says(rows, length):
         assert queries.items["history"][position].as_py() == known[-length:]
         assert queries.items["seen"][position].as_py() == list(dict.fromkeys(known))
         assert queries.items["relevant"][position].as_py() == list(dict.fromkeys(held_out))
+
+
+@pytest.mark.parametrize(
+    ("rows", "findable"),
+    [
+        ([(7, 10, 1, TRAIN), (7, 10, 2, TEST)], 0),
+        ([(7, 10, 1, TRAIN), (7, 11, 2, TEST)], 1),
+        ([(7, 10, 1, EVAL), (7, 10, 2, TEST), (7, 11, 3, TEST), (8, 11, 3, TEST), (9, 10, 1, TEST)], 3),
+        ([(7, 10, 1, TRAIN), (8, 11, 2, TRAIN), (7, 10, 3, TEST), (8, 10, 3, TEST)], 1),
+        ([(7, 10, 1, TRAIN)], 0),
+    ],
+)
+def test_queries_with_an_item_that_lists_may_hold_are_counted(rows, findable):
+    assert find_queries(interactions(*rows), 5).num_findable() == findable

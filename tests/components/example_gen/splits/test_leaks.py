@@ -196,3 +196,27 @@ def test_a_flipped_assignment_is_found(name, cells, data):
         assume(TEST in (to, split[row]))
     split[row] = to
     assert leaks_of(named(name), [assigned(rows, split)]) != []
+
+
+def test_a_test_split_of_one_class_is_refused_with_the_counts():
+    outcome = Outcome(split_rows=(9, 4, 5), split_positives=(5, 4, 0))
+    with pytest.raises(DataError) as error:
+        check_splits(outcome, "column", "click")
+    message = str(error.value)
+    assert "all 5 rows of test have the label 0, so the AUC is undefined" in message
+    assert "Rows with the label 1: train 5 of 9, eval 4 of 4, test 0 of 5" in message
+    check_splits(outcome, "column", "rating")
+
+
+def test_a_train_split_of_one_class_is_refused():
+    with pytest.raises(DataError, match="all 9 rows of train have the label 1, so nothing can be learnt"):
+        check_splits(Outcome(split_rows=(9, 4, 5), split_positives=(9, 2, 2)), "random", "click")
+
+
+def test_test_users_without_a_new_item_are_refused():
+    rows = {"split_rows": (9, 4, 5), "split_positives": (9, 4, 5)}
+    with pytest.raises(DataError, match="none of the 3 test users has an item in test that is not in train or eval"):
+        check_splits(Outcome(**rows, num_queries=3), "time", "retrieval")
+    check_splits(Outcome(**rows, num_queries=3, num_findable=1), "time", "retrieval")
+    restored = Outcome.from_json(Outcome(**rows, num_queries=3, num_findable=1).to_json())
+    assert (restored.num_queries, restored.num_findable) == (3, 1)
