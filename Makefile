@@ -10,7 +10,7 @@ NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the
 	--ignore tests/trainer_module/test_$(name).py)
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
-.PHONY: help setup demo test lint audit format tpu-check images-check bench published clean
+.PHONY: help setup demo test lint audit format fault-check tpu-check images-check bench published clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -40,6 +40,9 @@ audit: setup ## Ask OSV for vulnerabilities of the locked packages; needs a netw
 format: setup ## Format the code
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
+
+fault-check: setup ## Kill runs at random points, damage files, disks and surroundings, and run again; takes an hour
+	@$(RUN)/python -m tests.robustness.fault_check
 
 tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, lower every model for TPUs
 	@$(PYTHON) -m bootstrap tpu_worker

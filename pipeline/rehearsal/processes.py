@@ -28,6 +28,7 @@ def image_environment(home: Path) -> dict[str, str]:
         KERAS_SWITCH: "1",
         "LANG": "C.UTF-8",
         "HOME": str(home),
+        "TMPDIR": str(home),
     }
 
 
