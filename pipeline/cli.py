@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.interruption import FAILED, end_when_asked_to, exit_code, keeps
+from pipeline.interruption import FAILED, RESULTS_OF_COMPONENTS, end_when_asked_to, exit_code, keeps
 from pipeline.streams import prepare_streams
 from trainer_module.errors import ConfigError, RecspanError
 
@@ -280,7 +280,7 @@ def run(
     from pipeline.config import Locations, load_config, parse_assignments
     from pipeline.local.run import run_locally
 
-    keeps("what finished components made is kept, and the same command goes on from there")
+    keeps(RESULTS_OF_COMPONENTS)
     shortcuts = {"data.dataset": dataset, "data.split.by": split, "data.max_bad_rows": max_bad_rows}
     overrides = {key: value for key, value in shortcuts.items() if value is not None}
     overrides |= parse_assignments(assignments or [])

@@ -19,6 +19,8 @@ PREEMPTED = 75
 # What shells give a command that Ctrl-C has ended.
 INTERRUPTED = 130
 
+RESULTS_OF_COMPONENTS = "what finished components made is kept, and the same command goes on from there"
+
 _EXIT_CODES = {signal.SIGTERM: PREEMPTED, signal.SIGINT: INTERRUPTED}
 _SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 

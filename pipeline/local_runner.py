@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.cli import NOT_PUSHED
 from pipeline.config import Locations, load_config
-from pipeline.interruption import end_when_asked_to, exit_code, keeps
+from pipeline.interruption import RESULTS_OF_COMPONENTS, end_when_asked_to, exit_code, keeps
 from pipeline.local.run import run_locally
 from pipeline.streams import prepare_streams
 from trainer_module.errors import RecspanError
@@ -20,7 +20,7 @@ def main() -> int:
     """Runs the pipeline that the environment variables describe; returns the exit code."""
     prepare_streams()
     end_when_asked_to()
-    keeps("what finished components made is kept, and the same command goes on from there")
+    keeps(RESULTS_OF_COMPONENTS)
     file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")
     root = Path(os.environ.get("RECSPAN_ROOT", "runs"))
     try:

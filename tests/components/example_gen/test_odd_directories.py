@@ -54,5 +54,5 @@ def test_what_is_no_file_is_refused_and_not_waited_for(kind, tmp_path):
     else:
         path.mkdir()
     data = DataConfig.model_validate({"interactions": {"files": str(path), "label": "label"}, "task": "click"})
-    with pytest.raises(DataError, match="a pipe, device or socket|a directory, and a file is expected"):
+    with pytest.raises(DataError, match=r"a pipe, device or socket|a directory, and a file is expected"):
         find_files(data.directory, data.portable().interactions, "interactions")

@@ -202,6 +202,7 @@ class Result:
 
 def predictions(model: Path) -> bytes:
     """What a pushed model predicts for every pair of users and items, and for unknown ones."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
     users = [f"u{number}" for number in range(USERS + 3)]
