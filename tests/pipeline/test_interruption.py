@@ -101,3 +101,18 @@ def test_a_terminal_without_the_character_ends_no_command():
     )
     assert process.returncode == 0, process.stderr
     assert process.stdout == b"\\u2713\n"
+
+
+@pytest.mark.parametrize("redirect", ["> /dev/full", "> >(exec true)"], ids=["full", "gone"])
+def test_output_that_nobody_can_read_ends_no_run(redirect):
+    program = (
+        "import sys, time; from rich.console import Console; from pipeline.streams import LosableStream\n"
+        "console = Console(file=LosableStream(sys.stdout))\n"
+        "time.sleep(.5)\n"
+        "for number in range(2000): console.print('a line', number)"
+    )
+    process = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "$1" {redirect}', "bash", program], capture_output=True, cwd=os.getcwd()
+    )
+    assert process.returncode == 0, process.stderr
+    assert not process.stderr
