@@ -66,7 +66,7 @@ def _fail(error: Exception) -> int:
 
     from pipeline.failures import describe, write_traceback
 
-    message = describe(error)
+    message = str(error) if isinstance(error, RecspanError) else describe(error)
     if not isinstance(error, RecspanError):
         log = write_traceback(error)
         message += f"\n(log: {log})" if log else "\n(no directory for a log can be written to; set XDG_STATE_HOME)"

@@ -78,17 +78,10 @@ def test_the_traceback_goes_to_the_first_directory_that_can_be_written_to(tmp_pa
     assert write_traceback(KeyError(), [tmp_path / "file"]) is None
 
 
-def fail_with(monkeypatch, capsys, tmp_path, error: BaseException) -> tuple[object, str]:
+def fail_with(monkeypatch, capsys, tmp_path, error: Exception) -> tuple[int, str]:
     """Exit code and message of a command that ends with an exception."""
-
-    def end() -> None:
-        raise error
-
-    monkeypatch.setattr(cli, "app", end)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code, capsys.readouterr().err
+    return cli._fail(error), capsys.readouterr().err
 
 
 def test_the_command_line_prints_a_message_and_names_the_log_of_the_traceback(monkeypatch, capsys, tmp_path):
@@ -106,10 +99,13 @@ def test_an_error_with_a_message_of_its_own_needs_no_log(monkeypatch, capsys, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_a_message_with_half_a_surrogate_pair_is_printed(monkeypatch, capfd, tmp_path):
-    with open(os.dup(2), "w", encoding="ascii") as stream:
+def test_the_outermost_message_counts_which_names_component_and_log(monkeypatch, capsys, tmp_path):
+    error = raised(DataError("ExampleGen failed: a.csv: no row\n(log: x)"), DataError("a.csv: no row"))
+    assert fail_with(monkeypatch, capsys, tmp_path, error)[1] == "error: ExampleGen failed: a.csv: no row\n(log: x)\n"
+
+
+def test_a_message_with_half_a_surrogate_pair_is_printed(monkeypatch, capfd):
+    with open(os.dup(2), "w", encoding="ascii", errors="backslashreplace") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(cli, "app", lambda: (_ for _ in ()).throw(DataError("caf\xe9 \ud800: no such file")))
-        with pytest.raises(SystemExit):
-            cli.main()
+        cli._fail(DataError("caf\xe9 \ud800: no such file"))
     assert "error: caf\\xe9 \\ud800: no such file" in capfd.readouterr().err

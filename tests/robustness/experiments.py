@@ -173,9 +173,9 @@ def yaml_mistakes(rng: random.Random) -> Iterator[ExperimentCase]:
     for content in (b"\xff\xfe\x00", b"name: caf\xe9", b"\x89PNG\r\n", b"name: \x00", b"name: \x07", b"PK\x03\x04\xff"):
         yield ExperimentCase("bytes that are no text", content, (("line", "UTF-8", "not valid"),))
     for value in ("2020-13-45", "!!int x", "!!float x", "!!timestamp x", "!!bool x"):
-        yield ExperimentCase("a value that YAML cannot read", f"{whole}more: {value}\n".encode(), ("line",))
+        yield ExperimentCase("a value that YAML cannot read", f"{whole}more: {value}\n".encode(), (("line", "more"),))
     recursive = b"data: &a\n  dataset: csv\n  label: *a\n"
-    yield ExperimentCase("an alias of itself", recursive, (("data", "label"),))
+    yield ExperimentCase("an alias of itself", recursive, (("label", "line 3"),))
 
 
 def duplicates_and_readings(rng: random.Random) -> Iterator[ExperimentCase]:

@@ -21,7 +21,7 @@ from pipeline.config import load_config
 from tests.robustness.cases import AnyOf, BadRow, DataCase, Expected, ExperimentCase, Refused
 from trainer_module.errors import RecspanError
 
-# Reading one small input takes no longer.
+# CPU time of one small input, at most.
 MOST_SECONDS = 5.0
 _LONGEST_MESSAGE = 4000
 # Begins messages that no input may lead to.
@@ -51,10 +51,11 @@ def run_all(cases: Sequence[DataCase | ExperimentCase], scratch: Path) -> list[F
     failures = []
     for case in cases:
         with tempfile.TemporaryDirectory(dir=scratch) as directory:
-            started = time.perf_counter()
+            # Other processes of a busy machine do not count.
+            started = time.process_time()
             run = run_data_case if isinstance(case, DataCase) else run_experiment_case
             problem = run(case, Path(directory))
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
         if problem is None and seconds > MOST_SECONDS:
             problem = f"took {seconds:.1f} s"
         if problem is not None:
@@ -133,18 +134,23 @@ def _ingest(directory: Path, case: DataCase) -> tuple[list[pa.RecordBatch], list
 def _run_command(arguments: Sequence[str], directory: Path) -> str | None:
     """The message of a command that fails; None if it does not."""
     written = io.StringIO()
+    code: object = 0
     argv, here = sys.argv, os.getcwd()
     sys.argv = ["recspan", *arguments]
     os.chdir(directory)
     try:
         with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
-            cli.main()
-    except SystemExit as end:
-        return written.getvalue() if end.code else None
+            # `cli.main` would also change what signals do to this process.
+            try:
+                cli.app()
+            except SystemExit as end:
+                code = end.code
+            except Exception as error:
+                code = cli._fail(error)
     finally:
         sys.argv = argv
         os.chdir(here)
-    return None
+    return written.getvalue() if code else None
 
 
 def _compare(

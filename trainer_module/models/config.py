@@ -15,8 +15,6 @@ from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
 from trainer_module.training.config import TrainingConfig
 
-Units = Annotated[int, Field(ge=1)]
-
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -166,7 +164,7 @@ class RatingModelConfig(_RankingModel):
     """
 
     type: Literal["rating"] = "rating"
-    mlp: tuple[Units, ...] = (32,)
+    mlp: tuple[int, ...] = (32,)
     biases: Literal["fitted", "learned"] = "fitted"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
@@ -204,8 +202,8 @@ class DlrmConfig(_RankingModel):
     """
 
     type: Literal["dlrm"] = "dlrm"
-    bottom: tuple[Units, ...] = (256, 64)
-    top: tuple[Units, ...] = (256, 128)
+    bottom: tuple[int, ...] = (256, 64)
+    top: tuple[int, ...] = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -236,7 +234,7 @@ class DcnConfig(_RankingModel):
     crosses: int = Field(default=2, ge=1)
     rank: int | None = Field(default=None, ge=1)
     structure: Literal["stacked", "parallel"] = "stacked"
-    mlp: tuple[Units, ...] = Field(default=(256, 128), min_length=1)
+    mlp: tuple[int, ...] = Field(default=(256, 128), min_length=1)
 
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
         from trainer_module.models.dcn import dcn_head
@@ -252,7 +250,7 @@ class WideDeepConfig(_RankingModel):
     """
 
     type: Literal["wide_deep"] = "wide_deep"
-    mlp: tuple[Units, ...] = (256, 128)
+    mlp: tuple[int, ...] = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -288,8 +286,8 @@ class TwoTowerConfig(_Model):
 
     type: Literal["two_tower"] = "two_tower"
     temperature: float = Field(default=0.2, gt=0)
-    query_mlp: tuple[Units, ...] = ()
-    candidate_mlp: tuple[Units, ...] = ()
+    query_mlp: tuple[int, ...] = ()
+    candidate_mlp: tuple[int, ...] = ()
     hard_negatives: int | None = Field(default=None, ge=1)
     mixed_negatives: int = Field(default=0, ge=0)
 
