@@ -33,8 +33,8 @@ def check_limits(text: str, where: str) -> None:
                 counts.append(1)
                 if len(open_sections) > _MAX_DEPTH:
                     raise ConfigError(
-                        f"{where}, line {event.start_mark.line + 1}: more than {_MAX_DEPTH} sections or lists inside "
-                        "each other; an experiment has no more than ten"
+                        f"{where}, line {event.start_mark.line + 1}: nested too deeply, more than {_MAX_DEPTH} "
+                        "sections or lists inside each other; expected a few levels of keys and lists"
                     )
                 continue
             if isinstance(event, yaml.CollectionEndEvent):

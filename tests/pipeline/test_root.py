@@ -30,12 +30,12 @@ def test_what_killed_runs_left_is_removed_and_results_stay(tmp_path):
 
 def test_temporary_files_lie_below_the_root_and_go_with_the_run(tmp_path):
     before = tempfile.gettempdir(), os.environ.get("TMPDIR")
-    with occupied(tmp_path / "root", "now"):
+    with occupied(tmp_path / "runs", "now"):
         made = tempfile.mkdtemp()
-        assert made.startswith(f"{tmp_path}/root/tmp/now/")
+        assert made.startswith(f"{tmp_path}/runs/tmp/now/")
         child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
-        assert subprocess.check_output(child, text=True).strip() == f"{tmp_path}/root/tmp/now"
-    assert not (tmp_path / "root" / "tmp").exists()
+        assert subprocess.check_output(child, text=True).strip() == f"{tmp_path}/runs/tmp/now"
+    assert not (tmp_path / "runs" / "tmp").exists()
     assert (tempfile.gettempdir(), os.environ.get("TMPDIR")) == before
 
 
@@ -60,8 +60,8 @@ def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path):
 
 def test_a_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    expected = r"--root .*/file/root: cannot be written \(Not a directory\)"
-    with pytest.raises(ConfigError, match=expected), occupied(tmp_path / "file" / "root", "now"):
+    expected = r"--root .*/file/runs: cannot be written \(Not a directory\)"
+    with pytest.raises(ConfigError, match=expected), occupied(tmp_path / "file" / "runs", "now"):
         pass
 
 

@@ -24,7 +24,7 @@ def test_an_anchor_that_holds_itself():
 
 
 def test_deep_nesting():
-    with pytest.raises(ConfigError, match="line 1: more than 50 sections"):
+    with pytest.raises(ConfigError, match="line 1: nested too deeply, more than 50 sections"):
         check_limits("[" * 100_000, "f.yaml")
     check_limits("a: " + "[" * 40 + "]" * 40, "f.yaml")
 
