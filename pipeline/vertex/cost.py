@@ -14,7 +14,8 @@ from rich.table import Table
 
 from components.google_cloud.names import Region
 from pipeline.config import PipelineConfig, read_settings, vertex_section
-from pipeline.vertex.compile import Job, compile_job
+from pipeline.job_options import Job
+from pipeline.vertex.compile import compile_job
 from pipeline.vertex.config import BEAM_COMPONENTS, VertexConfig
 from pipeline.vertex.machines import BUILT_IN_GPUS, find_machine
 from trainer_module.errors import ConfigError

@@ -22,7 +22,6 @@ from pipeline.vertex.cost import (
     uses_after_run,
     uses_of_run,
 )
-from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
 from .experiments import IMAGE, TPU_IMAGE, TWO_TOWERS, experiment
@@ -208,7 +207,7 @@ def test_uses_name_the_components_own_machine():
     assert use == Use("Pusher", "machines", "e2-highmem-2", 1)
 
 
-def test_the_command_prints_the_estimate(tmp_path):
+def test_the_command_prints_the_estimate(command_line, tmp_path):
     config = experiment()
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     (tmp_path / "prices.yaml").write_text(yaml.safe_dump(PRICES.model_dump()))
@@ -216,7 +215,7 @@ def test_the_command_prints_the_estimate(tmp_path):
     rows = [{"component": name, "seconds": 360.0, "cached": False} for name in names]
     (tmp_path / "summary.json").write_text(json.dumps({"components": rows}))
     command = "pipeline cost --config mine.yaml --prices prices.yaml --like summary.json --scale 10 --hours Trainer=3"
-    process = recspan(*command.split(), cwd=tmp_path)
+    process = command_line(*command.split(), cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     # seven components for 1 h and the Trainer for 3 h, at 0.1, and 0.5
     assert "total" in process.stdout and "1.50" in process.stdout

@@ -1,8 +1,8 @@
 """`recspan pipeline deploy`: what is asked for, what goes over the wire, what is found again."""
 
 import json
-import subprocess
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import yaml
@@ -15,7 +15,6 @@ from components.vertex_deployer.deploy import deploy, planned_requests
 from components.vertex_deployer.requests import NEW, DeploymentRequests, request_json, traffic_split
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import PushedVersion, described_version
-from tests import launcher
 from trainer_module.errors import ConfigError, ModelError
 
 from .deployment_server import NUMBERED, PLACE, DeploymentServer
@@ -410,10 +409,6 @@ def test_the_plan_is_what_a_deployment_sends(server, service):
     assert server.body("models:upload") == first
 
 
-def recspan(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return launcher.recspan("pipeline", "deploy", *arguments, "--config", "mine.yaml", cwd=cwd)
-
-
 @pytest.fixture
 def workspace(tmp_path):
     config = experiment({"deploy": {"endpoint": {"machine": "n1-standard-4"}}})
@@ -421,16 +416,22 @@ def workspace(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def recspan(workspace, command_line):
+    """Returns a function that runs `recspan pipeline deploy` in the workspace."""
+    return lambda *arguments: command_line("pipeline", "deploy", *arguments, "--config", "mine.yaml", cwd=workspace)
+
+
 def push(directory, summary=PUSHED) -> None:
     directory.mkdir(parents=True)
     (directory / "summary.json").write_text(json.dumps(summary))
 
 
-def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeypatch):
+def test_a_dry_run_shows_the_last_local_version_in_the_bucket(recspan, workspace, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workspace / "none.json"))
     for number in ("2", "10"):
         push(workspace / "runs" / "serving" / "small" / number)
-    process = recspan("--dry-run", cwd=workspace)
+    process = recspan("--dry-run")
     assert process.returncode == 0, process.stderr
     planned = json.loads(process.stdout)
     assert [each["method"] for each in planned][::3] == ["ModelService.UploadModel", "EndpointService.DeployModel"]
@@ -447,17 +448,19 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeyp
         (["--model", "runs/serving/small/3"], "runs/serving/small/3 lies on this machine"),
     ],
 )
-def test_mistakes_get_one_message(workspace, arguments, message):
-    process = recspan(*arguments, cwd=workspace)
+def test_mistakes_get_one_message(recspan, arguments, message):
+    process = recspan(*arguments)
     assert process.returncode == 1
     assert process.stderr.startswith(f"error: {message}"), process.stderr
     assert "Traceback" not in process.stderr
 
 
-def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, workspace, monkeypatch):
+def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, recspan, monkeypatch):
+    # The command itself waits ten seconds between two polls of an operation.
+    monkeypatch.setattr("pipeline.vertex.deploy.DeploymentService", partial(DeploymentService, patience=QUICK))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     at = ["--set", f"vertex.endpoint={server.url}"]
-    missing = recspan(*at, cwd=workspace)
+    missing = recspan(*at)
     assert missing.stderr.startswith(
         "error: no version was pushed below gs://my-bucket/recspan/serving/small. `recspan"
     )
@@ -466,11 +469,11 @@ def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, w
         server.objects[f"{folder}/{number}/summary.json"] = json.dumps(PUSHED).encode()
         server.objects[f"{folder}/{number}/saved_model.pb"] = b"graph"
     server.objects[f"{folder}/11/summary.json"] = b"{}"  # cut short: no saved_model.pb
-    process = recspan(*at, cwd=workspace)
+    process = recspan(*at)
     assert process.returncode == 0, process.stderr
     made = [f"model: {NUMBERED}/models/small@1", f"endpoint: {NUMBERED}/endpoints/1"]
     assert process.stdout.splitlines()[-2:] == made
     assert "model on the endpoint: under way" in process.stdout
     assert server.body("models:upload")["model"]["artifactUri"] == "gs://my-bucket/recspan/serving/small/10"
-    other = recspan(*at, "--model", "gs://my-bucket/recspan/serving/small/11", cwd=workspace)
+    other = recspan(*at, "--model", "gs://my-bucket/recspan/serving/small/11")
     assert "small/11 is no pushed version: there is no saved_model.pb in it" in other.stderr

@@ -115,7 +115,7 @@ def test_what_does_not_pass_is_said_at_once(server, service, fault, message):
 )
 def test_patience_ends(server, credentials, status, message):
     section = VertexConfig.model_validate(SECTION | {"endpoint": server.url})
-    service = VertexService(section, Patience(attempt=0.5, first_wait=0.01, longest_wait=0.02, total=2.0))
+    service = VertexService(section, Patience(attempt=0.5, first_wait=0.01, longest_wait=0.02, total=1.0))
     server.faults = [Fault(status)] * 1000
     with pytest.raises(ServiceError, match=message):
         service.create_run(request())
