@@ -1,4 +1,4 @@
-"""VertexDeployer: what was pushed goes on to Model Registry, Endpoint and Vector Search, in the same run."""
+"""The component VertexDeployer: deploys the pushed version to Model Registry, Endpoint and Vector Search."""
 
 import json
 import logging
@@ -26,17 +26,17 @@ REQUESTS_FILE = "requests.json"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Deploys what was pushed."""
+    """Deploys the pushed version."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Deploys the version, if there is one.
+        """Deploys the version, unless the model was not pushed.
 
-        In a rehearsal a directory stands for the bucket. Vertex AI could not read it, so the requests are written down
-        and not sent.
+        In a rehearsal, the version is in a local directory that Vertex AI cannot read. The requests are then written to
+        a file instead of being sent.
 
         Raises:
-            ConfigError: The version cannot be deployed so.
-            ServiceError: Vertex AI refused, or a deployment failed.
+            ConfigError: The configuration does not fit the version.
+            ServiceError: Vertex AI refused a request, or a deployment failed.
         """
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
         deployed = artifact_utils.get_single_instance(output_dict["deployed_model"])
@@ -63,7 +63,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class VertexDeployerSpec(ComponentSpec):
-    """What the component reads and writes."""
+    """Inputs, outputs and parameters of `VertexDeployer`."""
 
     PARAMETERS = {
         "target": ExecutionParameter(type=str),
@@ -76,7 +76,7 @@ class VertexDeployerSpec(ComponentSpec):
 
 
 class VertexDeployer(base_component.BaseComponent):
-    """From a pushed version to Vertex AI; does nothing if the model was not good enough to be pushed."""
+    """Deploys a pushed version on Vertex AI; does nothing if the model was not good enough to be pushed."""
 
     SPEC_CLASS = VertexDeployerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -87,11 +87,11 @@ class VertexDeployer(base_component.BaseComponent):
         """Connects the component.
 
         Args:
-            pushed_model: The Pusher's.
-            target: JSON of a `Target`.
-            deploy: JSON of a `DeployConfig`.
-            pipeline_name: Names what is made where the configuration gives no name.
-            source_hash: Of this component's sources, so that a change of them is not answered from the cache.
+            pushed_model: Output of the Pusher.
+            target: A `Target` as JSON.
+            deploy: A `DeployConfig` as JSON.
+            pipeline_name: Default name of created resources.
+            source_hash: Hash of this component's sources; part of the cache key.
         """
         super().__init__(
             VertexDeployerSpec(

@@ -1,4 +1,4 @@
-"""What a run costs, as arithmetic that can be redone by hand."""
+"""Tests the cost of a run by arithmetic that a reader can redo by hand."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ DATAFLOW = {"runner": "dataflow", "image": IMAGE, "max_workers": 10, "machine_ty
 
 
 def small_job(*components: str) -> dict:
-    """As much of a compiled job as is looked at, with a resolver."""
+    """Returns the part of a compiled job that the estimate reads, with one resolver."""
     names = [*components, "Baseline"]
     return {
         "pipelineSpec": {
@@ -119,14 +119,14 @@ def test_unknown_prices_are_named_all_at_once():
     prices = PRICES.model_copy(update={"machines": {"e2-standard-4": None}, "run": None})
     message = (
         r"prices\.yaml: no price for run \(per run\), machines\.e2-standard-4 \(for Trainer\), "
-        r"machines\.n1-standard-8 \(for Trainer\)\. Where to look prices up stands in .*prices\.example\.yaml"
+        r"machines\.n1-standard-8 \(for Trainer\)\. .*prices\.example\.yaml says where to look prices up"
     )
     with pytest.raises(ConfigError, match=message):
         estimate(vertex, small_job("Trainer"), prices, FILE, {"Trainer": 1.0})
 
 
 def test_prices_of_another_region_are_refused():
-    with pytest.raises(ConfigError, match=r"region: the prices are those of us-central1, .* runs in europe-west4"):
+    with pytest.raises(ConfigError, match=r"region: the prices are for us-central1, .* runs in europe-west4"):
         cost({"region": "europe-west4"}, {"Trainer": 1.0})
 
 

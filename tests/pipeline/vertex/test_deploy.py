@@ -1,4 +1,4 @@
-"""`recspan pipeline deploy`: what is asked for, what goes over the wire, what is found again."""
+"""Tests `recspan pipeline deploy` and its requests against a local server."""
 
 import json
 from dataclasses import replace
@@ -240,7 +240,7 @@ def test_brute_force_has_no_tree():
 def test_an_index_of_another_dimension_is_refused(server, service):
     deploy(deployer({"vector_search": {}}), service)
     other = replace(deployer({"vector_search": {}}), version=PushedVersion(URI, "small", 64))
-    with pytest.raises(ConfigError, match=r"vector_search\.name: the index small .* vectors of 32 numbers, .* have 64"):
+    with pytest.raises(ConfigError, match=r"vector_search\.name: the index small .* has 32 dimensions, but .* have 64"):
         deploy(other, service)
 
 
@@ -248,16 +248,24 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(server, service):
     for number in (1, 2):
         name = f"{NUMBERED}/endpoints/{number}"
         server.resources[name] = {"name": name, "displayName": "small"}
-    with pytest.raises(ServiceError, match=r"2 endpoints called 'small'.*endpoints/1, .*endpoints/2\. Give another"):
+    with pytest.raises(
+        ServiceError, match=r"2 endpoints have the display name 'small': .*endpoints/1, .*endpoints/2\. Set another"
+    ):
         deploy(deployer({"endpoint": {"machine": "n1-standard-4"}}), service)
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault(403, "denied"), r"403: .*denied.*Who deploys .* roles/aiplatform\.user.*roles/iam\.serviceAccountUser"),
+        (
+            Fault(403, "denied"),
+            r"403: .*denied.*The account that deploys .* roles/aiplatform\.user.*roles/iam\.serviceAccountUser",
+        ),
         (Fault(400, "no such image"), r"400: .*no such image.*section vertex\.deploy.*pipeline deploy --dry-run"),
-        (Fault(503, "busy"), r"after 1 attempt\(s\).*give the same command again: it finds what was made after all"),
+        (
+            Fault(503, "busy"),
+            r"after 1 attempt\(s\).*run the same command again: it finds the resources that were created",
+        ),
     ],
     ids=["403", "400", "503"],
 )
@@ -317,9 +325,7 @@ def test_an_operation_that_fails_is_explained(server, service, code, message):
 
 def test_an_operation_that_takes_too_long_is_left_to_the_service(server, credentials):
     service = DeploymentService(experiment({"endpoint": server.url}).vertex.target, replace(QUICK, operation=0.0))
-    with pytest.raises(
-        ServiceError, match=r"model: not done after 0 minutes\. The service goes on with it \(projects/"
-    ):
+    with pytest.raises(ServiceError, match=r"model: not done after 0 minutes\. The operation projects/.* continues\."):
         deploy(deployer({}), service)
 
 
@@ -366,9 +372,9 @@ def test_a_wrong_section_is_refused(section, message):
         (
             PushedVersion("runs/serving/small/3", "small"),
             {},
-            r"lies on this machine, .*cp --recursive runs/serving/small/3 gs://BUCKET/FOLDER/`, .*--model gs://",
+            r"is on this machine, .*cp --recursive runs/serving/small/3 gs://BUCKET/FOLDER/`, .*--model gs://",
         ),
-        (PushedVersion(URI, "small"), {"vector_search": {}}, r"vector_search\.dimensions: .*or say the dimension here"),
+        (PushedVersion(URI, "small"), {"vector_search": {}}, r"vector_search\.dimensions: .*Set this key, or push"),
         (PushedVersion(URI, "small", 32), {"vector_search": {"dimensions": 64}}, r"dimensions: 64, but .* have 32"),
         (PushedVersion(URI, "a" * 64), {}, r"vertex\.deploy\.model: the pipeline's name has 64 characters"),
     ],
@@ -445,7 +451,7 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(recspan, workspace
         (["--dry-run"], "--dry-run asks no bucket, and there is no pushed version below"),
         (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: there is no summary.json in it"),
         (["--set", "vertex.deploy=null"], "vertex.deploy: the experiment has no such section"),
-        (["--model", "runs/serving/small/3"], "runs/serving/small/3 lies on this machine"),
+        (["--model", "runs/serving/small/3"], "runs/serving/small/3 is on this machine"),
     ],
 )
 def test_mistakes_get_one_message(recspan, arguments, message):

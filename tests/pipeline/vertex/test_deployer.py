@@ -1,4 +1,4 @@
-"""The step that deploys, as TFX runs it."""
+"""The executor of VertexDeployer, as TFX runs it."""
 
 import json
 from functools import partial
@@ -33,7 +33,7 @@ def server():
 
 @pytest.fixture
 def step(server, credentials, tmp_path, monkeypatch):
-    """Runs the step for a summary of the Pusher; gives its output artifact."""
+    """Returns a function that runs the executor after a Pusher's summary and returns the output artifact."""
     monkeypatch.setattr(component, "DeploymentService", partial(DeploymentService, patience=Patience(poll=0.01)))
 
     def run(**summary) -> standard_artifacts.PushedModel:
