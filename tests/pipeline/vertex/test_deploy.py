@@ -312,9 +312,9 @@ def test_a_lost_answer_is_found_again(server, service):
     ("code", "message"),
     [
         (7, r"^model: not allowed in project my-project \(403: .*cannot read"),
-        (8, r"^model: the project's quota is used up.*iam-admin/quotas"),
+        (8, r"^model: the project's quota is exhausted.*iam-admin/quotas"),
         (9, r"^model: Vertex AI refuses the request \(400: .*cannot read"),
-        (13, r"^model: .*did not answer as it should"),
+        (13, r"^model: .*gave no valid answer after"),
     ],
 )
 def test_an_operation_that_fails_is_explained(server, service, code, message):
@@ -448,16 +448,16 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(recspan, workspace
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dry-run"], "--dry-run asks no bucket, and there is no pushed version below"),
-        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: there is no summary.json in it"),
+        (["--dry-run"], "{cwd}/runs/serving/small has no pushed version, and --dry-run does not search the bucket"),
+        (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is not a pushed version: it has no summary.json"),
         (["--set", "vertex.deploy=null"], "vertex.deploy: the experiment has no such section"),
         (["--model", "runs/serving/small/3"], "runs/serving/small/3 is on this machine"),
     ],
 )
-def test_mistakes_get_one_message(recspan, arguments, message):
+def test_mistakes_get_one_message(recspan, workspace, arguments, message):
     process = recspan(*arguments)
     assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {message}"), process.stderr
+    assert process.stderr.startswith("error: " + message.format(cwd=workspace)), process.stderr
     assert "Traceback" not in process.stderr
 
 
@@ -467,9 +467,7 @@ def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, r
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     at = ["--set", f"vertex.endpoint={server.url}"]
     missing = recspan(*at)
-    assert missing.stderr.startswith(
-        "error: no version was pushed below gs://my-bucket/recspan/serving/small. `recspan"
-    )
+    assert missing.stderr.startswith("error: gs://my-bucket/recspan/serving/small has no pushed version. `recspan")
     folder = "my-bucket/recspan/serving/small"
     for number in ("9", "10"):
         server.objects[f"{folder}/{number}/summary.json"] = json.dumps(PUSHED).encode()
@@ -482,4 +480,4 @@ def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, r
     assert "model on the endpoint: under way" in process.stdout
     assert server.body("models:upload")["model"]["artifactUri"] == "gs://my-bucket/recspan/serving/small/10"
     other = recspan(*at, "--model", "gs://my-bucket/recspan/serving/small/11")
-    assert "small/11 is no pushed version: there is no saved_model.pb in it" in other.stderr
+    assert "small/11 is not a pushed version: it has no saved_model.pb" in other.stderr

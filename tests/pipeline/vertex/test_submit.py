@@ -192,7 +192,7 @@ def test_submit_status_list_and_cancel(server, credentials, recspan, workspace):
     assert server.resources[name]["state"] == "PIPELINE_STATE_CANCELLING"
     missing = recspan("status", "small-8", *at)
     assert missing.returncode == 1
-    assert missing.stderr.startswith("error: Vertex AI finds no such thing")
+    assert missing.stderr.startswith("error: Vertex AI found no such resource")
     assert "Traceback" not in missing.stderr
 
 
