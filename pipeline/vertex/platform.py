@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
 
 from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
@@ -62,7 +63,7 @@ def deployer(vertex: VertexConfig, deploy: DeployConfig, pipeline_name: str) -> 
     # Checks the id. The version's number and dimension are unknown before the push.
     _ = DeploymentRequests(vertex.target, deploy, PushedVersion("", pipeline_name)).model_id
 
-    def make(pushed_model: tfx.types.BaseChannel) -> VertexDeployer:
+    def make(pushed_model: tfx.types.BaseChannel) -> BaseComponent:
         return VertexDeployer(
             pushed_model=pushed_model,
             target=vertex.target.model_dump_json(),
