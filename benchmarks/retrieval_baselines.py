@@ -18,7 +18,7 @@ import typer
 from scipy import sparse
 
 from components.evaluation import baselines, ranking_metrics
-from components.example_gen.splits.stratified import UserRows, draw_test_rows
+from components.example_gen.splits.protocols.stratified import UserRows, draw_test_rows
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from components.example_gen.config import DataConfig
-from components.example_gen.splits.config import ColumnSplit, RandomSplit, StratifiedSplit
+from components.example_gen.splits.protocols import PROTOCOLS
 from components.retrieval_index.config import (
     FlatConfig,
     HnswConfig,
@@ -118,8 +118,7 @@ def test_the_first_experiment_on_own_data_is_short():
 def test_every_key_of_own_data_is_explained():
     text = (DOCS / "own_data.md").read_text()
     kinds = (DataConfig, InteractionsTable, EntityTable, CategoricalEntry, NumericEntry, LabelEntry, TimeEntry)
-    splits = (RandomSplit, StratifiedSplit, ColumnSplit)
-    for kind in (*kinds, *splits, Vocabulary, HashBuckets):
+    for kind in (*kinds, *PROTOCOLS.values(), Vocabulary, HashBuckets):
         for field in kind.model_fields:
             assert field in text, field
 

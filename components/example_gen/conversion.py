@@ -13,7 +13,7 @@ from components.example_gen.readers.problems import Problems, shown
 from components.example_gen.readers.times import times
 from components.example_gen.readers.values import numbers, token_lists, tokens, words
 from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
-from components.example_gen.splits.config import ColumnSplit, SplitConfig
+from components.example_gen.splits.config import SplitConfig
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.tables import (
     MISSING_TOKEN,
@@ -170,8 +170,7 @@ def _weights(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.A
 def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Problems) -> pa.Array:
     """Tokens of the column that the split looks at."""
     values = _required(tokens(raw.columns[column], column, problems), column, problems)
-    if isinstance(split, ColumnSplit):
-        known = [name for name in (split.train, split.eval, split.test) if name is not None]
+    if known := split.known_values:
         is_known = pc.is_in(values, pa.array([name.encode() for name in known], pa.large_binary()))
         problems.add(
             ~is_known.to_numpy(zero_copy_only=False),

@@ -18,8 +18,6 @@ from components.example_gen.readers.blocks import Piece, check_columns, find_fil
 from components.example_gen.readers.files import relative
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
-from components.example_gen.splits.config import FoldSplit
-from components.example_gen.splits.folds import check_num_rows
 from components.example_gen.transforms import Ingestion, ingest
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
@@ -119,8 +117,7 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
     pieces = find_pieces(files, config.described().tables.interactions)
     if not pieces:
         raise DataError(f"{', '.join(files)}: no row; expected one interaction a row")
-    if isinstance(config.split, FoldSplit):
-        check_num_rows(config.split, sum(piece.approximate_rows() for piece in pieces))
+    config.split.check_num_rows(sum(piece.approximate_rows() for piece in pieces))
     return pieces
 
 

@@ -33,7 +33,7 @@ from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.readers.blocks import Piece, read
 from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
 from components.example_gen.splits.evidence import Evidence, concatenate
-from components.example_gen.splits.protocol import SplitProtocol, protocol_of
+from components.example_gen.splits.protocol import SplitProtocol
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import CANDIDATES, QUERIES
 
@@ -79,15 +79,7 @@ class Ingestion:
 
     def protocol(self) -> SplitProtocol:
         """The split protocol."""
-        return split_protocol(self.config)
-
-
-def split_protocol(config: DataConfig) -> SplitProtocol:
-    """The split protocol of a section `data`."""
-    split = config.split
-    if split.by == "random":
-        split = split.model_copy(update={"key": config.split_key})
-    return protocol_of(split, config.split_key == "pair")
+        return self.config.split_protocol()
 
 
 def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> None:

@@ -8,14 +8,33 @@ number of rows are test rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from components.example_gen.rows import EVAL, POSITION, TEST, USER, Entities, Rows, places
 from components.example_gen.splits.assignment import HeldOut, choose, run_lengths
-from components.example_gen.splits.config import StratifiedSplit
 from components.example_gen.splits.evidence import Evidence, describe_some, parts_by_key
 from components.example_gen.splits.hashing import Hasher, drawn
+from components.example_gen.splits.protocol import SeededShares
+from trainer_module.data.tables import InteractionsTable
+
+# Of `numpy.random.RandomState`, which draws.
+_SEEDS = 2**32
+
+
+class StratifiedSplit(SeededShares):
+    """Of each user's rows the share `test_fraction`, drawn at random, is `test`; a hash of the pair chooses `eval`."""
+
+    needs = ("user",)
+
+    by: Literal["stratified"] = "stratified"
+    test_fraction: float = Field(default=0.25, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=_SEEDS)
+
+    def protocol(self, interactions: InteractionsTable) -> "StratifiedProtocol":
+        return StratifiedProtocol(self)
 
 
 @dataclass(frozen=True)
@@ -117,3 +136,6 @@ def draw_test_rows(rows: UserRows, test_fraction: float, seed: int) -> np.ndarra
     lengths = run_lengths(rows.user[order])
     rank = np.arange(1, len(order) + 1) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return np.sort(rows.position[order[rank / np.repeat(lengths, lengths) > 1 - test_fraction]])
+
+
+SPLIT = StratifiedSplit
