@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from components.example_gen.spans import MissingSpans, check_pattern, has_span, 
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.protocol import SplitProtocol
 from components.example_gen.splits.protocols.random import RandomSplit
+from components.example_gen.table_checks import check_tables
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.criteo import CRITEO, FILES_BY_DAY, SYNTHETIC_CRITEO
@@ -150,15 +152,24 @@ class DataConfig(Frozen):
             raise ValueError(f"generated: only dataset {SYNTHETIC_CRITEO.name} has it; leave it out")
         dataset = self.described()
         self.split.check(dataset)
+        if not self.dataset:
+            try:
+                _ = self.directory
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            check_tables(dataset, self.split.own_column(dataset.tables.interactions))
         self._check_spans(dataset.tables)
         return self
 
     def described(self) -> Dataset:
-        """The dataset with the settings of this section.
+        """The dataset with the settings of this section; computed once for equal sections.
 
         Raises:
             ValueError: No dataset has that name, or the settings contradict each other.
         """
+        return _described(self)
+
+    def _describe(self) -> Dataset:
         if self.dataset:
             try:
                 known = known_dataset(self.dataset)
@@ -275,6 +286,11 @@ class DataConfig(Frozen):
                 f"last_span is the date {self.last_span}, and the files name spans by number; give the number, or name "
                 "the files by {YYYY}, {MM} and {DD}"
             )
+
+
+@lru_cache
+def _described(config: DataConfig) -> Dataset:
+    return config._describe()
 
 
 def _from_flat_table(value: Mapping[str, Any]) -> dict[str, Any]:

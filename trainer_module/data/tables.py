@@ -323,6 +323,12 @@ class TableFiles(Frozen):
         formats = {self.format_of(file) for file in self.files}
         if len(formats) > 1:
             raise ValueError(f"files: one table has one format, but these look like {' and '.join(sorted(formats))}")
+        if self.delimiter and ("\n" in self.delimiter or "\r" in self.delimiter):
+            raise ValueError(f"delimiter: {self.delimiter!r} holds the end of a line, which ends a row")
+        if self.delimiter and self.quoted and '"' in self.delimiter:
+            raise ValueError(
+                "delimiter: a double quote opens a quoted field; set quoted: false to take it as delimiter"
+            )
         if formats != {"csv"}:
             defaults = TableFiles.model_fields
             text_only = ("delimiter", "column_names", "quoted", "missing_values", "encoding")

@@ -7,7 +7,8 @@ from trainer_module.suggestions import did_you_mean
 
 _DATASETS = {dataset.name: dataset for found in registered(__name__, __path__, "DATASETS") for dataset in found}
 
-DATASET_NAMES = tuple(_DATASETS)
+# Those that are generated come last.
+DATASET_NAMES = tuple(sorted(_DATASETS, key=lambda name: name.startswith("synthetic")))
 
 
 def known_dataset(name: str) -> Dataset:

@@ -13,6 +13,7 @@ from components.example_gen.splits.assignment import Planless
 from components.example_gen.splits.evidence import Evidence, describe_some, parts_by_key
 from components.example_gen.splits.hashing import Hasher, drawn
 from components.example_gen.splits.protocol import Split, has_users_and_items
+from trainer_module.data.dataset import Dataset
 from trainer_module.data.tables import InteractionsTable
 
 
@@ -42,7 +43,20 @@ class ColumnSplit(Split):
             raise ValueError(
                 f"train, eval and test need values of their own, got {', '.join(map(repr, self.known_values))}"
             )
+        for value in self.known_values:
+            if not value or value != value.strip():
+                raise ValueError(
+                    f"{value!r} is no value that a row can have: values are read without the spaces around them, and "
+                    "an empty one is missing"
+                )
         return self
+
+    def check(self, dataset: Dataset) -> None:
+        if self.column in {entry.name for entry in dataset.tables.interactions.inputs()}:
+            raise ValueError(
+                f"split: the column {self.column!r} is also an input of the model, which would be the same in all "
+                "train rows; remove it there"
+            )
 
     def protocol(self, interactions: InteractionsTable) -> "ColumnProtocol":
         return ColumnProtocol(self, has_users_and_items(interactions))
