@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.example_gen.rows import EVAL, POSITION, TEST, TRAIN, USER, Entities, Rows
+from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TRAIN, USER, Entities, Rows
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.protocols.column import ColumnSplit
 from components.example_gen.splits.protocols.time import TimeCounts
@@ -113,6 +113,32 @@ def test_stratified_draws_each_users_rows_as_the_published_benchmark_did(many):
     frame["random"] = np.random.rand(len(frame))
     share = frame.groupby("user").random.rank() / frame.groupby("user").random.transform("count")
     assert frame.line[share > 0.75].tolist() == rows.column(POSITION)[split == TEST].tolist()
+
+
+def test_stratified_keeps_equal_pairs_together_and_counts_them_once():
+    # User 0 has 8 items, one of them nine times.
+    rows = make_rows([0] * 16, [*range(8), *[3] * 8], [0] * 16)
+    held_out = set()
+    for seed in range(12):
+        of = protocol(by="stratified", seed=seed, eval_fraction=0.3)
+        split = assign(of, [take(rows, np.arange(9, 16)), take(rows, np.arange(9))], make_entities(1, 8))
+        assert len({(item, s) for item, s in zip([3] * 7 + [*range(8), 3], split.tolist(), strict=True)}) == 8
+        assert leaks_of(of, [assigned(take(rows, np.r_[9:16, 0:9]), split)]) == []
+        held_out.add(int((split == TEST).sum()))
+    # Two of the 8 items, with the other rows of that one if it is among them.
+    assert held_out == {2, 10}
+
+
+def test_stratified_without_items_draws_rows():
+    rows = make_rows(np.repeat(np.arange(50), 20), [0] * 1000, [0] * 1000)
+    rows = Rows(0, rows.batch.drop_columns([ITEM]))
+    of = protocol(False, by="stratified", test_fraction=0.1)
+    split = assign(of, [rows], Entities(make_entities(50, 1).users, None, FILES))
+    assert np.bincount(rows.column(USER)[split == TEST]).tolist() == [2] * 50
+    assert 0 < (split == EVAL).sum() < 200
+    assert leaks_of(of, [assigned(rows, split)]) == []
+    split[np.flatnonzero(split == TRAIN)[0]] = TEST
+    assert "users have too many rows in test" in leaks_of(of, [assigned(rows, split)])[0]
 
 
 def test_seeds_and_files_have_splits_of_their_own(many):
