@@ -253,9 +253,10 @@ class TimeEntry(_Entry):
     """The column that says when a row happened.
 
     Attributes:
-        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` reads numbers by their magnitude (below 1e11 seconds,
-            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns
-            of a timestamp type need no unit.
+        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` takes what most of the column's first thousand values
+            suggest, numbers by their magnitude (below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+            else nanoseconds); rows of another form or magnitude are malformed. Columns of a timestamp type need no
+            unit.
     """
 
     unit: TimeUnit = "auto"
