@@ -80,7 +80,8 @@ def _check_label(dataset: Dataset, split_column: str | None) -> None:
     if not interactions.label or not dataset.reads_label:
         return
     label = interactions.label.name
-    roles = {role: getattr(interactions, role) for role in ("user", "item", "weight", "time")}
+    # The weight may be the label's own column: counts of plays make positives and weigh them.
+    roles = {role: getattr(interactions, role) for role in ("user", "item", "time")}
     named = [(f"interactions.{role}", entry) for role, entry in roles.items() if entry]
     named += [(f"interactions.{entry.section}", entry) for entry in interactions.inputs()]
     for where, entry in named:

@@ -131,10 +131,6 @@ REFUSED = {
         experiment(RATING, {"numeric": [{"name": "stars", "feature": "given"}]}),
         "interactions.numeric 'stars' is also interactions.label",
     ),
-    "a label that is the weight": (
-        experiment(RATING, {"weight": {"name": "stars", "feature": "w"}}),
-        "interactions.weight 'stars' is also interactions.label",
-    ),
     "one column for users and items": (experiment(RATING, {"item": "customer"}), "both make the feature"),
     "items without a key": (experiment(RATING, items={"files": "/shop/items.csv"}), "data.items.key"),
     "users without a key": (experiment(RATING, users={"files": "/shop/users.csv"}), "data.users.key"),
@@ -258,6 +254,10 @@ def test_what_cannot_work_is_refused_at_once(name: str, tmp_path):
         experiment(CLICK, {"item": NONE}, split="stratified"),
         experiment(CLICK, {"files": "/shop/events.jsonl", "categorical": [TAGS]}),
         experiment(CLICK, {"categorical": [{"name": "tags", "separator": ","}]}),
+        experiment(
+            CLICK,
+            {"label": {"name": "n", "positive_from": 3, "feature": "liked"}, "weight": {"name": "n", "feature": "w"}},
+        ),
         experiment(CLICK, {"column_names": ["customer", "sku", "ts", "stars", "", "device"]}, split={"key": "device"}),
         # Retrieval does not read a label without a threshold.
         experiment(RETRIEVAL, {"numeric": [{"name": "stars", "feature": "given"}]}),
