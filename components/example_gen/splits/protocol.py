@@ -113,7 +113,7 @@ class Split(Frozen):
         Raises:
             ValueError: A column is missing; names it and another split.
         """
-        self._check_roles(dataset.tables.interactions, self.needs)
+        self.require_roles(dataset.tables.interactions, self.needs)
 
     def check_num_rows(self, num_rows: int) -> None:
         """Checks the number of the interactions' rows, good and bad; most protocols take any.
@@ -131,7 +131,16 @@ class Split(Frozen):
         """Values that `own_column` may hold; rows of others are malformed. Empty takes any value."""
         return ()
 
-    def _check_roles(self, interactions: InteractionsTable, roles: Sequence[str]) -> None:
+    def require_roles(self, interactions: InteractionsTable, roles: Sequence[str]) -> None:
+        """Checks that the interactions have some columns.
+
+        Args:
+            interactions: The table.
+            roles: `user`, `item` or `time`.
+
+        Raises:
+            ValueError: One is missing; names it and another split.
+        """
         if missing := [f"interactions.{role}" for role in roles if getattr(interactions, role) is None]:
             raise ValueError(
                 f"split by {self.by} needs {' and '.join(missing)}; name the column, or take a split that does "

@@ -47,7 +47,7 @@ class RandomSplit(SeededShares):
         interactions = dataset.tables.interactions
         is_column = self.key in {entry.name for entry in interactions.entries()}
         if self.key == PAIR or not is_column:
-            self._check_roles(interactions, _ROLES.get(self.key or "", ()))
+            self.require_roles(interactions, _ROLES.get(self.key or "", ()))
 
     def own_column(self, interactions: InteractionsTable) -> str | None:
         key = self.hashed(interactions)
