@@ -30,13 +30,15 @@ def predict(
     data_dir: DataDir = None,
 ) -> None:
     """Predict one rating, or the probability of one click, with a pushed model."""
+    from pipeline.ask.versions import last_pushed
     from pipeline.console import chatter_to
 
+    version = model or last_pushed(root)
     with chatter_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
         from pipeline.ask.answers import predict_one
-        from pipeline.ask.versions import last_pushed
 
-        predict_one(console, model or last_pushed(root), data_dir, user, item, values or (), history, as_json)
+        predict_one(console, version, data_dir, user, item, values or (), history, as_json)
 
 
 def recommend(
@@ -58,17 +60,18 @@ def recommend(
         raise ConfigError("recommend: give --user ID, or --all-users with --output FILE")
     if all_users and (rank or as_json or values or history):
         raise ConfigError("recommend: --rank, --json, --value and --history go with --user")
+    from pipeline.ask.versions import last_pushed
     from pipeline.console import chatter_to
 
+    version = model or last_pushed(root, retrieval=True)
+    ranker = last_pushed(root) if rank else None
     with chatter_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
         from pipeline.ask.answers import recommend_each
         from pipeline.ask.recommend import recommend_all
-        from pipeline.ask.versions import last_pushed
 
-        version = model or last_pushed(root, retrieval=True)
         if output is not None:
             count = recommend_all(version, output, k, exclude_seen, data_dir)
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
-        ranker = last_pushed(root) if rank else None
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)
