@@ -375,7 +375,7 @@ def _members(archive: zipfile.ZipFile, files: Sequence[str]) -> dict[str, zipfil
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename)
-        if member.is_dir() or len(path.parts) > 2 or path.parts[0] == "__MACOSX":
+        if member.is_dir() or len(path.parts) > 2 or member.filename.startswith("__MACOSX/"):
             continue
         other = members.get(path.name)
         if path.name in files and other and other.filename != member.filename:
