@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.cli import FAILED, NOT_PUSHED
 from pipeline.config import Locations, load_config
+from pipeline.exit_codes import FAILED, NOT_PUSHED
 from pipeline.local.run import run_locally
 from trainer_module.errors import RecspanError
 

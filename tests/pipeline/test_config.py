@@ -43,7 +43,7 @@ def test_overrides_win_over_the_file(tmp_path):
         ("training: {epochs: many}", r"training\.epochs: .*valid integer.*got 'many'"),
         ("training: {epochs: 0}", r"training\.epochs: .*greater than or equal to 1, got 0"),
         ("data: {dataset: movielens-100k, split: {by: u6}}", r"data\.split: .*'u1'"),
-        ("data: {dataset: movies}", r"no dataset is called 'movies'\. .*Known: movielens-100k, .*synthetic"),
+        ("data: {dataset: movies}", r"no dataset is called 'movies'\. .*Known: criteo, movielens-100k, .*synthetic"),
         ("- a list", "expected keys and values at the top, got list"),
         ("a: [", "not valid YAML"),
     ],

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from trainer_module.models.two_tower import TwoTowerModel
 
 
+# Units of each hidden layer.
+Widths = tuple[Annotated[int, Field(ge=1)], ...]
+
+
 class _Model(Frozen):
     """The base of all models.
 
@@ -164,7 +168,7 @@ class RatingModelConfig(_RankingModel):
     """
 
     type: Literal["rating"] = "rating"
-    mlp: tuple[int, ...] = (32,)
+    mlp: Widths = (32,)
     biases: Literal["fitted", "learned"] = "fitted"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
@@ -202,8 +206,8 @@ class DlrmConfig(_RankingModel):
     """
 
     type: Literal["dlrm"] = "dlrm"
-    bottom: tuple[int, ...] = (256, 64)
-    top: tuple[int, ...] = (256, 128)
+    bottom: Widths = (256, 64)
+    top: Widths = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -234,7 +238,7 @@ class DcnConfig(_RankingModel):
     crosses: int = Field(default=2, ge=1)
     rank: int | None = Field(default=None, ge=1)
     structure: Literal["stacked", "parallel"] = "stacked"
-    mlp: tuple[int, ...] = Field(default=(256, 128), min_length=1)
+    mlp: Widths = Field(default=(256, 128), min_length=1)
 
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
         from trainer_module.models.dcn import dcn_head
@@ -250,7 +254,7 @@ class WideDeepConfig(_RankingModel):
     """
 
     type: Literal["wide_deep"] = "wide_deep"
-    mlp: tuple[int, ...] = (256, 128)
+    mlp: Widths = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -286,8 +290,8 @@ class TwoTowerConfig(_Model):
 
     type: Literal["two_tower"] = "two_tower"
     temperature: float = Field(default=0.2, gt=0)
-    query_mlp: tuple[int, ...] = ()
-    candidate_mlp: tuple[int, ...] = ()
+    query_mlp: Widths = ()
+    candidate_mlp: Widths = ()
     hard_negatives: int | None = Field(default=None, ge=1)
     mixed_negatives: int = Field(default=0, ge=0)
 
