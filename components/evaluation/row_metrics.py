@@ -1,5 +1,6 @@
 """TFMA metrics of ratings and clicks, of the model and of the naive baseline beside it. Their inputs are batches."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from components.evaluation.rating_metrics import error_sums, regression_metrics
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
+
+# Largest relative difference of two losses that counts as none: what predictions in float32 may differ by.
+_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,18 @@ def _log_loss(sums: np.ndarray) -> float:
     return click_metrics(sums)["log_loss"]
 
 
+def _lead(model: float, naive: float) -> float:
+    """How much lower the model's loss is than the naive baseline's.
+
+    A rating model that finds nothing beyond the baseline predicts as the baseline does, in float32. That is a tie.
+    """
+    return 0.0 if math.isclose(model, naive, rel_tol=_TIE) else naive - model
+
+
 _RATING_METRICS: Mapping[str, _RowMetric] = {
     "rmse": _RowMetric(error_sums, _rmse),
     "baseline_rmse": _RowMetric(error_sums, _rmse, (BASELINE,)),
-    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _rmse(naive) - _rmse(model), (_MODEL, BASELINE)),
+    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _lead(_rmse(model), _rmse(naive)), (_MODEL, BASELINE)),
     "mae": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["mae"]),
     "example_count": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["example_count"]),
 }
@@ -50,7 +62,7 @@ _CLICK_METRICS: Mapping[str, _RowMetric] = {
     "log_loss": _RowMetric(click_sums, _log_loss),
     "baseline_log_loss": _RowMetric(click_sums, _log_loss, (BASELINE,)),
     "log_loss_lift": _RowMetric(
-        click_sums, lambda model, naive: _log_loss(naive) - _log_loss(model), (_MODEL, BASELINE)
+        click_sums, lambda model, naive: _lead(_log_loss(model), _log_loss(naive)), (_MODEL, BASELINE)
     ),
     "logistic_log_loss": _RowMetric(click_sums, _log_loss, (LOGISTIC,)),
     "auc": _RowMetric(auc_sums, auc),
@@ -112,7 +124,8 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
 class RegressionMetric(tfma.metrics.Metric):
     """One of `RATING_METRICS`, by its name.
 
-    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's.
+    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, and 0
+    if they differ by no more than float32 does.
     """
 
     def __init__(self, name: str):
