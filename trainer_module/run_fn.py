@@ -144,7 +144,8 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     config, vocabularies = assembly.experiment.training, assembly.vocabularies
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
-    model, optimizer = assembly.blueprint.for_training(strategy, *_start(assembly))
+    mean_label, biases, scale = _start(assembly)
+    model, optimizer = assembly.blueprint.for_training(strategy, mean_label, biases, scale)
     directory = fn_args.model_run_dir
     loop = TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, vocabularies.fingerprints)
     moved: list[TableReport] = []
@@ -152,6 +153,9 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     def start() -> None:
         if earlier:
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
+            if assembly.experiment.model.num_biases:
+                # The earlier training corrected the biases of other ratings.
+                model.correct(mean_label, biases, scale)
 
     result = loop.fit(assembly.examples, assembly.selection, start)
     return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))

@@ -155,6 +155,13 @@ def test_a_correction_is_scaled_and_shrunk():
     np.testing.assert_array_equal(model(batch), [12.0])
 
 
+def test_a_correction_moves_to_another_baseline():
+    model = with_values(correcting(Rating((0.0, 100.0)), scale=2.0, mean=10.0))
+    model.correct(20.0, {"ad": np.array([0.5, 3.0], np.float32)}, 4.0)
+    np.testing.assert_allclose(model.scores(features([1], [1], [1.0])), [20 + 3 + 4 * (15 + 6.8 + 4)], rtol=1e-6)
+    np.testing.assert_array_equal(model.embedding.trainable_tables["ad"][2], [0.0, 0.0])
+
+
 def test_before_training_predictions_are_those_of_the_baseline():
     model = correcting(Rating((0.0, 100.0)), scale=2.0, mean=10.0)
     model.shrink(0.0)

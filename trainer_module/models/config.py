@@ -165,8 +165,9 @@ class RatingModelConfig(_RankingModel):
         mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
         biases: `fitted` takes the biases of users and items from the naive baseline, which is fitted in closed form, as
-            the last number of their rows, and trains everything else on what they leave unexplained: for sparse data.
-            `learned` learns biases with the rest: a little better where users have dozens of ratings.
+            the last number of their rows, and learns a correction of the baseline. Held-out rows choose how much of it
+            is believed (`trainer_module.models.shrinkage`): for sparse data. `learned` learns biases with the rest: a
+            little better where users have dozens of ratings.
         table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
             (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007). It holds frequent rows less than
             `embedding_l2` does. Every step touches every row, so it is for tables of some 100,000 rows at most, off

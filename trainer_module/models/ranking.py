@@ -103,6 +103,29 @@ class RankingModel(tf.keras.Model):
         """For a model that corrects a baseline: the baseline's scores and the whole correction, `[batch]` both."""
         return self._head.parts(self._look_up(features), self._numbers(features), None)
 
+    @property
+    def shrinkage(self) -> tf.Variable:
+        """For a model that corrects a baseline: the share of the correction in scores outside training, a scalar."""
+        return self._head.shrinkage
+
+    def correct(self, mean_label: float, biases: Mapping[str, np.ndarray], scale: float) -> None:
+        """Lets a model that corrects a baseline correct another one, with what it has learned.
+
+        Off TPUs, where tables can be written.
+
+        Args:
+            mean_label: Of the baseline.
+            biases: By table, those of its tokens, float32 `[tokens]`.
+            scale: Error of the baseline, in the unit of the label.
+        """
+        self._head.intercept.assign(self.objective.initial_score(mean_label))
+        self._head.scale.assign(scale)
+        for name, of_tokens in biases.items():
+            table = self.embedding.trainable_tables[name]
+            rows = table.numpy()
+            rows[: len(of_tokens), -1] = of_tokens
+            table.assign(rows)
+
     def shrink(self, shrinkage: float) -> None:
         """Lets scores outside training take this share of the correction."""
         self._head.shrinkage.assign(shrinkage)
