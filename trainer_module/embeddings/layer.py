@@ -137,11 +137,12 @@ def make_initializer(
     def with_biases(values: tf.Tensor, first_row: int) -> tf.Tensor:
         if biases is None:
             return values
-        of_shard = biases[first_row : first_row + values.shape[0]]
+        num_rows = int(values.shape[0])
+        of_shard = biases[first_row : first_row + num_rows]
         of_tokens = tf.concat(
             [values[: len(of_shard), :-1], tf.constant(of_shard, values.dtype)[:, tf.newaxis]], axis=1
         )
-        return tf.pad(of_tokens, [[0, values.shape[0] - len(of_shard)], [0, 0]])
+        return tf.pad(of_tokens, [[0, num_rows - len(of_shard)], [0, 0]])
 
     def initial_values(shape, dtype: tf.DType = tf.float32, shard_info=None) -> tf.Tensor:
         if shard_info is None:
