@@ -64,6 +64,7 @@ bench: setup ## Measure ingestion, training, checkpoints, export, search and bas
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
 	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000
 	@$(RUN)/python -m benchmarks.retrieval_baselines
+	@$(RUN)/python -m benchmarks.sparse_ratings
 
 published: setup ## Run the presets with several seeds and compare with published results; takes two hours
 	@$(RUN)/recspan data fetch movielens-100k

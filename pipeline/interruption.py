@@ -11,13 +11,8 @@ import threading
 
 import psutil
 
-from trainer_module.errors import Interrupted, Preempted, RecspanError
-
-FAILED = 1
-# EX_TEMPFAIL of sysexits.h: try again.
-PREEMPTED = 75
-# What shells give a command that Ctrl-C has ended.
-INTERRUPTED = 130
+from pipeline.exit_codes import FAILED, INTERRUPTED, PREEMPTED
+from trainer_module.errors import Interrupted, Preempted
 
 RESULTS_OF_COMPONENTS = "what finished components made is kept, and the same command goes on from there"
 
@@ -31,7 +26,7 @@ _writing = -1
 _kept = "nothing is left half-written; run the same command again"
 
 
-def exit_code(error: RecspanError) -> int:
+def exit_code(error: Exception) -> int:
     """The exit code of a command that an error has ended."""
     if isinstance(error, Interrupted):
         return INTERRUPTED

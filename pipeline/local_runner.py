@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.cli import NOT_PUSHED
 from pipeline.config import Locations, load_config
+from pipeline.exit_codes import NOT_PUSHED
 from pipeline.interruption import RESULTS_OF_COMPONENTS, end_when_asked_to, exit_code, keeps
 from pipeline.local.run import run_locally
 from pipeline.streams import prepare_streams

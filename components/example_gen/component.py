@@ -1,4 +1,7 @@
-"""The ExampleGen of the product: the tables of a dataset in, examples out."""
+"""The ExampleGen of the product: the tables of a dataset in, examples out.
+
+This is a class, because the decorator `@component` cannot name TFX's driver of file-based ExampleGens.
+"""
 
 import glob
 

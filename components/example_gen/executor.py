@@ -16,10 +16,9 @@ from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
 from components.example_gen.readers.files import relative
+from components.example_gen.readers.time_units import unit_of
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
-from components.example_gen.splits.config import FoldSplit
-from components.example_gen.splits.folds import check_num_rows
 from components.example_gen.transforms import Ingestion, ingest
 from trainer_module.data.paths import literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
@@ -78,6 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples_uri=artifact.uri,
             num_pieces=len(pieces),
             approximate_rows=sum(piece.approximate_rows() for piece in pieces),
+            time_unit=unit_of(dataset.tables.interactions, pieces),
         )
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, pieces, run)
@@ -120,8 +120,7 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
     pieces = find_pieces(files, config.described().tables.interactions)
     if not pieces:
         raise DataError(f"{', '.join(files)}: no row; expected one interaction a row")
-    if isinstance(config.split, FoldSplit):
-        check_num_rows(config.split, sum(piece.approximate_rows() for piece in pieces))
+    config.split.check_num_rows(sum(piece.approximate_rows() for piece in pieces))
     return pieces
 
 

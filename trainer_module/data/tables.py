@@ -259,9 +259,10 @@ class TimeEntry(_Entry):
     """The column that says when a row happened.
 
     Attributes:
-        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` reads numbers by their magnitude (below 1e11 seconds,
-            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns
-            of a timestamp type need no unit.
+        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` takes what most of the column's first thousand values
+            suggest, numbers by their magnitude (below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+            else nanoseconds); rows of another form or magnitude are malformed. Columns of a timestamp type need no
+            unit.
     """
 
     unit: TimeUnit = "auto"
@@ -345,6 +346,12 @@ class TableFiles(Frozen):
         formats = {self.format_of(file) for file in self.files}
         if len(formats) > 1:
             raise ValueError(f"files: one table has one format, but these look like {' and '.join(sorted(formats))}")
+        if self.delimiter and ("\n" in self.delimiter or "\r" in self.delimiter):
+            raise ValueError(f"delimiter: {self.delimiter!r} holds the end of a line, which ends a row")
+        if self.delimiter and self.quoted and '"' in self.delimiter:
+            raise ValueError(
+                "delimiter: a double quote opens a quoted field; set quoted: false to take it as delimiter"
+            )
         if formats != {"csv"}:
             defaults = TableFiles.model_fields
             text_only = ("delimiter", "column_names", "quoted", "missing_values", "encoding")

@@ -23,9 +23,8 @@ import pyarrow.csv as pacsv
 from components.evaluation.click_metrics import click_metrics, click_sums, exact_auc
 from components.example_gen.config import CLICK_SPLIT
 from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
-from components.example_gen.splits.protocol import protocol_of
 from components.scratch import scratch_directory
-from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
+from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS, SYNTHETIC_CRITEO
 from trainer_module.errors import DataError
 
 PLANTED_FILE = "planted.json"
@@ -181,7 +180,7 @@ def write_synthetic_criteo(data_dir: Path, rows: int, seed: int = 0) -> Planted:
     """
     if data_dir.exists():
         return _require_same(data_dir, rows, seed)
-    truth, protocol = plant(seed), protocol_of(CLICK_SPLIT, has_users_and_items=False)
+    truth, protocol = plant(seed), CLICK_SPLIT.protocol(SYNTHETIC_CRITEO.tables.interactions)
     labels, probabilities = [], []
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     with scratch_directory(data_dir.parent, ".synthetic-criteo-") as scratch:

@@ -116,10 +116,12 @@ def _limited(chunks: Iterator[bytes], limit: int | None, file: str, max_ratio: i
 
 
 def _only_member(file: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The single file of a zip archive; folders and the notes that macOS adds do not count."""
-    members = [
-        member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")
-    ]
+    """The single file of a zip archive; folders and the notes that macOS adds do not count.
+
+    An archive is updated by adding members, so that of several with one name the last one counts.
+    """
+    by_name = {member.filename: member for member in archive.infolist()}
+    members = [member for name, member in by_name.items() if not member.is_dir() and not name.startswith("__MACOSX/")]
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5])
         raise DataError(
