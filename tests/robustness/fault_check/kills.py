@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.robustness.fault_check.site import Ended, Result, Running, Site
+from tests.robustness.fault_check.site import Ended, Result, Running, Site, same
 
 # Resolvers look only; they write nothing.
 COMPONENTS = (
@@ -78,8 +78,7 @@ def compare(site: Site, ended: Ended, reference: Result) -> str:
     result = site.result()
     if result.predictions != reference.predictions:
         return "predictions differ"
-    if result.summary != reference.summary:
-        keys = [key for key in reference.summary if result.summary.get(key) != reference.summary[key]]
+    if keys := [key for key in reference.summary if not same(result.summary.get(key), reference.summary[key])]:
         return f"summaries differ in {keys}"
     if left := site.leftovers():
         return f"left behind: {left[:3]}"
