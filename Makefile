@@ -10,7 +10,7 @@ NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the
 	--ignore tests/trainer_module/test_$(name).py)
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
-.PHONY: help setup demo test lint audit format tpu-check images-check bench published clean
+.PHONY: help setup demo test lint audit format fault-check tpu-check images-check bench published clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -41,6 +41,9 @@ format: setup ## Format the code
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
+fault-check: setup ## Kill runs at random points, damage files, disks and surroundings, and run again; takes an hour
+	@$(RUN)/python -m tests.robustness.fault_check
+
 tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, lower every model for TPUs
 	@$(PYTHON) -m bootstrap tpu_worker
 	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
@@ -61,6 +64,7 @@ bench: setup ## Measure ingestion, training, checkpoints, export, search and bas
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
 	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000
 	@$(RUN)/python -m benchmarks.retrieval_baselines
+	@$(RUN)/python -m benchmarks.sparse_ratings
 
 published: setup ## Run the presets with several seeds and compare with published results; takes two hours
 	@$(RUN)/recspan data fetch movielens-100k

@@ -27,6 +27,7 @@ from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
 from components.example_gen.generated.ratings import write_synthetic
 from components.example_gen.rows import SPLITS
+from pipeline.beam import in_process_args
 from trainer_module.data.datasets.movielens import SYNTHETIC
 
 _RESULT = Path(__file__).parent / "results" / "example_gen.md"
@@ -74,6 +75,7 @@ def _seconds(component: BaseComponent, root: Path) -> float:
         pipeline_root=str(root),
         components=[component],
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata")),
+        beam_pipeline_args=list(in_process_args()),
     )
     start = time.perf_counter()
     tfx.orchestration.LocalDagRunner().run(pipeline)

@@ -18,7 +18,7 @@ import typer
 from scipy import sparse
 
 from components.evaluation import baselines, ranking_metrics
-from components.example_gen.splits.stratified import UserRows, draw_test_rows
+from components.example_gen.splits.protocols.stratified import UserRows, draw_test_rows
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)
@@ -111,7 +111,7 @@ def _chosen(ratings: Ratings, train: np.ndarray, candidates: Sequence[Fit]) -> F
 def _stratified(ratings: Ratings, rows: np.ndarray, seed: int) -> np.ndarray:
     """Mask of the rows that are in the held-out quarter of their user's rows, bool `[rows]`."""
     lines = rows + 1
-    return np.isin(lines, draw_test_rows(UserRows(ratings.user[rows], lines), 0.25, seed))
+    return np.isin(lines, draw_test_rows(UserRows(ratings.user[rows], ratings.item[rows], lines), 0.25, seed))
 
 
 def _top_10(known: sparse.csr_matrix, relevant: sparse.csr_matrix, fit: Fit) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""Makes the project-local environment, with nothing but the standard library: `python3.11 -m bootstrap`."""
+"""Creates the project-local environment with only the standard library: `python3.11 -m bootstrap`."""

@@ -1,6 +1,6 @@
-"""Makes an environment: checks the host, installs the locked packages, adjusts two modules on older hosts.
+"""Creates an environment: checks the host, installs the locked packages, adjusts two modules on older hosts.
 
-`python -m bootstrap` makes `.venv`, `python -m bootstrap tpu_worker` makes `.venv-tpu`.
+`python -m bootstrap` creates `.venv`, `python -m bootstrap tpu_worker` creates `.venv-tpu`.
 """
 
 import argparse
@@ -24,11 +24,11 @@ _NEEDED_BYTES = 6 << 30
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment and what it is made from.
+    """A virtual environment and its lock file.
 
     Attributes:
         locked: Directory of `pyproject.toml` and `uv.lock`, relative to the project.
-        directory: Of the environment itself, likewise.
+        directory: Directory of the environment, relative to the project.
     """
 
     locked: str
@@ -40,28 +40,28 @@ class Environment:
 
     @property
     def stamp(self) -> Path:
-        """Tells that the environment is complete."""
+        """File that exists if the environment is complete. It holds the fingerprint."""
         return self.path / "ready"
 
 
 ENVIRONMENTS = {
     "product": Environment(locked=".", directory=".venv"),
-    # TensorFlow for TPUs takes the place of the ordinary one.
+    # This environment has TensorFlow's TPU build instead of TensorFlow.
     "tpu_worker": Environment(locked="tpu_worker", directory=".venv-tpu"),
 }
 
 
 class SetupFailed(Exception):
-    """A step of the set-up failed; the message says how to go on."""
+    """A step of the set-up failed; the message says how to continue."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Makes the environment unless it is there already; returns the exit code.
+    """Creates the environment unless it is up to date; returns the exit code.
 
     Args:
-        arguments: Of the command line; None takes those of the process.
+        arguments: Command-line arguments; None means those of the process.
     """
-    parser = argparse.ArgumentParser(prog="python -m bootstrap", description="Make a project-local environment.")
+    parser = argparse.ArgumentParser(prog="python -m bootstrap", description="Create a project-local environment.")
     parser.add_argument("environment", nargs="?", choices=[*ENVIRONMENTS], default="product")
     environment = ENVIRONMENTS[parser.parse_args(arguments).environment]
     try:
@@ -83,7 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fingerprint(environment: Environment, host: Host) -> str:
-    """Changes when the environment must be made anew; its scripts hold its path, its modules suit one glibc."""
+    """Returns a hash that changes when the environment must be created again.
+
+    The hash includes path and glibc, because scripts contain the path and adjusted modules fit one glibc.
+    """
     digest = hashlib.sha256(f"{sys.version} {host.glibc} {environment.path}".encode())
     for path in [
         PROJECT / "pyproject.toml",
@@ -104,19 +107,19 @@ def _make(environment: Environment) -> None:
         raise SetupFailed(
             f"the packages need about {_NEEDED_BYTES >> 30} GB and {PROJECT} has {free / (1 << 30):.1f} GB free"
         )
-    print(f"making the environment {environment.directory}: about 3 GB, half a minute to some minutes", flush=True)
+    print(f"creating the environment {environment.directory}: about 3 GB, half a minute to some minutes", flush=True)
     if is_new:
         venv.create(environment.path, with_pip=True, clear=True)
     uv = f"uv=={_locked_version(environment, 'uv')}"
     _run(environment, "installing uv", [python, "-m", "pip", "install", "--quiet", uv])
-    # The platform is named because two wheels claim a newer glibc than they need.
+    # Without this option, uv refuses two wheels that claim a newer glibc than they need.
     sync = ["sync", "--frozen", "--python-platform", "x86_64-manylinux_2_39", "--compile-bytecode"]
     command = [environment.path / "bin" / "uv", *sync, "--project", environment.locked, "--python", python]
     _run(environment, "installing the locked packages", command)
 
 
 def _has_pip(python: Path) -> bool:
-    """False too for what an interrupted call left, and when the interpreter that it was made with is gone."""
+    """Returns whether the environment has a working pip. An incomplete or broken environment has none."""
     return python.is_file() and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
 
 
@@ -135,16 +138,16 @@ def _locked_version(environment: Environment, package: str) -> str:
 
 def _run(environment: Environment, what: str, command: list[str | Path]) -> None:
     print(what, flush=True)
-    # Without bytecode on disk every process compiles TensorFlow, Beam and TFX again, for some twenty seconds.
+    # Without bytecode on disk, every process spends some twenty seconds compiling TensorFlow, Beam and TFX.
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     variables.pop("VIRTUAL_ENV", None)
     variables["UV_PROJECT_ENVIRONMENT"] = str(environment.path)
     process = subprocess.run(command, cwd=PROJECT, env=variables)
     if process.returncode:
         raise SetupFailed(
-            f"{what} failed (exit code {process.returncode}); the lines above say why. If the package index cannot be "
-            "reached, check the network and pip's configuration, then run the same command again: what is already "
-            "there is kept."
+            f"{what} failed (exit code {process.returncode}); see the lines above. If the package index is not "
+            "reachable, check the network and pip's configuration. Then run the same command again; it keeps what is "
+            "installed already."
         )
 
 

@@ -1,4 +1,4 @@
-"""Reads Dockerfiles: just enough to check ours and to run the steps that need no container."""
+"""Parses the syntax of the product's own Dockerfiles."""
 
 import re
 import shlex
@@ -11,8 +11,8 @@ class Instruction:
     """One instruction; continued lines are joined.
 
     Attributes:
-        keyword: In capitals, as `RUN`.
-        argument: All that follows.
+        keyword: Keyword in capitals, as in `RUN`.
+        argument: Text after the keyword.
     """
 
     keyword: str
@@ -24,7 +24,7 @@ class Instruction:
 
     @property
     def sources(self) -> list[str]:
-        """What a `COPY` takes from the build context; nothing if it copies from another image or stage."""
+        """Files that a `COPY` reads from the build context; empty if it copies from another image or stage."""
         if self.keyword != "COPY" or self.words[0].startswith("--from"):
             return []
         return self.words[:-1]
@@ -32,12 +32,12 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Stage:
-    """A `FROM` and what follows it.
+    """A build stage.
 
     Attributes:
         base: Another stage or an image.
-        name: After `AS`; empty if it has none.
-        instructions: Without the `FROM`.
+        name: Name after `AS`; empty if the stage has none.
+        instructions: Instructions after `FROM`.
     """
 
     base: str
@@ -46,7 +46,7 @@ class Stage:
 
 
 def read_stages(file: Path) -> list[Stage]:
-    """All stages of a file, in their order."""
+    """Returns all stages of a file in order."""
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     stages: list[Stage] = []

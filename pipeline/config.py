@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.example_gen.config import DataConfig
-from components.retrieval_index.config import RetrievalIndexConfig
+from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
 from pipeline.vertex.config import VertexConfig
 from pipeline.yaml_text import parse_yaml, read_yaml_file
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.paths import normal_directory
 from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
@@ -22,7 +23,7 @@ from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
 from trainer_module.models.config import ModelConfig, RatingModelConfig
 from trainer_module.suggestions import did_you_mean, nearest
-from trainer_module.training.config import TrainingConfig
+from trainer_module.training.config import TrainingConfig, WarmStartConfig
 
 _PRESETS = Path(__file__).parent / "presets"
 # The preset of a dataset that is named without an experiment file; other datasets take the defaults of every section.
@@ -32,6 +33,8 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
 }
+# TFX and Beam find the files of artifacts by patterns that begin with the root.
+_NOT_IN_ROOTS = "*?[]\\"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
 
@@ -92,9 +95,6 @@ class ValidationConfig(Frozen):
     fail_on: Literal["warning", "error", "never"] = "error"
 
 
-# Length of the lists that a retrieval index gives to evaluation.
-_LONGEST_CUTOFF = 100
-
 # Keys of the section `evaluation` that belong to one task only.
 _KEYS_OF_TASK: Mapping[Task, tuple[str, ...]] = {
     "rating": ("max_rmse",),
@@ -125,7 +125,7 @@ class EvaluationConfig(Frozen):
     max_log_loss: float | None = Field(default=None, gt=0)
     min_auc: float | None = Field(default=None, ge=0, le=1)
     min_ndcg: float | None = Field(default=None, ge=0, le=1)
-    cutoffs: tuple[Annotated[int, Field(ge=1, le=_LONGEST_CUTOFF)], ...] = Field(default=(10,), min_length=1)
+    cutoffs: tuple[Annotated[int, Field(ge=1, le=LONGEST_CUTOFF)], ...] = Field(default=(10,), min_length=1)
     max_regression: float = Field(default=0.005, ge=0)
     first_run: Literal["push", "hold"] = "push"
 
@@ -149,10 +149,9 @@ class EvaluationConfig(Frozen):
         Raises:
             ValueError: A key of another task is set; names it and the keys that fit.
         """
-        defaults = EvaluationConfig()
         for other, keys in _KEYS_OF_TASK.items():
             for key in keys:
-                if other != task and getattr(self, key) != getattr(defaults, key):
+                if other != task and key in self.model_fields_set and getattr(self, key) is not None:
                     raise ValueError(
                         f"evaluation.{key}: belongs to task {other}, but this experiment's task is {task}. Leave it "
                         f"out; task {task} takes {', '.join(_KEYS_OF_TASK[task])} and beat_baseline"
@@ -205,11 +204,33 @@ class PipelineConfig(Frozen):
                 f"vertex.deploy.vector_search: a {self.model.type} model has no items' vectors to import. Leave the "
                 "section out, or train model.type two_tower"
             )
+        if self.model.type != "two_tower" and self.retrieval_index != RetrievalIndexConfig():
+            raise ValueError(
+                f"retrieval_index: a {self.model.type} model has no items' vectors to search in; leave the section "
+                "out, or train model.type two_tower"
+            )
+        self._check_warm_start()
+        if self.data.schema_file and not Path(self.data.schema_file).is_file():
+            raise ValueError(f"data.schema_file: there is no file {self.data.schema_file}")
         try:
             self.experiment.check()
+            if self.model.type == "two_tower":
+                tables = self.experiment.features(self.dataset.features).tables
+                self.retrieval_index.check(self.dataset, tables[0].dim or self.embeddings.dim)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _check_warm_start(self) -> None:
+        start = self.training.warm_start
+        if not isinstance(start, WarmStartConfig):
+            return
+        for key, path, expected in (
+            ("checkpoint", start.checkpoint, Path(f"{start.checkpoint}.index")),
+            ("transform_graph", start.transform_graph, Path(start.transform_graph)),
+        ):
+            if "://" not in path and not expected.exists():
+                raise ValueError(f"training.warm_start.{key}: {path} is not there (no {expected})")
 
     @property
     def pipeline_name(self) -> str:
@@ -267,9 +288,33 @@ class Locations:
 
     @classmethod
     def resolve(cls, config: PipelineConfig, root: Path, data: Path | None = None) -> "Locations":
-        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise."""
-        directory = str(data or config.data.directory)
-        return cls(directory if "://" in directory else os.path.abspath(directory), root.absolute())
+        """Absolute locations; the raw files lie where the section `data` says unless `data` says otherwise.
+
+        Raises:
+            ConfigError: One of the directories cannot be used.
+        """
+        try:
+            directory = normal_directory(str(data), "--data-dir") if data else config.data.directory
+            return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def usable_root(root: Path) -> Path:
+    """The absolute path of a root.
+
+    Raises:
+        ValueError: TFX or Beam would take its path for a pattern or a URI.
+    """
+    if ":/" in str(root):
+        raise ValueError(f"--root {root}: a URI, and a directory of this machine is expected")
+    path = root.expanduser().absolute()
+    if found := [character for character in str(path) if character in _NOT_IN_ROOTS or not character.isprintable()]:
+        raise ValueError(
+            f"--root {path}: holds {found[0]!r}, which TFX takes for a wildcard; name a directory without "
+            f"{' '.join(_NOT_IN_ROOTS)} by --root"
+        )
+    return path
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
@@ -396,14 +441,15 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
     if not detail["loc"]:
         # What the experiment as a whole was refused for; the message names the key.
         return detail["msg"].removeprefix("Value error, ")
-    *sections, key = _known_path(model, detail["loc"])
-    name = _shortened(".".join([*sections, key]))
+    path, known = _place(model, detail["loc"])
+    name = _shortened(".".join(path))
     if detail["type"] != "extra_forbidden":
         # A whole section would be repeated; its message names the keys.
         got = "" if isinstance(detail["input"], Mapping) else f", got {_shown(detail['input'])}"
         return f"{name}: {_reason(detail)}{got}"
-    known = _keys_of(model, sections)
-    near = nearest(key, known)
+    *sections, key = path
+    # A key of another member of a union is known too.
+    near = nearest(key, [name for name in known if name != key])
     hint = f"Did you mean {'.'.join([*sections, near])}? " if near else ""
     return f"{name}: unknown key. {hint}Known: {', '.join(known)}"
 
@@ -477,44 +523,52 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def _known_path(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
-    """Where in the experiment file an error lies: pydantic's location without the names of a union's members."""
+def _place(model: type[BaseModel], location: Iterable[Any]) -> tuple[list[str], list[str]]:
+    """Where in the experiment file an error lies.
+
+    Args:
+        model: What the file describes.
+        location: Pydantic's, which also names members of unions and numbers entries of lists.
+
+    Returns:
+        The keys that lead there, and the keys that are known beside the last one.
+    """
     path: list[str] = []
-    *sections, key = location
-    for section in map(str, sections):
-        if not _is_dict(model, path) and section not in _keys_of(model, path):
-            continue
-        path.append(section)
-    return [*path, str(key)]
-
-
-def _keys_of(model: type[BaseModel], sections: Iterable[str]) -> list[str]:
-    """Keys that may stand at this place of the experiment file."""
-    return list(dict.fromkeys(name for place in _models_at(model, sections) for name in place.model_fields))
-
-
-def _is_dict(model: type[BaseModel], sections: list[str]) -> bool:
-    """Whether the place takes any key, as a section keyed by table or feature names does."""
-    if not sections:
-        return False
-    *outer, last = sections
-    return any(
-        get_origin(place.model_fields[last].annotation) is dict
-        for place in _models_at(model, outer)
-        if last in place.model_fields
-    )
-
-
-def _models_at(model: type[BaseModel], sections: Iterable[str]) -> list[type[BaseModel]]:
-    models = [model]
+    models, beside, names_follow = [model], [model], False
+    *sections, last = map(str, location)
     for section in sections:
-        inner: list[type[BaseModel]] = []
-        for place in models:
-            # A name that the file chose, of a table or feature, leads to the same models as its section.
-            known = section in place.model_fields
-            inner += _within(place.model_fields[section].annotation) if known else [place]
-        models = inner
-    return models
+        if names_follow:
+            # A section keyed by table or feature names.
+            path.append(section)
+            names_follow, beside = False, models
+        elif members := _chosen(models, section):
+            models = beside = members
+        elif fields := [place.model_fields[section] for place in models if section in place.model_fields]:
+            path.append(section)
+            names_follow = any(get_origin(field.annotation) is dict for field in fields)
+            models = beside = [inner for field in fields for inner in _within(field.annotation)]
+    if names_follow or not (_chosen(models, last) or _names_a_type(models, last)):
+        path.append(last)
+    return path, list(dict.fromkeys(name for place in beside for name in place.model_fields))
+
+
+def _names_a_type(models: list[type[BaseModel]], name: str) -> bool:
+    """Whether pydantic calls a member of a union so, as in `WarmupDecay` or `literal['last_blessed']`."""
+    return name in [model.__name__ for model in models] or name.endswith(("]", "-float"))
+
+
+def _chosen(models: list[type[BaseModel]], name: str) -> list[type[BaseModel]]:
+    """The member of a union that a discriminator's value chooses; empty if there is nothing to choose."""
+    if len(models) < 2:
+        return []
+    return [
+        model
+        for model in models
+        if any(
+            get_origin(field.annotation) is Literal and name in get_args(field.annotation)
+            for field in model.model_fields.values()
+        )
+    ]
 
 
 def _within(annotation: Any) -> list[type[BaseModel]]:

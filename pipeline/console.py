@@ -1,4 +1,4 @@
-"""What a person sees of a run: components as they go, everything else in a log file."""
+"""Terminal output of a run: progress by component. All other output goes to a log file."""
 
 import logging
 import os
@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 _PRODUCT_LOGGERS = ("trainer_module", "components", "pipeline")
-# Says the same thing again and again, with other numbers.
+# Logs many lines of progress, of which only the last one is shown.
 _PROGRESS_LOGGER = "trainer_module.progress"
 
 
 class ComponentProgress:
-    """Shows which component runs, for how long, and what has run; the `Observer` of a local run."""
+    """Shows the running component with its time, and the finished components. Implements `Observer`."""
 
     def __init__(self, console: Console):
         self.current: str | None = None
@@ -55,7 +55,7 @@ class ComponentProgress:
         self._console.print(f"[green]✓[/green] {component} [dim]{how}[/dim]", highlight=False)
 
     def progressed(self, message: str) -> None:
-        """Shows how far the current component is, in the place of what it showed before."""
+        """Shows the progress of the current component instead of its last message."""
         for task in self._progress.task_ids:
             self._progress.update(task, description=f"{self.current}: {message}")
 
@@ -65,7 +65,7 @@ class ComponentProgress:
 
 
 class ProductMessages(logging.Handler):
-    """Shows the product's own log messages, indented under the component that they come from."""
+    """Shows the product's own log messages, indented below the current component."""
 
     def __init__(self, console: Console):
         super().__init__(logging.INFO)
@@ -80,7 +80,7 @@ class ProductMessages(logging.Handler):
 
 
 class ProgressMessages(logging.Handler):
-    """Hands lines of progress to whoever shows the last one only."""
+    """Passes lines of progress to `ComponentProgress`."""
 
     def __init__(self, progress: ComponentProgress):
         super().__init__(logging.INFO)
@@ -92,10 +92,16 @@ class ProgressMessages(logging.Handler):
 
 @contextmanager
 def chatter_to(log_file: Path) -> Iterator[Console]:
-    """Sends all output of this process to a file, but for what is printed on the console that this yields.
+    """Redirects all output of this process to a file.
 
-    Libraries write to the file descriptors directly (TensorFlow's C++ side does), so those are exchanged, not only
-    `sys.stdout` and `sys.stderr`.
+    Replaces the file descriptors and not only `sys.stdout` and `sys.stderr`, because TensorFlow's C++ code writes to
+    the descriptors directly.
+
+    Args:
+        log_file: File to which the output is appended.
+
+    Yields:
+        A console that still prints to the terminal.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """Checks that a machine and its environment can run the product.
 
-Nothing that could fail to load is imported in this process: packages are looked up by their metadata, and native
-modules are loaded in a process of their own, whose crash is a finding.
+This process reads only the metadata of packages. A child process loads the native modules, so that a crash of a module
+becomes a failed check.
 """
 
 import json
@@ -44,15 +44,15 @@ _LOAD_SECONDS = 120
 
 _STYLES = {"pass": "green", "fail": "bold red", "info": "cyan"}
 
-# Modules print too while they load; the mark tells the loader's lines from theirs.
+# Marks the loader's own lines, because modules may print while they load.
 _MARK = "recspan-doctor "
 
-# Loads the modules named as arguments, one after the other, and says what came of each in a line of JSON.
-# TensorFlow loads its Keras on first use, so that use belongs to loading it.
+# Loads the modules that the arguments name and prints one line of JSON for each.
+# TensorFlow loads Keras at its first use, so the loader uses it.
 _LOADER = f"""
 import importlib, json, sys
 import trainer_module
-def say(**fields):
+def report(**fields):
     print("\\n{_MARK}" + json.dumps(fields), flush=True)
 def tensorflow_facts(tf):
     return dict(keras=tf.keras.Model.__module__, devices=[device.name for device in tf.config.list_physical_devices()])
@@ -61,22 +61,22 @@ for name in sys.argv[1:]:
         module = importlib.import_module(name)
         facts = tensorflow_facts(module) if name == "tensorflow" else {{}}
     except (Exception, SystemExit) as error:
-        say(module=name, error=f"{{type(error).__name__}}: {{error}}")
+        report(module=name, error=f"{{type(error).__name__}}: {{error}}")
     else:
-        say(module=name, error=None, **facts)
+        report(module=name, error=None, **facts)
 """
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        name: What was looked at.
-        found: What is there.
-        expected: What should be.
-        status: `info` never fails.
-        fix: What to do about a failure.
+        name: Subject of the check.
+        found: Actual value.
+        expected: Expected value.
+        status: Result; `info` never fails.
+        fix: Advice for a failure.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Check:
 
 
 def run_checks() -> list[Check]:
-    """Checks everything; takes as long as importing TensorFlow and TFX."""
+    """Runs all checks. This takes as long as importing TensorFlow and TFX."""
     return [
         check_host(host.this_host()),
         *check_packages(expected_versions(LOCK_FILE)),
@@ -115,7 +115,7 @@ def print_report(checks: list[Check], console: Console) -> bool:
 
 
 def check_host(this: host.Host) -> Check:
-    """Platform, Python and C library, by the same rule as the set-up."""
+    """Checks platform, Python and C library by the same rule as the set-up."""
     glibc = "no glibc" if this.glibc is None else "glibc " + ".".join(map(str, this.glibc))
     python = ".".join(map(str, this.python))
     found = f"{this.system} {this.machine}, {this.implementation} {python}, {glibc}"
@@ -128,7 +128,7 @@ def check_host(this: host.Host) -> Check:
 
 
 def expected_versions(lock_file: Path) -> dict[str, str]:
-    """Version, or version specifier, by direct dependency: from the lock file, else from the package's metadata."""
+    """Returns the version specifier by direct dependency, from the lock file or else from the package's metadata."""
     if not lock_file.is_file():
         requirements = map(Requirement, metadata.requires(_PACKAGE) or [])
         return {requirement.name: str(requirement.specifier) for requirement in requirements}
@@ -139,7 +139,7 @@ def expected_versions(lock_file: Path) -> dict[str, str]:
 
 
 def locked_versions(lock_file: Path) -> dict[str, str]:
-    """Version by package, of all packages in the lock file; none without one."""
+    """Returns the version by package for all packages in the lock file; empty without a lock file."""
     if not lock_file.is_file():
         return {}
     packages = tomllib.loads(lock_file.read_text())["package"]
@@ -147,9 +147,9 @@ def locked_versions(lock_file: Path) -> dict[str, str]:
 
 
 def check_other_packages(locked: dict[str, str]) -> Check:
-    """Whether all that is installed of a lock file has the locked version.
+    """Checks that installed packages have their locked versions.
 
-    What is not installed does not count: it may belong to the development tools.
+    Missing packages do not count, because they may be development tools.
     """
     found = {name: version for name in locked if (version := _installed_version(name))}
     wrong = [f"{name} {version}" for name, version in found.items() if version != locked[name]]
@@ -158,7 +158,7 @@ def check_other_packages(locked: dict[str, str]) -> Check:
 
 
 def check_packages(expected: dict[str, str]) -> list[Check]:
-    """Whether each package is installed in a version that its specifier allows."""
+    """Checks that each package is installed in a version that its specifier allows."""
     checks = []
     for name, specifier in sorted(expected.items()):
         version = _installed_version(name)
@@ -171,7 +171,7 @@ def check_packages(expected: dict[str, str]) -> list[Check]:
 
 
 def check_absent(package: str, reason: str) -> Check:
-    """Whether a package that does harm is not installed."""
+    """Checks that a harmful package is not installed."""
     version = _installed_version(package)
     if version is None:
         return Check(package, "not installed", "not installed", "pass")
@@ -179,7 +179,7 @@ def check_absent(package: str, reason: str) -> Check:
 
 
 def check_native_modules(names: tuple[str, ...]) -> list[Check]:
-    """Whether modules load; if TensorFlow does, also which Keras it has and which devices it sees."""
+    """Checks that modules load. For TensorFlow, also checks its Keras and lists its devices."""
     checks = []
     waiting = list(names)
     while waiting:
@@ -189,14 +189,14 @@ def check_native_modules(names: tuple[str, ...]) -> list[Check]:
             checks.append(_loaded(line["module"], line["error"]))
             if "keras" in line:
                 checks += [_keras(line["keras"]), _devices(line["devices"])]
-        # The module that ended the loader is never tried again, so this comes to an end.
+        # The module that ended the loader is not tried again, so the loop ends.
         if waiting:
             checks.append(_loaded(waiting.pop(0), end))
     return checks
 
 
 def check_amount(name: str, available: int, minimum: int, fix: str) -> Check:
-    """Whether there is enough of something that is counted in bytes."""
+    """Checks that an amount in bytes reaches a minimum."""
     status = "pass" if available >= minimum else "fail"
     return Check(name, f"{available / _GIB:.1f} GiB", f">= {minimum / _GIB:.0f} GiB", status, fix)
 
@@ -209,7 +209,7 @@ def _installed_version(package: str) -> str | None:
 
 
 def _load(names: list[str]) -> tuple[list[dict], str]:
-    """What the loader reported, and how it ended."""
+    """Runs the loader; returns its reports and how it ended."""
     try:
         process = subprocess.run(
             [sys.executable, "-c", _LOADER, *names], capture_output=True, text=True, timeout=_LOAD_SECONDS

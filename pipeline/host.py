@@ -1,4 +1,4 @@
-"""What machine this is, and whether the product can run on it."""
+"""Describes this machine and checks that the product can run on it."""
 
 import os
 import platform
@@ -12,14 +12,14 @@ class UnsupportedHost(Exception):
 
 @dataclass(frozen=True)
 class Host:
-    """The facts about a machine that decide.
+    """Properties of a machine that decide whether the product can run.
 
     Attributes:
-        system: As `sys.platform`.
-        machine: As `platform.machine()`.
-        implementation: Of Python, as `platform.python_implementation()`.
-        python: Its version, major and minor.
-        glibc: Version of the GNU C library; None where there is another one.
+        system: `sys.platform`.
+        machine: `platform.machine()`.
+        implementation: `platform.python_implementation()`.
+        python: Major and minor version of Python.
+        glibc: Version of the GNU C library; None if the host uses another C library.
     """
 
     system: str
@@ -44,7 +44,7 @@ def check(host: Host) -> None:
     """Checks that wheels of all pinned packages exist for the host.
 
     Raises:
-        UnsupportedHost: They do not.
+        UnsupportedHost: Some wheel does not exist for the host.
     """
     if (host.system, host.machine) != ("linux", "x86_64"):
         raise UnsupportedHost(

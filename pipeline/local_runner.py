@@ -8,14 +8,19 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.cli import FAILED, NOT_PUSHED
 from pipeline.config import Locations, load_config
+from pipeline.exit_codes import NOT_PUSHED
+from pipeline.interruption import RESULTS_OF_COMPONENTS, end_when_asked_to, exit_code, keeps
 from pipeline.local.run import run_locally
+from pipeline.streams import prepare_streams
 from trainer_module.errors import RecspanError
 
 
 def main() -> int:
     """Runs the pipeline that the environment variables describe; returns the exit code."""
+    prepare_streams()
+    end_when_asked_to()
+    keeps(RESULTS_OF_COMPONENTS)
     file, data = os.environ.get("RECSPAN_CONFIG"), os.environ.get("RECSPAN_DATA")
     root = Path(os.environ.get("RECSPAN_ROOT", "runs"))
     try:
@@ -23,7 +28,7 @@ def main() -> int:
         outcome = run_locally(config, Locations.resolve(config, root, Path(data) if data else None))
     except RecspanError as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return exit_code(error)
     return 0 if outcome is None or outcome.pushed_to else NOT_PUSHED
 
 

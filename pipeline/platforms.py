@@ -10,6 +10,7 @@ from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base.base_component import BaseComponent
 
 from pipeline.baseline import LatestOtherBlessedModel
+from pipeline.beam import in_process_args
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
@@ -17,9 +18,6 @@ Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
 
 Deployer: TypeAlias = Callable[[tfx.types.BaseChannel], BaseComponent]
 """From what the Pusher has pushed to the component that deploys it."""
-
-# One process: every other one would import TensorFlow again.
-_LOCAL_BEAM_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def local_platform(locations: Locations, pipeline_name: str) -> Platform:
         checkpoints=str(locations.checkpoints(pipeline_name)),
         serving=str(locations.serving(pipeline_name)),
         baseline=_latest_other_blessed_model,
-        beam_args=lambda component: _LOCAL_BEAM_ARGS,
+        beam_args=lambda component: in_process_args(),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(locations.metadata)),
     )
 

@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.cli import FAILED
 from pipeline.config import load_config
+from pipeline.exit_codes import FAILED
 from trainer_module.errors import RecspanError
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.yaml_limits import check_limits
 from trainer_module.errors import ConfigError
 
 # Devices such as /dev/zero never end.
@@ -46,6 +47,7 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         ConfigError: It is no YAML, holds a value that no experiment has, or is nested too deeply.
     """
+    check_limits(text, where)
     # PyYAML would take seconds before it gives up.
     if _depth(text) > _DEEPEST:
         raise ConfigError(f"{where}: nested too deeply; expected a few levels of keys and lists")

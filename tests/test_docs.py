@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from components.example_gen.config import DataConfig
-from components.example_gen.splits.config import ColumnSplit, RandomSplit, StratifiedSplit
+from components.example_gen.splits.protocols import PROTOCOLS
 from components.retrieval_index.config import (
     FlatConfig,
     HnswConfig,
@@ -28,15 +28,7 @@ from pipeline.cli import app
 from pipeline.config import PipelineConfig
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
-from trainer_module.data.features import HashBuckets, Vocabulary
-from trainer_module.data.tables import (
-    CategoricalEntry,
-    EntityTable,
-    InteractionsTable,
-    LabelEntry,
-    NumericEntry,
-    TimeEntry,
-)
+from trainer_module.data.tables import EntityTable, InteractionsTable, LabelEntry, TimeEntry
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 from trainer_module.training.config import TrainingConfig
@@ -115,11 +107,9 @@ def test_the_first_experiment_on_own_data_is_short():
     assert len(first.splitlines()) < 15
 
 
-def test_every_key_of_own_data_is_explained():
+def test_every_key_of_tables_and_splits_is_explained_with_own_data():
     text = (DOCS / "own_data.md").read_text()
-    kinds = (DataConfig, InteractionsTable, EntityTable, CategoricalEntry, NumericEntry, LabelEntry, TimeEntry)
-    splits = (RandomSplit, StratifiedSplit, ColumnSplit)
-    for kind in (*kinds, *splits, Vocabulary, HashBuckets):
+    for kind in (DataConfig, InteractionsTable, EntityTable, LabelEntry, TimeEntry, *PROTOCOLS.values()):
         for field in kind.model_fields:
             assert field in text, field
 

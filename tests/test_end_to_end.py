@@ -100,6 +100,22 @@ class TestFirstRun:
         assert "WARNING" not in process.stdout
         assert not process.stderr
 
+    def test_no_component_reached_for_the_network_or_left_temporary_files(self, workspace, first):
+        assert not workspace.network_log.exists(), workspace.network_log.read_text()
+        assert "prism" not in Path(first[1]["log"]).read_text().lower()
+        assert not list((workspace.directory / "temporary").iterdir())
+        root = workspace.directory / "runs"
+        assert sorted(path.name for path in root.iterdir()) == [
+            "artifacts",
+            "checkpoints",
+            "lock",
+            "metadata.sqlite",
+            "runs",
+            "serving",
+        ]
+        # The lists of the artifacts' files.
+        assert [path.name for path in root.rglob(".*")] == [".files"]
+
     def test_the_error_lies_between_the_noise_floor_and_the_threshold(self, first):
         _, summary = first
         overall = summary["evaluation"]["slices"][0]
@@ -200,7 +216,7 @@ class TestRehearsal:
             "bucket gs://my-bucket, by ",
             "bucket gs://my-other-bucket, by ",
             "image us-central1-docker.pkg.dev/my-project/recspan/pipeline:1.0, by this environment",
-            "Transform: --runner=DataflowRunner and its options, by --runner=DirectRunner",
+            "Transform: --runner=DataflowRunner and its options, by --runner=FnApiRunner",
             "Trainer: the custom job on 1 x ct6e-standard-8t (us-central1-docker.pkg.dev/my-project/recspan/tpu:1.0)",
             "raw files in ",
         ):

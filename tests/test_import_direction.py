@@ -82,6 +82,8 @@ FOR_SUBCLASSES = {
         "_fallback_apply_state",
     },
     "trainer_module/optimizers/adamw.py": {"_use_locking", "_fallback_apply_state"},
+    # Python's documented way to end a process whose threads would go on.
+    "pipeline/interruption.py": {"_exit"},
     # TFX's executors.
     "components/example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},
     "components/flat_example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},

@@ -29,6 +29,9 @@ class Workspace:
         workspace = cls(directory)
         for room in ("trainer_module", "components", "pipeline", "schema"):
             shutil.copytree(PROJECT / room, workspace.sources / room, ignore=shutil.ignore_patterns("__pycache__"))
+        # Python imports a module of this name when it starts.
+        shutil.copy(PROJECT / "tests" / "no_network.py", workspace.sources / "sitecustomize.py")
+        (directory / "temporary").mkdir()
         (directory / "small.yaml").write_text(experiment)
         return workspace
 
@@ -37,11 +40,18 @@ class Workspace:
         return self.directory / "sources"
 
     @property
+    def network_log(self) -> Path:
+        """Has a line for each attempt of a program to reach another machine."""
+        return self.directory / "network.txt"
+
+    @property
     def environment(self) -> dict[str, str]:
         return os.environ | {
             "PYTHONPATH": str(self.sources),
             "RECSPAN_CONFIG": str(self.directory / "small.yaml"),
             "HOME": str(self.directory),
+            "TMPDIR": str(self.directory / "temporary"),
+            "RECSPAN_TEST_NETWORK_LOG": str(self.network_log),
             # Every run imports the copied sources.
             "PYTHONDONTWRITEBYTECODE": "",
         }

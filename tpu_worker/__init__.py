@@ -1,1 +1,1 @@
-"""What a TPU worker runs beyond the product: checks of its programs that need no TPU."""
+"""Checks of TPU programs that need no TPU."""

@@ -1,4 +1,4 @@
-"""Lowers every model's training step to TPU code, as far as that goes without a TPU: `python -m tpu_worker.check`."""
+"""Lowers the training step of every model to HLO for TPUs, without a TPU: `python -m tpu_worker.check`."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# On a machine that is no TPU VM the TPU library would wait for the cloud's metadata server.
+# Outside a TPU VM, the TPU library would wait for the cloud's metadata server.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -33,12 +33,12 @@ OPTIMIZERS: tuple[Any, ...] = tuple(each(learning_rate=0.1) for each in EMBEDDIN
 
 @dataclass(frozen=True)
 class Engine:
-    """What a TPU has for embeddings.
+    """Embedding engine of a TPU.
 
     Attributes:
-        feature: As TensorFlow calls it.
-        sparse_cores_per_chip: Of V2.
-        title: For people.
+        feature: TensorFlow's name of the engine.
+        sparse_cores_per_chip: Number of SparseCores per chip for V2; 0 for other engines.
+        title: Column title in the report.
     """
 
     feature: EmbeddingFeature
@@ -55,11 +55,11 @@ ENGINES = (
 
 @dataclass(frozen=True)
 class Lowered:
-    """A step that became TPU code.
+    """Size of a lowered step.
 
     Attributes:
-        operations: Of TensorFlow, in the device's half.
-        hlo_bytes: Length of the HLO text.
+        operations: Number of TensorFlow operations in the traced step.
+        hlo_bytes: Length of the HLO text in bytes.
     """
 
     operations: int
@@ -69,7 +69,7 @@ class Lowered:
 def traced_step(
     model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig
 ) -> tf.types.experimental.ConcreteFunction:
-    """The training loop's step, as one core of a TPU with this engine gets it."""
+    """Traces the training loop's step for one core of a TPU with this engine."""
     with uninitialized_embedding_engine(), tempfile.TemporaryDirectory() as directory:
         strategy = cpu_backed_tpu_strategy(1, engine.feature, engine.sparse_cores_per_chip)
         blueprint = model.blueprint(BATCH_SIZE, optimizer)
@@ -86,7 +86,7 @@ def lower(model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig) ->
     """Traces and lowers a step.
 
     Raises:
-        ModelError: The step holds operations that a TPU cannot run (names them), or cannot be lowered.
+        ModelError: The step contains operations that a TPU cannot run (the message lists them), or lowering failed.
     """
     step = traced_step(model, engine, optimizer)
     function = step_as_function(step, bags=(BATCH_SIZE, BAG_LENGTH))
@@ -94,15 +94,15 @@ def lower(model: SmallModel, engine: Engine, optimizer: TableOptimizerConfig) ->
     try:
         hlo = tpu_hlo(function)
     except tf.errors.OpError as error:
-        raise ModelError(f"XLA does not compile the step for TPUs: {error.message}") from error
+        raise ModelError(f"XLA cannot compile the step for TPUs: {error.message}") from error
     return Lowered(len(step.graph.get_operations()), len(hlo))
 
 
 def refuse_host_only_operations(step: tf.types.experimental.ConcreteFunction, device: str = XLA_TPU) -> None:
-    """Refuses a step whose device half holds operations that only a host can run.
+    """Refuses a step whose device part contains operations that only a host can run.
 
     Raises:
-        ModelError: It does; names them.
+        ModelError: The step contains such operations; the message lists them.
     """
     if host_only := without_kernel(step, device):
         named = ", ".join(f"{kind} ({name})" for name, kind in host_only.items())
@@ -113,10 +113,10 @@ def refuse_host_only_operations(step: tf.types.experimental.ConcreteFunction, de
 
 
 def combinations(models: Mapping[str, SmallModel]) -> list[tuple[str, TableOptimizerConfig]]:
-    """Returns names of models, each with an optimizer for its tables: what the sweep lowers for every engine.
+    """Returns the pairs of model name and embedding optimizer that the report lowers for every engine.
 
-    All models have the same tables, and an optimizer of tables adds the same operations to the step of each. So every
-    model is lowered with Adagrad, and the first model with every optimizer.
+    All models have the same tables, and an embedding optimizer adds the same operations to the step of each model. So
+    every model is lowered with Adagrad, and the first model with every optimizer.
     """
     first = next(iter(models))
     return [
@@ -128,7 +128,7 @@ def combinations(models: Mapping[str, SmallModel]) -> list[tuple[str, TableOptim
 
 
 def report(models: Mapping[str, SmallModel], console: Console) -> bool:
-    """Lowers the combinations of models and optimizers, prints a table and returns whether nothing failed."""
+    """Lowers all combinations, prints a table and returns whether all succeeded."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model, tables' optimizer")
     for engine in ENGINES:

@@ -1,11 +1,11 @@
-"""TPUs from a description: what software can know about a TPU program on a machine without one.
+"""TPU strategies for described TPUs, on a machine without a TPU.
 
-`tf.distribute.TPUStrategy` asks its resolver for two things only, the devices and the kind of embedding engine. Told
-both, it is a real strategy: layers lay out their tables, training loops are traced, and TensorFlow's compiler passes
-run, all without a TPU. Nothing is executed on one.
+`tf.distribute.TPUStrategy` asks its resolver only for the devices and the kind of embedding engine. With a resolver
+that returns a description of both, layers lay out their tables, training loops are traced, and TensorFlow's compiler
+passes run. Nothing is executed on a TPU.
 
-Only this module, `tpu_lowering` and `trainer_module.private_members` touch private parts of TensorFlow; tests tell
-when a release moves them.
+Only this module, `tpu_lowering` and `trainer_module.private_members` use private members of TensorFlow. Tests fail if a
+release moves them.
 """
 
 import types
@@ -21,7 +21,7 @@ from tensorflow.core.protobuf.tpu import topology_pb2, tpu_embedding_configurati
 from tensorflow.python.tpu import tpu_embedding_v3_checkpoint_adapter
 from tensorflow.python.tpu.device_assignment import DeviceAssignment
 
-# Of the embedding engine: none, that of TPU v2 to v4, SparseCore.
+# Embedding engine: none, the engine of TPU v2 to v4, SparseCore.
 EmbeddingFeature = Literal["UNSUPPORTED", "V1", "V2"]
 
 _HardwareFeature = topology_pb2.TPUHardwareFeature
@@ -31,13 +31,13 @@ _LOCAL_TASK = "/job:localhost/replica:0/task:0"
 def described_tpu_strategy(
     num_hosts: int, cores_per_host: int, feature: EmbeddingFeature, sparse_cores_per_chip: int = 0
 ) -> tf.distribute.TPUStrategy:
-    """A strategy for a TPU that need not exist; variables cannot be made under it, but graphs can.
+    """Returns a strategy for a described TPU. Under it, graphs can be traced, but variables cannot be created.
 
     Args:
-        num_hosts: Machines.
-        cores_per_host: Replicas per machine.
-        feature: The embedding engine.
-        sparse_cores_per_chip: Of V2: 4 on v5p, 2 on v6e.
+        num_hosts: Number of machines.
+        cores_per_host: Number of replicas per machine.
+        feature: Embedding engine.
+        sparse_cores_per_chip: Number of SparseCores per chip for V2: 4 on v5p, 2 on v6e.
     """
     names = [
         f"/job:worker/replica:0/task:{host}/device:TPU:{core}"
@@ -50,12 +50,13 @@ def described_tpu_strategy(
 def cpu_backed_tpu_strategy(
     num_cores: int, feature: EmbeddingFeature, sparse_cores_per_chip: int = 0
 ) -> tf.distribute.TPUStrategy:
-    """The same for one host, whose cores are logical CPU devices, so that variables exist and hold values.
+    """Returns a strategy for a described TPU with one host. Its cores are logical CPU devices, which hold variables.
 
     Args:
-        num_cores: Replicas; as many logical CPU devices must have been configured before TensorFlow started.
-        feature: The embedding engine.
-        sparse_cores_per_chip: Of V2.
+        num_cores: Number of replicas. The same number of logical CPU devices must be configured before TensorFlow
+            starts.
+        feature: Embedding engine.
+        sparse_cores_per_chip: Number of SparseCores per chip for V2.
     """
     names = [f"{_LOCAL_TASK}/device:TPU:{core}" for core in range(num_cores)]
     coordinates = np.array([[[core, 0, 0, 0] for core in range(num_cores)]], np.int32)
@@ -68,7 +69,7 @@ def cpu_backed_tpu_strategy(
 
 @contextmanager
 def uninitialized_embedding_engine() -> Iterator[None]:
-    """Lets a V1 layer be built where there is no engine to be asked, configured, loaded or read back."""
+    """Replaces the calls of the V1 engine, so that a V1 layer can be built without an engine."""
     with ExitStack() as stack:
         python = "tensorflow.python.tpu"
         stack.enter_context(mock.patch(f"{python}.ops.tpu_ops.is_tpu_embedding_initialized", return_value=False))
@@ -84,11 +85,11 @@ def uninitialized_embedding_engine() -> Iterator[None]:
 def embedding_configuration(
     layer: tf.keras.layers.Layer, replica_batch_size: int
 ) -> tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration:
-    """What a TFRS embedding layer would ask a V1 engine for: tables, optimizers, features, hosts, cores.
+    """Returns the configuration that a TFRS embedding layer would send to a V1 engine.
 
     Args:
-        layer: Made under a V1 strategy of `described_tpu_strategy`, not yet built.
-        replica_batch_size: Examples per replica.
+        layer: Layer that was created under a V1 strategy of `described_tpu_strategy` and is not built yet.
+        replica_batch_size: Number of examples per replica.
     """
     engine = layer._tpu_embedding
     engine._get_and_update_output_shapes_from_input(per_replica_batch_size=replica_batch_size)
@@ -97,16 +98,16 @@ def embedding_configuration(
 
 @dataclass(frozen=True)
 class SparseCoreLayout:
-    """How one table lies in the SparseCores.
+    """Layout of one table in the SparseCores.
 
     Attributes:
-        stacked_in: Name of the stack; tables of one width and optimizer are stacked into one.
-        rows_per_sparse_core: Of the whole stack, with padding.
-        padded_rows: Of this table.
-        padded_width: Of the stack, floats per row.
-        rotation: By how many SparseCores this table's first row is moved, so that the frequent low ids of stacked
-            tables do not meet.
-        slots: Optimizer slots per row, each as wide as the row.
+        stacked_in: Name of the stack. Tables of the same width and optimizer share a stack.
+        rows_per_sparse_core: Number of rows of the whole stack in one SparseCore, with padding.
+        padded_rows: Number of rows of this table, with padding.
+        padded_width: Number of floats per row of the stack, with padding.
+        rotation: Number of SparseCores by which the table's first row is shifted. The shift keeps the frequent low ids
+            of stacked tables on different SparseCores.
+        slots: Number of optimizer slots per row; each has the width of the row.
     """
 
     stacked_in: str
@@ -118,15 +119,15 @@ class SparseCoreLayout:
 
     @property
     def stack_bytes_per_sparse_core(self) -> int:
-        """Memory of the whole stack in one SparseCore's share, float32."""
+        """Memory of the whole stack in one SparseCore in bytes, as float32."""
         return self.rows_per_sparse_core * self.padded_width * 4 * (1 + self.slots)
 
 
 def sparse_core_layouts(layer: tf.keras.layers.Layer) -> dict[str, SparseCoreLayout]:
-    """Per table, where a TFRS embedding layer puts it.
+    """Returns the layout of each table of a TFRS embedding layer, by table name.
 
     Args:
-        layer: Made under a V2 strategy, with an `output_shape` for every feature.
+        layer: Layer that was created under a V2 strategy, with an `output_shape` for every feature.
     """
     engine = layer._tpu_embedding
     optimizers = {table.name: table.optimizer for tables in _stacks(engine).values() for table in tables}
@@ -144,7 +145,7 @@ def sparse_core_layouts(layer: tf.keras.layers.Layer) -> dict[str, SparseCoreLay
 
 
 def table_values(layer: tf.keras.layers.Layer) -> dict[str, np.ndarray]:
-    """Tables by name, `[rows, dim]`, from the shards and stacks of whatever engine a built layer uses."""
+    """Returns the tables `[rows, dim]` by name from the shards or stacks of a built layer, for any engine."""
     engine = layer._tpu_embedding
     if isinstance(engine, tf.tpu.experimental.embedding.TPUEmbeddingV2):
         return _unstacked(engine)
@@ -154,7 +155,7 @@ def table_values(layer: tf.keras.layers.Layer) -> dict[str, np.ndarray]:
 
 
 class _OnCpus(DeviceAssignment):
-    """Puts core n on the n-th logical CPU device."""
+    """Assigns core n to the n-th logical CPU device."""
 
     def tpu_device(self, replica: int = 0, logical_core: int = 0, job: str | None = None) -> str:
         return f"{_LOCAL_TASK}/device:CPU:{replica}"
@@ -170,7 +171,7 @@ def _resolver(
     feature: EmbeddingFeature,
     sparse_cores_per_chip: int,
 ) -> types.SimpleNamespace:
-    """As much of a `TPUClusterResolver` as a strategy asks for."""
+    """Returns an object with the members of `TPUClusterResolver` that a strategy uses."""
     metadata = tf.tpu.experimental.TPUSystemMetadata(
         num_cores=len(device_names),
         num_hosts=num_hosts,
@@ -207,7 +208,7 @@ def _joined(shards) -> np.ndarray:
 
 
 def _replica_value(variable: tf.Variable) -> np.ndarray:
-    """Of a variable that each replica has a copy of, the first copy's value."""
+    """Returns the first replica's value of a variable."""
     return _as_array(variable.values[0] if hasattr(variable, "values") else variable)
 
 

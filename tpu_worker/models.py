@@ -1,4 +1,4 @@
-"""Every model, small: what is compiled, laid out and traced for a TPU that is not there."""
+"""Small versions of all models, for compiling, laying out tables and tracing without a TPU."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from trainer_module.models.retrieval import Retrieval
 from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
 from trainer_module.training.config import TrainingConfig
 
-# Dense ids, bags of any length, one table that two columns share, numbers.
+# Dense ids, bags of any length, a table shared by two columns, and a numeric column.
 SPEC = FeatureSpec(
     columns=(
         Categorical(name="user", table="user"),
@@ -47,9 +47,9 @@ class SmallModel:
     """A model over three small tables.
 
     Attributes:
-        config: Which model.
-        spec: Its columns and tables.
-        objective: What it is trained for.
+        config: Configuration of the model.
+        spec: Columns and tables.
+        objective: Training objective.
     """
 
     config: RankingConfig | TwoTowerConfig
@@ -62,12 +62,12 @@ class SmallModel:
         optimizer: TableOptimizerConfig = Adagrad(learning_rate=0.1),  # noqa: B008 (it is immutable)
         pipelining: bool = False,
     ) -> Blueprint:
-        """How it is built.
+        """Returns the blueprint of the model.
 
         Args:
-            batch_size: Over all replicas.
-            optimizer: Of the tables.
-            pipelining: Of the embedding engine.
+            batch_size: Number of examples per step over all replicas.
+            optimizer: Embedding optimizer.
+            pipelining: Whether the embedding engine pipelines lookups and updates.
         """
         experiment = Experiment(
             dataset=DatasetSpec(name="small", features=self.spec),
@@ -78,7 +78,7 @@ class SmallModel:
         return Blueprint(experiment, self.spec, ROWS, self.objective)
 
     def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
-        """Features and labels `[batch]`, the same at every call; bags hold `BAG_LENGTH` ids."""
+        """Returns features and labels `[batch]`, the same at every call. Each bag has `BAG_LENGTH` ids."""
         random = np.random.default_rng(0)
         features = {}
         for column in self.spec.categorical:

@@ -1,8 +1,9 @@
-"""From a traced training step to what the TPU's compilers make of it, on a machine without a TPU.
+"""Lowers a traced training step with TensorFlow's TPU compilers, on a machine without a TPU.
 
-Two compilers stand between a training loop and a TPU. TensorFlow's bridge cuts the traced loop into a host's part and
-a device's program; `run_tpu_bridge` runs it. XLA turns the device's program into TPU code; `tpu_hlo` runs its first
-half, which refuses what a TPU cannot do. XLA takes no variables here, so `step_as_function` first makes them arguments.
+Two compilers translate a training loop for a TPU. TensorFlow's bridge splits the traced loop into a host part and a
+device program; `run_tpu_bridge` runs it. XLA compiles the device program to TPU code; `tpu_hlo` runs the part of XLA
+that ends with HLO and refuses unsupported operations. This part accepts no variables, so `step_as_function` first turns
+them into arguments.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,50 +16,50 @@ from tensorflow.python.framework import kernels
 
 from trainer_module.errors import ModelError
 
-# The kind of device whose kernels the TPU's compiler uses; TensorFlow for TPUs registers it.
+# Device type of the kernels that XLA uses for TPUs. Only TensorFlow's TPU build registers it.
 XLA_TPU = "XLA_TPU_JIT"
-# Its sibling for CPUs, which every TensorFlow has.
+# The same for CPUs, in every build of TensorFlow.
 XLA_CPU = "XLA_CPU_JIT"
 
 _BRIDGE = "tf-replicated-clustering-bridge-v2"
 
-# Attributes by which `strategy.run` marks the device's operations, and those among them that stay on the host.
+# Attributes with which `strategy.run` marks device operations, and device operations that stay on the host.
 _ON_DEVICE = ("_tpu_replicate", "_replication_info")
 _ON_HOST = "_xla_outside_compilation"
-# What says where the device's program begins and ends, but is no part of it.
+# Operations that mark the borders of the device program and do not belong to it.
 _MARKERS = ("Placeholder", "NoOp", "TPUReplicateMetadata")
 _PASSING_THROUGH = ("Identity", "TPUReplicatedInput")
-# Operations of the embedding engine: what they give comes from outside the dense program, what they get leaves it.
+# Operations of the embedding engine. Their outputs enter the dense program, their inputs leave it.
 _ENGINE = ("RecvTPUEmbeddingActivations", "SendTPUEmbeddingGradients", "XlaSparseDenseMatmul")
-# Attributes that tie an operation to the graph that it comes from.
+# Attributes that refer to the operation's own graph.
 _BOUND_TO_GRAPH = {"_class", "_gradient_op_type", *_ON_DEVICE}
 
 
 def run_tpu_bridge(graph: tf.Graph) -> str:
-    """What TensorFlow's TPU bridge makes of a traced training loop, as MLIR text.
+    """Runs TensorFlow's TPU bridge on a traced training loop and returns the result as MLIR text.
 
     Raises:
-        ModelError: The bridge made no device program; the graph holds no TPU step, or the bridge has another name in
-            this release.
+        ModelError: The bridge made no device program, because the graph contains no TPU step or because this release
+            has renamed the bridge.
     """
     imported = tf.mlir.experimental.convert_graph_def(graph.as_graph_def(), "tf-standard-pipeline")
     bridged = pywrap_mlir.experimental_run_pass_pipeline(imported, _BRIDGE, False)
-    # An unknown pipeline is not an error: it silently does nothing.
+    # The call ignores an unknown pipeline silently.
     if "tf_device.cluster" not in bridged:
-        raise ModelError(f"the TPU bridge ({_BRIDGE}) made no device program of this graph")
+        raise ModelError(f"the TPU bridge ({_BRIDGE}) made no device program from this graph")
     return bridged
 
 
 @dataclass(frozen=True)
 class StepFunction:
-    """The device's half of a training step, free of variables.
+    """The device part of a training step as a function without variables.
 
     Attributes:
-        function: From one tensor per argument to outputs and new values of variables, two lists. Outputs are
-            what the step returns and what it hands to the host and to the embedding engine.
-        arguments: What `function` takes: first the values that come from the host or the engine, named by the
-            operation of the step that gives them, then the values of variables.
-        num_variables: How many of the arguments are variables, the last ones.
+        function: Takes one tensor per argument and returns two lists: outputs, and new values of the variables. The
+            outputs are the results of the step and the tensors for the host and the embedding engine.
+        arguments: Specs of the arguments: first the values from the host or the engine, each named after the operation
+            that produces it, then the values of the variables.
+        num_variables: Number of variables among the arguments.
     """
 
     function: Callable[..., tuple[list[tf.Tensor], list[tf.Tensor]]]
@@ -67,7 +68,7 @@ class StepFunction:
 
 
 def without_kernel(step: tf.types.experimental.ConcreteFunction, device: str) -> dict[str, str]:
-    """Operations of the step's device half that a kind of device has no kernel for: type by name.
+    """Returns the operations of a step's device part for which a device type has no kernel: type by name.
 
     Args:
         step: A traced step.
@@ -75,61 +76,62 @@ def without_kernel(step: tf.types.experimental.ConcreteFunction, device: str) ->
     """
     return {
         op.name: op.type
-        for op in _Anatomy(step.graph).device_ops
+        for op in _StepPartition(step.graph).device_ops
         if not any(kernel.device_type == device for kernel in kernels.get_registered_kernels_for_op(op.type).kernel)
     }
 
 
 def step_as_function(step: tf.types.experimental.ConcreteFunction, bags: tuple[int, int] | None = None) -> StepFunction:
-    """Lifts the variables of a traced step to arguments, and cuts the host and the embedding engine off.
+    """Turns the variables of a traced step into arguments and removes the host and the embedding engine.
 
-    Reads and writes of variables become plain arithmetic, fused optimizer updates by the formulas of their
-    documentation, so the fused operations themselves are not part of the result (`without_kernel` looks at them).
+    Reads and writes of variables become plain arithmetic. Fused optimizer updates become the formulas in their
+    documentation, so the result does not contain the fused operations (`without_kernel` checks them).
 
     Args:
-        step: Traced, with or without a TPU strategy.
-        bags: Shape `[batch, length]` of the bags that the host makes dense where there is no embedding engine; the
-            step alone does not know it.
+        step: Traced step, with or without a TPU strategy.
+        bags: Shape `[batch, length]` of the bags that the host makes dense if the TPU has no embedding engine. The step
+            does not contain this shape.
 
     Raises:
-        ModelError: The step does something to a variable that has no rule here, or what comes from the host has an
-            unknown shape and is no bag.
+        ModelError: The step uses a variable in an unsupported way, or a tensor from the host has an unknown shape and
+            is not a bag.
     """
-    anatomy = _Anatomy(step.graph)
+    partition = _StepPartition(step.graph)
     handles = {id(inside): inside for inside in step.graph.inputs if inside.dtype == tf.resource}
     captured = [outside for outside in step.captured_inputs if outside.dtype == tf.resource]
     values = tuple(make_handledata_tensor_specs(captured))
     names = [tensor.name for tensor in handles.values()]
-    fed = anatomy.entering()
-    specs = tuple(tf.TensorSpec(_static_shape(tensor, bags), tensor.dtype, tensor.op.name) for tensor in fed)
+    device_inputs = partition.inputs()
+    specs = tuple(tf.TensorSpec(_static_shape(tensor, bags), tensor.dtype, tensor.op.name) for tensor in device_inputs)
 
     def function(*arguments: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        known = {tensor.name: value for tensor, value in zip(fed, arguments[: len(fed)], strict=True)}
-        state = dict(zip(names, arguments[len(fed) :], strict=True))
-        for op in anatomy.device_ops:
-            inputs = [anatomy.origin(tensor).name for tensor in op.inputs]
+        given, variables = arguments[: len(device_inputs)], arguments[len(device_inputs) :]
+        known = {tensor.name: value for tensor, value in zip(device_inputs, given, strict=True)}
+        state = dict(zip(names, variables, strict=True))
+        for op in partition.device_ops:
+            inputs = [partition.origin(tensor).name for tensor in op.inputs]
             if any(tensor.dtype == tf.resource for tensor in op.inputs):
                 _apply_rule(op, inputs, known, state)
             else:
                 outputs = _copied(op, [known[name] for name in inputs])
                 known |= {old.name: new for old, new in zip(op.outputs, outputs, strict=True)}
-        return [known[tensor.name] for tensor in anatomy.leaving()], list(state.values())
+        return [known[tensor.name] for tensor in partition.outputs()], list(state.values())
 
     return StepFunction(function, (*specs, *values), len(values))
 
 
 def tpu_hlo(step: StepFunction) -> str:
-    """The step as HLO text for TPUs; needs TensorFlow's TPU build, but no TPU.
+    """Compiles the step to HLO text for TPUs. This needs TensorFlow's TPU build, but no TPU.
 
     Raises:
-        tf.errors.OpError: XLA cannot compile it; the message names the operations.
+        tf.errors.OpError: XLA cannot compile the step; the message names the operations.
     """
     compiled = tf.function(step.function, jit_compile=True, autograph=False)
     return compiled.experimental_get_compiler_ir(*step.arguments)(stage="hlo", platform_name="TPU")
 
 
-class _Anatomy:
-    """Which operations of a traced step are the device's, and where data crosses."""
+class _StepPartition:
+    """Splits a traced step into device operations and the rest, and lists the tensors that cross the border."""
 
     def __init__(self, graph: tf.Graph):
         self._graph = graph
@@ -138,38 +140,40 @@ class _Anatomy:
         program = [op for op in operations if not replicated or _is_marked(op, _ON_DEVICE)]
         program = [op for op in program if not _is_marked(op, (_ON_HOST,)) and op.type not in _MARKERS]
         self.device_ops: list[tf.Operation] = []
-        self._of_device: set[str] = set()
+        self._device_tensors: set[str] = set()
         for op in program:
-            # A copy of what comes from outside only names it once more.
-            named_again = op.type == "Identity" and self.origin(op.inputs[0]).name not in self._of_device
-            if not op.type.startswith(_ENGINE) and not named_again:
+            # An identity of a tensor from outside the device adds only another name.
+            is_alias = op.type == "Identity" and self.origin(op.inputs[0]).name not in self._device_tensors
+            if not op.type.startswith(_ENGINE) and not is_alias:
                 self.device_ops.append(op)
-                self._of_device |= {tensor.name for tensor in op.outputs}
+                self._device_tensors |= {tensor.name for tensor in op.outputs}
 
     def origin(self, tensor: tf.Tensor) -> tf.Tensor:
-        """The tensor itself, or what it is a copy of outside the device's program."""
-        while tensor.name not in self._of_device and tensor.op.type in _PASSING_THROUGH:
+        """Returns the tensor, or the tensor outside the device program of which it is a copy."""
+        while tensor.name not in self._device_tensors and tensor.op.type in _PASSING_THROUGH:
             tensor = tensor.op.inputs[0]
         return tensor
 
-    def entering(self) -> list[tf.Tensor]:
-        """What the device gets from the host or the engine, in order of use."""
-        wanted = [self.origin(tensor) for op in self.device_ops for tensor in op.inputs if tensor.dtype != tf.resource]
-        wanted += self._results()
-        return list({tensor.name: tensor for tensor in wanted if tensor.name not in self._of_device}.values())
+    def inputs(self) -> list[tf.Tensor]:
+        """Returns the tensors that the device receives from the host or the engine, in order of use."""
+        used = [self.origin(tensor) for op in self.device_ops for tensor in op.inputs if tensor.dtype != tf.resource]
+        used += self._results()
+        return list({tensor.name: tensor for tensor in used if tensor.name not in self._device_tensors}.values())
 
-    def leaving(self) -> list[tf.Tensor]:
-        """What the step returns, and what it computes for the host or the engine."""
-        mine = set(self.device_ops)
-        handed_over = (tensor for op in self._graph.get_operations() if op not in mine for tensor in op.inputs)
-        given = [tensor for tensor in handed_over if tensor.name in self._of_device and tensor.dtype != tf.resource]
-        return list({tensor.name: tensor for tensor in [*self._results(), *given]}.values())
+    def outputs(self) -> list[tf.Tensor]:
+        """Returns the results of the step and the tensors that the device sends to the host or the engine."""
+        device_ops = set(self.device_ops)
+        used_outside = (tensor for op in self._graph.get_operations() if op not in device_ops for tensor in op.inputs)
+        sent = [
+            tensor for tensor in used_outside if tensor.name in self._device_tensors and tensor.dtype != tf.resource
+        ]
+        return list({tensor.name: tensor for tensor in [*self._results(), *sent]}.values())
 
     def _results(self) -> list[tf.Tensor]:
         through = ("Identity", "TPUReplicatedOutput")
         results = []
         for tensor in self._graph.outputs:
-            while tensor.name not in self._of_device and tensor.op.type in through:
+            while tensor.name not in self._device_tensors and tensor.op.type in through:
                 tensor = tensor.op.inputs[0]
             results.append(tensor)
         return results
@@ -181,7 +185,7 @@ def _static_shape(tensor: tf.Tensor, bags: tuple[int, int] | None) -> tuple[int,
         return sizes
     if bags is None or not tensor.shape.is_compatible_with(bags):
         raise ModelError(
-            f"{tensor.name} comes from the host with the unknown shape {tensor.shape}, and is no bag of ids"
+            f"{tensor.name} comes from the host with the unknown shape {tensor.shape} and is not a bag of ids"
         )
     return bags
 
@@ -191,7 +195,7 @@ def _is_marked(op: tf.Operation, attributes: Sequence[str]) -> bool:
 
 
 def _copied(op: tf.Operation, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The outputs of the same operation in the graph that is being built."""
+    """Copies an operation into the current graph and returns its outputs."""
     attributes = {name: value for name, value in op.node_def.attr.items() if name not in _BOUND_TO_GRAPH}
     copy = tf.compat.v1.get_default_graph()._create_op_internal(
         op.type, inputs, [tensor.dtype for tensor in op.outputs], name=op.name.replace("/", "_"), attrs=attributes
@@ -200,7 +204,17 @@ def _copied(op: tf.Operation, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def _apply_rule(op: tf.Operation, inputs: list[str], known: dict[str, tf.Tensor], state: dict[str, tf.Tensor]) -> None:
-    """What an operation on variables reads and writes, told in `known` and `state`, both by tensor name."""
+    """Applies an operation on variables.
+
+    Args:
+        op: The operation.
+        inputs: Names of its input tensors.
+        known: Values by tensor name; the outputs of a read are added.
+        state: Values of variables by handle name; a write replaces them.
+
+    Raises:
+        ModelError: The operation is not supported.
+    """
     handles = [name for name in inputs if name in state]
     values = [known[name] for name in inputs if name not in state]
     if op.type in _READS:
@@ -211,7 +225,7 @@ def _apply_rule(op: tf.Operation, inputs: list[str], known: dict[str, tf.Tensor]
         state |= dict(zip(handles, written, strict=True))
     else:
         raise ModelError(
-            f"{op.name} ({op.type}) uses a variable in a way that cannot be lowered; known: "
+            f"{op.name} ({op.type}) uses a variable in an unsupported way. Supported operations: "
             f"{', '.join(sorted([*_READS, *_WRITES]))}"
         )
 
@@ -237,15 +251,15 @@ def _ftrl(var, accumulator, linear, gradient, rate, l1, l2, power):
     return tf.where(tf.abs(linear) > l1, shrunk, tf.zeros_like(var)), larger, linear
 
 
-# From a variable's value, the output's type and the other inputs to the output.
+# Functions of a variable's value, the output's type and the other inputs that return the output.
 _READS: Mapping[str, Callable[..., tf.Tensor]] = {
     "ReadVariableOp": lambda value, dtype: tf.identity(value),
     "ResourceGather": lambda value, dtype, indices: tf.gather(value, indices),
     "VariableShape": lambda value, dtype: tf.shape(value, out_type=dtype),
 }
 
-# From the variables' values and the other inputs to the variables' new values; formulas as in the operations'
-# documentation.
+# Functions of the variables' values and the other inputs that return the variables' new values. The formulas are those
+# of the operations' documentation.
 _WRITES: Mapping[str, Callable[..., tuple[tf.Tensor, ...]]] = {
     "AssignVariableOp": lambda value, new: (new,),
     "AssignAddVariableOp": lambda value, addend: (value + addend,),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,13 +40,15 @@ class Blueprint:
         strategy: tf.distribute.Strategy,
         mean_label: float,
         initial_biases: Mapping[str, np.ndarray] = MappingProxyType({}),
+        scale: float = 1.0,
     ) -> tuple[tf.keras.Model, SplitOptimizer]:
         """Makes a model and its optimizers.
 
         Args:
             strategy: Under whose scope both are made.
             mean_label: Where predictions start.
-            initial_biases: For a rating model, biases of tokens by table, float32 `[tokens]`.
+            initial_biases: For each of `fixed_biases`, those of its tokens, float32 `[tokens]`.
+            scale: For a rating model that corrects the naive baseline, the baseline's error in the label's unit.
 
         Raises:
             ConfigError: The experiment does not fit the strategy or itself.
@@ -65,21 +68,29 @@ class Blueprint:
                 self.objective,
                 mean_label,
                 dense_options(training, strategy),
-                # Only models with biases are given any.
-                **({"fixed_biases": initial_biases.keys()} if initial_biases else {}),
+                **self._biases(scale),
             )
         return model, optimizer
+
+    @property
+    def fixed_biases(self) -> frozenset[str]:
+        """Tables whose rows end in a bias of the naive baseline, which training does not change."""
+        return self.experiment.model.fixed_biases(self.experiment.dataset, self.spec)
 
     def for_serving(self) -> tf.keras.Model:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         layer = self._layer_for_serving(configs)
-        return self.experiment.model.build(self.spec, configs, layer, self.objective)
+        return self.experiment.model.build(self.spec, configs, layer, self.objective, **self._biases())
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
         configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
         return self._layer_for_serving(await_values({name: configs[name] for name in features}))
+
+    def _biases(self, scale: float = 1.0) -> dict[str, Any]:
+        """What only a model with biases is built with."""
+        return {"scale": scale, "fixed_biases": self.fixed_biases} if self.experiment.model.num_biases else {}
 
     def _layer_for_serving(self, configs: FeatureConfigs) -> tf.keras.layers.Layer:
         # On a CPU all tables are alike; undivided, each is made from its value in the checkpoint as soon as it is made.

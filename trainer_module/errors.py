@@ -23,3 +23,7 @@ class ModelError(RecspanError):
 
 class Preempted(RecspanError):
     """Training was asked to stop; its state is saved, and the same command goes on from there."""
+
+
+class Interrupted(Preempted):
+    """The same, by Ctrl-C."""

@@ -15,7 +15,6 @@ import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.features import FeatureSpec, HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
@@ -145,7 +144,8 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     config, vocabularies = assembly.experiment.training, assembly.vocabularies
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
-    model, optimizer = assembly.blueprint.for_training(strategy, *_start(assembly))
+    mean_label, biases, scale = _start(assembly)
+    model, optimizer = assembly.blueprint.for_training(strategy, mean_label, biases, scale)
     directory = fn_args.model_run_dir
     loop = TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, vocabularies.fingerprints)
     moved: list[TableReport] = []
@@ -153,6 +153,9 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     def start() -> None:
         if earlier:
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
+            if assembly.experiment.model.num_biases:
+                # The earlier training corrected the biases of other ratings.
+                model.correct(mean_label, biases, scale)
 
     result = loop.fit(assembly.examples, assembly.selection, start)
     return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))
@@ -194,20 +197,14 @@ def _files_by_split(fn_args: FnArgs) -> dict[str, list[str]]:
     return {split: [pattern] for split, pattern in zip(splits, fn_args.eval_files, strict=True)}
 
 
-def _start(assembly: Assembly) -> tuple[float, dict[str, np.ndarray]]:
-    """Where predictions start: at a label, and for models with biases at those of the naive baseline, by table."""
-    naive = assembly.naive_baseline
+def _start(assembly: Assembly) -> tuple[float, dict[str, np.ndarray], float]:
+    """Where predictions start: at a label, and for models with biases at those of the naive baseline, by table; and the
+    scale of what is learned beyond them."""
+    naive, blueprint = assembly.naive_baseline, assembly.blueprint
     if naive is None or not assembly.experiment.model.num_biases:
-        return assembly.train.mean_label(), {}
-    return naive.mean, _initial_biases(naive, assembly.blueprint.spec, assembly.vocabularies)
-
-
-def _initial_biases(naive: NaiveBaseline, spec: FeatureSpec, vocabularies: Vocabularies) -> dict[str, np.ndarray]:
-    """The naive baseline's biases, by table, where a rating model starts from them."""
-    keys = {entity.key for entity in naive.entities}
-    tables = {column.table for column in spec.categorical if column.name in keys}
-    with_tokens = {table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)}
-    return initial_biases(naive, spec, {table: vocabularies.tokens(table) for table in tables & with_tokens})
+        return assembly.train.mean_label(), {}, 1.0
+    tokens = {table: assembly.vocabularies.tokens(table) for table in blueprint.fixed_biases}
+    return naive.mean, initial_biases(naive, blueprint.spec, tokens), naive.error or 1.0
 
 
 def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:

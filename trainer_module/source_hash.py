@@ -7,6 +7,7 @@ the parameters, an edit re-runs the components that the edited module can influe
 import ast
 import hashlib
 import importlib.util
+import pkgutil
 from pathlib import Path
 
 _PACKAGES = ("trainer_module", "components", "pipeline")
@@ -30,6 +31,8 @@ def source_hash(*modules: str) -> str:
         source = Path(spec.origin).read_bytes()
         seen[name] = source
         waiting += _parents(name) + _imports(source)
+        if spec.submodule_search_locations and _finds_its_modules(source):
+            waiting += [f"{name}.{module.name}" for module in pkgutil.iter_modules(spec.submodule_search_locations)]
     digest = hashlib.sha256()
     for name, source in sorted(seen.items()):
         digest.update(name.encode() + hashlib.sha256(source).digest())
@@ -51,6 +54,11 @@ def _imports(source: bytes) -> list[str]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = [name for name in names if name.split(".")[0] in _PACKAGES]
     return [name for name in ours if _is_module(name)]
+
+
+def _finds_its_modules(source: bytes) -> bool:
+    """Whether a package imports all its modules, as `trainer_module.registration` does for it."""
+    return any(isinstance(node, ast.Name) and node.id == "__path__" for node in ast.walk(ast.parse(source)))
 
 
 def _is_module(name: str) -> bool:

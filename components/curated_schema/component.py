@@ -4,6 +4,8 @@ TFX's `ImportSchemaGen` is cached by the file's path, so an edited schema would 
 the parameter, and with it the cache key; it also needs no file system that both client and worker can reach.
 """
 
+# pyright: reportInvalidTypeArguments=false
+
 import os
 
 import tensorflow as tf
@@ -16,14 +18,14 @@ SCHEMA_FILE_NAME = "schema.pbtxt"
 
 @tfx.dsl.components.component
 def CuratedSchema(  # noqa: N802 (TFX components are named like classes)
-    schema_text: Parameter[str],  # pyright: ignore[reportInvalidTypeArguments]
-    schema: OutputArtifact[standard_artifacts.Schema],  # pyright: ignore[reportInvalidTypeArguments]
+    schema_text: Parameter[str],
+    schema: OutputArtifact[standard_artifacts.Schema],
 ) -> None:
     """Writes a schema artifact.
 
     Args:
         schema_text: A `tensorflow.metadata.v0.Schema` in text format.
-        schema: Where it goes.
+        schema: Output.
     """
     with tf.io.gfile.GFile(os.path.join(schema.uri, SCHEMA_FILE_NAME), "w") as file:
         file.write(schema_text)

@@ -4,7 +4,11 @@
 query's relevant items, listed or not: `[queries]`. A query without relevant items has the value NaN.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
+
+PerQuery = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def find_hits(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
@@ -56,6 +60,16 @@ def ndcg(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(num_relevant, k)]
     cut = hits[:, :k]
     return _share(cut @ discounts[: cut.shape[1]], ideal)
+
+
+# Metrics of a query by their names, to which `_at_K` is added.
+PER_QUERY: Mapping[str, PerQuery] = {
+    "ndcg": ndcg,
+    "recall": recall,
+    "precision": precision,
+    "hit_rate": hit_rate,
+    "mrr": reciprocal_rank,
+}
 
 
 def confidence_interval(values: np.ndarray, level: float = 0.95, resamples: int = 1000) -> tuple[float, float]:

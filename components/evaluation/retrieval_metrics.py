@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import apache_beam as beam
@@ -24,13 +24,6 @@ from trainer_module.data.spec import RELEVANT
 # An item with fewer rows in the training split belongs to the tail, one without any is cold, all others are the head.
 HEAD_FROM = 20
 
-_PER_QUERY: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
-    "ndcg": ranking_metrics.ndcg,
-    "recall": ranking_metrics.recall,
-    "precision": ranking_metrics.precision,
-    "hit_rate": ranking_metrics.hit_rate,
-    "mrr": ranking_metrics.reciprocal_rank,
-}
 _NAME = re.compile(
     r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold)?"
 )
@@ -72,7 +65,7 @@ class MetricName:
         if name == "example_count":
             return cls(name)
         match = _NAME.fullmatch(name)
-        known = {*_PER_QUERY, "coverage", "average_popularity", "row_recall"}
+        known = {*ranking_metrics.PER_QUERY, "coverage", "average_popularity", "row_recall"}
         if not match or match["metric"] not in known or int(match["k"]) < 1:
             raise ValueError(f"{name!r} is no retrieval metric; known: {sorted(known)} with _at_K, and example_count")
         if match["variant"] == "_kept" and (match["of_popularity"] or match["metric"] == "average_popularity"):
@@ -98,7 +91,7 @@ class MetricName:
         hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
         if self.metric == "row_recall":
             return Partial([np.repeat([1.0, 0.0], [hits.sum(), num_relevant.sum() - hits.sum()])])
-        compute = _PER_QUERY[self.metric]
+        compute = ranking_metrics.PER_QUERY[self.metric]
         values = compute(hits, num_relevant, self.k)
         if self.variant == "_lift":
             popular = ranking_metrics.find_hits(answers[POPULAR_IDS][:, : self.k], relevant)

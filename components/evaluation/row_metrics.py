@@ -16,8 +16,8 @@ from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
 
-# Of a loss summed over a split: a few steps of float32, whose resolution is 1.2e-7.
-_FLOAT32_ROUNDING = 1e-6
+# Largest relative difference of two losses that counts as none: what predictions in float32 may differ by.
+_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,18 @@ def _log_loss(sums: np.ndarray) -> float:
     return click_metrics(sums)["log_loss"]
 
 
-def _lead(naive: float, model: float) -> float:
-    """How much smaller the model's loss is; 0 where they differ by no more than float32 arithmetic does."""
-    return 0.0 if math.isclose(naive, model, rel_tol=_FLOAT32_ROUNDING) else naive - model
+def _lead(model: float, naive: float) -> float:
+    """How much lower the model's loss is than the naive baseline's.
+
+    A rating model that finds nothing beyond the baseline predicts as the baseline does, in float32. That is a tie.
+    """
+    return 0.0 if math.isclose(model, naive, rel_tol=_TIE) else naive - model
 
 
 _RATING_METRICS: Mapping[str, _RowMetric] = {
     "rmse": _RowMetric(error_sums, _rmse),
     "baseline_rmse": _RowMetric(error_sums, _rmse, (BASELINE,)),
-    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _lead(_rmse(naive), _rmse(model)), (_MODEL, BASELINE)),
+    "rmse_lift": _RowMetric(error_sums, lambda model, naive: _lead(_rmse(model), _rmse(naive)), (_MODEL, BASELINE)),
     "mae": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["mae"]),
     "example_count": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["example_count"]),
 }
@@ -59,7 +62,7 @@ _CLICK_METRICS: Mapping[str, _RowMetric] = {
     "log_loss": _RowMetric(click_sums, _log_loss),
     "baseline_log_loss": _RowMetric(click_sums, _log_loss, (BASELINE,)),
     "log_loss_lift": _RowMetric(
-        click_sums, lambda model, naive: _lead(_log_loss(naive), _log_loss(model)), (_MODEL, BASELINE)
+        click_sums, lambda model, naive: _lead(_log_loss(model), _log_loss(naive)), (_MODEL, BASELINE)
     ),
     "logistic_log_loss": _RowMetric(click_sums, _log_loss, (LOGISTIC,)),
     "auc": _RowMetric(auc_sums, auc),
@@ -121,8 +124,8 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
 class RegressionMetric(tfma.metrics.Metric):
     """One of `RATING_METRICS`, by its name.
 
-    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, 0 where
-    they are equal in float32.
+    `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, and 0
+    if they differ by no more than float32 does.
     """
 
     def __init__(self, name: str):
@@ -134,8 +137,7 @@ class ClickMetric(tfma.metrics.Metric):
     """One of `CLICK_METRICS`, by its name.
 
     `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
-    minus the model's, 0 where they are equal in float32; `logistic_log_loss` and `logistic_auc` are those of a
-    logistic regression.
+    minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
     """
 
     def __init__(self, name: str):

@@ -1,4 +1,9 @@
-"""The ExampleGen of the product: the tables of a dataset in, examples out."""
+"""The ExampleGen of the product: the tables of a dataset in, examples out.
+
+This is a class, because the decorator `@component` cannot name TFX's driver of file-based ExampleGens.
+"""
+
+import glob
 
 from tfx import types
 from tfx.components.example_gen.component import FileBasedExampleGen
@@ -12,6 +17,7 @@ from components.example_gen.config import DataConfig
 from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
 from components.example_gen.packed_config import pack
 from components.example_gen.spans import wildcards
+from trainer_module.data.paths import is_remote
 from trainer_module.errors import ConfigError
 
 
@@ -74,7 +80,8 @@ class TablesExampleGen(FileBasedExampleGen):
             )
         tables = data.described().tables
         spec = TablesExampleGenSpec(
-            input_base=input_base,
+            # TFX's driver joins it with the patterns, to find the files for its fingerprint.
+            input_base=input_base if is_remote(input_base) else glob.escape(input_base),
             input_config=example_gen_pb2.Input(
                 splits=[
                     example_gen_pb2.Input.Split(name=f"{name}_{number}", pattern=wildcards(pattern))

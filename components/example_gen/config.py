@@ -6,28 +6,22 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
-from components.example_gen.splits.config import (
-    ColumnSplit,
-    FoldSplit,
-    LeaveLastOutSplit,
-    RandomSplit,
-    SplitConfig,
-    StratifiedSplit,
-    TimeSplit,
-    UserSplit,
-)
+from components.example_gen.splits.config import SplitConfig
+from components.example_gen.splits.protocol import SplitProtocol
+from components.example_gen.splits.protocols.random import RandomSplit
+from components.example_gen.table_checks import check_tables
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.criteo import CRITEO, FILES_BY_DAY, SYNTHETIC_CRITEO
-from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.spec import Task
-from trainer_module.data.tables import EntityTable, InteractionsTable, TableFiles, Tables
+from trainer_module.data.tables import EntityTable, InteractionsTable, Tables
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.suggestions import did_you_mean
@@ -52,7 +46,10 @@ _FORMER_KEYS = {
     "test_fraction": "split: {test_fraction: ...}",
     "history_length": "history",
 }
-_IN_INTERACTIONS = ("files", "delimiter", "column_names", "missing_values", "label", "categorical", "numeric")
+_IN_INTERACTIONS = (
+    *("files", "delimiter", "column_names", "missing_values", "max_row_mb", "max_unpack_ratio"),
+    *("label", "categorical", "numeric"),
+)
 
 
 class GeneratedClicks(Frozen):
@@ -160,16 +157,25 @@ class DataConfig(Frozen):
         if self.generated and self.dataset != SYNTHETIC_CRITEO.name:
             raise ValueError(f"generated: only dataset {SYNTHETIC_CRITEO.name} has it; leave it out")
         dataset = self.described()
-        self._check_split(dataset)
+        self.split.check(dataset)
+        if not self.dataset:
+            try:
+                _ = self.directory
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            check_tables(dataset, self.split.own_column(dataset.tables.interactions))
         self._check_spans(dataset.tables)
         return self
 
     def described(self) -> Dataset:
-        """The dataset with the settings of this section.
+        """The dataset with the settings of this section; computed once for equal sections.
 
         Raises:
             ValueError: No dataset has that name, or the settings contradict each other.
         """
+        return _described(self)
+
+    def _describe(self) -> Dataset:
         if self.dataset:
             try:
                 known = known_dataset(self.dataset)
@@ -244,24 +250,11 @@ class DataConfig(Frozen):
     @property
     def split_column(self) -> str | None:
         """Column of the interactions' files that only the split reads."""
-        if isinstance(self.split, ColumnSplit):
-            return self.split.column
-        interactions = self.described().tables.interactions
-        roles = [role for role in ("user", "item") if getattr(interactions, role)]
-        if isinstance(self.split, RandomSplit) and self.split_key not in ("row", "pair", *roles):
-            return self.split_key
-        return None
+        return self.split.own_column(self.described().tables.interactions)
 
-    @property
-    def split_key(self) -> str:
-        """What the split `random` hashes: `row`, `pair`, `user`, `item` or the name of another column."""
-        interactions = self.described().tables.interactions
-        key = self.split.key if isinstance(self.split, RandomSplit) else None
-        for role in ("user", "item"):
-            entry = getattr(interactions, role)
-            if entry and key == entry.name:
-                return role
-        return key or ("pair" if interactions.user and interactions.item else "row")
+    def split_protocol(self) -> SplitProtocol:
+        """The split protocol of the section."""
+        return self.split.protocol(self.described().tables.interactions)
 
     def _tables(self, tables: Tables) -> Tables:
         if self.dataset == CRITEO.name and (self.window is not None or self.last_span is not None):
@@ -272,28 +265,8 @@ class DataConfig(Frozen):
     def _history(self, interactions: InteractionsTable, task: str) -> int:
         if self.history is not None:
             return self.history
-        timely = isinstance(self.split, TimeSplit | LeaveLastOutSplit)
         known = interactions.user and interactions.item and interactions.time
-        return DEFAULT_HISTORY if task == "retrieval" and timely and known else 0
-
-    def _check_split(self, dataset: Dataset) -> None:
-        split, interactions = self.split, dataset.tables.interactions
-        where = f"split by {split.by}"
-        needed: list[str] = []
-        if isinstance(split, TimeSplit | LeaveLastOutSplit):
-            needed.append("time")
-        if isinstance(split, UserSplit | StratifiedSplit | LeaveLastOutSplit):
-            needed.append("user")
-        if isinstance(split, RandomSplit):
-            needed += {"pair": ["user", "item"], "user": ["user"], "item": ["item"]}.get(split.key or "", [])
-            needed = [role for role in needed if split.key not in _column_names(interactions)]
-        if missing := [f"interactions.{role}" for role in needed if getattr(interactions, role) is None]:
-            raise ValueError(
-                f"{where} needs {' and '.join(missing)}; name the column, or take a split that does without, as in "
-                "split: {by: random}"
-            )
-        if isinstance(split, FoldSplit) and dataset.name != MOVIELENS_100K.name:
-            raise ValueError(f"{where}: {split.by} is a fold of movielens-100k; take another split for {dataset.name}")
+        return DEFAULT_HISTORY if task == "retrieval" and self.split.respects_time and known else 0
 
     def _check_spans(self, tables: Tables) -> None:
         for _, table in tables.named():
@@ -319,6 +292,11 @@ class DataConfig(Frozen):
                 f"last_span is the date {self.last_span}, and the files name spans by number; give the number, or name "
                 "the files by {YYYY}, {MM} and {DD}"
             )
+
+
+@lru_cache
+def _described(config: DataConfig) -> Dataset:
+    return config._describe()
 
 
 def _from_flat_table(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,10 +351,6 @@ def _defaults(model: type[Dataset]) -> dict[str, Any]:
     return {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
 
 
-def _column_names(table: TableFiles) -> set[str]:
-    return {entry.name for entry in table.entries()} if isinstance(table, InteractionsTable | EntityTable) else set()
-
-
 def _fixed_directory(pattern: str) -> str:
     """The directory of a path up to its first wildcard."""
     parts = wildcards(pattern).split("/")
@@ -408,4 +382,9 @@ def _normal(directory: str) -> str:
 
 def _below(directory: str, file: str) -> str:
     """A pattern relative to a directory above it."""
-    return file.removeprefix(f"{directory}/") if "://" in file else os.path.relpath(file, directory)
+    if "://" in file:
+        return file.removeprefix(f"{directory}/")
+    # The directory and the current one are names, not patterns.
+    below = os.path.relpath(os.path.join(glob.escape(os.getcwd()), file), glob.escape(os.path.abspath(directory)))
+    # A first ~ would be taken for a user's home when the section is read again.
+    return f"./{below}" if below.startswith("~") else below

@@ -10,10 +10,11 @@ from components.example_gen.output.bad_rows import BadRow
 from components.example_gen.readers import layouts
 from components.example_gen.readers.blocks import RawRows
 from components.example_gen.readers.problems import Problems, shown
+from components.example_gen.readers.time_units import ColumnUnit
 from components.example_gen.readers.times import times
 from components.example_gen.readers.values import numbers, token_lists, tokens, words
 from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
-from components.example_gen.splits.config import ColumnSplit, SplitConfig
+from components.example_gen.splits.config import SplitConfig
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.tables import (
     MISSING_TOKEN,
@@ -46,7 +47,12 @@ def entity_columns(dataset: Dataset, table: EntityTable) -> list[str]:
 
 
 def convert_interactions(
-    raw: RawRows, dataset: Dataset, split: SplitConfig, split_column: str | None, known: dict[str, pa.Array]
+    raw: RawRows,
+    dataset: Dataset,
+    split: SplitConfig,
+    split_column: str | None,
+    known: dict[str, pa.Array],
+    time_unit: ColumnUnit,
 ) -> tuple[pa.RecordBatch, list[BadRow], int]:
     """Gives the columns of interactions their types.
 
@@ -56,6 +62,7 @@ def convert_interactions(
         split: Says which values of the split's column are known.
         split_column: Column that only the split reads.
         known: The tokens that users or items may have, by role, for tables whose unmatched rows are malformed.
+        time_unit: Of all files.
 
     Returns:
         The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `SPLIT_VALUE` as far as the
@@ -70,7 +77,8 @@ def convert_interactions(
             if role in known:
                 _check_known(columns[name], known[role], role, entry.name, problems)
     if table.time:
-        values = times(raw.columns[table.time.name], table.time.unit, table.time.name, problems)
+        values = raw.columns[table.time.name]
+        values = times(values, time_unit.unit, table.time.name, problems, time_unit.is_guess)
         columns[TIME] = _required(values, table.time.name, problems)
     columns[LABEL] = _labels(raw, dataset, problems)
     if table.weight:
@@ -170,8 +178,7 @@ def _weights(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.A
 def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Problems) -> pa.Array:
     """Tokens of the column that the split looks at."""
     values = _required(tokens(raw.columns[column], column, problems), column, problems)
-    if isinstance(split, ColumnSplit):
-        known = [name for name in (split.train, split.eval, split.test) if name is not None]
+    if known := split.known_values:
         is_known = pc.is_in(values, pa.array([name.encode() for name in known], pa.large_binary()))
         problems.add(
             ~is_known.to_numpy(zero_copy_only=False),

@@ -16,11 +16,11 @@ from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
 from components.example_gen.readers.files import relative
+from components.example_gen.readers.time_units import unit_of
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
-from components.example_gen.splits.config import FoldSplit
-from components.example_gen.splits.folds import check_num_rows
 from components.example_gen.transforms import Ingestion, ingest
+from trainer_module.data.paths import literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
 
@@ -56,7 +56,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         config = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
-        directory = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        directory = literal(exec_properties[standard_component_specs.INPUT_BASE_KEY])
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         dataset = config.described()
         splits = [*SPLITS, *((CANDIDATES, QUERIES) if dataset.task == "retrieval" else ())]
@@ -77,6 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples_uri=artifact.uri,
             num_pieces=len(pieces),
             approximate_rows=sum(piece.approximate_rows() for piece in pieces),
+            time_unit=unit_of(dataset.tables.interactions, pieces),
         )
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, pieces, run)
@@ -119,14 +120,13 @@ def _pieces(files: list[str], config: DataConfig) -> list[Piece]:
     pieces = find_pieces(files, config.described().tables.interactions)
     if not pieces:
         raise DataError(f"{', '.join(files)}: no row; expected one interaction a row")
-    if isinstance(config.split, FoldSplit):
-        check_num_rows(config.split, sum(piece.approximate_rows() for piece in pieces))
+    config.split.check_num_rows(sum(piece.approximate_rows() for piece in pieces))
     return pieces
 
 
 def _check_attributes(tables: EntityTables, config: DataConfig, directory: str) -> Outcome:
     """What the tables of users and items add to the outcome; refuses them early if too many of their rows are bad."""
-    outcome = combine([Outcome(len(tables.bad_rows), tables.bad_rows)], config.max_bad_rows).relative_to(directory)
+    outcome = combine([Outcome.of_bad_rows(tables.bad_rows)], config.max_bad_rows).relative_to(directory)
     check_bad_rows(outcome, config.max_bad_rows, directory)
     return outcome
 

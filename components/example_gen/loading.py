@@ -23,6 +23,7 @@ from components.example_gen.entities import (
 )
 from components.example_gen.readers.blocks import check_columns, find_files, find_pieces, read
 from components.example_gen.readers.files import relative
+from components.example_gen.readers.time_units import unit_of
 from components.example_gen.rows import TOKEN, TRAIN, Entities, Rows
 from trainer_module.data.spec import Task
 
@@ -83,9 +84,11 @@ def _read_interactions(
     wanted = interaction_columns(dataset, config.split_column)
     check_columns(files, table, wanted, "data.interactions")
     known, batches = known_tokens(dataset, tables), []
-    for piece in find_pieces(files, table):
+    pieces = find_pieces(files, table)
+    time_unit = unit_of(table, pieces)
+    for piece in pieces:
         for raw, _ in read(piece, table, wanted):
-            batches.append(convert_interactions(raw, dataset, config.split, config.split_column, known)[0])
+            batches.append(convert_interactions(raw, dataset, config.split, config.split_column, known, time_unit)[0])
     return files, batches
 
 

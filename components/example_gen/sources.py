@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 import zipfile
@@ -16,16 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import IncompleteRead
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import pooch
 import requests
 
 from components.example_gen import layout
 from components.example_gen.layout import ITEM_ENCODING, ITEMS_FILE, RATINGS_FILE, USERS_FILE
+from components.scratch import scratch_directory
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.movielens import FAMILY, GENRES, MOVIELENS_100K, SYNTHETIC
+from trainer_module.data.tables import MAX_UNPACK_RATIO, UNPACKED_FREELY
 from trainer_module.errors import ConfigError, DataError
 
 Report = Callable[[str], None]
@@ -35,6 +36,8 @@ _CONNECT_SECONDS = 10
 _PACKAGE_SECONDS = 300
 _CHUNK = 1 << 20
 _RETRIES = 1
+# Answers of a server that say: later.
+_PASSING = (408, 425, 429)
 _SYNTHETIC_HINT = "`recspan pipeline run --dataset synthetic`"
 # Named after the dataset, but for MovieLens 10M, whose archive unpacks to another name.
 _FOLDERS = {"movielens-10m": "ml-10M100K"}
@@ -120,6 +123,11 @@ class ArchiveSource:
         try:
             with zipfile.ZipFile(path) as archive:
                 for name, member in _members(archive, files).items():
+                    if member.file_size > max(UNPACKED_FREELY, MAX_UNPACK_RATIO * member.compress_size):
+                        raise SourceError(
+                            f"{member.filename} unpacks to {member.file_size >> 20:,} MB, more than {MAX_UNPACK_RATIO} "
+                            "times its size; if that is right, unpack it and name the directory by --source"
+                        )
                     # The name is ours and not the archive's, which might point out of the directory.
                     with archive.open(member) as source, (into / name).open("wb") as target:
                         shutil.copyfileobj(source, target, _CHUNK)
@@ -276,8 +284,8 @@ def fetch(
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for candidate in sources:
-        with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".fetch-") as scratch:
-            staged, download = Path(scratch, "staged"), Path(scratch, "download")
+        with scratch_directory(data_dir.parent, ".fetch-") as scratch:
+            staged, download = scratch / "staged", scratch / "download"
             staged.mkdir()
             download.mkdir()
             report(f"trying {candidate.name}")
@@ -366,12 +374,23 @@ def _given(source: str, dataset: str) -> Source:
 
 
 def _members(archive: zipfile.ZipFile, files: Sequence[str]) -> dict[str, zipfile.ZipInfo]:
-    """The archive's member for each file, at the top or in a folder there; the first one if several have the name."""
+    """The archive's member for each file, at the top or in a folder there.
+
+    A zip archive is updated by adding members, so that of two with one path the last one counts. Under two paths a file
+    is ambiguous.
+    """
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename)
-        if not member.is_dir() and len(path.parts) <= 2:
-            members.setdefault(path.name, member)
+        if member.is_dir() or len(path.parts) > 2 or member.filename.startswith("__MACOSX/"):
+            continue
+        other = members.get(path.name)
+        if path.name in files and other and other.filename != member.filename:
+            raise SourceError(
+                f"the archive holds {other.filename} and {member.filename}; unpack it, and name the directory that is "
+                "meant"
+            )
+        members[path.name] = member
     if missing := [name for name in files if name not in members]:
         raise SourceError(f"the archive has no {', '.join(missing)}")
     if encrypted := [name for name in files if members[name].flag_bits & 1]:
@@ -392,6 +411,19 @@ def _md5_in(text: str, location: str) -> str:
     if not found:
         raise SourceError(f"{location}.md5 holds no MD5")
     return f"md5:{found[0].lower()}"
+
+
+class _Downloader(pooch.HTTPDownloader):
+    """Raises what pooch does not try again where the server refuses the request."""
+
+    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> bool | None:
+        try:
+            return super().__call__(url, output_file, pooch, check_only)
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            if status >= 500 or status in _PASSING:
+                raise
+            raise SourceError(f"the server answers {status} {error.response.reason}") from error
 
 
 class _Bar:
@@ -415,7 +447,10 @@ class _Bar:
 
 
 def _download(url: str, path: Path, checksum: str | None, progress: Progress) -> Path:
-    """Downloads a file with pooch, which tries again once and compares the checksum.
+    """Downloads a file with pooch, which compares the checksum.
+
+    Tries again once after what may pass: a broken connection, a server's own error, and a wrong checksum, which a
+    download has that was cut short without a sign. What the server refuses, such as a file that is not there, is final.
 
     Raises:
         SourceError: The server is out of reach or refuses, the download breaks off, or the checksum differs.
@@ -427,7 +462,7 @@ def _download(url: str, path: Path, checksum: str | None, progress: Progress) ->
         urls={path.name: url},
         retry_if_failed=_RETRIES,
     )
-    downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=_CONNECT_SECONDS, chunk_size=_CHUNK)
+    downloader = _Downloader(progressbar=_Bar(progress), timeout=_CONNECT_SECONDS, chunk_size=_CHUNK)
     # pooch tells of its doings in the log; callers report in their own words.
     pooch.get_logger().setLevel("ERROR")
     try:

@@ -72,7 +72,7 @@ def check_pattern(pattern: str) -> None:
     if unknown := sorted(set(markers) - set(_DIGITS)):
         raise ValueError(
             f"{pattern!r} has the marker {{{unknown[0]}}}; known are {{SPAN}}, or {{YYYY}}, {{MM}} and {{DD}}, and "
-            "{VERSION} beside either"
+            "{VERSION} beside either. Several patterns are a list, as in [a.csv, b.csv]"
         )
     if twice := sorted(marker for marker in set(markers) if markers.count(marker) > 1):
         raise ValueError(f"{pattern!r} has {{{twice[0]}}} more than once; name it once, and use * elsewhere")

@@ -31,9 +31,10 @@ from components.example_gen.output.outcome import Outcome, combine
 from components.example_gen.output.reporting import MergeAll, WriteOutcome
 from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.readers.blocks import Piece, read
+from components.example_gen.readers.time_units import ColumnUnit
 from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
 from components.example_gen.splits.evidence import Evidence, concatenate
-from components.example_gen.splits.protocol import SplitProtocol, protocol_of
+from components.example_gen.splits.protocol import SplitProtocol
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import CANDIDATES, QUERIES
 
@@ -57,6 +58,7 @@ class Ingestion:
         examples_uri: Of the artifact; the outcome goes beside the examples.
         num_pieces: Number of pieces.
         approximate_rows: Upper estimate of the number of interactions, which sets the number of partitions.
+        time_unit: Of the interactions' times.
     """
 
     directory: str
@@ -66,6 +68,7 @@ class Ingestion:
     examples_uri: str
     num_pieces: int
     approximate_rows: int
+    time_unit: ColumnUnit
 
     @property
     def dataset(self) -> Dataset:
@@ -79,15 +82,7 @@ class Ingestion:
 
     def protocol(self) -> SplitProtocol:
         """The split protocol."""
-        return split_protocol(self.config)
-
-
-def split_protocol(config: DataConfig) -> SplitProtocol:
-    """The split protocol of a section `data`."""
-    split = config.split
-    if split.by == "random":
-        split = split.model_copy(update={"key": config.split_key})
-    return protocol_of(split, config.split_key == "pair")
+        return self.config.split_protocol()
 
 
 def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> None:
@@ -177,11 +172,13 @@ class _Read(beam.DoFn):
         known = entity_tables.known_tokens(dataset, self._shared.tables())
         wanted = interaction_columns(dataset, config.split_column)
         for number, (raw, malformed) in enumerate(read(element, dataset.tables.interactions, wanted)):
-            batch, unfit, dropped = convert_interactions(raw, dataset, config.split, config.split_column, known)
+            batch, unfit, dropped = convert_interactions(
+                raw, dataset, config.split, config.split_column, known, run.time_unit
+            )
             if dropped or malformed or unfit:
                 bad = malformed + unfit
                 # Combining at once bounds what travels on, however bad the block.
-                outcome = Outcome(num_bad_rows=len(bad), bad_rows=tuple(bad), num_dropped_rows=dropped)
+                outcome = Outcome.of_bad_rows(bad, dropped)
                 yield beam.pvalue.TaggedOutput(_OUTCOME, combine([outcome], config.max_bad_rows))
             # A compressed file is one piece of several blocks, whose files of examples need distinct names.
             yield Rows(element.index + number * run.num_pieces, batch)

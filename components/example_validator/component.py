@@ -1,4 +1,7 @@
-"""TFX's ExampleValidator with an executor that fails on anomalies instead of only recording them."""
+"""TFX's ExampleValidator with an executor that fails on anomalies instead of only recording them.
+
+This is a class, because the decorator `@component` cannot extend the executor of another component.
+"""
 
 import logging
 import os

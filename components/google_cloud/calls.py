@@ -171,28 +171,30 @@ class Calls:
             )
         if isinstance(error, exceptions.Unauthorized):
             return ServiceError(
-                f"Vertex AI does not know who asks (401: {said}). Run `gcloud auth application-default login`"
+                f"Vertex AI rejected the credentials (401: {said}). Run `gcloud auth application-default login`"
             )
         if isinstance(error, exceptions.Forbidden):
             if "SERVICE_DISABLED" in str(error) or "has not been used in project" in str(error):
                 return ServiceError(
-                    f"the Vertex AI API is switched off in {target.project} (403). Switch it on: "
+                    f"the Vertex AI API is disabled in {target.project} (403). Enable it: "
                     f"gcloud services enable aiplatform.googleapis.com --project={target.project}"
                 )
             return ServiceError(f"not allowed in project {target.project} (403: {said}). {advice.forbidden}")
         if isinstance(error, exceptions.NotFound):
-            return ServiceError(f"Vertex AI finds no such thing at {target.location} (404: {said}). {advice.not_found}")
+            return ServiceError(
+                f"Vertex AI found no such resource in {target.location} (404: {said}). {advice.not_found}"
+            )
         if isinstance(error, exceptions.TooManyRequests):
             return ServiceError(
-                f"the project's quota is used up, after {attempts} attempt(s) (429: {said}). Wait for a minute, or "
+                f"the project's quota is exhausted after {attempts} attempt(s) (429: {said}). Wait for a minute, or "
                 f"ask for more: {target.console_url('iam-admin/quotas')}"
             )
         if isinstance(error, exceptions.BadRequest):
             return ServiceError(f"Vertex AI refuses the request (400: {said}). {advice.bad_request}")
         if is_transient(error):
             return ServiceError(
-                f"{target.api} did not answer as it should, after {attempts} attempt(s) ({said}). Nothing is wrong "
-                f"with the request. Look at https://status.cloud.google.com and the network, {advice.unanswered}"
+                f"{target.api} gave no valid answer after {attempts} attempt(s) ({said}). The request itself is valid. "
+                f"Check https://status.cloud.google.com and the network, {advice.unanswered}"
             )
         return ServiceError(f"Vertex AI failed: {said}")
 

@@ -1,8 +1,11 @@
 """Publishes a model to a bucket, which has no rename and shows each file as soon as it is written."""
 
+import json
 import os
 
 import tensorflow as tf
+
+from components.pusher.layout import SUMMARY_FILE_NAME
 
 _GRAPH_FILE = tf.saved_model.SAVED_MODEL_FILENAME_PB
 
@@ -33,6 +36,26 @@ def publish_to_bucket(model_dir: str, base_uri: str, extra_files: dict[str, str]
             file.write(text)
     copy_tree(model_dir, target)
     return target
+
+
+def finished_push_in_bucket(model_dir: str, base_uri: str, push: str) -> str | None:
+    """The newest version if an earlier run of the same push made it whole; see `publish.finished_push`."""
+    versions = _versions(base_uri)
+    target = os.path.join(base_uri, str(max(versions, default=0)))
+    summary = os.path.join(target, SUMMARY_FILE_NAME)
+    # The graph is written last.
+    if not versions or not all(map(tf.io.gfile.exists, (os.path.join(target, _GRAPH_FILE), summary))):
+        return None
+    with tf.io.gfile.GFile(summary) as file:
+        earlier = json.loads(file.read()).get("push")
+    return target if earlier == push and _sizes(model_dir).items() <= _sizes(target).items() else None
+
+
+def _sizes(directory: str) -> dict[str, int]:
+    """Bytes of each file, by its path below the directory."""
+    root = directory.rstrip("/")
+    files = [os.path.join(at, name) for at, _, names in tf.io.gfile.walk(directory) for name in names]
+    return {file.removeprefix(root).lstrip("/"): tf.io.gfile.stat(file).length for file in files}
 
 
 def copy_tree(source: str, destination: str) -> None:

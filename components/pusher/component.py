@@ -1,5 +1,8 @@
 """A Pusher that checks a blessed model in a new process, publishes it atomically, and writes a summary beside it."""
 
+# pyright: reportInvalidTypeArguments=false
+
+import hashlib
 import json
 import logging
 import os
@@ -12,15 +15,14 @@ from typing import Any
 import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.components.util import model_utils
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.pusher import verify
-from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
+from components.pusher.bucket import copy_tree, finished_push_in_bucket, is_uri, publish_to_bucket
 from components.pusher.layout import SUMMARY_FILE_NAME
-from components.pusher.publish import publish
+from components.pusher.publish import finished_push, publish
 from components.pusher.summary import (
     POPULARITY_NAME,
     blessing_summary,
@@ -36,116 +38,83 @@ from trainer_module.run_fn import TRAINING_REPORT
 _log = logging.getLogger(__name__)
 
 
-class Executor(base_executor.BaseExecutor):
-    """Decides whether to push, verifies the model and publishes it."""
+@tfx.dsl.components.component
+def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
+    examples: InputArtifact[standard_artifacts.Examples],
+    model: InputArtifact[standard_artifacts.Model],
+    model_blessing: InputArtifact[standard_artifacts.ModelBlessing],
+    evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
+    pushed_model: OutputArtifact[standard_artifacts.PushedModel],
+    base_directory: Parameter[str],
+    config: Parameter[str],
+    data_dir: Parameter[str],
+    source_hash: Parameter[str],
+) -> None:
+    """Publishes a blessed model after a new process has served the Trainer's sample examples with it.
 
-    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Pushes the model if it is blessed and passes verification.
+    Args:
+        examples: Output of ExampleGen; the summary lists its row counts.
+        model: The model to push, with the Trainer's parity sample beside it.
+        model_blessing: The Evaluator's verdict.
+        evaluation: The Evaluator's metrics, for the summary.
+        pushed_model: Output, with the summary.
+        base_directory: Directory or URI with one numbered subdirectory per pushed version.
+        config: The whole configuration as JSON, for the summary.
+        data_dir: Directory of the raw files, for the summary.
+        source_hash: Hash of this component's sources; part of the cache key.
 
-        Raises:
-            ModelError: A blessed model fails verification. Nothing was published.
-        """
-        model = artifact_utils.get_single_instance(input_dict["model"])
-        blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
-        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
-        config = json.loads(exec_properties["config"])
-        verdict = blessing_summary(
-            blessed=model_utils.is_model_blessed(blessing),
-            has_baseline=blessing.has_custom_property("baseline_model_id"),
-            hold_first_run=config["evaluation"]["first_run"] == "hold",
-        )
-        training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
-        naive_baseline = (training["naive_baseline"] or {"name": POPULARITY_NAME})["name"]
-        summary = {
-            "config": config,
-            "blessing": verdict,
-            "evaluation": evaluation_summary(artifact_utils.get_single_uri(input_dict["evaluation"]), naive_baseline),
-            "training": training,
-            "data_dir": exec_properties["data_dir"],
-            "examples": ingest_summary(examples),
-            "packages": package_versions(),
-        }
-        index_report = os.path.join(model.uri, REPORT_FILE)
-        if tf.io.gfile.exists(index_report):
-            summary["retrieval_index"] = json.loads(_read(index_report))
-        if verdict["push"]:
-            model_dir = path_utils.serving_model_path(model.uri)
-            summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
-            base = exec_properties["base_directory"]
-            send = publish_to_bucket if is_uri(base) else publish
-            destination = send(model_dir, base, {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)})
-            summary["pushed_to"] = str(destination)
-            pushed.set_string_custom_property("pushed_destination", str(destination))
-            _log.info("pushed to %s", destination)
-        else:
-            _log.warning("not pushed: %s", verdict["reason"])
-        pushed.set_int_custom_property("pushed", int(verdict["push"]))
-        tf.io.gfile.makedirs(pushed.uri)
-        with tf.io.gfile.GFile(os.path.join(pushed.uri, SUMMARY_FILE_NAME), "w") as file:
-            file.write(json.dumps(summary, indent=2))
-
-
-class VerifyingPusherSpec(ComponentSpec):
-    """Inputs, outputs and parameters of `VerifyingPusher`."""
-
-    PARAMETERS = {
-        "base_directory": ExecutionParameter(type=str),
-        "config": ExecutionParameter(type=str),
-        "data_dir": ExecutionParameter(type=str),
-        "source_hash": ExecutionParameter(type=str),
+    Raises:
+        ModelError: A blessed model fails verification. Nothing was published.
+    """
+    inputs = [artifact.uri for artifact in (examples, model, model_blessing, evaluation)]
+    push = push_id([*inputs, base_directory, config, data_dir, source_hash])
+    experiment = json.loads(config)
+    verdict = blessing_summary(
+        blessed=model_utils.is_model_blessed(model_blessing),
+        has_baseline=model_blessing.has_custom_property("baseline_model_id"),
+        hold_first_run=experiment["evaluation"]["first_run"] == "hold",
+    )
+    training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
+    naive_baseline = (training["naive_baseline"] or {"name": POPULARITY_NAME})["name"]
+    summary = {
+        "push": push,
+        "config": experiment,
+        "blessing": verdict,
+        "evaluation": evaluation_summary(evaluation.uri, naive_baseline),
+        "training": training,
+        "data_dir": data_dir,
+        "examples": ingest_summary(examples),
+        "packages": package_versions(),
     }
-    INPUTS = {
-        "examples": ChannelParameter(type=tfx.types.standard_artifacts.Examples),
-        "model": ChannelParameter(type=tfx.types.standard_artifacts.Model),
-        "model_blessing": ChannelParameter(type=tfx.types.standard_artifacts.ModelBlessing),
-        "evaluation": ChannelParameter(type=tfx.types.standard_artifacts.ModelEvaluation),
-    }
-    OUTPUTS = {"pushed_model": ChannelParameter(type=tfx.types.standard_artifacts.PushedModel)}
+    index_report = os.path.join(model.uri, REPORT_FILE)
+    if tf.io.gfile.exists(index_report):
+        summary["retrieval_index"] = json.loads(_read(index_report))
+    if verdict["push"]:
+        model_dir = path_utils.serving_model_path(model.uri)
+        summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
+        destination = _publish(model_dir, base_directory, summary)
+        summary["pushed_to"] = destination
+        pushed_model.set_string_custom_property("pushed_destination", destination)
+        _log.info("pushed to %s", destination)
+    else:
+        _log.warning("not pushed: %s", verdict["reason"])
+    pushed_model.set_int_custom_property("pushed", int(verdict["push"]))
+    tf.io.gfile.makedirs(pushed_model.uri)
+    with tf.io.gfile.GFile(os.path.join(pushed_model.uri, SUMMARY_FILE_NAME), "w") as file:
+        file.write(json.dumps(summary, indent=2))
 
 
-class VerifyingPusher(base_component.BaseComponent):
-    """Publishes a blessed model after a new process has served the Trainer's sample examples with it."""
+def push_id(inputs: list[str]) -> str:
+    """Identifies a push by what goes into it: equal when a killed push is repeated."""
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
-    SPEC_CLASS = VerifyingPusherSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(
-        self,
-        examples: tfx.types.BaseChannel,
-        model: tfx.types.BaseChannel,
-        model_blessing: tfx.types.BaseChannel,
-        evaluation: tfx.types.BaseChannel,
-        base_directory: str,
-        config: str,
-        data_dir: str,
-        source_hash: str,
-    ):
-        """Connects the component.
-
-        Args:
-            examples: Output of ExampleGen; the summary lists its row counts.
-            model: The model to push, with the Trainer's parity sample beside it.
-            model_blessing: The Evaluator's verdict.
-            evaluation: The Evaluator's metrics, for the summary.
-            base_directory: Directory or URI with one numbered subdirectory per pushed version.
-            config: The whole configuration as JSON, for the summary.
-            data_dir: Directory of the raw files, for the summary.
-            source_hash: Hash of this component's sources; part of the cache key.
-        """
-        super().__init__(
-            VerifyingPusherSpec(
-                examples=examples,
-                model=model,
-                model_blessing=model_blessing,
-                evaluation=evaluation,
-                base_directory=base_directory,
-                config=config,
-                data_dir=data_dir,
-                source_hash=source_hash,
-                pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
-            )
-        )
+def _publish(model_dir: str, base: str, summary: dict[str, Any]) -> str:
+    """Publishes a model unless this very push was made already, by a run that was killed before it could record it."""
+    files = {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)}
+    if is_uri(base):
+        return finished_push_in_bucket(model_dir, base, summary["push"]) or publish_to_bucket(model_dir, base, files)
+    return str(finished_push(model_dir, base, summary["push"]) or publish(model_dir, base, files))
 
 
 def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """Publishes a directory atomically as a numbered version."""
 
+import filecmp
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
+
+from components.pusher.layout import SUMMARY_FILE_NAME
 
 
 def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
@@ -37,6 +41,33 @@ def latest_version(base_dir: str | Path) -> Path | None:
     """The directory of the newest version below `base_dir`, or None."""
     versions = versions_of(Path(base_dir))
     return Path(base_dir, str(versions[-1])) if versions else None
+
+
+def finished_push(model_dir: str, base_dir: str, push: str) -> Path | None:
+    """The newest version if an earlier run of the same push made it.
+
+    A run that is killed right after its push has no record of it, and the same command pushes again.
+
+    Args:
+        model_dir: The model that is pushed.
+        base_dir: As for `publish`.
+        push: Identifies the push; the summary beside the version holds it as `push`.
+    """
+    version = latest_version(base_dir)
+    if version is None:
+        return None
+    try:
+        earlier = json.loads((version / SUMMARY_FILE_NAME).read_text()).get("push")
+    except (OSError, ValueError):
+        return None  # not made by this product, or damaged: it is not this push
+    return version if earlier == push and _holds(version, Path(model_dir)) else None
+
+
+def _holds(version: Path, model: Path) -> bool:
+    """Whether a version has every file of a model, byte for byte."""
+    names = [str(file.relative_to(model)) for file in model.rglob("*") if file.is_file()]
+    same, _, _ = filecmp.cmpfiles(model, version, names, shallow=False)
+    return len(same) == len(names)
 
 
 def versions_of(base: Path) -> list[int]:

@@ -6,10 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
+from trainer_module.suggestions import did_you_mean
 
 SECTION = "retrieval_index"
+
+# Inputs of the signature `recommend` beside the query's columns.
+EXCLUDE, K = "exclude", "k"
+
+# Length of the lists that evaluation looks at, whatever the length of an answer.
+LONGEST_CUTOFF = 100
 
 # FAISS's k-means warns below 39 points per centroid and uses at most 256 (`ClusteringParameters`). Training time grows
 # with the number of cells times the points per cell, so cells get fewer points. A product quantizer has few centroids.
@@ -38,6 +46,13 @@ class _FaissIndex(Frozen):
     def num_training(self, num_candidates: int) -> int:
         """Number of vectors to train the index with."""
         return 0
+
+    def check_dim(self, dim: int) -> None:
+        """Checks that vectors of that dimension can be indexed.
+
+        Raises:
+            ConfigError: They cannot.
+        """
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -121,13 +136,16 @@ class IvfPqConfig(_Cells):
     bits: int = Field(default=8, ge=4, le=8)
     remedy: ClassVar[str] = f"raise {SECTION}.faiss.m (more bytes per vector) or {SECTION}.faiss.nprobe"
 
-    def description(self, num_candidates: int, dim: int) -> str:
+    def check_dim(self, dim: int) -> None:
         if dim % self.m:
             divisors = ", ".join(str(m) for m in range(1, dim + 1) if dim % m == 0)
             raise ConfigError(
                 f"{SECTION}.faiss.m is {self.m}, which does not divide the vectors' dimension {dim}; take one of "
                 f"{divisors}"
             )
+
+    def description(self, num_candidates: int, dim: int) -> str:
+        self.check_dim(dim)
         if 2**self.bits > num_candidates:
             raise ConfigError(
                 f"{SECTION}.faiss.bits is {self.bits}, which asks for {2**self.bits} centroids, but there are only "
@@ -189,6 +207,29 @@ class RetrievalIndexConfig(Frozen):
     min_recall: float = Field(default=0.95, ge=0, le=1)
     recall_queries: int = Field(default=1000, ge=1)
     restricts: tuple[str, ...] = ()
+
+    def check(self, dataset: DatasetSpec, dim: int) -> None:
+        """Checks that a two-tower model of a dataset can be indexed, as far as no row of the data is needed.
+
+        Args:
+            dataset: Gives the columns of candidates.
+            dim: Width of the tables, which is the dimension of the vectors.
+
+        Raises:
+            ConfigError: It cannot; the message names the key.
+        """
+        self.faiss.check_dim(dim)
+        if taken := [name for name in dataset.query_columns if name in (EXCLUDE, K)]:
+            raise ConfigError(
+                f"the column {taken[0]!r} describes queries, and the index's signature `recommend` has another input "
+                f"of that name; rename it, as in {{name: {taken[0]}, feature: user_{taken[0]}}}"
+            )
+        for name in self.restricts:
+            if name not in dataset.candidate_columns:
+                raise ConfigError(
+                    f"{SECTION}.restricts: {name!r} is no column of candidates. "
+                    f"{did_you_mean(name, dataset.candidate_columns)}Known: {', '.join(dataset.candidate_columns)}"
+                )
 
     @model_validator(mode="after")
     def _check(self) -> "RetrievalIndexConfig":

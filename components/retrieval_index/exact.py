@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.retrieval_index.catalog import Catalog
+from components.retrieval_index.config import EXCLUDE, LONGEST_CUTOFF, K
 from components.retrieval_index.towers import Towers
 from trainer_module.data.spec import RELEVANT, SEEN
 from trainer_module.errors import ConfigError
@@ -17,7 +18,6 @@ from trainer_module.models.signatures import EMBED_QUERIES, EMBED_QUERY, EMBEDDI
 
 BY_EXAMPLE, BY_COLUMN, EVALUATE = "serving_default", "recommend", "evaluate"
 IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
-EXCLUDE, K = "exclude", "k"
 # Further outputs of `evaluate`, besides `ids` and `train_counts`.
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 IDS_WITH_SEEN = "ids_with_seen"
@@ -112,7 +112,7 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     - `serving_default`: takes `examples`, serialized queries, string `[batch]`, and excludes the items in an example's
       `seen`. Returns `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), each `[batch, max_k]`.
     - `evaluate`: takes `examples` as above. Returns `ids`, `train_counts`, `ids_with_seen` (nothing excluded) and
-      `popular_ids` (the most frequent candidates of the training split, without seen items), each `[batch, max_k]`;
+      `popular_ids` (the most frequent candidates of the training split, without seen items), each `[batch, 100]`;
       the example's `relevant` and `relevant_train_counts`, `[batch, n]`; and the number of `candidates`, `[batch]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for searching elsewhere.
     - `recommend`: takes one tensor per query column, as `embed_query` does; `exclude`, string `[batch, n]`, padded with
@@ -137,28 +137,28 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
     with open(ids_file, "w", encoding="utf-8") as file:
         file.writelines(f"{item}\n" for item in catalog.ids)
     module = ExactSearch(towers, catalog, ids_file)
-    missing = max(0, max_k - len(catalog.ids))
     fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
 
-    def padded(best: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {
-            name: tf.pad(values, [[0, 0], [0, missing]], constant_values=fillers[name]) for name, values in best.items()
-        }
+    def padded(best: dict[str, tf.Tensor], k: int) -> dict[str, tf.Tensor]:
+        rest = [[0, 0], [0, max(0, k - len(catalog.ids))]]
+        return {name: tf.pad(values, rest, constant_values=fillers[name]) for name, values in best.items()}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve(examples):
-        return padded(module.search(towers.queries(examples), _items(examples, SEEN, catalog.item_dtype), max_k))
+        items = _items(examples, SEEN, catalog.item_dtype)
+        return padded(module.search(towers.queries(examples), items, max_k), max_k)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def evaluate(examples):
         seen, relevant = (_items(examples, name, catalog.item_dtype) for name in (SEEN, RELEVANT))
         scores = module.scores(towers.queries(examples))
-        found = padded(module.best(scores, seen, max_k))
+        k = LONGEST_CUTOFF
+        found = padded(module.best(scores, seen, k), k)
         return {
             IDS: found[IDS],
-            IDS_WITH_SEEN: padded(module.best(scores, seen[:, :0], max_k))[IDS],
+            IDS_WITH_SEEN: padded(module.best(scores, seen[:, :0], k), k)[IDS],
             TRAIN_COUNTS: found[TRAIN_COUNTS],
-            POPULAR_IDS: padded(module.most_popular(seen, max_k))[IDS],
+            POPULAR_IDS: padded(module.most_popular(seen, k), k)[IDS],
             RELEVANT: relevant,
             RELEVANT_COUNTS: module.train_counts(relevant),
             CANDIDATES: tf.fill(tf.shape(examples), tf.constant(len(catalog.ids), tf.int64)),

@@ -1,20 +1,21 @@
-"""VertexDeployer: what was pushed goes on to Model Registry, Endpoint and Vector Search, in the same run."""
+"""The component VertexDeployer: deploys the pushed version to Model Registry, Endpoint and Vector Search."""
+
+# pyright: reportInvalidTypeArguments=false
 
 import json
 import logging
 import os
-from typing import Any
 
 import tensorflow as tf
 from tfx import v1 as tfx
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.types import standard_artifacts
 
 from components.google_cloud.target import Target
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.vertex_deployer.config import DeployConfig
-from components.vertex_deployer.deploy import deploy, planned_json
+from components.vertex_deployer.deploy import deploy as deploy_version
+from components.vertex_deployer.deploy import planned_json
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import CLOUD_STORAGE, described_version
@@ -25,84 +26,52 @@ DEPLOYMENT_FILE = "deployment.json"
 REQUESTS_FILE = "requests.json"
 
 
-class Executor(base_executor.BaseExecutor):
-    """Deploys what was pushed."""
+@tfx.dsl.components.component
+def VertexDeployer(  # noqa: N802 (TFX components are named like classes)
+    pushed_model: InputArtifact[standard_artifacts.PushedModel],
+    deployed_model: OutputArtifact[standard_artifacts.PushedModel],
+    target: Parameter[str],
+    deploy: Parameter[str],
+    pipeline_name: Parameter[str],
+    source_hash: Parameter[str],
+) -> None:
+    """Deploys a pushed version on Vertex AI; does nothing if the model was not good enough to be pushed.
 
-    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Deploys the version, if there is one.
+    In a rehearsal, the version is in a local directory that Vertex AI cannot read. The requests are then written to a
+    file instead of being sent.
 
-        In a rehearsal a directory stands for the bucket. Vertex AI could not read it, so the requests are written down
-        and not sent.
+    Args:
+        pushed_model: Output of the Pusher.
+        deployed_model: Output. Properties and `deployment.json` name the created resources.
+        target: A `Target` as JSON.
+        deploy: A `DeployConfig` as JSON.
+        pipeline_name: Default name of created resources.
+        source_hash: Hash of this component's sources; part of the cache key.
 
-        Raises:
-            ConfigError: The version cannot be deployed so.
-            ServiceError: Vertex AI refused, or a deployment failed.
-        """
-        pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
-        deployed = artifact_utils.get_single_instance(output_dict["deployed_model"])
-        with tf.io.gfile.GFile(os.path.join(pushed.uri, SUMMARY_FILE_NAME)) as file:
-            summary = json.loads(file.read())
-        deployed.set_int_custom_property("deployed", 0)
-        if not summary["blessing"]["push"]:
-            _log.warning("not deployed: %s", summary["blessing"]["reason"])
-            return
-        target = Target.model_validate_json(exec_properties["target"])
-        config = DeployConfig.model_validate_json(exec_properties["deploy"])
-        version = described_version(summary["pushed_to"], exec_properties["pipeline_name"], summary)
-        requests = DeploymentRequests(target, config, version)
-        tf.io.gfile.makedirs(deployed.uri)
-        if not version.uri.startswith(CLOUD_STORAGE):
-            _log.warning("not deployed: %s is not in Cloud Storage; see %s", version.uri, REQUESTS_FILE)
-            _write(os.path.join(deployed.uri, REQUESTS_FILE), planned_json(requests))
-            return
-        made = deploy(requests, DeploymentService(target)).as_json()
-        for kind, name in made.items():
-            deployed.set_string_custom_property(kind, name)
-        deployed.set_int_custom_property("deployed", 1)
-        _write(os.path.join(deployed.uri, DEPLOYMENT_FILE), json.dumps(made, indent=2))
-
-
-class VertexDeployerSpec(ComponentSpec):
-    """What the component reads and writes."""
-
-    PARAMETERS = {
-        "target": ExecutionParameter(type=str),
-        "deploy": ExecutionParameter(type=str),
-        "pipeline_name": ExecutionParameter(type=str),
-        "source_hash": ExecutionParameter(type=str),
-    }
-    INPUTS = {"pushed_model": ChannelParameter(type=tfx.types.standard_artifacts.PushedModel)}
-    OUTPUTS = {"deployed_model": ChannelParameter(type=tfx.types.standard_artifacts.PushedModel)}
-
-
-class VertexDeployer(base_component.BaseComponent):
-    """From a pushed version to Vertex AI; does nothing if the model was not good enough to be pushed."""
-
-    SPEC_CLASS = VertexDeployerSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self, pushed_model: tfx.types.BaseChannel, target: str, deploy: str, pipeline_name: str, source_hash: str
-    ):
-        """Connects the component.
-
-        Args:
-            pushed_model: The Pusher's.
-            target: JSON of a `Target`.
-            deploy: JSON of a `DeployConfig`.
-            pipeline_name: Names what is made where the configuration gives no name.
-            source_hash: Of this component's sources, so that a change of them is not answered from the cache.
-        """
-        super().__init__(
-            VertexDeployerSpec(
-                pushed_model=pushed_model,
-                target=target,
-                deploy=deploy,
-                pipeline_name=pipeline_name,
-                source_hash=source_hash,
-                deployed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
-            )
-        )
+    Raises:
+        ConfigError: The configuration does not fit the version.
+        ServiceError: Vertex AI refused a request, or a deployment failed.
+    """
+    del source_hash
+    with tf.io.gfile.GFile(os.path.join(pushed_model.uri, SUMMARY_FILE_NAME)) as file:
+        summary = json.loads(file.read())
+    deployed_model.set_int_custom_property("deployed", 0)
+    if not summary["blessing"]["push"]:
+        _log.warning("not deployed: %s", summary["blessing"]["reason"])
+        return
+    place, config = Target.model_validate_json(target), DeployConfig.model_validate_json(deploy)
+    version = described_version(summary["pushed_to"], pipeline_name, summary)
+    requests = DeploymentRequests(place, config, version)
+    tf.io.gfile.makedirs(deployed_model.uri)
+    if not version.uri.startswith(CLOUD_STORAGE):
+        _log.warning("not deployed: %s is not in Cloud Storage; see %s", version.uri, REQUESTS_FILE)
+        _write(os.path.join(deployed_model.uri, REQUESTS_FILE), planned_json(requests))
+        return
+    resources = deploy_version(requests, DeploymentService(place)).as_json()
+    for kind, name in resources.items():
+        deployed_model.set_string_custom_property(kind, name)
+    deployed_model.set_int_custom_property("deployed", 1)
+    _write(os.path.join(deployed_model.uri, DEPLOYMENT_FILE), json.dumps(resources, indent=2))
 
 
 def _write(path: str, text: str) -> None:

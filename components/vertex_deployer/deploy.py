@@ -1,5 +1,7 @@
-"""Deploys a version: looks what is there, and makes what is missing. Doing it twice changes nothing the second time,
-but that the vectors are imported anew."""
+"""Deploys a version: finds existing resources and creates the missing ones.
+
+A second deployment of the same version only imports the vectors again.
+"""
 
 import dataclasses
 import json
@@ -19,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a version has become, by resource names; empty where nothing was asked for.
+    """Resource names of a deployed version; empty where the configuration asks for none.
 
     Attributes:
-        model: With its version, as in `projects/p/locations/r/models/m@3`.
-        endpoint: On which it answers.
-        index: With its vectors.
-        index_endpoint: On which they can be searched.
+        model: Model with its version, as in `projects/p/locations/r/models/m@3`.
+        endpoint: Endpoint that serves the model.
+        index: Index with the version's vectors.
+        index_endpoint: Endpoint that serves the index.
     """
 
     model: str
@@ -34,18 +36,18 @@ class Deployment:
     index_endpoint: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """What there is."""
+        """Returns the resource names that are not empty."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value}
 
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """A request that a deployment sends, as far as it is known before anybody is asked.
+    """A request that a deployment may send.
 
     Attributes:
-        method: Of the API.
-        when: Empty if always.
-        request: What is sent; capitals stand for what the service will have said.
+        method: Method of the API.
+        when: Condition under which the request is sent; empty means always.
+        request: The request. Names in capitals replace values that the service will return.
     """
 
     method: str
@@ -54,14 +56,14 @@ class PlannedRequest:
 
 
 def deploy(requests: DeploymentRequests, service: DeploymentService) -> Deployment:
-    """Registers the version, imports its vectors and puts both on their endpoints, as far as configured.
+    """Registers the version, imports its vectors and deploys both to their endpoints, as configured.
 
-    The index comes before the model, so that the new query tower does not ask an index of the old items for longer than
-    a model takes to be deployed.
+    The index is deployed before the model, so the two endpoints serve different versions only while the model is being
+    deployed.
 
     Raises:
-        ConfigError: The version cannot be deployed so; nothing was done.
-        ServiceError: The service refused, or something failed; what was done before remains.
+        ConfigError: The configuration does not fit the version; nothing was changed.
+        ServiceError: A request was refused or failed; the changes before it remain.
     """
     requests.check_place()
     requests.check()
@@ -78,10 +80,10 @@ def deploy(requests: DeploymentRequests, service: DeploymentService) -> Deployme
 
 
 def planned_requests(requests: DeploymentRequests) -> Iterator[PlannedRequest]:
-    """All requests that `deploy` might send, in their order; nobody is asked.
+    """Yields all requests that `deploy` may send, in order, without calling a service.
 
     Raises:
-        ConfigError: The version cannot be deployed so.
+        ConfigError: The configuration does not fit the version.
     """
     requests.check()
     config, place = requests.config, requests.target.location
@@ -111,10 +113,10 @@ def planned_requests(requests: DeploymentRequests) -> Iterator[PlannedRequest]:
 
 
 def planned_json(requests: DeploymentRequests) -> str:
-    """`planned_requests` as JSON, to be read by a person.
+    """Returns `planned_requests` as JSON.
 
     Raises:
-        ConfigError: The version cannot be deployed so.
+        ConfigError: The configuration does not fit the version.
     """
     planned = [
         {"method": each.method, "request": json.loads(request_json(each.request))}
@@ -125,29 +127,30 @@ def planned_json(requests: DeploymentRequests) -> str:
 
 
 def _registered(requests: DeploymentRequests, service: DeploymentService) -> str:
-    """The version in the Model Registry."""
+    """Registers the version unless it is registered; returns its name in the Model Registry."""
     versions = service.model_versions(requests.model)
     container = requests.container()
     for version in versions:
         same = (version.container_spec.image_uri, list(version.container_spec.args), version.artifact_uri)
         if same == (container.image_uri, list(container.args), requests.version.uri):
             name = f"{version.name.partition('@')[0]}@{version.version_id}"
-            _log.info("model: %s is there", name)
+            _log.info("model: %s is registered already", name)
             return name
     return service.upload_model(requests.upload_model(first=not versions))
 
 
 def _imported(requests: DeploymentRequests, service: DeploymentService, search: VectorSearchConfig) -> str:
-    """The index with the version's vectors."""
+    """Imports the version's vectors into the index; returns the index's name."""
     index = service.find_index(requests.display_name(search.name))
     if index is None:
         return service.create_index(requests.create_index(search))
     metadata = types.Index.to_dict(index).get("metadata") or {}
-    there, wanted = int(metadata["config"]["dimensions"]), requests.dimensions(search)
-    if there != wanted:
+    existing, wanted = int(metadata["config"]["dimensions"]), requests.dimensions(search)
+    if existing != wanted:
         raise ConfigError(
-            f"{SECTION}.vector_search.name: the index {index.display_name} ({index.name}) holds vectors of {there} "
-            f"numbers, those of {requests.version.uri} have {wanted}, and an index cannot change that. Name a new one"
+            f"{SECTION}.vector_search.name: the index {index.display_name} ({index.name}) has {existing} dimensions, "
+            f"but the vectors of {requests.version.uri} have {wanted}. The dimensions of an index cannot change; set "
+            "another name"
         )
     return service.update_index(requests.update_index(index.name))
 
@@ -155,24 +158,24 @@ def _imported(requests: DeploymentRequests, service: DeploymentService, search: 
 def _searchable(
     requests: DeploymentRequests, service: DeploymentService, config: IndexEndpointConfig, index: str
 ) -> str:
-    """The index endpoint with the index."""
+    """Deploys the index to the index endpoint; returns the index endpoint's name."""
     name = requests.display_name(config.name)
     endpoint = service.find_index_endpoint(name) or service.create_index_endpoint(
         requests.create_index_endpoint(config)
     )
     if any(_id(deployed.index) == _id(index) for deployed in endpoint.deployed_indexes):
-        _log.info("index on the index endpoint: is there, and follows the index")
+        _log.info("index on the index endpoint: deployed already; it serves the new vectors too")
     else:
         service.deploy_index(requests.deploy_index(config, endpoint.name, index))
     return endpoint.name
 
 
 def _online(requests: DeploymentRequests, service: DeploymentService, config: EndpointConfig, model: str) -> str:
-    """The endpoint with the version."""
+    """Deploys the version to the endpoint and undeploys earlier ones if configured; returns the endpoint's name."""
     found = service.find_endpoint(requests.display_name(config.name))
     endpoint = found or service.create_endpoint(requests.create_endpoint(config))
     if any(_is_version(deployed, model) for deployed in endpoint.deployed_models):
-        _log.info("model on the endpoint: is there")
+        _log.info("model on the endpoint: deployed already")
     else:
         service.deploy_model(requests.deploy_model(config, endpoint.name, model, endpoint.traffic_split))
         endpoint = service.get_endpoint(endpoint.name)
@@ -186,7 +189,7 @@ def _online(requests: DeploymentRequests, service: DeploymentService, config: En
 
 
 def _is_version(deployed: types.DeployedModel, model: str) -> bool:
-    """Whether a deployed model is a version, as in `.../models/m@3`; the service names projects by their number."""
+    """Returns whether a deployed model is this version. Only ids count, because the service replaces project ids."""
     return _is_of_model(deployed, model) and deployed.model_version_id == model.partition("@")[2]
 
 

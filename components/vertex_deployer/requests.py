@@ -1,4 +1,4 @@
-"""What is sent to Vertex AI to deploy a version: pure, so that it can be looked at before it is sent."""
+"""Builds the requests that deploy a version on Vertex AI, without sending them."""
 
 import json
 import re
@@ -22,19 +22,19 @@ from components.vertex_deployer.config import (
 from components.vertex_deployer.version import CLOUD_STORAGE, PushedVersion
 from trainer_module.errors import ConfigError
 
-_LONGEST_MODEL_ID = 63
+_MAX_MODEL_ID_LENGTH = 63
 NEW = "0"
-"""In a traffic split: the model that the request deploys."""
+"""Key of the newly deployed model in a traffic split."""
 
 
 @dataclass(frozen=True)
 class DeploymentRequests:
-    """Makes the requests that deploy one version.
+    """Builds the requests that deploy one version.
 
     Attributes:
-        target: Where.
-        config: What.
-        version: Which.
+        target: Project and region.
+        config: The section `vertex.deploy`.
+        version: The version to deploy.
     """
 
     target: Target
@@ -43,36 +43,36 @@ class DeploymentRequests:
 
     @property
     def model_id(self) -> str:
-        """In the Model Registry.
+        """Id of the model in the Model Registry.
 
         Raises:
-            ConfigError: The pipeline's name is too long for it.
+            ConfigError: The configuration names no id, and the pipeline's name is too long for one.
         """
-        if not self.config.model and len(self.version.pipeline) > _LONGEST_MODEL_ID:
+        if not self.config.model and len(self.version.pipeline) > _MAX_MODEL_ID_LENGTH:
             raise ConfigError(
-                f"{SECTION}.model: the pipeline's name has {len(self.version.pipeline)} characters, and a model's id "
-                f"takes {_LONGEST_MODEL_ID}; choose one, as in --set {SECTION}.model="
-                f"{self.version.pipeline[:_LONGEST_MODEL_ID]}"
+                f"{SECTION}.model: the pipeline's name has {len(self.version.pipeline)} characters, but a model's id "
+                f"has at most {_MAX_MODEL_ID_LENGTH}; set an id, as in --set {SECTION}.model="
+                f"{self.version.pipeline[:_MAX_MODEL_ID_LENGTH]}"
             )
         return self.config.model or self.version.pipeline
 
     @property
     def model(self) -> str:
-        """Resource name of the model, of all its versions."""
+        """Resource name of the model without a version."""
         return f"{self.target.location}/models/{self.model_id}"
 
     def display_name(self, chosen: str) -> str:
-        """The name that was chosen, or the pipeline's."""
+        """Returns the configured name, by default the pipeline's."""
         return chosen or self.version.pipeline
 
     def container(self) -> types.ModelContainerSpec:
-        """The container that serves the version."""
+        """Returns the container that serves the version."""
         serving = self.config.serving
         if not isinstance(serving, TensorFlowServing):
             return types.ModelContainerSpec(image_uri=serving.image_in(self.target.region))
         base, _, number = self.version.uri.rpartition("/")
-        # TensorFlow Serving wants a directory with numbered versions in it, which the pushed one's parent is; the copy
-        # that Vertex AI makes of a single version is none.
+        # TensorFlow Serving needs a directory of numbered versions, such as the parent of the pushed version. Vertex AI
+        # copies a single version, so the server reads the parent directory from the bucket.
         models = (
             f'model_config_list {{ config {{ name: "{self.model_id}" base_path: "{base}" model_platform: "tensorflow" '
             f"model_version_policy {{ specific {{ versions: {number} }} }} }} }}"
@@ -91,10 +91,10 @@ class DeploymentRequests:
         )
 
     def upload_model(self, first: bool) -> types.UploadModelRequest:
-        """Registers the version.
+        """Returns the request that registers the version.
 
         Args:
-            first: Whether it is the model's first, and so makes the model.
+            first: Whether this is the model's first version. That request creates the model.
         """
         model = types.Model(
             display_name=self.model_id,
@@ -112,20 +112,20 @@ class DeploymentRequests:
         return request
 
     def create_endpoint(self, endpoint: EndpointConfig) -> types.CreateEndpointRequest:
-        """Makes the endpoint, with nothing deployed."""
+        """Returns the request that creates the endpoint."""
         resource = types.Endpoint(display_name=self.display_name(endpoint.name), labels=self.target.labels)
         return types.CreateEndpointRequest(parent=self.target.location, endpoint=resource)
 
     def deploy_model(
         self, endpoint: EndpointConfig, name: str, model_version: str, traffic: Mapping[str, int]
     ) -> types.DeployModelRequest:
-        """Puts the version on an endpoint.
+        """Returns the request that deploys the version to an endpoint.
 
         Args:
-            endpoint: On what machines, for which share of the requests.
-            name: Of the endpoint.
-            model_version: As in `projects/p/locations/r/models/m@3`.
-            traffic: Of the endpoint as it is: percentages by deployed model.
+            endpoint: Machines and share of the traffic.
+            name: Resource name of the endpoint.
+            model_version: Resource name of the version, as in `projects/p/locations/r/models/m@3`.
+            traffic: Current traffic split of the endpoint: percentage by deployed model.
         """
         deployed = types.DeployedModel(
             model=model_version,
@@ -139,10 +139,10 @@ class DeploymentRequests:
         )
 
     def create_index(self, search: VectorSearchConfig) -> types.CreateIndexRequest:
-        """Makes the index and imports the version's vectors.
+        """Returns the request that creates the index and imports the version's vectors.
 
         Raises:
-            ConfigError: Nothing says which dimension they have, or two say different ones.
+            ConfigError: See `dimensions`.
         """
         config: dict[str, Any] = {
             "dimensions": self.dimensions(search),
@@ -167,13 +167,13 @@ class DeploymentRequests:
         return types.CreateIndexRequest(parent=self.target.location, index=index)
 
     def update_index(self, name: str) -> types.UpdateIndexRequest:
-        """Replaces all vectors of an index by the version's; nothing else may change in the same request."""
+        """Returns the request that replaces all vectors of an index. The service allows no other change with it."""
         contents = {"contentsDeltaUri": self.version.vectors, "isCompleteOverwrite": True}
         index = types.Index(name=name, metadata=contents)
         return types.UpdateIndexRequest(index=index, update_mask={"paths": ["metadata"]})
 
     def create_index_endpoint(self, endpoint: IndexEndpointConfig) -> types.CreateIndexEndpointRequest:
-        """Makes the index endpoint, in the network if there is one, else on the internet."""
+        """Returns the request that creates the index endpoint, in the target's network or, without one, public."""
         resource = types.IndexEndpoint(display_name=self.display_name(endpoint.name), labels=self.target.labels)
         if self.target.network:
             resource.network = self.target.network
@@ -182,14 +182,14 @@ class DeploymentRequests:
         return types.CreateIndexEndpointRequest(parent=self.target.location, index_endpoint=resource)
 
     def deploy_index(self, endpoint: IndexEndpointConfig, name: str, index: str) -> types.DeployIndexRequest:
-        """Puts an index on an index endpoint, which then follows its updates.
+        """Returns the request that deploys an index to an index endpoint. Later updates of the index take effect there.
 
         Args:
-            endpoint: On what machines.
-            name: Of the index endpoint.
-            index: Of the index.
+            endpoint: Machines.
+            name: Resource name of the index endpoint.
+            index: Resource name of the index.
         """
-        # The id must be free in the whole project, and the index's own is.
+        # The id must be unique in the project. The index's own id makes it so.
         id_ = re.sub(r"\W", "_", f"{self.version.pipeline[:100]}_{index.rpartition('/')[2]}")
         deployed = types.DeployedIndex(
             id=id_,
@@ -200,68 +200,72 @@ class DeploymentRequests:
         return types.DeployIndexRequest(index_endpoint=name, deployed_index=deployed)
 
     def dimensions(self, search: VectorSearchConfig) -> int:
-        """Of the vectors.
+        """Returns the dimension of the vectors.
 
         Raises:
-            ConfigError: Nothing says it, or two say different ones.
+            ConfigError: Neither the version nor the configuration states it, or they state different ones.
         """
-        said, key = self.version.dim, f"{SECTION}.vector_search.dimensions"
-        if said and search.dimensions and said != search.dimensions:
+        reported, key = self.version.dim, f"{SECTION}.vector_search.dimensions"
+        if reported and search.dimensions and reported != search.dimensions:
             raise ConfigError(
-                f"{key}: {search.dimensions}, but the vectors of {self.version.uri} have {said}; leave it out"
+                f"{key}: {search.dimensions}, but the vectors of {self.version.uri} have {reported} dimensions; omit "
+                "this key"
             )
-        if not (said or search.dimensions):
+        if not (reported or search.dimensions):
             raise ConfigError(
-                f"{key}: the summary of {self.version.uri} says nothing of an index, or was not read. Push a two-tower "
-                "model anew, or say the dimension here"
+                f"{key}: the dimension of the vectors is unknown, because the summary of {self.version.uri} describes "
+                "no index or was not read. Set this key, or push a two-tower model again"
             )
-        return said or search.dimensions or 0
+        return reported or search.dimensions or 0
 
     def check(self) -> None:
-        """Refuses what would be found out only after other things were done.
+        """Checks the configuration before the first request is sent.
 
         Raises:
-            ConfigError: As `model_id` and `dimensions` say.
+            ConfigError: See `model_id` and `dimensions`.
         """
         self.upload_model(first=True)
         if self.config.vector_search:
             self.dimensions(self.config.vector_search)
 
     def check_place(self) -> None:
-        """Refuses a version that Vertex AI cannot read.
+        """Checks that Vertex AI can read the version.
 
         Raises:
-            ConfigError: It lies on this machine.
+            ConfigError: The version is not in Cloud Storage.
         """
         if not self.version.uri.startswith(CLOUD_STORAGE):
             raise ConfigError(
-                f"{self.version.uri} lies on this machine, and Vertex AI reads from Cloud Storage only. Copy it, as in "
-                f"`gcloud storage cp --recursive {self.version.uri} gs://BUCKET/FOLDER/`, and name the copy: --model "
+                f"{self.version.uri} is on this machine, but Vertex AI reads only from Cloud Storage. Copy it with "
+                f"`gcloud storage cp --recursive {self.version.uri} gs://BUCKET/FOLDER/`, then use --model "
                 f"gs://BUCKET/FOLDER/{self.version.number}"
             )
 
 
 def traffic_split(current: Mapping[str, int], share: int) -> dict[str, int]:
-    """Percentages by deployed model that add up to 100, with the new one's under `NEW`.
+    """Splits the traffic between the new model and the deployed ones.
 
     Args:
-        current: Percentages as they are; who has none gets none.
-        share: Of the new one; it gets all where nobody has any.
+        current: Current percentage by deployed model. Models without traffic get none.
+        share: Percentage of the new model. It gets 100 if no deployed model has traffic.
+
+    Returns:
+        Percentages by deployed model that add up to 100; the key of the new model is `NEW`.
     """
     served = {id_: percent for id_, percent in current.items() if percent}
     if not served:
         return {NEW: 100}
     rest, total = 100 - share, sum(served.values())
     split = {id_: percent * rest // total for id_, percent in served.items()}
-    # What rounding has left goes to those that lost most by it.
-    lost = sorted(served, key=lambda id_: (-(served[id_] * rest % total), id_))
-    for id_ in lost[: rest - sum(split.values())]:
+    # The remainder of the rounding goes to the models that lost most.
+    by_loss = sorted(served, key=lambda id_: (-(served[id_] * rest % total), id_))
+    for id_ in by_loss[: rest - sum(split.values())]:
         split[id_] += 1
     return {NEW: share} | split
 
 
 def request_json(request: Any) -> str:
-    """A request as the service's REST API takes it, to be read by a person; the same text for the same request."""
+    """Returns a request as JSON of the REST API, with sorted keys."""
     return json.dumps(json_format.MessageToDict(type(request).pb(request)), indent=2, sort_keys=True)
 
 

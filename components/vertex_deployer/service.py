@@ -48,7 +48,7 @@ class DeploymentService:
         self._operations = OperationsRestTransport(host=target.api, credentials=credentials)
 
     def model_versions(self, model: str) -> list[types.Model]:
-        """The versions of a model, none if there is no such model.
+        """Returns the versions of a model; empty if the model does not exist.
 
         Args:
             model: Resource name.
@@ -71,41 +71,41 @@ class DeploymentService:
             request.page_token = page.next_page_token
 
     def upload_model(self, request: types.UploadModelRequest) -> str:
-        """Registers a version; returns its name with its number, as in `.../models/m@3`.
+        """Registers a version; returns its resource name with the version, as in `.../models/m@3`.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         done = self._done(self._models.upload_model, request, types.UploadModelResponse, "model")
         return f"{done.model.partition('@')[0]}@{done.model_version_id}"
 
     def find_endpoint(self, display_name: str) -> types.Endpoint | None:
-        """The endpoint of that name.
+        """Returns the endpoint with this display name, or None.
 
         Raises:
-            ServiceError: There are several, or the service refused.
+            ServiceError: Several have this name, or the service refused the request.
         """
         page = self._first_page(self._endpoints.list_endpoints, types.ListEndpointsRequest, display_name)
         return _only(page.endpoints, "endpoints", display_name)
 
     def create_endpoint(self, request: types.CreateEndpointRequest) -> types.Endpoint:
-        """Makes an endpoint.
+        """Creates an endpoint.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         return self._done(self._endpoints.create_endpoint, request, types.Endpoint, "endpoint")
 
     def deploy_model(self, request: types.DeployModelRequest) -> None:
-        """Deploys a version, until it answers.
+        """Deploys a version and waits until it serves.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         self._done(self._endpoints.deploy_model, request, types.DeployModelResponse, "model on the endpoint")
 
     def get_endpoint(self, name: str) -> types.Endpoint:
-        """An endpoint as it is now.
+        """Returns the current state of an endpoint.
 
         Raises:
             ServiceError: The service refused.
@@ -113,62 +113,62 @@ class DeploymentService:
         return self._calls.repeat(self._endpoints.get_endpoint, types.GetEndpointRequest(name=name))
 
     def undeploy_model(self, request: types.UndeployModelRequest) -> None:
-        """Takes a version down.
+        """Undeploys a version.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         answer = types.UndeployModelResponse
         self._done(self._endpoints.undeploy_model, request, answer, "removal of an earlier version")
 
     def find_index(self, display_name: str) -> types.Index | None:
-        """The index of that name.
+        """Returns the index with this display name, or None.
 
         Raises:
-            ServiceError: There are several, or the service refused.
+            ServiceError: Several have this name, or the service refused the request.
         """
         page = self._first_page(self._indexes.list_indexes, types.ListIndexesRequest, display_name)
         return _only(page.indexes, "indexes", display_name)
 
     def create_index(self, request: types.CreateIndexRequest) -> str:
-        """Makes an index, until its vectors are imported; returns its name.
+        """Creates an index and waits until its vectors are imported; returns its resource name.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         return self._done(self._indexes.create_index, request, types.Index, "index").name
 
     def update_index(self, request: types.UpdateIndexRequest) -> str:
-        """Imports vectors in the place of an index's own, until that is done; returns its name.
+        """Replaces the vectors of an index and waits until they are imported; returns its resource name.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         return self._done(self._indexes.update_index, request, types.Index, "update of the index").name
 
     def find_index_endpoint(self, display_name: str) -> types.IndexEndpoint | None:
-        """The index endpoint of that name.
+        """Returns the index endpoint with this display name, or None.
 
         Raises:
-            ServiceError: There are several, or the service refused.
+            ServiceError: Several have this name, or the service refused the request.
         """
         method = self._index_endpoints.list_index_endpoints
         page = self._first_page(method, types.ListIndexEndpointsRequest, display_name)
         return _only(page.index_endpoints, "index endpoints", display_name)
 
     def create_index_endpoint(self, request: types.CreateIndexEndpointRequest) -> types.IndexEndpoint:
-        """Makes an index endpoint.
+        """Creates an index endpoint.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         return self._done(self._index_endpoints.create_index_endpoint, request, types.IndexEndpoint, "index endpoint")
 
     def deploy_index(self, request: types.DeployIndexRequest) -> None:
-        """Deploys an index, until it answers.
+        """Deploys an index and waits until it serves.
 
         Raises:
-            ServiceError: It was refused, or failed.
+            ServiceError: The request was refused, or the operation failed.
         """
         put = self._index_endpoints.deploy_index
         self._done(put, request, types.DeployIndexResponse, "index on the index endpoint")
@@ -200,13 +200,13 @@ class DeploymentService:
         """Starts a long-running operation and waits for its end.
 
         Args:
-            method: Starts it.
-            request: Of the method.
-            answer: What the operation comes to.
-            what: Is made, for messages.
+            method: Method that starts the operation.
+            request: Argument of the method.
+            answer: Type of the operation's result.
+            what: Name of the created resource, for messages.
 
         Raises:
-            ServiceError: It was refused, failed, or takes longer than there is patience.
+            ServiceError: The request was refused, the operation failed, or it takes longer than `patience.operation`.
         """
         operation = self._calls.create(method, request).operation
         started, said = time.monotonic(), 0.0
@@ -215,8 +215,8 @@ class DeploymentService:
             elapsed = time.monotonic() - started
             if elapsed > self._patience.operation:
                 raise ServiceError(
-                    f"{what}: not done after {elapsed / 60:.0f} minutes. The service goes on with it "
-                    f"({operation.name}); when it is done, the same command again does what is left"
+                    f"{what}: not done after {elapsed / 60:.0f} minutes. The operation {operation.name} continues. "
+                    "When it is done, run the same command again; it does the remaining steps"
                 )
             if elapsed - said >= _SECONDS_BETWEEN_MESSAGES:
                 said = elapsed
@@ -243,8 +243,8 @@ def _only(listed: Iterable[Result], kind: str, display_name: str) -> Result | No
     found = [each for each in listed if each.display_name == display_name]
     if len(found) > 1:
         raise ServiceError(
-            f"there are {len(found)} {kind} called {display_name!r}, and which one is meant is not known: "
-            f"{', '.join(each.name for each in found)}. Give another name, or delete what is not needed"
+            f"{len(found)} {kind} have the display name {display_name!r}: {', '.join(each.name for each in found)}. "
+            "Set another name in vertex.deploy, or delete those that are not needed"
         )
     return found[0] if found else None
 
@@ -252,17 +252,17 @@ def _only(listed: Iterable[Result], kind: str, display_name: str) -> Result | No
 def _advice(target: Target) -> Advice:
     return Advice(
         forbidden=(
-            "Who deploys (in a pipeline: the service account of the run) needs the role roles/aiplatform.user there, "
-            f"and roles/iam.serviceAccountUser on {target.account}, under which deployed models run; Vertex AI's "
+            "The account that deploys (in a run, its service account) needs the role roles/aiplatform.user in this "
+            f"project, and roles/iam.serviceAccountUser on {target.account}, which deployed models use; Vertex AI's "
             "service agent must be able to read the bucket"
         ),
         not_found="Check vertex.project, vertex.region and the names in vertex.deploy",
         bad_request=(
-            "What it names stands in the section vertex.deploy: machine types, replicas, image, index; and the "
-            "version's files must be in a bucket of the region. `recspan pipeline deploy --dry-run` shows the requests"
+            "Check machine types, replicas, image and index in the section vertex.deploy; the version's files must be "
+            "in a bucket of the same region. `recspan pipeline deploy --dry-run` shows the requests"
         ),
         unanswered=(
-            "and give the same command again: it finds what was made after all and does what is left. What is under "
-            f"way must end first: {target.console_url('vertex-ai/models')}"
+            "and run the same command again: it finds the resources that were created and does the remaining steps. "
+            f"Operations that are under way must end first: {target.console_url('vertex-ai/models')}"
         ),
     )

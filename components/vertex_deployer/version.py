@@ -1,4 +1,4 @@
-"""A pushed version, as far as a deployment needs to know it."""
+"""Description of a pushed version for its deployment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class PushedVersion:
     """A version that the Pusher has published.
 
     Attributes:
-        uri: Its directory; ends with its number.
-        pipeline: Name of the pipeline that made it.
-        dim: Of its items' vectors; None where it has none or its summary does not say it.
+        uri: Directory of the version; the last part is the version's number.
+        pipeline: Name of the pipeline.
+        dim: Dimension of the items' vectors; None if the version has no vectors or its summary does not state it.
     """
 
     uri: str
@@ -35,15 +35,15 @@ class PushedVersion:
 
 
 def described_version(uri: str, pipeline: str, summary: Mapping[str, Any]) -> PushedVersion:
-    """The version of which a `summary.json` tells.
+    """Describes the version that a `summary.json` belongs to.
 
     Args:
-        uri: Its directory.
-        pipeline: Name of the pipeline that made it.
-        summary: What the Pusher wrote beside it.
+        uri: Directory of the version.
+        pipeline: Name of the pipeline.
+        summary: Content of the `summary.json` that the Pusher wrote.
 
     Raises:
-        ModelError: The model was not good enough to be pushed, so it must not be deployed either.
+        ModelError: The model was not good enough to be pushed, so it is not deployed either.
     """
     verdict = summary["blessing"]
     if not verdict["push"]:

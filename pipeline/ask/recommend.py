@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +23,11 @@ from tfx_bsl.coders import example_coder
 
 from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
+from components.scratch import scratch_directory
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
+from pipeline.beam import in_process_args
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
 
@@ -171,11 +172,9 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
     users, size = recommender.users, max(1, _SCORES_AT_ONCE // recommender.num_items)
     batches = [users[start : start + size] for start in range(0, len(users), size)]
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".recommendations-", dir=output.parent) as staging:
+    with scratch_directory(output.parent, ".recommendations-") as staging:
         prefix = os.path.join(staging, "part")
-        with beam.Pipeline(
-            argv=["--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
-        ) as pipeline:
+        with beam.Pipeline(argv=list(in_process_args())) as pipeline:
             _ = (
                 pipeline
                 | "Users" >> beam.Create(batches)

@@ -10,6 +10,7 @@ import csv
 import glob
 import gzip
 import io
+import os
 import re
 import zipfile
 from collections import Counter
@@ -21,6 +22,7 @@ from typing import IO, Any
 import polars as pl
 import pyarrow as pa
 
+from trainer_module.data.paths import is_remote, literal, normal_pattern
 from trainer_module.data.tables import Format, TableFiles
 from trainer_module.errors import DataError
 
@@ -83,17 +85,31 @@ def expand(patterns: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The files of each pattern, in the order given; see `glob.glob`.
 
     Raises:
-        DataError: A pattern matches nothing, or a path is a directory.
+        DataError: A pattern matches nothing, is of a scheme that is not supported, or names no regular file.
     """
     expanded = []
     for pattern in patterns:
-        if Path(pattern).is_dir():
+        if os.path.isdir(pattern):
             raise DataError(f"{pattern} is a directory; name its files, as in {pattern.rstrip('/')}/*.csv")
-        files = [pattern] if Path(pattern).exists() else sorted(f for f in glob.glob(pattern) if Path(f).is_file())
+        files = _files(pattern)
         if not files:
             raise DataError(f"{pattern}: no such file, and no file matches it as a pattern")
         expanded.append((pattern, files))
     return expanded
+
+
+def _files(pattern: str) -> list[str]:
+    try:
+        path = normal_pattern(pattern)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if is_remote(path):
+        raise DataError(f"{pattern}: inspect reads files of this machine; copy some of the files here, and name those")
+    if not os.path.exists(name := literal(path)):
+        return sorted(file for file in glob.glob(path) if os.path.isfile(file))
+    if not os.path.isfile(name):
+        raise DataError(f"{pattern}: a pipe, device or socket; write the data to a file, and name that")
+    return [name]
 
 
 def read_sample(file: str, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Sample:

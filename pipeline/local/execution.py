@@ -12,6 +12,7 @@ from tfx import v1 as tfx
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
+from pipeline.local.killed import fail_killed_executions
 from pipeline.local.outcome import ComponentRun, RunOutcome
 from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
@@ -34,8 +35,12 @@ def execute(
 
     Returns:
         The outcome; None if the `tfx` CLI replaced the runner to read the pipeline's definition.
+
+    Raises:
+        DataError: The metadata store is damaged.
     """
     generate_if_missing(config, locations.data)
+    fail_killed_executions(locations.metadata, locations.root / "artifacts")
     platform = local_platform(locations, config.pipeline_name)
     components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)
@@ -53,8 +58,10 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
     pushed_to = Path(summary["pushed_to"])
-    if not pusher.cached:
-        _write_atomically(pushed_to / SUMMARY_FILE_NAME, summary)
+    beside_model = pushed_to / SUMMARY_FILE_NAME
+    # A run that was killed after its push has not come to this.
+    if not pusher.cached or "components" not in json.loads(beside_model.read_text()):
+        _write_atomically(beside_model, summary)
     return RunOutcome(summary, pushed_to)
 
 

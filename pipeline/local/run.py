@@ -3,16 +3,21 @@
 TensorFlow and TFX are imported inside `run_locally`, so that what they print goes to the log.
 """
 
+import contextlib
 import logging
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, cast
 
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
 from pipeline.failures import chain, describe
 from pipeline.local.outcome import RunOutcome
+from pipeline.local.root import occupied
 from pipeline.report import print_report
 from pipeline.roots import require_writable
+from pipeline.streams import LosableStream
 from trainer_module.errors import RecspanError
 
 # Not one of the product's loggers, whose messages are shown on the console too.
@@ -26,13 +31,15 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
         The outcome; None if no component was started, which happens when the `tfx` CLI reads a pipeline's definition.
 
     Raises:
-        RecspanError: A component failed; the message begins with the cause and names the log file.
+        RecspanError: A component failed; the message begins with the cause and names the log file. Or the root cannot
+            be used, for instance because another run is using it.
     """
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     require_writable(locations.root, "--root")
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
-    with chatter_to(log_file) as console, ComponentProgress(console) as progress:
+    with occupied(locations.root, run_id), chatter_to(log_file) as console, ComponentProgress(console) as progress:
+        console.file = cast(IO[str], LosableStream(console.file))
         try:
             progress.started("importing TensorFlow and TFX")
             from pipeline.local.execution import execute
@@ -41,7 +48,9 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
         except Exception as error:
             raise _user_facing_error(error, progress.current, log_file) from error
     if outcome is not None:
-        print_report(outcome.summary)
+        with contextlib.redirect_stdout(cast(IO[str], LosableStream(sys.stdout))):
+            print_report(outcome.summary)
+            sys.stdout.flush()
     return outcome
 
 

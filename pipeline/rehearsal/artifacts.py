@@ -1,4 +1,4 @@
-"""Artifacts as the service describes them, and the record of those that were made."""
+"""Types of artifacts, and the record of the artifacts that rehearsals produced."""
 
 import json
 from pathlib import Path
@@ -9,44 +9,37 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from trainer_module.errors import ConfigError
 
-# Their URI is that of a file; that of any other artifact is a directory's.
-_VALUES = {"tfx.String", "tfx.Integer", "tfx.Float", "tfx.Boolean", "tfx.JsonValue"}
+# Types whose URI is a file. The URI of every other type is a directory.
+VALUE_TYPES = {"tfx.String", "tfx.Integer", "tfx.Float", "tfx.Boolean", "tfx.JsonValue"}
 
 
 def schema_title(schema: pb.ArtifactTypeSchema) -> str:
-    """The name of an artifact's type, as in `tfx.Model`."""
-    if schema.schema_title:
-        return schema.schema_title
+    """Returns the name of an artifact's type, such as `tfx.Model`."""
     return (yaml.safe_load(schema.instance_schema) or {}).get("title", "")
 
 
-def is_value(artifact: pb.RuntimeArtifact) -> bool:
-    """Whether the artifact is a single value, kept in one file."""
-    return schema_title(artifact.type) in _VALUES
-
-
 class ArtifactRecord:
-    """What the rehearsals below one root have made: a line of JSON per artifact, in the order of their making.
+    """Artifacts of all rehearsals below one root: one line of JSON each, oldest first.
 
-    It takes the place of Vertex ML Metadata. Only artifacts of tasks that succeeded are in it, so all are live.
+    The record replaces Vertex ML Metadata. It holds only artifacts of tasks that succeeded.
     """
 
     def __init__(self, file: Path):
-        """Keeps where the lines are."""
+        """Stores the path of the file, which need not exist."""
         self._file = file
 
     def add(self, pipeline_name: str, artifact: pb.RuntimeArtifact) -> None:
-        """Appends an artifact that a run of the pipeline has made."""
+        """Appends an artifact of a run of the pipeline."""
         fields = json_format.MessageToDict(artifact)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"pipeline": pipeline_name, "artifact": fields}, sort_keys=True) + "\n")
 
     def of(self, pipeline_name: str) -> list[pb.RuntimeArtifact]:
-        """All artifacts of a pipeline's runs, the oldest first.
+        """Returns the artifacts of all runs of a pipeline, oldest first.
 
         Raises:
-            ConfigError: A line of the record is none that `add` wrote.
+            ConfigError: A line is not one that `add` wrote.
         """
         if not self._file.exists():
             return []
@@ -57,8 +50,8 @@ class ArtifactRecord:
                 artifact = json_format.ParseDict(fields["artifact"], pb.RuntimeArtifact())
             except (ValueError, KeyError, json_format.ParseError) as error:
                 raise ConfigError(
-                    f"{self._file}, line {number}: no record of an artifact ({error}). Remove the line, or rehearse "
-                    "with another --root"
+                    f"{self._file}, line {number}: the line is not the record of an artifact ({error}). Remove the "
+                    "line, or rehearse with another --root"
                 ) from None
             if fields["pipeline"] == pipeline_name:
                 found.append(artifact)

@@ -1,4 +1,4 @@
-"""Buckets as directories."""
+"""Replaces buckets by local directories."""
 
 import os
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.rehearsal.executor_input import constant
 from pipeline.rehearsal.spec import Task
 from trainer_module.errors import ConfigError
 
@@ -14,13 +15,13 @@ _INPUT_BASE = "input_base"
 
 
 class Buckets:
-    """Directories that stand for the buckets that a job names."""
+    """Local directories that replace the buckets of a job."""
 
     def __init__(self, directory: Path):
-        """Keeps where they lie.
+        """Stores the directory of all buckets.
 
         Raises:
-            ConfigError: The directory's name cannot stand within JSON, where URIs stand.
+            ConfigError: The directory's name contains characters that would break the JSON around the URIs.
         """
         if re.search(r'["\\\x00-\x1f{}]', str(directory)):
             raise ConfigError(f"--root {directory}: choose a directory without quotes, backslashes and braces")
@@ -28,7 +29,7 @@ class Buckets:
         self.replaced: set[str] = set()
 
     def local(self, value: Any) -> Any:
-        """A job, or a part of one, with `<directory>/BUCKET` in the place of every `gs://BUCKET`."""
+        """Returns a job, or a part of one, with `<directory>/BUCKET` instead of every `gs://BUCKET`."""
         if isinstance(value, dict):
             return {key: self.local(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -36,7 +37,7 @@ class Buckets:
         return _BUCKET.sub(self._local_bucket, value) if isinstance(value, str) else value
 
     def directory_of(self, bucket: str) -> Path:
-        """Stands for `gs://bucket`."""
+        """Returns the directory that replaces `gs://bucket`."""
         return self._directory / bucket
 
     def _local_bucket(self, match: re.Match[str]) -> str:
@@ -44,45 +45,37 @@ class Buckets:
         return str(self.directory_of(match[1]))
 
 
-def input_directories(tasks: Iterable[Task]) -> set[Path]:
-    """From where file-based ExampleGens read, as the tasks that have a driver say."""
-    values = [
-        task.spec.inputs.parameters[_INPUT_BASE].runtime_value
-        for task in tasks
-        if task.executor.container.HasField("lifecycle") and _INPUT_BASE in task.spec.inputs.parameters
-    ]
-    return {Path(value.constant_value.string_value or value.constant.string_value) for value in values}
-
-
 def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
-    """Makes the raw files appear where the pipeline reads them.
+    """Links the raw files to the directory from which the pipeline reads them.
 
     Args:
-        tasks: With directories in the place of buckets.
-        data: Directory of the raw files; None if they lie there already.
+        tasks: Tasks with directories instead of buckets.
+        data: Directory of the raw files; None if they are in the right place already.
 
     Returns:
-        Where the pipeline reads.
+        The directory from which the pipeline reads.
 
     Raises:
-        ConfigError: There is nothing to read, or something else in its place.
+        ConfigError: The raw files are missing, or the directory already holds other files.
     """
-    directories = sorted(input_directories(tasks))
+    directories = sorted(_input_directories(tasks))
     if len(directories) != 1:
         raise ConfigError(
             f"the compiled pipeline reads raw files from {len(directories)} directories "
-            f"({', '.join(map(str, directories)) or 'none'}); a rehearsal provides one"
+            f"({', '.join(map(str, directories)) or 'none'}), and a rehearsal provides exactly one"
         )
     (target,) = directories
     if data is None:
         if not target.is_dir():
-            raise ConfigError(f"no raw files: name their directory with --data-dir, or put them into {target}")
+            raise ConfigError(
+                f"the raw files are missing; name their directory with --data-dir, or copy them to {target}"
+            )
         return target
     if not data.is_dir():
-        raise ConfigError(f"--data-dir {data}: no such directory; expected the one of the raw files")
+        raise ConfigError(f"--data-dir {data}: no such directory; expected the directory of the raw files")
     if target.exists() and not target.is_symlink() and not target.samefile(data):
         raise ConfigError(
-            f"--data-dir {data}: {target} holds files already; remove it, or leave --data-dir out to use them"
+            f"--data-dir {data}: {target} already holds files; remove that directory, or omit --data-dir to use them"
         )
     if not target.exists() or target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,3 +84,12 @@ def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
         link.symlink_to(data.absolute(), target_is_directory=True)
         os.replace(link, target)
     return target
+
+
+def _input_directories(tasks: Iterable[Task]) -> set[Path]:
+    """Returns the directories from which file-based ExampleGens read. Only their tasks have a driver."""
+    return {
+        Path(constant(task, _INPUT_BASE).string_value)
+        for task in tasks
+        if task.executor.container.HasField("lifecycle") and _INPUT_BASE in task.spec.inputs.parameters
+    }

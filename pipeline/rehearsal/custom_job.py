@@ -1,8 +1,8 @@
-"""Runs an entry point of TFX with this machine in the place of Vertex AI Training.
+"""Runs a TFX entry point and replaces Vertex AI Training by this machine.
 
-`python -m pipeline.rehearsal.custom_job MODULE ARGUMENTS` is `python -m MODULE ARGUMENTS`, except that a custom job
-which TFX's Trainer for Vertex AI creates is run here: its first worker pool's own command, in the environment of the
-pool's container. All else, the job's request included, is the extension's own doing.
+`python -m pipeline.rehearsal.custom_job MODULE ARGUMENTS` does what `python -m MODULE ARGUMENTS` does, with one
+difference: a custom job that TFX's Trainer for Vertex AI creates runs as a local process. It runs the command of the
+first worker pool in the environment of that pool's container. TFX itself builds the job's request.
 """
 
 import os
@@ -16,19 +16,19 @@ from google.cloud.aiplatform_v1.types import CustomJob, JobState
 from tfx.extensions.google_cloud_ai_platform import training_clients
 
 
-class JobServiceHere:
-    """As much of `google.cloud.aiplatform.gapic.JobServiceClient` as TFX's Trainer for Vertex AI uses."""
+class LocalJobService:
+    """The methods of `google.cloud.aiplatform.gapic.JobServiceClient` that TFX's Trainer for Vertex AI calls."""
 
     def __init__(self, client_options: Mapping[str, str]):
-        """Takes what names the service's address, which no request is sent to."""
+        """Accepts the service's address, because the client does. No request is sent."""
         del client_options
         self._jobs: dict[str, CustomJob] = {}
 
     def create_custom_job(self, parent: str, custom_job: Mapping[str, Any]) -> CustomJob:
-        """Runs the job to its end.
+        """Runs the job and waits for its end.
 
         Raises:
-            ValueError: The request is none of a `CustomJob`.
+            ValueError: The request is not a `CustomJob`.
         """
         job = CustomJob(custom_job, ignore_unknown_fields=False)
         container = job.job_spec.worker_pool_specs[0].container_spec
@@ -42,14 +42,14 @@ class JobServiceHere:
         return job
 
     def get_custom_job(self, name: str, retry: Any) -> CustomJob:
-        """The job as it ended."""
+        """Returns the finished job."""
         del retry
         return self._jobs[name]
 
 
 def main() -> None:
     """Runs the entry point that the first argument names."""
-    training_clients.gapic.JobServiceClient = JobServiceHere
+    training_clients.gapic.JobServiceClient = LocalJobService
     module = sys.argv[1]
     sys.argv[:2] = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,32 +1,19 @@
-"""What the service tells a task's container, and what it reads from the container's answer."""
+"""Builds the input of a task's container and reads its output, as Vertex AI Pipelines does."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from google.protobuf import struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from pipeline.rehearsal.spec import Task, Value
+from pipeline.rehearsal.spec import Task
 
 Artifacts: TypeAlias = dict[str, list[pb.RuntimeArtifact]]
+"""Artifacts by input or output key."""
 
-# Of a project; the service has it in every path and name.
+# Invented. The service puts the project's number into paths and artifact names.
 PROJECT_NUMBER = "123456789012"
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a task has made.
-
-    Attributes:
-        artifacts: By output.
-        parameters: By output.
-    """
-
-    artifacts: Artifacts = field(default_factory=dict)
-    parameters: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,132 +21,85 @@ class Run:
     """One run of a pipeline.
 
     Attributes:
-        id: Of the pipeline job.
-        pipeline_root: Below it lie the artifacts.
+        id: Id of the pipeline job.
+        pipeline_root: Directory of the artifacts.
         parameters: Values of the runtime parameters.
     """
 
     id: str
     pipeline_root: str
-    parameters: Mapping[str, Value]
+    parameters: Mapping[str, pb.Value]
 
     def task_root(self, task: Task) -> str:
-        """Where the task's outputs lie; the layout is the service's, as TFX documents it in its entry point."""
+        """Returns the directory of the task's outputs, in the layout that TFX's entry point documents."""
         number = _number(self.id, task.name) - 2**62
         return f"{self.pipeline_root}/{PROJECT_NUMBER}/{self.id}/{task.name}_{number}"
 
 
-def artifact_name(run_id: str, task_name: str, key: str) -> str:
-    """The name under which Vertex ML Metadata would keep an artifact."""
-    number = _number(run_id, task_name, key)
-    return f"projects/{PROJECT_NUMBER}/locations/local/metadataStores/default/artifacts/{number}"
-
-
-def executor_input(task: Task, run: Run, done: Mapping[str, Outputs]) -> pb.ExecutorInput:
-    """The `ExecutorInput` of a task.
+def executor_input(task: Task, run: Run, done: Mapping[str, Artifacts]) -> pb.ExecutorInput:
+    """Builds the `ExecutorInput` of a container task.
 
     Args:
-        task: Whose inputs come from tasks that are done.
-        run: The run that it belongs to.
-        done: Outputs by task.
+        task: Task whose upstream tasks are done.
+        run: Run that the task belongs to.
+        done: Output artifacts of the tasks that are done, by task.
     """
     result = pb.ExecutorInput()
     for key, artifacts in input_artifacts(task, done).items():
         result.inputs.artifacts[key].artifacts.extend(artifacts)
-    for name, definition in task.component.input_definitions.parameters.items():
-        if definition.HasField("default_value"):
-            result.inputs.parameter_values[name].CopyFrom(definition.default_value)
-    for name, value in input_parameters(task, run, done).items():
-        put_parameter(result.inputs, name, value)
+    for name, source in task.spec.inputs.parameters.items():
+        is_runtime_parameter = bool(source.component_input_parameter)
+        value = run.parameters[source.component_input_parameter] if is_runtime_parameter else constant(task, name)
+        result.inputs.parameters[name].CopyFrom(value)
     root = run.task_root(task)
     for key, definition in task.component.output_definitions.artifacts.items():
         result.outputs.artifacts[key].artifacts.add(
-            name=artifact_name(run.id, task.name, key),
-            uri=f"{root}/{key}",
-            type=definition.artifact_type,
-            metadata=definition.metadata,
+            name=_artifact_name(run.id, task.name, key), uri=f"{root}/{key}", type=definition.artifact_type
         )
-    for key in task.component.output_definitions.parameters:
-        result.outputs.parameters[key].output_file = f"{root}/parameters/{key}"
     result.outputs.output_file = f"{root}/executor_output.json"
     return result
 
 
-def input_artifacts(task: Task, done: Mapping[str, Outputs]) -> Artifacts:
-    """The artifacts that a task gets; none where a resolver has found none."""
-    return {
-        key: done[given.task_output_artifact.producer_task].artifacts.get(
-            given.task_output_artifact.output_artifact_key, []
-        )
-        for key, given in task.spec.inputs.artifacts.items()
-    }
+def input_artifacts(task: Task, done: Mapping[str, Artifacts]) -> Artifacts:
+    """Returns the input artifacts of a task; an input is empty if its resolver found nothing."""
+    sources = {key: source.task_output_artifact for key, source in task.spec.inputs.artifacts.items()}
+    return {key: done[source.producer_task].get(source.output_artifact_key, []) for key, source in sources.items()}
 
 
-def input_parameters(task: Task, run: Run, done: Mapping[str, Outputs]) -> dict[str, Value]:
-    """The values that a task gets; an optional runtime parameter without a value is left out."""
-    found = {}
-    for name, given in task.spec.inputs.parameters.items():
-        match given.WhichOneof("kind"):
-            case "task_output_parameter":
-                source = given.task_output_parameter
-                found[name] = done[source.producer_task].parameters[source.output_parameter_key]
-            case "component_input_parameter":
-                found[name] = run.parameters.get(given.component_input_parameter)
-            case _:
-                found[name] = runtime_value(given.runtime_value, run.parameters)
-    return {name: value for name, value in found.items() if value is not None}
+def constant(task: Task, parameter: str) -> pb.Value:
+    """Returns the value of a parameter that is fixed in the compiled pipeline; empty if it is not."""
+    return task.spec.inputs.parameters[parameter].runtime_value.constant_value
 
 
-def runtime_value(value: pb.ValueOrRuntimeParameter, parameters: Mapping[str, Value]) -> Value | None:
-    """A constant, or the value of a parameter."""
-    match value.WhichOneof("value"):
-        case "runtime_parameter":
-            return parameters.get(value.runtime_parameter)
-        case "constant":
-            return value.constant
-        case _:
-            return value.constant_value
-
-
-def put_parameter(inputs: pb.ExecutorInput.Inputs, name: str, value: Value) -> None:
-    """Sets a parameter in the form that its schema version has for it."""
-    if isinstance(value, struct_pb2.Value):
-        inputs.parameter_values[name].CopyFrom(value)
-    else:
-        inputs.parameters[name].CopyFrom(value)
-
-
-def updated(before: pb.ExecutorInput, output: pb.ExecutorOutput) -> pb.ExecutorInput:
-    """What the executor is told after its driver has answered.
+def with_driver_output(container_input: pb.ExecutorInput, output: pb.ExecutorOutput) -> pb.ExecutorInput:
+    """Returns the executor's input after its driver has run.
 
     Args:
-        before: What the driver was told.
-        output: Its answer: parameters that it has determined, and what it says of the artifacts to come.
+        container_input: Input of the driver.
+        output: Output of the driver. TFX's driver of file-based ExampleGens writes `parameter_values` in every schema
+            version.
     """
     result = pb.ExecutorInput()
-    result.CopyFrom(before)
-    for name, value in output.parameters.items():
-        result.inputs.parameters[name].CopyFrom(value)
+    result.CopyFrom(container_input)
     for name, value in output.parameter_values.items():
         result.inputs.parameter_values[name].CopyFrom(value)
-    for key, artifacts in finished(before, output).artifacts.items():
+    for key, artifacts in output_artifacts(container_input, output).items():
         del result.outputs.artifacts[key].artifacts[:]
         result.outputs.artifacts[key].artifacts.extend(artifacts)
     return result
 
 
-def finished(told: pb.ExecutorInput, output: pb.ExecutorOutput) -> Outputs:
-    """What a task has made.
+def output_artifacts(container_input: pb.ExecutorInput, output: pb.ExecutorOutput) -> Artifacts:
+    """Returns the output artifacts of a container.
 
     Args:
-        told: What its container was told.
-        output: The container's answer. What it does not mention is as it was told.
+        container_input: Input of the container. It describes the artifacts as planned.
+        output: Output of the container. An artifact that it does not mention stays as planned.
     """
-    artifacts: Artifacts = {}
-    for key, planned in told.outputs.artifacts.items():
-        artifacts[key] = [_merged(*pair) for pair in _pairs(planned.artifacts, output.artifacts[key].artifacts)]
-    parameters: dict[str, Value] = dict(output.parameters)
-    return Outputs(artifacts, parameters | dict(output.parameter_values))
+    return {
+        key: [_merged(*pair) for pair in _pairs(planned.artifacts, output.artifacts[key].artifacts)]
+        for key, planned in container_input.outputs.artifacts.items()
+    }
 
 
 def _pairs(
@@ -169,7 +109,7 @@ def _pairs(
 
 
 def _merged(planned: pb.RuntimeArtifact, made: pb.RuntimeArtifact) -> pb.RuntimeArtifact:
-    """The artifact with the URI, if there is one, and the metadata that the container gave it."""
+    """Returns the planned artifact with the URI and the metadata that the container reported."""
     result = pb.RuntimeArtifact()
     result.CopyFrom(planned)
     result.uri = made.uri or planned.uri
@@ -178,6 +118,12 @@ def _merged(planned: pb.RuntimeArtifact, made: pb.RuntimeArtifact) -> pb.Runtime
     return result
 
 
+def _artifact_name(run_id: str, task_name: str, key: str) -> str:
+    """Returns an artifact's resource name in the form of Vertex ML Metadata."""
+    number = _number(run_id, task_name, key)
+    return f"projects/{PROJECT_NUMBER}/locations/local/metadataStores/default/artifacts/{number}"
+
+
 def _number(*identity: str) -> int:
-    """A number of 63 bits, always the same for the same thing."""
+    """Returns a 63-bit hash of the identity."""
     return int.from_bytes(hashlib.sha256("\0".join(identity).encode()).digest()[:8]) >> 1

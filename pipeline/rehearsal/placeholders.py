@@ -1,30 +1,17 @@
-"""What stands in a task's command for what only the service knows."""
+"""Placeholders in task commands. `{{$}}` stands for the task's `ExecutorInput` as JSON."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 
-_PLACEHOLDER = re.compile(r"\{\{(\$.*?)\}\}")
-_ESCAPED = re.compile(r"\$\.json_escape\[(\d+)\]")
+_INPUT = "{{$}}"
+_PLACEHOLDER = re.compile(r"\{\{\$.*?\}\}")
 
 
 def unknown_placeholders(command: Iterable[str]) -> list[str]:
-    """Those in a command that `fill` would not know."""
-    found = [match for word in command for match in _PLACEHOLDER.finditer(word)]
-    return [match.group() for match in found if match[1] != "$" and not _ESCAPED.fullmatch(match[1])]
+    """Returns the placeholders in a command that `fill` does not replace."""
+    return [found for word in command for found in _PLACEHOLDER.findall(word) if found != _INPUT]
 
 
 def fill(command: Sequence[str], executor_input: str) -> list[str]:
-    """The command with the JSON of an `ExecutorInput` in place of `{{$}}`.
-
-    `{{$.json_escape[N]}}` stands for the same within a JSON string within N - 1 others.
-    """
-
-    def text(match: re.Match[str]) -> str:
-        escaped = _ESCAPED.fullmatch(match[1])
-        result = executor_input
-        for _ in range(int(escaped[1]) if escaped else 0):
-            result = json.dumps(result)[1:-1]
-        return result
-
-    return [_PLACEHOLDER.sub(text, word) for word in command]
+    """Returns the command with the JSON of an `ExecutorInput` instead of `{{$}}`."""
+    return [word.replace(_INPUT, executor_input) for word in command]

@@ -1,4 +1,4 @@
-"""Containers as processes."""
+"""Runs the commands of containers as local processes."""
 
 import os
 import subprocess
@@ -10,16 +10,16 @@ from trainer_module import KERAS_SWITCH
 from trainer_module.errors import RecspanError
 
 _PRODUCT = Path(__file__).parents[2]
-_LAST_LINES = 12
-# Linux takes no longer argument, here or in a container (MAX_ARG_STRLEN).
-_LONGEST_ARGUMENT = 131_071
+_NUM_LAST_LINES = 12
+# Limit of Linux for one argument (MAX_ARG_STRLEN), also in a container.
+_MAX_ARGUMENT_BYTES = 131_071
 
 
 def image_environment(home: Path) -> dict[str, str]:
-    """What the product's images set: this Python, this product, and nothing of the user's.
+    """Returns the environment variables of the product's images, with this Python and this product.
 
     Args:
-        home: Directory of the container's user.
+        home: Home directory of the container's user.
     """
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
@@ -28,25 +28,26 @@ def image_environment(home: Path) -> dict[str, str]:
         KERAS_SWITCH: "1",
         "LANG": "C.UTF-8",
         "HOME": str(home),
+        "TMPDIR": str(home),
     }
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
-    """Runs a command to its end.
+    """Runs a command and waits for its end.
 
     Args:
-        command: The container's.
-        environment: All that it sees of this one.
-        directory: Where it runs.
-        log: Gets what it prints, after what is there.
+        command: Command of the container.
+        environment: All environment variables of the process.
+        directory: Working directory.
+        log: File to which the output is appended.
 
     Raises:
-        RecspanError: It failed, or it cannot be started; the message ends with its last lines and the log's path.
+        RecspanError: The command failed or cannot be started; the message ends with the last lines and the log's path.
     """
-    if (longest := max(len(word.encode()) for word in command)) > _LONGEST_ARGUMENT:
+    if (longest := max(len(word.encode()) for word in command)) > _MAX_ARGUMENT_BYTES:
         raise RecspanError(
-            f"an argument of its command has {longest:,} bytes, and Linux takes {_LONGEST_ARGUMENT:,}: the component's "
-            "parameters are too long to be handed to any container"
+            f"an argument of the command has {longest:,} bytes, and Linux allows {_MAX_ARGUMENT_BYTES:,}, in a "
+            "container too; shorten the component's parameters"
         )
     with log.open("ab") as output:
         process = subprocess.run(
@@ -60,10 +61,10 @@ def run(command: Sequence[str], environment: Mapping[str, str], directory: Path,
         )
     if process.returncode:
         ended = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
-        raise RecspanError(f"its command ended with {ended}:\n{last_lines(log)}\n(log: {log})")
+        raise RecspanError(f"the command ended with {ended}:\n{last_lines(log)}\n(log: {log})")
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, without empty lines."""
+    """Returns the last lines of a log, without empty lines."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-_LAST_LINES:])
+    return "\n".join(f"  {line}" for line in lines[-_NUM_LAST_LINES:])

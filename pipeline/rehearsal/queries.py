@@ -1,101 +1,64 @@
-"""Queries for artifacts of earlier runs, in the language that TFX's compiler writes for resolvers.
+"""Queries for artifacts of earlier runs.
 
-It is a part of the filters of Vertex ML Metadata: comparisons for equality, all of which must hold.
+TFX's compiler writes two filters for the resolver of the latest blessed model: one finds the latest blessing, the other
+finds the model that the blessing names. Both are conjunctions of equalities in the filter language of Vertex ML
+Metadata.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from pipeline.rehearsal.artifacts import schema_title
 
+# An artifact of a failed task is never recorded, so all recorded artifacts are live.
 _TERM = re.compile(
-    r"(?P<field>schema_title|name|state|metadata\.(?P<key>\w+)\.(?P<kind>number_value|string_value))"
-    r'=(?:"(?P<text>[^"]*)"|(?P<bare>[\w.-]+))'
+    r'schema_title="(?P<title>[^"{}]+)"'
+    r"|state=LIVE"
+    r"|metadata\.(?P<key>\w+)\.number_value=(?P<number>\d+(\.\d+)?)"
+    r"|name=\"\{\{\$\.inputs\.artifacts\['(?P<input>[^']+)'\]\.metadata\['(?P<name_key>[^']+)'\]\}\}\""
 )
-_OF_INPUT = re.compile(r"\{\{\$\.inputs\.artifacts\['(?P<input>[^']+)'\]\.metadata\['(?P<key>[^']+)'\]\}\}")
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """A term of a filter.
-
-    Attributes:
-        field: `schema_title`, `name`, `state` or `metadata`.
-        key: Of the metadata.
-        kind: How the metadata's value is stored.
-        value: What it must be equal to.
-    """
-
-    field: str
-    key: str
-    kind: str
-    value: str
 
 
 def problem(query: str) -> str:
-    """What a query holds that is not understood; empty if nothing."""
+    """Returns a sentence about the first unsupported term of a query; empty if all are supported."""
     for term in query.split(" AND "):
-        match = _TERM.fullmatch(term.strip())
-        if not match:
-            return f"artifact query {query!r}: {term.strip()!r} is not understood"
-        if "{{" in (value := match["text"] or "") and not _OF_INPUT.fullmatch(value):
-            return f"artifact query {query!r}: placeholder {value}"
-        if match["field"] == "state" and match["bare"] != "LIVE":
-            return f"artifact query {query!r}: only artifacts whose state is LIVE are kept on record"
+        if not _TERM.fullmatch(term):
+            return f"term {term!r} of the artifact query {query!r} is not supported"
     return ""
 
 
 def latest(
-    query: pb.PipelineDeploymentConfig.ResolverSpec.ArtifactQuerySpec,
-    inputs: Mapping[str, Sequence[pb.RuntimeArtifact]],
-    recorded: Sequence[pb.RuntimeArtifact],
+    query: str, inputs: Mapping[str, Sequence[pb.RuntimeArtifact]], recorded: Sequence[pb.RuntimeArtifact]
 ) -> list[pb.RuntimeArtifact]:
-    """The artifacts that a query finds, the latest first.
+    """Finds the latest artifact that fits a query.
 
     Args:
-        query: `limit` is 1 unless it says otherwise. A placeholder of an input that has no artifact, or not that
-            metadata, finds nothing.
-        inputs: Of the resolver.
-        recorded: Of earlier runs of the pipeline and of this one, in the order in which they were made.
+        query: Filter without unsupported terms. A placeholder of an input that has no artifact, or not that metadata,
+            finds nothing.
+        inputs: Input artifacts of the resolver.
+        recorded: Artifacts of all runs of the pipeline, oldest first.
+
+    Returns:
+        At most one artifact.
     """
-    comparisons = list(_comparisons(query.filter, inputs))
-    if None in comparisons:
-        return []
-    terms = [term for term in comparisons if term is not None]
-    found = (artifact for artifact in reversed(recorded) if all(_holds(term, artifact) for term in terms))
-    return _first(found, query.limit or 1)
+    terms = [match for match in map(_TERM.fullmatch, query.split(" AND ")) if match]
+    fitting = (artifact for artifact in reversed(recorded) if all(_holds(term, artifact, inputs) for term in terms))
+    found = next(fitting, None)
+    return [] if found is None else [found]
 
 
-def _comparisons(query: str, inputs: Mapping[str, Sequence[pb.RuntimeArtifact]]) -> Iterator[_Comparison | None]:
-    for term in query.split(" AND "):
-        match = _TERM.fullmatch(term.strip())
-        if match is None:
-            raise ValueError(problem(query))
-        value = match["bare"] if match["text"] is None else match["text"]
-        if of_input := _OF_INPUT.fullmatch(value):
-            artifacts = inputs[of_input["input"]]
-            if not artifacts or of_input["key"] not in artifacts[0].metadata.fields:
-                yield None
-                continue
-            value = artifacts[0].metadata.fields[of_input["key"]].string_value
-        yield _Comparison(match["field"].partition(".")[0], match["key"] or "", match["kind"] or "", value)
-
-
-def _holds(term: _Comparison, artifact: pb.RuntimeArtifact) -> bool:
-    if term.field == "state":
-        return True
-    if term.field == "name":
-        return artifact.name == term.value
-    if term.field == "schema_title":
-        return schema_title(artifact.type) == term.value
-    value = artifact.metadata.fields.get(term.key)
-    if value is None or value.WhichOneof("kind") != term.kind:
-        return False
-    return value.number_value == float(term.value) if term.kind == "number_value" else value.string_value == term.value
-
-
-def _first(artifacts: Iterable[pb.RuntimeArtifact], number: int) -> list[pb.RuntimeArtifact]:
-    return [artifact for artifact, _ in zip(artifacts, range(number), strict=False)]
+def _holds(
+    term: re.Match[str], artifact: pb.RuntimeArtifact, inputs: Mapping[str, Sequence[pb.RuntimeArtifact]]
+) -> bool:
+    if term["title"]:
+        return schema_title(artifact.type) == term["title"]
+    if term["key"]:
+        value = artifact.metadata.fields.get(term["key"])
+        is_number = value is not None and value.WhichOneof("kind") == "number_value"
+        return is_number and value.number_value == float(term["number"])
+    if term["input"]:
+        fields = [given.metadata.fields for given in inputs.get(term["input"], ())]
+        return any(term["name_key"] in each and each[term["name_key"]].string_value == artifact.name for each in fields)
+    return True

@@ -1,4 +1,4 @@
-"""Starts a rehearsal: compiles if need be, shows its progress, turns its end into a report."""
+"""Starts a rehearsal: compiles the experiment if needed, shows progress, prints a report."""
 
 import json
 from collections.abc import Sequence
@@ -7,26 +7,27 @@ from pathlib import Path
 from rich.console import Console
 
 from components.pusher.layout import SUMMARY_FILE_NAME
-from pipeline.config import Locations, PipelineConfig
+from pipeline.config import Locations, PipelineConfig, usable_root
 from pipeline.console import ComponentProgress, chatter_to
-from pipeline.job_options import new_run_name, parse_parameters
+from pipeline.job_options import Job, new_run_name, parse_parameters, with_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
-from pipeline.rehearsal.spec import Job, read_job, with_parameters
+from pipeline.rehearsal.spec import read_job
 from pipeline.report import print_report
 from pipeline.roots import require_writable
+from trainer_module.errors import ConfigError
 
 
 def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
-    """Compiles an experiment as for Vertex AI and rehearses it.
+    """Compiles an experiment for Vertex AI and rehearses it.
 
     Args:
         config: The experiment.
-        root: For everything that rehearsals leave behind.
-        data: Directory of the raw files; None means the one that the experiment has for local runs.
+        root: Directory of everything that rehearsals write.
+        data: Directory of the raw files; None means the experiment's directory for local runs.
         parameters: Runtime parameters as `key=value`.
 
     Raises:
-        RecspanError: The experiment cannot run on Vertex AI or be rehearsed, or a task failed.
+        RecspanError: The experiment cannot run on Vertex AI, it cannot be rehearsed, or a task failed.
     """
     locations = Locations.resolve(config, root, data)
     require_writable(locations.root, "--root")
@@ -41,27 +42,31 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
 
 
 def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
-    """Rehearses what was compiled before.
+    """Rehearses a compiled pipeline.
 
     Args:
-        file: As `recspan pipeline compile` writes it.
-        root: For everything that rehearsals leave behind.
-        data: Directory of the raw files; None if they lie in what stands for their bucket.
+        file: File that `recspan pipeline compile` wrote.
+        root: Directory of everything that rehearsals write.
+        data: Directory of the raw files; None if they are in the bucket's directory already.
         parameters: Runtime parameters as `key=value`.
 
     Raises:
         RecspanError: The file cannot be rehearsed, or a task failed.
     """
     job = read_job(file)
-    require_writable(root.absolute(), "--root")
-    return _rehearse(job, root.absolute(), data, parameters)
+    try:
+        root = usable_root(root)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    require_writable(root, "--root")
+    return _rehearse(job, root, data, parameters)
 
 
 def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
     with chatter_to(root / "log.txt") as console:
         prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data)
         for line in prepared.replaced:
-            _say(console, f"replaced: {line}")
+            _print_plain(console, f"replaced: {line}")
         run_id = new_run_name(prepared.plan.pipeline_name)
         with ComponentProgress(console) as progress:
             outcome = rehearse(prepared, run_id, progress)
@@ -70,7 +75,7 @@ def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]
 
 
 def _report(outcome: Rehearsed, logs: Path) -> None:
-    """The tables of a local run, if the Pusher has left what they are made of."""
+    """Prints the tables of a local run if the Pusher wrote a summary, else where the model is."""
     summary = Path(outcome.pushed_model.uri, SUMMARY_FILE_NAME) if outcome.pushed_model else None
     if summary and summary.is_file():
         components = [
@@ -78,8 +83,8 @@ def _report(outcome: Rehearsed, logs: Path) -> None:
         ]
         print_report(json.loads(summary.read_text()) | {"components": components, "log": str(logs)})
     else:
-        _say(Console(), f"model: {outcome.pushed_to or 'none was pushed'}\nlog: {logs}")
+        _print_plain(Console(), f"model: {outcome.pushed_to or 'none was pushed'}\nlog: {logs}")
 
 
-def _say(console: Console, text: str) -> None:
+def _print_plain(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,6 @@
-"""From an experiment to the job that Vertex AI Pipelines runs."""
+"""Compiles an experiment to a job of Vertex AI Pipelines."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
@@ -10,20 +8,19 @@ from tfx import v1 as tfx
 from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
 from pipeline.config import PipelineConfig, vertex_section
+from pipeline.job_options import Job
 from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.leaks import check_portable
 from pipeline.vertex.platform import vertex_platform
 from pipeline.wiring import create_pipeline, runtime_parameters
 
-Job = dict[str, Any]
-"""A `ml_pipelines.PipelineJob` as JSON."""
-
 
 def compile_job(config: PipelineConfig) -> Job:
-    """The job of an experiment, checked.
+    """Compiles and checks an experiment.
 
     Raises:
-        ConfigError: There is no section `vertex`, or the job would not run there: names the key and what to change.
+        ConfigError: The experiment has no section `vertex`, or the job would not run on Vertex AI; the message names
+            the key and what to change.
     """
     vertex = vertex_section(config)
     job = _compiled(config, vertex, write_out=False)
@@ -33,14 +30,14 @@ def compile_job(config: PipelineConfig) -> Job:
 
 
 def compile_to_file(config: PipelineConfig) -> None:
-    """Has TFX's runner write `pipeline.json`, where the `tfx` CLI looks for it or into the current directory.
+    """Writes `pipeline.json` with TFX's runner, to the directory that the `tfx` CLI sets, or to the current one.
 
     Raises:
-        ConfigError: As `compile_job` says; nothing was written.
+        ConfigError: See `compile_job`; nothing was written.
     """
     vertex = vertex_section(config)
     pipeline = create_pipeline(config, vertex_platform(vertex, config))
-    # The CLI takes hold of every call of the runner, so what is looked at before the call comes from its builder.
+    # The CLI intercepts every call of the runner, so the check before that call uses the runner's builder.
     spec = pipeline_builder.PipelineBuilder(tfx_pipeline=pipeline, default_image=vertex.image).build()
     check_portable(json_format.MessageToDict(spec))
     _compiled(config, vertex, write_out=True)
@@ -51,16 +48,16 @@ def _compiled(config: PipelineConfig, vertex: VertexConfig, write_out: bool) -> 
     runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
         config=tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image=vertex.image)
     )
-    # The compiler keeps values of runtime parameters, but not their own defaults.
+    # The compiler drops the defaults of runtime parameters, but keeps given values.
     return runner.run(pipeline, parameter_values=runtime_parameters(config), write_out=write_out)
 
 
 def check_job(job: Job) -> None:
-    """Refuses a job that the service would, or that tells of the compiling machine.
+    """Refuses an invalid job and a job that names the compiling machine.
 
     Raises:
-        ConfigError: Something of the compiling machine stands in it; names the place.
-        ParseError: It is no `PipelineJob` with a `PipelineSpec` in it.
+        ConfigError: See `check_portable`.
+        ParseError: The JSON is not a `PipelineJob` with a `PipelineSpec`.
     """
     json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
     json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
@@ -69,6 +66,6 @@ def check_job(job: Job) -> None:
     check_portable(job)
 
 
-def to_json(job: Mapping[str, Any]) -> str:
-    """The same text for the same job."""
+def to_json(job: Job) -> str:
+    """Returns the job as JSON text, with sorted keys."""
     return json.dumps(job, indent=2, sort_keys=True) + "\n"

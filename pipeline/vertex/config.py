@@ -1,4 +1,7 @@
-"""The section `vertex` of the experiment file. No Google library here: `recspan --help` reads this too."""
+"""The section `vertex` of the experiment file.
+
+This module imports no Google library, because `recspan --help` reads it too.
+"""
 
 import re
 from datetime import datetime
@@ -35,12 +38,12 @@ _CRON_FIELDS = (
 
 
 def _cron(text: str) -> str:
-    """Five fields of cron's own syntax; macros such as `@daily` and a `TZ=` prefix are not taken."""
+    """Checks five fields in cron's syntax. Macros such as `@daily` and a prefix `TZ=` are refused."""
     fields = text.split()
     if len(fields) != len(_CRON_FIELDS):
         raise ValueError(
             "expected five fields, minute, hour, day of month, month and day of week, as in `0 3 * * *` for three "
-            "o'clock every night (the time zone has a key of its own, time_zone)"
+            "o'clock every night (set the time zone with the key time_zone)"
         )
     for number, (field, (name, low, high, words)) in enumerate(zip(fields, _CRON_FIELDS, strict=True)):
         alone = ["*"] * len(_CRON_FIELDS)
@@ -49,22 +52,22 @@ def _cron(text: str) -> str:
         known_words = all(word.lower() in words for word in re.findall("[A-Za-z]+", field))
         if not (field.isascii() and known_words and croniter.is_valid(" ".join(alone))):
             raise ValueError(
-                f"{field!r} is no {name}: expected *, a number or a range from {low} to {high}, or */STEP, or several "
-                "with commas between them"
+                f"{field!r} is not a valid {name}: expected *, a number or a range from {low} to {high}, */STEP, or "
+                "several of these separated by commas"
             )
     return " ".join(fields)
 
 
 class TrainerMachine(Frozen):
-    """The machine on which the Trainer runs, as a custom job of its own; see `machines.MACHINES`.
+    """Machine of the custom job in which the Trainer runs; see `machines.machine_names`.
 
     Attributes:
-        machine: Type of a machine, as in `n1-standard-16` or `ct5lp-hightpu-4t`, or a TPU slice, as in `v5e-8`.
-        accelerator: GPU, as in `NVIDIA_TESLA_T4`; machines that come with theirs need not name it.
-        accelerator_count: GPUs per machine.
-        topology: Of a TPU slice that the type alone leaves open, as in `2x4`.
-        workers: Machines that train together; a TPU slice is one.
-        boot_disk_gb: Size of each machine's disk.
+        machine: Machine type, as in `n1-standard-16` or `ct5lp-hightpu-4t`, or TPU slice, as in `v5e-8`.
+        accelerator: GPU type, as in `NVIDIA_TESLA_T4`; optional for machines with built-in GPUs.
+        accelerator_count: Number of GPUs per machine.
+        topology: Topology of a TPU slice, as in `2x4`; needed if the machine type does not determine it.
+        workers: Number of machines that train together; a TPU slice is one.
+        boot_disk_gb: Size of each machine's disk in GB.
     """
 
     machine: str
@@ -76,15 +79,16 @@ class TrainerMachine(Frozen):
 
 
 class BeamOptions(Frozen):
-    """How one component runs on Beam.
+    """Beam options of one component.
 
     Attributes:
-        runner: `direct` stays in the component's container, `dataflow` starts a Dataflow job.
-        workers: Processes of `direct`; machines that Dataflow starts with, None leaves it to the service.
-        max_workers: Of Dataflow, under autoscaling.
-        autoscaling: Of Dataflow: `throughput`, or `none` keeps to `workers`.
-        machine_type: Of Dataflow's workers.
-        disk_gb: Of Dataflow's workers.
+        runner: `direct` runs in the component's container, `dataflow` starts a Dataflow job.
+        workers: Number of processes with `direct`. With `dataflow`, number of machines at the start; None lets the
+            service choose.
+        max_workers: Largest number of Dataflow workers under autoscaling.
+        autoscaling: Autoscaling of Dataflow: `throughput`, or `none` for the fixed number `workers`.
+        machine_type: Machine type of Dataflow's workers.
+        disk_gb: Disk size of Dataflow's workers in GB.
     """
 
     runner: Literal["dataflow", "direct"] = "direct"
@@ -100,7 +104,7 @@ class BeamOptions(Frozen):
         changed = {name for name in cloud_only if getattr(self, name) != type(self).model_fields[name].default}
         if self.runner == "direct" and changed:
             raise ValueError(
-                f"{', '.join(sorted(changed))}: only Dataflow has that; set runner: dataflow or leave it out"
+                f"{', '.join(sorted(changed))}: only Dataflow has this option; set runner: dataflow, or omit the option"
             )
         if self.autoscaling == "none":
             if self.max_workers is not None:
@@ -115,15 +119,16 @@ class BeamOptions(Frozen):
 
 
 class BeamConfig(BeamOptions):
-    """How components that read or write many rows run on Beam.
+    """Beam options of the components that read or write many rows.
 
     Attributes:
-        image: Of Dataflow's workers, which starts Apache Beam's worker and holds the product's code; they need one.
-        setup_file: The product's `setup.py`, by its place below the container's working directory, from which workers
-            build the code instead of taking it from `image`; empty does not.
-        subnetwork: Of Dataflow's workers.
-        public_ips: Whether they have addresses on the internet.
-        components: Options of single components, by their ids, in place of those above that have the same names.
+        image: Image of Dataflow's workers, which starts Apache Beam's worker and contains the product; required for
+            `dataflow`.
+        setup_file: Path of the product's `setup.py` relative to the container's working directory, from which workers
+            build the product; empty means that they use the product in `image`.
+        subnetwork: Subnetwork of Dataflow's workers.
+        public_ips: Whether Dataflow's workers have public addresses.
+        components: Options of single components by component id. They replace the options above.
     """
 
     image: Literal[""] | Image = ""
@@ -148,20 +153,20 @@ class BeamConfig(BeamOptions):
         return self
 
     def of(self, component: str) -> BeamOptions:
-        """The options of a component."""
+        """Returns the options of a component."""
         return self.components.get(component, self)
 
 
 class Schedule(Frozen):
-    """When the pipeline runs by itself.
+    """Schedule of recurring runs.
 
     Attributes:
         cron: Five fields: minute, hour, day of month, month, day of week.
-        time_zone: Of `cron`, as the IANA database calls it.
-        max_concurrent_runs: Runs at the same time; one more waits.
-        max_runs: After so many the schedule is done.
-        start: With an offset from UTC; by default at once.
-        end: With an offset from UTC; by default never.
+        time_zone: Time zone of `cron`, by its name in the IANA database.
+        max_concurrent_runs: Largest number of runs at the same time; further runs wait.
+        max_runs: Number of runs after which the schedule ends; None means no limit.
+        start: Start with an offset from UTC; None means at once.
+        end: End with an offset from UTC; None means never.
     """
 
     cron: Annotated[str, AfterValidator(_cron)]
@@ -183,22 +188,22 @@ class Schedule(Frozen):
 
     @property
     def cron_in_zone(self) -> str:
-        """As Vertex AI takes it."""
+        """`cron` with its time zone, in Vertex AI's syntax."""
         return f"TZ={self.time_zone} {self.cron}"
 
 
 class VertexConfig(Target):
-    """Where and on what the pipeline runs on Vertex AI.
+    """Project, storage, images and machines of the pipeline on Vertex AI.
 
     Attributes:
-        bucket: Below it lie artifacts, checkpoints, pushed models and Dataflow's temporary files.
+        bucket: Directory of artifacts, checkpoints, pushed models and Dataflow's temporary files.
         data: Directory of the raw files.
-        image: Container of the pipeline's components, with a tag or digest.
-        tpu_image: Container of a Trainer on a TPU; needed there.
+        image: Image of the pipeline's components, with a tag or digest.
+        tpu_image: Image of a Trainer on a TPU; required there.
         trainer: Machine of the Trainer; None trains in the pipeline's own container.
-        beam: How components run on Beam.
-        schedule: When the pipeline runs by itself.
-        deploy: What becomes of a pushed version; None leaves it in the bucket.
+        beam: Beam options of the components.
+        schedule: Schedule of recurring runs; None means no schedule.
+        deploy: Deployment of pushed versions; None leaves them in the bucket.
     """
 
     bucket: Uri
@@ -212,18 +217,18 @@ class VertexConfig(Target):
 
     @property
     def target(self) -> Target:
-        """The part that a deployment needs to know."""
+        """The settings that a deployment needs."""
         return Target.model_validate({name: getattr(self, name) for name in Target.model_fields})
 
     def under_bucket(self, kind: str, pipeline_name: str) -> str:
-        """A folder of the pipeline's own."""
+        """Returns the pipeline's own folder for one kind of files."""
         return f"{self.bucket}/{kind}/{pipeline_name}"
 
     @property
     def schedules_url(self) -> str:
-        """Where a person looks after schedules."""
+        """Page of the schedules in Google's console."""
         return self.console_url("vertex-ai/pipelines/schedules")
 
     def run_url(self, run_name: str) -> str:
-        """Where a person watches a run."""
+        """Returns the page of a run in Google's console."""
         return self.console_url(f"vertex-ai/locations/{self.region}/pipelines/runs/{run_name}")

@@ -1,4 +1,4 @@
-"""What a run on Vertex AI costs: machines of the compiled spec, hours of a run like it, the user's prices."""
+"""Estimates the cost of a run on Vertex AI from the compiled pipeline, hours per component and the user's prices."""
 
 import json
 import math
@@ -14,7 +14,8 @@ from rich.table import Table
 
 from components.google_cloud.names import Region
 from pipeline.config import PipelineConfig, read_settings, vertex_section
-from pipeline.vertex.compile import Job, compile_job
+from pipeline.job_options import Job
+from pipeline.vertex.compile import compile_job
 from pipeline.vertex.config import BEAM_COMPONENTS, VertexConfig
 from pipeline.vertex.machines import BUILT_IN_GPUS, find_machine
 from trainer_module.errors import ConfigError
@@ -28,19 +29,19 @@ PriceList = dict[str, float | None]
 
 
 class Prices(Frozen):
-    """The user's prices, of one region; without tax and discounts unless they are in them.
+    """The user's prices for one region.
 
     Attributes:
-        currency: Of all prices.
-        region: Where they hold.
-        source: Where and when they were read.
-        run: Per run of Vertex AI Pipelines.
-        component_machine: What a component gets that asks for no machine.
-        machines: Per hour and machine; GPUs that come with it are included.
-        gpus: Per hour and GPU attached to a machine.
-        tpu_chips: Per hour and chip, by generation, as in `v5e`.
-        dataflow_workers: Per hour and worker, by type of machine.
-        serving: Per hour and replica of endpoints and index endpoints, by type of machine.
+        currency: Currency of all prices.
+        region: Region in which the prices apply.
+        source: Where and when the user read the prices.
+        run: Price of one run of Vertex AI Pipelines.
+        component_machine: Machine type of components that request no machine.
+        machines: Price per hour by machine type, including built-in GPUs.
+        gpus: Price per hour of an attached GPU, by GPU type.
+        tpu_chips: Price per hour and chip, by generation, as in `v5e`.
+        dataflow_workers: Price per hour and worker, by machine type.
+        serving: Price per hour and replica of endpoints and index endpoints, by machine type.
     """
 
     currency: str = "USD"
@@ -57,12 +58,12 @@ class Prices(Frozen):
 
 @dataclass(frozen=True)
 class Use:
-    """Machines of one kind that are paid for.
+    """Billed machines of one kind.
 
     Attributes:
-        component: Of the pipeline.
-        section: Of `Prices`, where the price stands.
-        machine: Key in that section.
+        component: Component of the pipeline.
+        section: Field of `Prices` that holds the price.
+        machine: Key in that field.
         count: Number of machines, GPUs or chips.
     """
 
@@ -74,12 +75,12 @@ class Use:
 
 @dataclass(frozen=True)
 class CostLine:
-    """What one use costs.
+    """Cost of one use of machines.
 
     Attributes:
-        use: Of machines.
-        hours: For which they are paid.
-        price: Per hour and piece.
+        use: The machines.
+        hours: Billed hours.
+        price: Price per hour of one machine, GPU or chip.
     """
 
     use: Use
@@ -93,14 +94,14 @@ class CostLine:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a run costs, and what goes on costing.
+    """Cost of a run and of the machines that keep running after it.
 
     Attributes:
-        currency: Of all amounts.
-        source: Of the prices.
+        currency: Currency of all amounts.
+        source: Source of the prices.
         run: Fee of the run itself.
-        lines: Of the run.
-        per_hour: What stays after it, for an hour.
+        lines: Costs of the run.
+        per_hour: Costs per hour of deployed models and indexes after the run.
     """
 
     currency: str
@@ -117,16 +118,16 @@ class CostEstimate:
 def estimate_run(
     config: PipelineConfig, prices_file: Path, hours: Mapping[str, float], like: Mapping[str, float]
 ) -> CostEstimate:
-    """What a run of an experiment costs.
+    """Estimates the cost of a run of an experiment.
 
     Args:
         config: The experiment.
-        prices_file: YAML of `Prices`.
-        hours: By component.
-        like: Hours of a run like it, for components that `hours` does not name.
+        prices_file: YAML file with `Prices`.
+        hours: Hours by component.
+        like: Hours of a similar run, for components that `hours` does not name.
 
     Raises:
-        ConfigError: The experiment cannot run there, or hours or prices are missing; names each.
+        ConfigError: The experiment cannot run on Vertex AI, or hours or prices are missing; the message lists them.
     """
     prices = read_settings(Prices, prices_file, {}, where=f"{prices_file}: ")
     return estimate(vertex_section(config), compile_job(config), prices, prices_file, hours, like)
@@ -140,15 +141,15 @@ def estimate(
     hours: Mapping[str, float],
     like: Mapping[str, float] | None = None,
 ) -> CostEstimate:
-    """What a compiled job costs; see `estimate_run`.
+    """Estimates the cost of a compiled job; see `estimate_run`.
 
     Raises:
-        ConfigError: Hours or prices are missing, or the prices are another region's.
+        ConfigError: Hours or prices are missing, or the prices are for another region.
     """
     if prices.region != vertex.region:
         raise ConfigError(
-            f"{prices_file}: region: the prices are those of {prices.region}, and the experiment runs in "
-            f"{vertex.region} (vertex.region); fill in a file for it"
+            f"{prices_file}: region: the prices are for {prices.region}, but the experiment runs in {vertex.region} "
+            "(vertex.region); use a file with prices for that region"
         )
     names = container_components(job)
     known = dict(like or {}) | dict(hours)
@@ -161,9 +162,7 @@ def estimate(
         if getattr(prices, use.section).get(use.machine) is None and entry not in missing:
             missing.append(entry)
     if missing:
-        raise ConfigError(
-            f"{prices_file}: no price for {', '.join(missing)}. Where to look prices up stands in {_EXAMPLE}"
-        )
+        raise ConfigError(f"{prices_file}: no price for {', '.join(missing)}. {_EXAMPLE} says where to look prices up")
 
     def line(use: Use, duration: float) -> CostLine:
         return CostLine(use, duration, getattr(prices, use.section)[use.machine])
@@ -178,7 +177,7 @@ def estimate(
 
 
 def container_components(job: Job) -> list[str]:
-    """Components that run in a container, in the order of their names; importers and resolvers cost nothing."""
+    """Returns the components that run in a container, sorted. Resolvers cost nothing."""
     spec = job["pipelineSpec"]
     executors = spec["deploymentSpec"]["executors"]
     labels = {name: component.get("executorLabel") for name, component in spec["components"].items()}
@@ -189,15 +188,15 @@ def container_components(job: Job) -> list[str]:
 
 
 def uses_of_run(vertex: VertexConfig, components: Iterable[str], component_machine: str) -> list[Use]:
-    """What a run pays for by the hour. A component waits in its own container for the jobs that it starts.
+    """Lists the machines that a run is billed for. A component's own machine waits for the jobs that it starts.
 
     Args:
         vertex: The section `vertex`.
-        components: Those that run in a container.
-        component_machine: What they get.
+        components: Components that run in a container.
+        component_machine: Machine type of these containers.
 
     Raises:
-        ConfigError: How many workers Dataflow starts, or of which type, is left to it.
+        ConfigError: The section leaves the number or type of Dataflow's workers to the service.
     """
     uses = []
     for name in components:
@@ -210,7 +209,7 @@ def uses_of_run(vertex: VertexConfig, components: Iterable[str], component_machi
 
 
 def uses_after_run(vertex: VertexConfig) -> list[Use]:
-    """What is paid for as long as it is deployed, at least."""
+    """Lists the machines that are always billed while a model or index is deployed."""
     deploy = vertex.deploy
     if deploy is None:
         return []
@@ -220,10 +219,10 @@ def uses_after_run(vertex: VertexConfig) -> list[Use]:
 
 
 def parse_hours(assignments: Sequence[str]) -> dict[str, float]:
-    """Hours by component, from `COMPONENT=HOURS` texts.
+    """Parses `COMPONENT=HOURS` texts.
 
     Raises:
-        ConfigError: A text is none such.
+        ConfigError: A text has another form.
     """
     hours = {}
     for assignment in assignments:
@@ -239,14 +238,14 @@ def parse_hours(assignments: Sequence[str]) -> dict[str, float]:
 
 
 def hours_like(summary_file: Path, scale: float) -> dict[str, float]:
-    """Hours by component of a local run, but for those that the cache has answered.
+    """Reads the hours by component from a local run, without components answered from the cache.
 
     Args:
         summary_file: The run's `summary.json`.
-        scale: How many times as long each component is expected to take.
+        scale: Factor by which all hours are multiplied.
 
     Raises:
-        ConfigError: The file is no summary of a local run.
+        ConfigError: The file is not the summary of a local run.
     """
     try:
         components = json.loads(summary_file.read_text(encoding="utf-8"))["components"]
@@ -260,7 +259,7 @@ def hours_like(summary_file: Path, scale: float) -> dict[str, float]:
 
 
 def print_estimate(found: CostEstimate, console: Console) -> None:
-    """Prints a line per use of machines, and the total."""
+    """Prints one line for each use of machines, and the total."""
     table = Table("component", "machine", box=SIMPLE_HEAD)
     for title in ("count", "hours", f"{found.currency} per hour", found.currency):
         table.add_column(title, justify="right")
@@ -291,7 +290,7 @@ def _check_hours(names: Sequence[str], given: Iterable[str], known: Iterable[str
     unknown = [name for name in given if name not in names]
     if unknown:
         raise ConfigError(
-            f"--hours {', '.join(unknown)}: the compiled pipeline has no such component in a container. Known: "
+            f"--hours {', '.join(unknown)}: no container of the compiled pipeline has this name. Known: "
             f"{', '.join(names)}"
         )
     missing = [name for name in names if name not in known]
@@ -303,7 +302,7 @@ def _check_hours(names: Sequence[str], given: Iterable[str], known: Iterable[str
 
 
 def _training(vertex: VertexConfig) -> list[Use]:
-    """The machines of the Trainer's custom job."""
+    """Lists the machines of the Trainer's custom job."""
     chosen = vertex.trainer
     if chosen is None:
         return []
@@ -317,7 +316,7 @@ def _training(vertex: VertexConfig) -> list[Use]:
 
 
 def _dataflow(vertex: VertexConfig, component: str) -> list[Use]:
-    """The workers of a component's Dataflow job, as many as there may be."""
+    """Lists the largest number of workers that a component's Dataflow job may start."""
     options: Any = vertex.beam.of(component)
     if options.runner == "direct":
         return []
@@ -325,7 +324,7 @@ def _dataflow(vertex: VertexConfig, component: str) -> list[Use]:
     for key, value in (("machine_type", options.machine_type), ("max_workers", count)):
         if not value:
             raise ConfigError(
-                f"vertex.beam.{key}: Dataflow chooses for {component}, so the cost cannot be computed. Set the key, as "
-                f"in --set vertex.beam.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
+                f"vertex.beam.{key}: Dataflow chooses for {component}, so the cost is unknown. Set this key, as in "
+                f"--set vertex.beam.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
             )
     return [Use(component, "dataflow_workers", options.machine_type, count)]

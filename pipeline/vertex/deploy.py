@@ -1,4 +1,4 @@
-"""Deploys a pushed version by hand; a run on Vertex AI does it by itself (`components.vertex_deployer.component`)."""
+"""Deploys a pushed version from the command line. A run on Vertex AI uses the component VertexDeployer instead."""
 
 from pathlib import Path
 
@@ -16,17 +16,17 @@ from trainer_module.errors import ConfigError, ModelError
 
 
 def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> Deployment:
-    """Deploys a version as the section `vertex.deploy` says.
+    """Deploys a version according to the section `vertex.deploy`.
 
     Args:
         config: The experiment.
-        model: URI of a version; None takes the last one that was pushed to the bucket.
-        serving: Where local runs push the pipeline's versions, for a message.
+        model: URI of a version; None means the latest version in the bucket.
+        serving: Directory of the versions that local runs pushed, for a message.
 
     Raises:
-        ConfigError: There is no such section, or the version lies on this machine.
-        ModelError: There is no such version, or it was not good enough to be pushed.
-        ServiceError: The service refused.
+        ConfigError: The experiment has no such section, or the version is on this machine.
+        ModelError: The version does not exist, or it was not good enough to be pushed.
+        ServiceError: The service refused a request.
     """
     vertex, chosen = vertex_section(config), _section(config)
     name, base = config.pipeline_name, vertex.under_bucket("serving", config.pipeline_name)
@@ -36,40 +36,40 @@ def deploy_version(config: PipelineConfig, model: str | None, serving: Path) -> 
     uri = model or pushed.latest(base)
     if uri is None:
         local = latest_version(serving)
-        hint = f", or copy the last local one: `gcloud storage cp --recursive {local} {base}/`" if local else ""
-        raise ModelError(
-            f"no version was pushed below {base}. `recspan pipeline submit` starts a run that pushes one{hint}"
-        )
+        hint = f", or copy the latest local version: `gcloud storage cp --recursive {local} {base}/`" if local else ""
+        raise ModelError(f"{base} has no pushed version. `recspan pipeline submit` starts a run that pushes one{hint}")
     version = described_version(uri, name, pushed.summary(uri))
     return deploy(DeploymentRequests(vertex.target, chosen, version), DeploymentService(vertex.target))
 
 
 def plan_version(config: PipelineConfig, model: str | None, serving: Path) -> str:
-    """The requests of `deploy_version` as JSON. Nothing is asked of any service, and no credentials are looked for.
+    """Returns the requests of `deploy_version` as JSON. This calls no service and needs no credentials.
 
     Args:
         config: The experiment.
-        model: URI or directory of a version; None takes the last local one. A directory stands for the version of the
-            same number in the bucket.
-        serving: Where local runs push the pipeline's versions.
+        model: URI or directory of a version; None means the latest local version. A local version stands for the one
+            of the same number in the bucket.
+        serving: Directory of the versions that local runs pushed.
 
     Raises:
-        ConfigError: The version cannot be deployed so.
-        ModelError: There is no local version, or it was not good enough to be pushed.
+        ConfigError: The configuration does not fit the version.
+        ModelError: No local version exists, or it was not good enough to be pushed.
     """
     vertex, chosen = vertex_section(config), _section(config)
-    version = _without_asking(config, vertex, model, serving)
+    version = _version_without_service(config, vertex, model, serving)
     return planned_json(DeploymentRequests(vertex.target, chosen, version))
 
 
-def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | None, serving: Path) -> PushedVersion:
+def _version_without_service(
+    config: PipelineConfig, vertex: VertexConfig, model: str | None, serving: Path
+) -> PushedVersion:
     name = config.pipeline_name
     if model and model.startswith(CLOUD_STORAGE):
         return PushedVersion(model.rstrip("/"), name)
     directory = Path(model) if model else latest_version(serving)
     if directory is None:
         raise ModelError(
-            f"--dry-run asks no bucket, and there is no pushed version below {serving}. Name a version, as in "
+            f"{serving} has no pushed version, and --dry-run does not search the bucket. Name a version, as in "
             f"--model {vertex.under_bucket('serving', name)}/1"
         )
     summary = read_summary(directory, needed=("blessing",))
@@ -78,10 +78,10 @@ def _without_asking(config: PipelineConfig, vertex: VertexConfig, model: str | N
 
 
 def _section(config: PipelineConfig) -> DeployConfig:
-    """The section `vertex.deploy`.
+    """Returns the section `vertex.deploy`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The experiment has no such section.
     """
     chosen = vertex_section(config).deploy
     if chosen is None:

@@ -1,4 +1,4 @@
-"""Looks in a compiled job for what belongs to the machine that compiled it, and for secrets."""
+"""Searches a compiled job for secrets and for names of the machine that compiled it."""
 
 import getpass
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer_module.errors import ConfigError
 
-# A path from the root of a file system: not the path of a URL or of a type, whose slash follows a word or a slash.
+# An absolute path. In a URL or a type, the slash follows a word or another slash.
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./}>*-])(?:file://)?(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\\w+|(?<![\w/])~/[\w.-]+")
 
 _SECRETS = {
@@ -25,18 +25,18 @@ _SECRETS = {
     "a password in a URL": re.compile(r"\w+://[^/\s:@]+:[^/\s@]+@"),
 }
 
-# Names that are those of too many machines and users to tell of one, and too likely to be words of a spec.
+# Names of hosts and users that identify no machine and are likely words of a pipeline.
 _COMMON_NAMES = {"root", "user", "admin", "app", "ubuntu", "runner", "build", "localhost", "nobody", "test"}
-_SHORTEST_NAME = 4
+_MIN_NAME_LENGTH = 4
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a job must not tell of the machine that compiled it.
+    """Names of the compiling machine that a job must not contain.
 
     Attributes:
-        names: Of users and hosts.
-        directories: Of the home, of the work at hand, of the product and of Python.
+        names: Names of the user and of the host.
+        directories: Home, current directory, and directories of the product, of Python and of temporary files.
     """
 
     names: frozenset[str]
@@ -44,7 +44,7 @@ class Machine:
 
     @classmethod
     def this(cls) -> "Machine":
-        """The machine of this process."""
+        """Describes the machine of this process."""
         host = socket.gethostname()
         names = {host, host.partition(".")[0], getpass.getuser()}
         directories = {
@@ -55,27 +55,27 @@ class Machine:
             Path(tempfile.gettempdir()),
         }
         return cls(
-            names=frozenset(name for name in names if len(name) >= _SHORTEST_NAME and name not in _COMMON_NAMES),
+            names=frozenset(name for name in names if len(name) >= _MIN_NAME_LENGTH and name not in _COMMON_NAMES),
             directories=frozenset(str(path) for path in directories if len(path.parts) > 1),
         )
 
 
 def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> None:
-    """Refuses a job that names the compiling machine or holds a secret.
+    """Refuses a job that names the compiling machine or contains a secret.
 
     Args:
-        job: As JSON; JSON within its strings is looked into as well.
-        machine: By default this one.
+        job: Job as JSON. Strings that are JSON themselves are searched too.
+        machine: The compiling machine; None means this one.
 
     Raises:
-        ConfigError: Names what was found, where it stands in the job, and what to do.
+        ConfigError: The job contains such a text; the message says which, where, and what to do.
     """
     machine = machine or Machine.this()
-    for place, text in _texts("", job):
-        for what, pattern in _SECRETS.items():
+    for place, text in _strings("", job):
+        for secret, pattern in _SECRETS.items():
             if pattern.search(text):
                 raise ConfigError(
-                    f"the compiled pipeline would hold {what} at {place}. Remove it from the experiment file: on "
+                    f"the compiled pipeline would hold {secret} at {place}. Remove it from the experiment file: on "
                     "Vertex AI, the service account (vertex.service_account) grants access"
                 )
         paths = [path for path in machine.directories if path + os.sep in text + os.sep]
@@ -88,7 +88,7 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
                 "a URI such as gs://my-bucket/folder instead"
             )
         for name in sorted(machine.names):
-            # Not within a dotted path: a machine may well be called trainer.
+            # Dotted paths do not count, because a machine may have a name such as trainer.
             if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
                 raise ConfigError(
                     f"the compiled pipeline would name {name!r}, this machine's host or user, at {place}. Use another "
@@ -96,24 +96,24 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
                 )
 
 
-def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    """All strings below a value with their places; a string that is JSON counts as what it holds."""
+def _strings(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yields all strings in a value with their places. A string that is JSON yields the strings in that JSON."""
     if isinstance(value, Mapping):
         for key, inner in sorted(value.items()):
-            yield from _texts(f"{place}.{key}" if place else str(key), inner)
+            yield from _strings(f"{place}.{key}" if place else str(key), inner)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _texts(f"{place}[{number}]", inner)
+            yield from _strings(f"{place}[{number}]", inner)
     elif isinstance(value, str):
-        inner = _json(value)
+        inner = _parsed_json(value)
         if inner is None:
             yield place, value
         else:
-            yield from _texts(place, inner)
+            yield from _strings(place, inner)
 
 
-def _json(text: str) -> Any:
-    """What a string holds as JSON, if that is an object or a list."""
+def _parsed_json(text: str) -> Any:
+    """Returns the object or list that a string holds as JSON, or None."""
     if text[:1] not in ("{", "["):
         return None
     try:

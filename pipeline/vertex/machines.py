@@ -1,6 +1,6 @@
-"""What machines Vertex AI trains on, as one table of data, and which of them an experiment can use.
+"""Tables of the machines on which Vertex AI trains, and checks of an experiment against them.
 
-What a TPU is and offers for embeddings stands in `pipeline.planning.accelerators`; here is only how Vertex AI calls it.
+`pipeline.planning.accelerators` describes the TPUs themselves. This module adds the names that Vertex AI uses.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ TPU_DOC = "https://cloud.google.com/vertex-ai/docs/training/training-with-tpu-vm
 MACHINE_SPEC_DOC = "https://cloud.google.com/vertex-ai/docs/reference/rest/v1/MachineSpec"
 _ZONES_DOC = "https://cloud.google.com/tpu/docs/regions-zones"
 _GKE_DOC = "https://cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus"
-_NOT_COMPARED = "; known, but not compared with the page as it is now"
+_NOT_VERIFIED = "; not verified against the current page"
 
 
 @dataclass(frozen=True)
 class HostFamily:
-    """Machine types that differ in size only.
+    """Machine types that differ only in size.
 
     Attributes:
-        prefix: As in `n1-standard`.
-        sizes: Numbers of virtual CPUs, which end the names.
-        gpus: Numbers of GPUs that can be attached, by GPU and number of virtual CPUs; empty without.
+        prefix: Beginning of the names, as in `n1-standard`.
+        sizes: Numbers of virtual CPUs; each is the end of a name.
+        gpus: Numbers of GPUs that can be attached, by GPU type and number of virtual CPUs; empty if none can.
     """
 
     prefix: str
@@ -39,14 +39,14 @@ class HostFamily:
         return tuple(f"{self.prefix}-{size}" for size in self.sizes)
 
 
-_FEW, _UP_TO_8 = (1, 2, 4), (1, 2, 4, 8)
-_OLD_GPUS = {2: _FEW, 4: _FEW, 8: _FEW, 16: _FEW, 32: (2, 4), 64: (4,), 96: (4,)}
-_V100 = {2: _UP_TO_8, 4: _UP_TO_8, 8: _UP_TO_8, 16: (2, 4, 8), 32: (4, 8), 64: (8,), 96: (8,)}
+_UP_TO_4, _UP_TO_8 = (1, 2, 4), (1, 2, 4, 8)
+_UP_TO_4_GPUS = {2: _UP_TO_4, 4: _UP_TO_4, 8: _UP_TO_4, 16: _UP_TO_4, 32: (2, 4), 64: (4,), 96: (4,)}
+_UP_TO_8_GPUS = {2: _UP_TO_8, 4: _UP_TO_8, 8: _UP_TO_8, 16: (2, 4, 8), 32: (4, 8), 64: (8,), 96: (8,)}
 _N1_GPUS = {
-    "NVIDIA_TESLA_T4": _OLD_GPUS,
-    "NVIDIA_TESLA_P4": _OLD_GPUS,
-    "NVIDIA_TESLA_P100": _OLD_GPUS,
-    "NVIDIA_TESLA_V100": _V100,
+    "NVIDIA_TESLA_T4": _UP_TO_4_GPUS,
+    "NVIDIA_TESLA_P4": _UP_TO_4_GPUS,
+    "NVIDIA_TESLA_P100": _UP_TO_4_GPUS,
+    "NVIDIA_TESLA_V100": _UP_TO_8_GPUS,
 }
 
 HOST_FAMILIES: Fact[tuple[HostFamily, ...]] = Fact(
@@ -64,11 +64,11 @@ HOST_FAMILIES: Fact[tuple[HostFamily, ...]] = Fact(
         HostFamily("m1-ultramem", (40, 80, 160), {}),
         HostFamily("m1-megamem", (96,), {}),
     ),
-    COMPUTE_DOC + _NOT_COMPARED,
+    COMPUTE_DOC + _NOT_VERIFIED,
     confirmed=False,
 )
 
-# Machine types that come with their GPUs: the GPU and how many.
+# Type and number of the GPUs by machine type, for machines with built-in GPUs.
 BUILT_IN_GPUS: Fact[dict[str, tuple[str, int]]] = Fact(
     {
         **{f"g2-standard-{size}": ("NVIDIA_L4", 1) for size in (4, 8, 12, 16, 32)},
@@ -83,20 +83,23 @@ BUILT_IN_GPUS: Fact[dict[str, tuple[str, int]]] = Fact(
         "a3-ultragpu-8g": ("NVIDIA_H200_141GB", 8),
         "a4-highgpu-8g": ("NVIDIA_B200", 8),
     },
-    f"{COMPUTE_DOC}; names of GPUs: {MACHINE_SPEC_DOC}{_NOT_COMPARED}",
+    f"{COMPUTE_DOC}; names of GPUs: {MACHINE_SPEC_DOC}{_NOT_VERIFIED}",
     confirmed=False,
 )
 
 
 @dataclass(frozen=True)
 class TpuFamily:
-    """How Vertex AI calls the slices of a generation of TPUs.
+    """Names that Vertex AI uses for the slices of a TPU generation.
 
     Attributes:
-        generation: As in `accelerators.GENERATIONS`.
-        machines: Type of machine and topology, by number of chips; empty where the number of cores says all.
-        accelerator: Where the number of cores says all: what they are called, on a machine called `cloud-tpu`.
-        regions: Of the United States that have some; no table of the others was found, and they are not checked.
+        generation: Name in `accelerators.GENERATIONS`.
+        machines: Machine type and topology by number of chips; empty for generations whose slices are named by their
+            number of cores.
+        accelerator: Accelerator type of slices that are named by their number of cores, on the machine type
+            `cloud-tpu`; else empty.
+        regions: Regions of the United States with this generation. Other regions are not checked, because no table of
+            them was found.
     """
 
     generation: str
@@ -110,7 +113,7 @@ _TOPOLOGIES = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 12
 
 
 def _machines(prefix: str) -> dict[int, tuple[str, str]]:
-    """Slices of several hosts consist of machines with four chips."""
+    """Returns machine type and topology by number of chips. Slices of several hosts have machines with four chips."""
     return {chips: (f"{prefix}-{chips if chips <= 8 else 4}t", shape) for chips, shape in _TOPOLOGIES.items()}
 
 
@@ -136,15 +139,15 @@ TPU_FAMILIES: tuple[TpuFamily, ...] = (
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine to train on, as a custom job's `MachineSpec` names it.
+    """A machine for training, in the terms of a custom job's `MachineSpec`.
 
     Attributes:
-        type: Of the machine.
-        accelerator: GPU or, on `cloud-tpu`, TPU; empty without.
-        accelerator_count: GPUs, or TPU cores.
-        topology: Of a TPU slice; empty where the count says it.
-        slice: The TPU; None without.
-        regions: Regions of the United States that have such a TPU; empty without.
+        type: Machine type.
+        accelerator: Type of the GPU or, on `cloud-tpu`, of the TPU; empty if the machine has neither.
+        accelerator_count: Number of GPUs or TPU cores.
+        topology: Topology of a TPU slice; empty if the number of cores determines it.
+        slice: The TPU slice; None if the machine has no TPU.
+        regions: Regions of the United States that have this TPU; empty if the machine has no TPU.
     """
 
     type: str
@@ -162,11 +165,11 @@ class Machine:
 
     @property
     def embedding_features(self) -> tuple[EmbeddingFeature, ...]:
-        """What looks embeddings up on a TPU, the likeliest first; nothing elsewhere."""
+        """Embedding engines that the TPU may have, the likeliest first; empty if the machine has no TPU."""
         return self.slice.generation.features.value if self.slice else ()
 
     def spec(self) -> dict[str, Any]:
-        """`MachineSpec` of the Vertex AI API."""
+        """Returns the fields of a `MachineSpec` of the Vertex AI API."""
         fields = {
             "machine_type": self.type,
             "accelerator_type": self.accelerator,
@@ -177,7 +180,7 @@ class Machine:
 
 
 def tpu_machines() -> tuple[Machine, ...]:
-    """All TPU slices that Vertex AI trains on, by generation, smallest first."""
+    """Returns all TPU slices on which Vertex AI trains, by generation, smallest first."""
     generations = {generation.name: generation for generation in GENERATIONS}
     machines = []
     for family in TPU_FAMILIES:
@@ -192,7 +195,7 @@ def tpu_machines() -> tuple[Machine, ...]:
 
 
 def machine_names() -> tuple[str, ...]:
-    """Everything that `vertex.trainer.machine` may be."""
+    """Returns all valid values of `vertex.trainer.machine`."""
     tpus = tpu_machines()
     names = [name for family in HOST_FAMILIES.value for name in family.names]
     names += BUILT_IN_GPUS.value
@@ -202,16 +205,16 @@ def machine_names() -> tuple[str, ...]:
 
 
 def find_machine(chosen: TrainerMachine) -> Machine:
-    """The machine that a section `vertex.trainer` names.
+    """Returns the machine that a section `vertex.trainer` names.
 
     Raises:
-        ConfigError: There is none such; the message lists what there is.
+        ConfigError: Vertex AI has no such machine; the message lists the valid ones.
     """
     tpu = _tpu(chosen)
     if tpu:
         return tpu
     if chosen.topology:
-        raise ConfigError(f"vertex.trainer.topology: {chosen.machine} is no TPU and has no topology; leave it out")
+        raise ConfigError(f"vertex.trainer.topology: {chosen.machine} is not a TPU and has no topology; omit this key")
     if chosen.machine in BUILT_IN_GPUS.value:
         return _with_built_in_gpus(chosen, *BUILT_IN_GPUS.value[chosen.machine])
     for family in HOST_FAMILIES.value:
@@ -219,22 +222,22 @@ def find_machine(chosen: TrainerMachine) -> Machine:
             return _with_attached_gpus(chosen, family)
     names = machine_names()
     raise ConfigError(
-        f"vertex.trainer.machine: Vertex AI trains on no machine called {chosen.machine!r}. "
+        f"vertex.trainer.machine: Vertex AI has no machine type {chosen.machine!r} for training. "
         f"{did_you_mean(chosen.machine, names, always=False)}Known: {', '.join(names)}"
     )
 
 
 def check_fits(vertex: VertexConfig, experiment: Experiment) -> None:
-    """Refuses machines that cannot train an experiment, at once instead of after the other components have run.
+    """Refuses a machine that cannot train an experiment.
 
     Raises:
-        ConfigError: Names the key, what there is and what could be written instead.
+        ConfigError: The message names the key and valid values.
     """
     if vertex.trainer is None:
         if experiment.training.strategy in ("tpu", "multi_worker"):
             raise ConfigError(
-                f"training.strategy={experiment.training.strategy}, but without vertex.trainer the Trainer runs in the "
-                "pipeline's own container. Name a machine, as in --set vertex.trainer.machine=v6e-8, or take "
+                f"training.strategy={experiment.training.strategy} needs vertex.trainer; without it, the Trainer runs "
+                "in the pipeline's own container. Set a machine, as in --set vertex.trainer.machine=v6e-8, or set "
                 "training.strategy=auto"
             )
         return
@@ -245,7 +248,7 @@ def check_fits(vertex: VertexConfig, experiment: Experiment) -> None:
 
 
 def _tpu(chosen: TrainerMachine) -> Machine | None:
-    """The TPU that is named by slice or by type; None if the name is no TPU's."""
+    """Returns the TPU slice with this slice name or machine type; None if the name is not that of a TPU."""
     prefix, _, size = chosen.machine.lower().partition("-")
     name = f"{GENERATION_ALIASES.get(prefix, prefix)}-{size}"
     machines = tpu_machines()
@@ -255,7 +258,7 @@ def _tpu(chosen: TrainerMachine) -> Machine | None:
         generation = [machine for machine in machines if machine.slice and machine.slice.generation.name == prefix]
         if generation:
             known = ", ".join(machine.slice.name for machine in generation if machine.slice)
-            raise ConfigError(f"vertex.trainer.machine: there is no slice {chosen.machine}. Known: {known}")
+            raise ConfigError(f"vertex.trainer.machine: Vertex AI has no slice {chosen.machine}. Known: {known}")
         return None
     asked = {
         "accelerator": chosen.accelerator,
@@ -270,15 +273,17 @@ def _tpu(chosen: TrainerMachine) -> Machine | None:
             f"vertex.trainer: {chosen.machine} has no slice with {given}. Valid: {_choices(named or of_type)}"
         )
     if len(fitting) > 1 and any(machine.slice and machine.slice.hosts == 1 for machine in fitting):
-        # Of the machines that share a type, one is a slice by itself; the others are parts of larger ones.
+        # A machine type may name a slice of one host and the parts of larger slices. Prefer the single host.
         fitting = [machine for machine in fitting if machine.slice and machine.slice.hosts == 1]
     if len(fitting) > 1:
-        raise ConfigError(f"vertex.trainer: {chosen.machine} alone names several slices. Add one: {_choices(fitting)}")
+        raise ConfigError(
+            f"vertex.trainer: several slices have the machine type {chosen.machine}. Add one of: {_choices(fitting)}"
+        )
     return fitting[0]
 
 
 def _choices(machines: list[Machine]) -> str:
-    """The settings that tell machines of one name apart."""
+    """Lists the settings by which machines of the same name differ."""
     return ", ".join(
         f"topology={machine.topology}"
         if machine.topology
@@ -290,12 +295,12 @@ def _choices(machines: list[Machine]) -> str:
 def _with_built_in_gpus(chosen: TrainerMachine, gpu: str, count: int) -> Machine:
     if chosen.accelerator not in (None, gpu):
         raise ConfigError(
-            f"vertex.trainer.accelerator: {chosen.machine} comes with {gpu}, not {chosen.accelerator}; leave it out"
+            f"vertex.trainer.accelerator: {chosen.machine} comes with {gpu}, not {chosen.accelerator}; omit this key"
         )
     if chosen.accelerator_count not in (None, count):
         raise ConfigError(
             f"vertex.trainer.accelerator_count: {chosen.machine} comes with {count} {gpu}, not "
-            f"{chosen.accelerator_count}; leave it out"
+            f"{chosen.accelerator_count}; omit this key"
         )
     return Machine(chosen.machine, gpu, count)
 
@@ -311,14 +316,14 @@ def _with_attached_gpus(chosen: TrainerMachine, family: HostFamily) -> Machine:
     if not family.gpus:
         with_gpus = ", ".join(f"{other.prefix}-*" for other in HOST_FAMILIES.value if other.gpus)
         raise ConfigError(
-            f"vertex.trainer.accelerator: {chosen.machine} takes no GPU. Those that do: {with_gpus}; machines with "
-            f"built-in GPUs: {', '.join(BUILT_IN_GPUS.value)}"
+            f"vertex.trainer.accelerator: {chosen.machine} supports no GPU. Machines that do: {with_gpus}; machines "
+            f"with built-in GPUs: {', '.join(BUILT_IN_GPUS.value)}"
         )
     if chosen.accelerator not in family.gpus:
         built_in = [name for name, (gpu, _) in BUILT_IN_GPUS.value.items() if gpu == chosen.accelerator]
         hint = f". {chosen.accelerator} comes with {', '.join(built_in)}" if built_in else ""
         raise ConfigError(
-            f"vertex.trainer.accelerator: {chosen.machine} takes no {chosen.accelerator}. Valid: "
+            f"vertex.trainer.accelerator: {chosen.machine} does not support {chosen.accelerator}. Valid: "
             f"{', '.join(family.gpus)}{hint}"
         )
     size = int(chosen.machine.rpartition("-")[2])
@@ -326,28 +331,29 @@ def _with_attached_gpus(chosen: TrainerMachine, family: HostFamily) -> Machine:
     count = chosen.accelerator_count or counts[0]
     if count not in counts:
         raise ConfigError(
-            f"vertex.trainer.accelerator_count: {chosen.machine} takes {_or(counts)} {chosen.accelerator}, not {count}"
+            f"vertex.trainer.accelerator_count: {chosen.machine} supports {_or(counts)} {chosen.accelerator}, not "
+            f"{count}"
         )
     return Machine(chosen.machine, chosen.accelerator, count)
 
 
 def _check_strategy(chosen: TrainerMachine, machine: Machine, experiment: Experiment) -> None:
     strategy = experiment.training.strategy
-    able = {
+    valid = {
         "TPU": ("auto", "tpu"),
         "GPU": ("auto", "mirrored", "multi_worker", "cpu"),
         "CPU": ("auto", "cpu", "multi_worker"),
     }[machine.kind]
     if chosen.workers > 1:
-        able = tuple(name for name in able if name in ("auto", "multi_worker"))
+        valid = tuple(name for name in valid if name in ("auto", "multi_worker"))
     if machine.kind == "TPU" and chosen.workers > 1:
         raise ConfigError(
-            f"vertex.trainer.workers: a TPU slice is one worker, not {chosen.workers}; take a larger slice instead"
+            f"vertex.trainer.workers: a TPU slice is one worker, not {chosen.workers}; choose a larger slice instead"
         )
-    if strategy not in able:
+    if strategy not in valid:
         raise ConfigError(
-            f"training.strategy={strategy} is not for {chosen.workers} x {chosen.machine} ({machine.kind}). Valid "
-            f"there: {', '.join(able)}"
+            f"training.strategy={strategy} does not work on {chosen.workers} x {chosen.machine} ({machine.kind}). "
+            f"Valid: {', '.join(valid)}"
         )
 
 
@@ -365,33 +371,33 @@ def _check_tpu(vertex: VertexConfig, machine: Machine, tpu: Slice, experiment: E
     if tpu.hosts > 1 and not experiment.training.tpu:
         single = [m.slice.name for m in tpu_machines() if m.slice and m.slice.hosts == 1]
         raise ConfigError(
-            f"vertex.trainer.machine: {tpu.name} is spread over {tpu.hosts} hosts, so the Trainer needs the slice's "
-            f"address. Set training.tpu, or take a slice on one host. On one host: {', '.join(single)}"
+            f"vertex.trainer.machine: {tpu.name} has {tpu.hosts} hosts, so the Trainer needs the slice's address. Set "
+            f"training.tpu, or choose a slice with one host: {', '.join(single)}"
         )
     embeddings = experiment.embeddings
     if "V0" in machine.embedding_features:
         if embeddings.placement != "replicated":
             raise ConfigError(
                 f"embeddings.placement={embeddings.placement} shards tables over an embedding engine, and "
-                f"{tpu.name} has none. Valid there: replicated (every core holds every table). With an engine: "
-                f"{', '.join(_with_engine())}"
+                f"{tpu.name} has none. Set it to replicated (every core holds every table), or choose a generation "
+                f"with an engine: {', '.join(_with_engine())}"
             )
         if embeddings.pipelining:
             raise ConfigError(
-                f"embeddings.pipelining needs an embedding engine, and {tpu.name} has none. Set it to false, or take "
+                f"embeddings.pipelining needs an embedding engine, and {tpu.name} has none. Set it to false, or choose "
                 f"{', '.join(_with_engine())}"
             )
     for key in ("batch_size", "eval_batch_size"):
         size = getattr(experiment.training, key)
         if size is not None and size % tpu.replicas:
             raise ConfigError(
-                f"training.{key}={size} cannot be divided among the {tpu.replicas} replicas of {tpu.name}; take a "
+                f"training.{key}={size} is not a multiple of the {tpu.replicas} replicas of {tpu.name}; choose a "
                 f"multiple, as in {max(1, round(size / tpu.replicas)) * tpu.replicas}"
             )
 
 
 def _with_engine() -> list[str]:
-    """Generations that Vertex AI offers with an embedding engine."""
+    """Returns the generations on Vertex AI that have an embedding engine."""
     names = [m.slice.generation.name for m in tpu_machines() if m.slice and "V0" not in m.embedding_features]
     return list(dict.fromkeys(names))
 

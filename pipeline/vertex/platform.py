@@ -1,14 +1,16 @@
-"""Vertex AI as the wiring needs to know it."""
+"""The platform Vertex AI: locations, runners and machines for the pipeline's wiring."""
 
 from typing import Any
 
 from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
 
 from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.version import PushedVersion
 from pipeline.baseline import latest_blessed_model
+from pipeline.beam import in_process_args
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
@@ -18,14 +20,14 @@ from trainer_module.source_hash import source_hash
 
 
 def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
-    """Vertex AI Pipelines.
+    """Returns the platform Vertex AI Pipelines.
 
     Args:
         vertex: The section `vertex` of `config`.
         config: The experiment.
 
     Raises:
-        ConfigError: The machine for the Trainer does not exist or cannot train this.
+        ConfigError: The Trainer's machine does not exist or cannot train this experiment.
     """
     name = config.pipeline_name
     check_fits(vertex, config.experiment)
@@ -40,7 +42,7 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         artifacts=vertex.under_bucket("artifacts", name),
         checkpoints=vertex.under_bucket("checkpoints", name),
         serving=vertex.under_bucket("serving", name),
-        # The service finds it by a query of its own, before anything of this run is blessed.
+        # The service runs the resolver's query before this run blesses a model.
         baseline=lambda candidate: latest_blessed_model(),
         beam_args=lambda component: beam_args(vertex, name, component),
         deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
@@ -49,20 +51,20 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
 
 
 def deployer(vertex: VertexConfig, deploy: DeployConfig, pipeline_name: str) -> Deployer:
-    """What makes the component that deploys a pushed version.
+    """Returns a function that creates the component VertexDeployer.
 
     Args:
         vertex: The section `vertex`.
         deploy: The section `vertex.deploy`.
-        pipeline_name: Names what is made where the section gives no name.
+        pipeline_name: Default name of created resources.
 
     Raises:
-        ConfigError: The pipeline's name is too long for a model's id, and the section gives none.
+        ConfigError: The section names no model id, and the pipeline's name is too long for one.
     """
-    # Without a version, whose number and dimension are known after the push.
+    # Checks the id. The version's number and dimension are unknown before the push.
     _ = DeploymentRequests(vertex.target, deploy, PushedVersion("", pipeline_name)).model_id
 
-    def make(pushed_model: tfx.types.BaseChannel) -> VertexDeployer:
+    def make(pushed_model: tfx.types.BaseChannel) -> BaseComponent:
         return VertexDeployer(
             pushed_model=pushed_model,
             target=vertex.target.model_dump_json(),
@@ -75,20 +77,20 @@ def deployer(vertex: VertexConfig, deploy: DeployConfig, pipeline_name: str) -> 
 
 
 def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str) -> dict[str, Any]:
-    """What TFX's Trainer for Vertex AI reads from its custom config: the custom job that it starts.
+    """Returns the part of the Trainer's custom config that describes its custom job to TFX.
 
     Args:
         vertex: The section `vertex`.
         chosen: The section `vertex.trainer`.
-        pipeline_name: Names the job.
+        pipeline_name: Prefix of the job's display name.
 
     Raises:
-        ConfigError: There is no such machine.
+        ConfigError: Vertex AI has no such machine.
     """
     machine = find_machine(chosen)
     container = {
         "image_uri": vertex.tpu_image if machine.slice else vertex.image,
-        # The Trainer's entry point imports TensorFlow before the product can choose its Keras.
+        # The Trainer's entry point imports TensorFlow before the product can select Keras 2.
         "env": [{"name": KERAS_SWITCH, "value": "1"}],
     }
     pool = {
@@ -97,7 +99,7 @@ def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str)
         "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": chosen.boot_disk_gb},
         "container_spec": container,
     }
-    # The first pool is the chief alone; the service tells all of each other in TF_CONFIG.
+    # The first pool holds only the chief. The service sets TF_CONFIG on all machines.
     others = [pool | {"replica_count": chosen.workers - 1}] if chosen.workers > 1 else []
     access = {"service_account": vertex.service_account, "network": vertex.network}
     extension = tfx.extensions.google_cloud_ai_platform
@@ -117,18 +119,16 @@ def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str)
 
 
 def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple[str, ...]:
-    """Options of Apache Beam for a component.
+    """Returns the Beam options of a component.
 
     Args:
         vertex: The section `vertex`.
-        pipeline_name: Names the folders of temporary files.
-        component: Its id.
+        pipeline_name: Name of the folder for temporary files.
+        component: Id of the component.
     """
     beam, options = vertex.beam, vertex.beam.of(component)
     if options.runner == "direct":
-        workers = options.workers or 1
-        mode = "in_memory" if workers == 1 else "multi_processing"
-        return ("--runner=DirectRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={workers}")
+        return in_process_args(options.workers or 1)
     temporary = vertex.under_bucket("dataflow", pipeline_name)
     chosen = {
         "num_workers": options.workers,
@@ -145,7 +145,7 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
         f"--region={vertex.region}",
         f"--temp_location={temporary}/temp",
         f"--staging_location={temporary}/staging",
-        # The workers' code is the image's. Naming it also keeps TFX from packing its own, which has none of ours.
+        # The image contains the product. The option also stops TFX from shipping a package of its own source.
         f"--sdk_container_image={beam.image}",
         "--sdk_location=container",
         "--experiments=use_runner_v2",

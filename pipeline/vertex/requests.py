@@ -1,13 +1,12 @@
-"""What is sent to Vertex AI: pure, so that it can be looked at before it is sent."""
+"""Builds the requests that start runs and create schedules on Vertex AI, without sending them."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
-from pipeline.vertex.compile import Job
+from pipeline.job_options import Job, with_parameters
 from pipeline.vertex.config import Schedule, VertexConfig
 from trainer_module.errors import ConfigError
 
@@ -15,22 +14,22 @@ _RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,127}")
 
 
 def run_request(
-    vertex: VertexConfig, job: Job, run_name: str, parameters: Mapping[str, Any]
+    vertex: VertexConfig, job: Job, run_name: str, parameters: Mapping[str, int | str]
 ) -> types.CreatePipelineJobRequest:
-    """The request that starts a run.
+    """Builds the request that starts a run.
 
     Args:
         vertex: The section `vertex`.
-        job: As `compile_job` makes it.
-        run_name: Of the run; its id and display name.
-        parameters: Values of runtime parameters, as `parse_parameters` makes them.
+        job: Job from `compile_job`.
+        run_name: Id and display name of the run.
+        parameters: Values of runtime parameters from `parse_parameters`.
 
     Raises:
-        ConfigError: The name is none that a run may have.
+        ConfigError: The name is not valid for a run.
     """
     if not _RUN_NAME.fullmatch(run_name):
         raise ConfigError(
-            f"--run-name {run_name}: expected up to 128 lower-case letters, digits and hyphens, a letter first"
+            f"--run-name {run_name}: expected up to 128 lower-case letters, digits and hyphens, starting with a letter"
         )
     return types.CreatePipelineJobRequest(
         parent=vertex.location,
@@ -40,24 +39,24 @@ def run_request(
 
 
 def schedule_request(
-    vertex: VertexConfig, schedule: Schedule, job: Job, name: str, parameters: Mapping[str, Any]
+    vertex: VertexConfig, schedule: Schedule, job: Job, name: str, parameters: Mapping[str, int | str]
 ) -> types.CreateScheduleRequest:
-    """The request that has runs started again and again; the service names each run.
+    """Builds the request that creates a schedule. The service names each of its runs.
 
     Args:
         vertex: The section `vertex`.
         schedule: The section `vertex.schedule`.
-        job: As `compile_job` makes it.
-        name: Shown for the schedule and its runs.
-        parameters: As for `run_request`.
+        job: Job from `compile_job`.
+        name: Display name of the schedule and its runs.
+        parameters: Values of runtime parameters from `parse_parameters`.
     """
-    of_job = types.CreatePipelineJobRequest(
+    run = types.CreatePipelineJobRequest(
         parent=vertex.location, pipeline_job=_pipeline_job(vertex, job, name, parameters)
     )
     resource = types.Schedule(
         display_name=name,
         cron=schedule.cron_in_zone,
-        create_pipeline_job_request=of_job,
+        create_pipeline_job_request=run,
         max_concurrent_run_count=schedule.max_concurrent_runs,
     )
     if schedule.max_runs:
@@ -70,25 +69,16 @@ def schedule_request(
 
 
 def _pipeline_job(
-    vertex: VertexConfig, job: Job, display_name: str, parameters: Mapping[str, Any]
+    vertex: VertexConfig, job: Job, display_name: str, parameters: Mapping[str, int | str]
 ) -> types.PipelineJob:
-    runtime = dict(job["runtimeConfig"])
-    runtime["parameters"] = runtime.get("parameters", {}) | {key: _value(value) for key, value in parameters.items()}
     access = {"serviceAccount": vertex.service_account, "network": vertex.network}
     fields = {
         "displayName": display_name,
         "labels": job["labels"],
         "pipelineSpec": job["pipelineSpec"],
-        "runtimeConfig": runtime,
+        "runtimeConfig": with_parameters(job, parameters)["runtimeConfig"],
         **{name: value for name, value in access.items() if value},
     }
     resource = types.PipelineJob()
     json_format.ParseDict(fields, types.PipelineJob.pb(resource))
     return resource
-
-
-def _value(value: Any) -> dict[str, Any]:
-    """A `Value` of a pipeline, whose numbers are 64 bits wide and therefore text in JSON."""
-    if isinstance(value, int):
-        return {"intValue": str(value)}
-    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}

@@ -1,4 +1,4 @@
-"""Runs on Vertex AI, looked at and stopped."""
+"""Shows and cancels runs on Vertex AI."""
 
 from rich.console import Console
 from rich.table import Table
@@ -37,5 +37,5 @@ def cancel_run(config: PipelineConfig, run_name: str) -> None:
 
 
 def _state(name: str) -> str:
-    """`PIPELINE_STATE_RUNNING` is running."""
+    """Shortens `PIPELINE_STATE_RUNNING` to `running`."""
     return name.removeprefix("PIPELINE_STATE_").lower()

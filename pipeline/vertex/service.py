@@ -19,7 +19,7 @@ class VertexService:
         """Creates the clients with Application Default Credentials.
 
         Raises:
-            SetupError: There are none.
+            SetupError: The credentials are missing.
         """
         self._vertex = vertex
         self._calls = Calls(vertex, patience, _advice(vertex))
@@ -28,10 +28,10 @@ class VertexService:
         self._schedules = make_client(ScheduleServiceClient, vertex, credentials)
 
     def create_run(self, request: types.CreatePipelineJobRequest) -> types.PipelineJob:
-        """Starts a run; the request's id makes sure that a repeated attempt starts no second one.
+        """Starts a run. The request's id prevents a repeated attempt from starting a second run.
 
         Raises:
-            ServiceError: It was not started; or the service never said, and the message tells how to find out.
+            ServiceError: The run was not started, or the service did not answer; the message says how to find out.
         """
         failures: list[Exception] = []
         with self._calls.translated(failures):
@@ -40,36 +40,36 @@ class VertexService:
             except exceptions.Conflict as error:
                 if not failures:
                     raise ServiceError(
-                        f"there is a run called {request.pipeline_job_id} already; give this one another --run-name"
+                        f"a run called {request.pipeline_job_id} exists already; choose another --run-name"
                     ) from error
-        # An attempt whose answer was lost had arrived.
+        # An earlier attempt created the run, but its answer was lost.
         return self.get_run(request.pipeline_job_id)
 
     def create_schedule(self, request: types.CreateScheduleRequest) -> types.Schedule:
-        """Creates a schedule. Only a refusal for want of quota is tried again: another attempt might make two.
+        """Creates a schedule. Only a refusal for lack of quota is tried again; other retries could create a second one.
 
         Raises:
-            ServiceError: It was not created; or the service never said.
+            ServiceError: The schedule was not created, or the service did not answer.
         """
         return self._calls.create(self._schedules.create_schedule, request)
 
     def get_run(self, run_name: str) -> types.PipelineJob:
-        """A run with its state and its tasks.
+        """Returns a run with its state and its tasks.
 
         Raises:
-            ServiceError: There is none of that name.
+            ServiceError: No run has this name.
         """
         request = types.GetPipelineJobRequest(name=f"{self._vertex.location}/pipelineJobs/{run_name}")
         return self._calls.repeat(self._pipelines.get_pipeline_job, request)
 
     def list_runs(self, limit: int) -> list[types.PipelineJob]:
-        """The latest runs, newest first, without their specs and tasks.
+        """Returns the latest runs, newest first, without their specs and tasks.
 
         Args:
             limit: Largest number of runs.
 
         Raises:
-            ServiceError: The service refused.
+            ServiceError: The service refused the request.
         """
         runs: list[types.PipelineJob] = []
         request = types.ListPipelineJobsRequest(
@@ -79,7 +79,7 @@ class VertexService:
             read_mask="name,displayName,state,createTime,startTime,endTime",
         )
         while len(runs) < limit:
-            # The client's own pager would fetch later pages without patience.
+            # The client's own pager would fetch later pages without retries.
             page = self._calls.repeat(lambda request, **options: self._page(request, **options), request)
             runs += page.pipeline_jobs
             if not page.next_page_token:
@@ -88,10 +88,10 @@ class VertexService:
         return runs[:limit]
 
     def cancel_run(self, run_name: str) -> None:
-        """Asks a run to stop; it does so in its own time.
+        """Asks a run to stop. The run stops some time later.
 
         Raises:
-            ServiceError: There is none of that name, or the service refused.
+            ServiceError: No run has this name, or the service refused the request.
         """
         request = types.CancelPipelineJobRequest(name=f"{self._vertex.location}/pipelineJobs/{run_name}")
         self._calls.repeat(self._pipelines.cancel_pipeline_job, request)

@@ -1,4 +1,4 @@
-"""Compiles an experiment and hands it to Vertex AI."""
+"""Compiles an experiment and sends it to Vertex AI."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ Request = types.CreatePipelineJobRequest | types.CreateScheduleRequest
 
 
 def prepare_run(config: PipelineConfig, run_name: str | None, parameters: Sequence[str]) -> Request:
-    """The request for one run. Nothing is sent, and no credentials are looked for.
+    """Builds the request for one run, without sending it. This needs no credentials.
 
     Args:
         config: The experiment.
-        run_name: None takes the pipeline's name and the time.
+        run_name: Name of the run; None means the pipeline's name and the time.
         parameters: Runtime parameters as `key=value`.
 
     Raises:
-        ConfigError: The experiment cannot run on Vertex AI, or a parameter is wrong.
+        ConfigError: The experiment cannot run on Vertex AI, or a parameter is invalid.
     """
     vertex, job = vertex_section(config), compile_job(config)
     name = run_name or new_run_name(config.pipeline_name)
@@ -31,15 +31,19 @@ def prepare_run(config: PipelineConfig, run_name: str | None, parameters: Sequen
 
 
 def prepare_schedule(config: PipelineConfig, parameters: Sequence[str]) -> Request:
-    """The request for the schedule of the section `vertex.schedule`; see `prepare_run`.
+    """Builds the request for the schedule of the section `vertex.schedule`, without sending it.
+
+    Args:
+        config: The experiment.
+        parameters: Runtime parameters as `key=value`.
 
     Raises:
-        ConfigError: There is no such section, or as `prepare_run` says.
+        ConfigError: The experiment has no such section, it cannot run on Vertex AI, or a parameter is invalid.
     """
     vertex = vertex_section(config)
     if vertex.schedule is None:
         raise ConfigError(
-            "vertex.schedule: the experiment has none. It needs at least cron, as in --set "
+            "vertex.schedule: the experiment has no such section. It needs at least cron, as in --set "
             "'vertex.schedule={cron: 0 3 * * *, time_zone: Europe/Berlin}'"
         )
     job = compile_job(config)
@@ -47,10 +51,13 @@ def prepare_schedule(config: PipelineConfig, parameters: Sequence[str]) -> Reque
 
 
 def send(config: PipelineConfig, request: Request) -> str:
-    """Sends a request; returns what was created and where to watch it.
+    """Sends a request.
+
+    Returns:
+        The name of the run or schedule, and the address of its page in the console.
 
     Raises:
-        RecspanError: There are no credentials, or the service refused.
+        RecspanError: The credentials are missing, or the service refused the request.
     """
     vertex = vertex_section(config)
     service = VertexService(vertex)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from components.pusher import bucket
-from components.pusher.bucket import copy_tree, is_uri, publish_to_bucket
+from components.pusher.bucket import copy_tree, finished_push_in_bucket, is_uri, publish_to_bucket
 from components.pusher.component import _verify
 from trainer_module.export.parity import load_expected, save_expected
 
@@ -103,3 +103,16 @@ def test_what_an_export_must_answer_lies_beside_a_remote_model(remote):
     answers, _ = load_expected(f"{remote}/parity")
     assert answers["predict"]["rating"].tolist() == [1.0, 2.0]
     assert sorted(tf.io.gfile.listdir(f"{remote}/parity")) == ["expected.npz", "parity.json"]
+
+
+def test_a_finished_push_is_found_again_and_a_cut_one_is_not(model, remote):
+    base = f"{remote}/serving"
+    assert finished_push_in_bucket(model, base, "this") is None
+    target = publish_to_bucket(model, base, {"summary.json": '{"push": "this"}'})
+    assert finished_push_in_bucket(model, base, "this") == target
+    assert finished_push_in_bucket(model, base, "another") is None
+    with tf.io.gfile.GFile(f"{target}/fingerprint.pb", "w") as file:
+        file.write("cut or changed")
+    assert finished_push_in_bucket(model, base, "this") is None
+    tf.io.gfile.remove(f"{target}/saved_model.pb")
+    assert finished_push_in_bucket(model, base, "this") is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.pusher.publish import latest_version, publish, versions_of
+from components.pusher.publish import finished_push, latest_version, publish, versions_of
 
 
 @pytest.fixture
@@ -65,3 +65,31 @@ def test_pushes_at_the_same_time_get_versions_of_their_own(model, tmp_path):
         paths = list(pool.map(lambda _: publish(model, base, {}), range(16)))
     assert len(set(paths)) == 16
     assert versions_of(Path(base)) == list(range(1, 17))
+
+
+def test_a_push_that_was_killed_before_it_was_recorded_is_found_again(model, tmp_path):
+    base = tmp_path / "serving"
+    assert finished_push(model, str(base), "this") is None
+    version = publish(model, str(base), {"summary.json": '{"push": "this"}'})
+    assert finished_push(model, str(base), "this") == version
+    assert finished_push(model, str(base), "another") is None
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "no summary"])
+def test_a_damaged_version_is_no_finished_push(damage, model, tmp_path):
+    base = tmp_path / "serving"
+    version = publish(model, str(base), {"summary.json": '{"push": "this"}'})
+    if damage == "changed":
+        (version / "saved_model.pb").write_text("grapf")
+    elif damage == "missing":
+        (version / "variables" / "variables.index").unlink()
+    else:
+        (version / "summary.json").write_text("{")
+    assert finished_push(model, str(base), "this") is None
+
+
+def test_a_version_after_it_is_another_push(model, tmp_path):
+    base = tmp_path / "serving"
+    publish(model, str(base), {"summary.json": '{"push": "this"}'})
+    publish(model, str(base), {"summary.json": '{"push": "later"}'})
+    assert finished_push(model, str(base), "this") is None

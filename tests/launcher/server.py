@@ -196,6 +196,10 @@ def become(request: Request, search_path: list[str]) -> None:
         first = "" if kind == "-c" else os.getcwd() if kind == "-m" else os.path.dirname(os.path.abspath(kind))
         given = os.environ.get("PYTHONPATH", "")
         sys.path[:0] = [first, *(os.path.abspath(each) for each in given.split(os.pathsep) if each)]
+        # What a user's directory of modules has Python do at its start.
+        sys.modules.pop("sitecustomize", None)
+        if importlib.util.find_spec("sitecustomize"):
+            importlib.import_module("sitecustomize")
 
 
 def run(arguments: list[str]) -> int:

@@ -84,7 +84,9 @@ def test_an_update_without_rule_is_refused_by_name():
     def step(var):
         raw.ResourceApplyProximalGradientDescent(var=var, alpha=0.1, l1=0.0, l2=0.0, delta=GRADIENT)
 
-    with pytest.raises(ModelError, match=r"ResourceApplyProximalGradientDescent.*cannot be lowered; known: .*Adam"):
+    with pytest.raises(
+        ModelError, match=r"ResourceApplyProximalGradientDescent.*unsupported way. Supported operations: .*Adam"
+    ):
         with_variables(step, [1.0, 2.0])
 
 
@@ -160,7 +162,7 @@ def test_an_unknown_shape_is_that_of_bags_or_refused():
     with pytest.raises(ModelError, match=r"comes from the host with the unknown shape \(None, None\)"):
         step_as_function(step)
     step = tf.function(lambda ids: 2 * ids).get_concrete_function(tf.TensorSpec([None]))
-    with pytest.raises(ModelError, match="is no bag of ids"):
+    with pytest.raises(ModelError, match="is not a bag of ids"):
         step_as_function(step, bags=(4, 3))
 
 

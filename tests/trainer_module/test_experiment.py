@@ -12,7 +12,7 @@ from trainer_module.experiment import Experiment
 from trainer_module.training.config import TrainingConfig
 
 CRITEO, MOVIELENS_100K = criteo.CRITEO.spec(), movielens.MOVIELENS_100K.spec()
-MOVIELENS_100K_RETRIEVAL = movielens.MOVIELENS_100K.model_copy(update={"task": "retrieval"}).spec()
+MOVIELENS_100K_RETRIEVAL = movielens.MOVIELENS_100K.model_copy(update={"task": "retrieval", "slices": None}).spec()
 
 
 @pytest.mark.parametrize(

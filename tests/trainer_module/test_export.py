@@ -21,7 +21,7 @@ from trainer_module.training.config import TrainingConfig
 
 from .conftest import rows, serialize
 
-MODEL, TRAINING = RatingModelConfig(mlp=(4,), biases="learned"), TrainingConfig()
+MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
 # The user table has more rows than the threshold, the others have fewer.
 EMBEDDINGS = EmbeddingsConfig(
     dim=2, initializer={"name": "uniform", "limit": 1.0}, placement="partial", size_threshold=15
@@ -47,6 +47,7 @@ def trained(request, blueprint, one_batch, tmp_path_factory) -> Trained:
     strategy.run(tf.function(model), args=(one_batch,))
     with strategy.scope():
         optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)
+    model.shrink(0.5)
     directory = tmp_path_factory.mktemp("checkpoint")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(directory / "trained"))
     return Trained(checkpoint, model, strategy)
@@ -91,8 +92,8 @@ def test_every_route_answers_as_the_training_model(config, world, blueprint, tra
     for name, table in exported.tables.items():
         np.testing.assert_array_equal(table, of_training[name])
     assert report.table_bytes == sum(of_training[name].nbytes for name in wanted)
-    # head: 4 rows of 2, 6 dot products, 1 number; the linear term takes no dot products
-    dense = 0 if config.route == "subset" else (15 * 4 + 4) + (4 + 1) + 9
+    # Head: 4 rows of 1 and a bias, 6 dot products, 1 number; the linear term takes no dot products. Then three scalars.
+    dense = 0 if config.route == "subset" else (11 * 4 + 4) + (4 + 1) + 5 + 3
     assert sum(math.prod(variable.shape) for variable in exported.dense) == dense
 
 
@@ -102,8 +103,8 @@ def test_the_copy_is_the_training_model_by_value(blueprint, trained, one_batch):
     for name, table in tables(copy.embedding).items():
         np.testing.assert_array_equal(table, tables(trained.model.embedding)[name])
     others, originals = (routes._other_variables(model) for model in (copy, trained.model))
-    # two layers with bias, one without
-    assert len(others) == 2 * 2 + 1
+    # Two layers with bias, one without; intercept, scale and shrinkage.
+    assert len(others) == 2 * 2 + 1 + 3
     for restored, original in zip(others, originals, strict=True):
         np.testing.assert_array_equal(restored, original)
 

@@ -95,21 +95,35 @@ def test_a_factorization_machine_by_hand():
     np.testing.assert_allclose(model.scores(features([1, 0], [1, 0], [2.0, 0.0])), [score, 0.5], rtol=1e-6)
 
 
-def test_fitted_biases_are_added_and_stay():
+def correcting(objective, scale: float = 1.0, mean: float = 0.0) -> RankingModel:
+    """A machine whose table of ads ends in biases of the naive baseline; the third ad is of no token."""
     config = RatingModelConfig(mlp=(), dropout=0.0, embedding_l2=1.0)
     embeddings = EmbeddingsConfig(dim=2)
-    biases = {"ad": np.array([0.25, 2.0], np.float32)}  # the third row is of no token
+    biases = {"ad": np.array([0.25, 2.0], np.float32)}
     configs = feature_configs(SPEC, ROWS, embeddings, initial_biases=biases)
     layer = embedding_layer(configs, SPEC, embeddings)
-    model = build_ranking_model(config, SPEC, configs, layer, Click(), fixed_biases=biases)
+    model = build_ranking_model(config, SPEC, configs, layer, objective, mean, scale=scale, fixed_biases=biases)
     model(features([0], [0], [0.0]))
+    return model
+
+
+def with_values(model: RankingModel) -> RankingModel:
+    """Gives row 1 of both tables, and the dense part, values that differ from their initial ones."""
     tables = model.embedding.trainable_tables
-    np.testing.assert_array_equal(tables["ad"][:, 1], [0.25, 2.0, 0.0])
     tables["ad"].assign([[0.0, 0.25], [3.0, 2.0], [0.0, 0.0]])
     tables["page"].assign([[0.0, 0.0], [5.0, 4.0]])
     head = [variable for variable in model.trainable_variables if not any(variable is t for t in tables.values())]
     for variable, value in zip(head, ([[0.1], [1.0], [1.0]], [0.5]), strict=True):
         variable.assign(value)
+    return model
+
+
+def test_fitted_biases_are_added_and_stay():
+    model = correcting(Click(), mean=0.5)
+    tables = model.embedding.trainable_tables
+    np.testing.assert_array_equal(tables["ad"][:, 1], [0.25, 2.0, 0.0])
+    np.testing.assert_array_equal(tables["ad"][2], [0.0, 0.0])
+    with_values(model)
     # The product 3 * 5, the linear term 0.1 * 3 + 5 + 1 + 0.5, and the biases 2 + 4.
     batch = features([1], [1], [1.0])
     np.testing.assert_allclose(model.scores(batch), [15 + 6.8 + 6], rtol=1e-6)
@@ -121,6 +135,38 @@ def test_fitted_biases_are_added_and_stay():
     np.testing.assert_allclose(page[1, 1], 1.0, rtol=1e-6)
     # The norms of the rows without biases: 9 + 25.
     np.testing.assert_allclose(loss, [15 + 6.8 + 6 + 34], rtol=1e-6)
+
+
+def test_a_correction_is_scaled_and_shrunk():
+    model = with_values(correcting(Rating((0.0, 100.0)), scale=2.0, mean=10.0))
+    batch = features([1], [1], [1.0])
+    # The baseline is 10 + 2; the learned bias 4 belongs to the correction.
+    baseline, correction = 12.0, 2 * (15 + 6.8 + 4)
+    np.testing.assert_allclose(model.scores(batch), [baseline + correction], rtol=1e-6)
+    label = tf.constant([20.0])
+    loss = model.per_example_loss(batch, label, SEED)
+    np.testing.assert_allclose(loss, [((baseline + correction - 20) / 2) ** 2 + 34], rtol=1e-6)
+    # All of the correction points upwards, and all of it is noise but 8 / 51.6 of it.
+    model.calibration.choose(model.calibration.sums(batch, label, tf.ones([1])).numpy())
+    np.testing.assert_allclose(model(batch), [20.0], rtol=1e-5)
+    # Training goes on with the whole correction.
+    np.testing.assert_allclose(model.per_example_loss(batch, label, SEED), loss, rtol=1e-6)
+    model.calibration.choose(model.calibration.sums(batch, tf.constant([5.0]), tf.ones([1])).numpy())
+    np.testing.assert_array_equal(model(batch), [12.0])
+
+
+def test_a_correction_moves_to_another_baseline():
+    model = with_values(correcting(Rating((0.0, 100.0)), scale=2.0, mean=10.0))
+    model.correct(20.0, {"ad": np.array([0.5, 3.0], np.float32)}, 4.0)
+    np.testing.assert_allclose(model.scores(features([1], [1], [1.0])), [20 + 3 + 4 * (15 + 6.8 + 4)], rtol=1e-6)
+    np.testing.assert_array_equal(model.embedding.trainable_tables["ad"][2], [0.0, 0.0])
+
+
+def test_before_training_predictions_are_those_of_the_baseline():
+    model = correcting(Rating((0.0, 100.0)), scale=2.0, mean=10.0)
+    model.shrink(0.0)
+    batch = features([0, 1, 2], [0, 1, 1], [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(model(batch), [10.25, 12.0, 10.0])
 
 
 def test_whole_tables_may_be_held_to_zero():
@@ -202,6 +248,9 @@ def test_dropout_follows_its_seed_and_spares_predictions(config):
     # So many units that one of them is alive and dropped.
     wide = {name: (64,) for name in ("mlp", "bottom", "top") if name in type(config).model_fields}
     model, one = build(config.model_copy(update=wide | {"dropout": 0.5})), features([1], [1], [2.0])
+    for variable in model.trainable_variables:
+        # Some weights start at 0, and what they weigh may be dropped unseen.
+        variable.assign_add(tf.fill(variable.shape, 0.1))
     assert model.scores(one).numpy() == model.scores(one).numpy()
     label = tf.constant([1.0])
     by_seed = [model.per_example_loss(one, label, tf.constant([0, seed])).numpy().item() for seed in (1, 1, 2)]

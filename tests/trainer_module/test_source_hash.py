@@ -35,6 +35,13 @@ def test_an_indirect_import_counts(edit):
     assert source_hash(RUN_FN) != before[1]
 
 
+def test_a_module_that_its_package_finds_counts(edit):
+    config = "components.example_gen.splits.config"
+    before = source_hash(config)
+    edit("leave_last_out.py")
+    assert source_hash(config) != before
+
+
 def test_a_module_that_is_not_there_is_an_error():
     with pytest.raises(ModuleNotFoundError):
         source_hash("trainer_module.nowhere")

@@ -55,6 +55,26 @@ def test_the_best_weights_are_restored_and_kept(world, trained):
     assert result.best_step % (NUM_EXAMPLES // TRAINING.batch_size) == 0
 
 
+def test_an_evaluation_chooses_how_much_of_a_correction_is_believed(world, tmp_path):
+    training = TRAINING.model_copy(update={"epochs": 2})
+    tf.keras.utils.set_random_seed(training.seed)
+    strategy = make_strategy(training)
+    config = MODEL.model_copy(update={"biases": "fitted"})
+    model, optimizer = world.blueprint(config, training, EMBEDDINGS).for_training(strategy, 2.5)
+    loop = TrainingLoop(strategy, model, optimizer, training, f"{tmp_path}/checkpoints", str(tmp_path))
+    result = loop.fit(world.reader(), world.reader())
+    assert loop.evaluate(world.reader()) == pytest.approx(result.metrics)
+    kept = tf.train.load_checkpoint(result.checkpoint).get_tensor("model/_head/shrinkage/.ATTRIBUTES/VARIABLE_VALUE")
+    labels = np.array([row["rating"][0] for row in rows()])[order(world)]
+    model.shrink(0.0)
+    baseline = loop.predict(world.reader(), NUM_EXAMPLES)
+    np.testing.assert_array_equal(baseline, 2.5)
+    model.shrink(1.0)
+    correction = loop.predict(world.reader(), NUM_EXAMPLES) - baseline
+    fitted = correction @ (labels - baseline) / (correction @ correction)
+    assert 0 < kept <= min(fitted, 1) + 1e-4
+
+
 def test_metrics_are_those_of_numpy(world, trained):
     loop, result = trained
     labels = np.array([row["rating"][0] for row in rows()])

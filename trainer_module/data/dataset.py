@@ -1,6 +1,7 @@
 """A dataset: its three tables, what is predicted, and the feature spec that follows."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -115,11 +116,14 @@ class Dataset(Frozen):
         return tuple(self._feature(name) for name in self.slices)
 
     def spec(self) -> DatasetSpec:
-        """The dataset as the pipeline sees it.
+        """The dataset as the pipeline sees it; computed once for equal descriptions.
 
         Raises:
             ValueError: Two columns take one name, a slice is unknown, or columns that share a table differ.
         """
+        return _spec(self)
+
+    def _make_spec(self) -> DatasetSpec:
         columns = list(self._columns())
         sources: dict[str, str] = {}
         for column, source in columns:
@@ -220,6 +224,11 @@ class Dataset(Frozen):
             yield from (Table(name=name, combiner="sqrtn") for name in (RATED, RATERS))
 
 
+@lru_cache
+def _spec(dataset: Dataset) -> DatasetSpec:
+    return dataset._make_spec()
+
+
 def _attributes(table: EntityTable | InteractionsTable, name: str, slices: set[str]) -> Named:
     """Inputs and context columns of a table."""
     for entry in table.inputs():
@@ -236,10 +245,22 @@ def _attributes(table: EntityTable | InteractionsTable, name: str, slices: set[s
 
 
 def _check_slices(dataset: Dataset, columns: list[tuple[Column, str]]) -> None:
-    sliceable = [c.name for c, _ in columns if c.dtype == "string" and not c.multivalent and c.kind != "label"]
-    sliceable += [USER_ACTIVITY] if dataset.user_key and USER_ACTIVITY not in sliceable else []
-    if unknown := [name for name in dataset.slice_columns if name not in sliceable]:
+    """Slices are columns of single tokens; those of retrieval describe the query, as no query knows its item."""
+    single = [(c.name, source) for c, source in columns if c.dtype == "string" and not c.multivalent]
+    of_items = [name for name, source in single if source.startswith(("items.", "interactions.item "))]
+    sliceable = [name for name, source in single if name not in (dataset.label, USER_ACTIVITY) and source != "slices"]
+    sliceable += [USER_ACTIVITY] if dataset.user_key else []
+    slices = dataset.slice_columns
+    if unknown := [name for name in slices if name not in sliceable]:
         raise ValueError(
             f"slices: {unknown[0]!r} is no column of single tokens that a table names; known: {', '.join(sliceable)}. "
             "Name a column that the model does not read in a table's `context`"
         )
+    if dataset.task == "retrieval" and (items := [name for name in slices if name in of_items]):
+        known = [name for name in sliceable if name not in of_items]
+        raise ValueError(
+            f"slices: {items[0]!r} describes items, and retrieval is evaluated by query, before any item is known; "
+            f"take columns of users or interactions: {', '.join(known)}"
+        )
+    if twice := [name for name in slices if slices.count(name) > 1]:
+        raise ValueError(f"slices: {twice[0]!r} stands twice; name each once")

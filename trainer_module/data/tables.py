@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trainer_module.data.features import Categorical, Numeric, Table, TokenRows, Vocabulary
+from trainer_module.data.paths import normal_pattern
 from trainer_module.frozen import Frozen
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -258,9 +259,10 @@ class TimeEntry(_Entry):
     """The column that says when a row happened.
 
     Attributes:
-        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` reads numbers by their magnitude (below 1e11 seconds,
-            below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds) and anything else as ISO 8601. Columns
-            of a timestamp type need no unit.
+        unit: Of Unix times, or `iso` for ISO 8601 texts. `auto` takes what most of the column's first thousand values
+            suggest, numbers by their magnitude (below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+            else nanoseconds); rows of another form or magnitude are malformed. Columns of a timestamp type need no
+            unit.
     """
 
     unit: TimeUnit = "auto"
@@ -271,6 +273,12 @@ Category = Annotated[CategoricalEntry, BeforeValidator(_named)]
 Number = Annotated[NumericEntry, BeforeValidator(_named)]
 Text = Annotated[TextEntry, BeforeValidator(_named)]
 Context = Annotated[ContextEntry, BeforeValidator(_named)]
+
+
+MAX_ROW_MB = 64
+# Files of many similar rows unpack to some twenty times their size, files that hold one byte alone to a thousand times.
+MAX_UNPACK_RATIO = 100
+UNPACKED_FREELY = 256 << 20
 
 
 class TableFiles(Frozen):
@@ -285,6 +293,9 @@ class TableFiles(Frozen):
         encoding: Of text; a byte order mark overrides it.
         quoted: Whether a field of text may stand in double quotes.
         missing_values: Texts that stand for a missing value; surrounding spaces do not count.
+        max_row_mb: Largest size of a row of text in MB; a longer one is an error.
+        max_unpack_ratio: Largest size of a compressed file when it is unpacked, in multiples of its own; the first
+            256 MB do not count.
         alternatives: Whether a pattern may match nothing as long as another one matches something.
     """
 
@@ -295,12 +306,19 @@ class TableFiles(Frozen):
     encoding: str = "utf-8"
     quoted: bool = True
     missing_values: tuple[str, ...] = ("",)
+    max_row_mb: int = Field(default=MAX_ROW_MB, ge=1)
+    max_unpack_ratio: int = Field(default=MAX_UNPACK_RATIO, ge=1)
     alternatives: bool = False
 
     @field_validator("files", mode="before")
     @classmethod
     def _one_or_several(cls, files: Any) -> Any:
         return (files,) if isinstance(files, str) else files
+
+    @field_validator("files")
+    @classmethod
+    def _in_one_spelling(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normal_pattern, files))
 
     @field_validator("column_names")
     @classmethod
@@ -328,6 +346,12 @@ class TableFiles(Frozen):
         formats = {self.format_of(file) for file in self.files}
         if len(formats) > 1:
             raise ValueError(f"files: one table has one format, but these look like {' and '.join(sorted(formats))}")
+        if self.delimiter and ("\n" in self.delimiter or "\r" in self.delimiter):
+            raise ValueError(f"delimiter: {self.delimiter!r} holds the end of a line, which ends a row")
+        if self.delimiter and self.quoted and '"' in self.delimiter:
+            raise ValueError(
+                "delimiter: a double quote opens a quoted field; set quoted: false to take it as delimiter"
+            )
         if formats != {"csv"}:
             defaults = TableFiles.model_fields
             text_only = ("delimiter", "column_names", "quoted", "missing_values", "encoding")

@@ -110,7 +110,7 @@ class EmbeddingsConfig(Frozen):
         )
         used = {column.table for column in columns if isinstance(column, Categorical)}
         known = [table.name for table in spec.tables]
-        check_names("embeddings.tables", self.tables, [*known, *used])
+        check_names("embeddings.tables", self.tables, list(dict.fromkeys([*known, *sorted(used)])))
         new = [Table(name=name) for name in sorted(used.intersection(self.tables) - set(known))]
         tables = tuple(
             _changed(table, self.tables[table.name]) if table.name in self.tables else table

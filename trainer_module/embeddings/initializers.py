@@ -8,14 +8,22 @@ from trainer_module.frozen import Frozen
 
 
 class TruncatedNormal(Frozen):
-    """Normal around 0, redrawn beyond two standard deviations."""
+    """Normal around 0, redrawn beyond two standard deviations.
+
+    Attributes:
+        stddev: Standard deviation.
+    """
 
     name: Literal["truncated_normal"] = "truncated_normal"
     stddev: float = Field(gt=0)
 
 
 class Uniform(Frozen):
-    """Uniform between `-limit` and `limit`."""
+    """Uniform between `-limit` and `limit`.
+
+    Attributes:
+        limit: Largest absolute value.
+    """
 
     name: Literal["uniform"] = "uniform"
     limit: float = Field(gt=0)
@@ -28,7 +36,11 @@ class UniformByRows(Frozen):
 
 
 class Constant(Frozen):
-    """The same value everywhere."""
+    """The same value everywhere.
+
+    Attributes:
+        value: That value.
+    """
 
     name: Literal["constant"] = "constant"
     value: float

@@ -38,7 +38,8 @@ def feature_configs(
         replica_batch_size: Examples per replica and step on a TPU, whose embedding engine is laid out for one batch
             size; None elsewhere, where any batch is taken.
         seed: Of the initial values.
-        initial_biases: By table, where the last number of a row starts, float32 `[tokens]`; 0 in rows of no token.
+        initial_biases: By table, where the last number of a row starts, float32 `[tokens]`; rows of no token start at
+            0 as a whole.
 
     Returns:
         Keyed by column name.
@@ -117,8 +118,9 @@ def make_initializer(
 ) -> Callable[..., tf.Tensor]:
     """The TensorFlow initializer for a table of `rows` rows.
 
-    Where `biases` (`[tokens]`) are given, the last number of a row is not drawn: it is the token's bias, 0 in the rows
-    behind the tokens.
+    Where `biases` (`[tokens]`) are given, the last number of a row is not drawn: it is the token's bias. The rows
+    behind the tokens are 0 as a whole: if every token of the training split has a row of its own, they are never
+    trained, and what was drawn for them would add noise to the scores of unknown users and items.
 
     Its values follow from the seed alone, not from what else was drawn before, so that a table starts the same on every
     strategy that does not shard it. It knows of shards: each draws its own values, rather than all the same.
@@ -135,10 +137,12 @@ def make_initializer(
     def with_biases(values: tf.Tensor, first_row: int) -> tf.Tensor:
         if biases is None:
             return values
-        last = np.zeros(values.shape[0], np.float32)
-        of_shard = biases[first_row : first_row + len(last)]
-        last[: len(of_shard)] = of_shard
-        return tf.concat([values[:, :-1], tf.constant(last, values.dtype)[:, tf.newaxis]], axis=1)
+        num_rows = int(values.shape[0])
+        of_shard = biases[first_row : first_row + num_rows]
+        of_tokens = tf.concat(
+            [values[: len(of_shard), :-1], tf.constant(of_shard, values.dtype)[:, tf.newaxis]], axis=1
+        )
+        return tf.pad(of_tokens, [[0, num_rows - len(of_shard)], [0, 0]])
 
     def initial_values(shape, dtype: tf.DType = tf.float32, shard_info=None) -> tf.Tensor:
         if shard_info is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets
 from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from trainer_module.models.retrieval import Retrieval
     from trainer_module.models.training_data import TrainingData, TrainingExamples
     from trainer_module.models.two_tower import TwoTowerModel
+
+
+# Units of each hidden layer.
+Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class _Model(Frozen):
@@ -80,8 +84,17 @@ class _Model(Frozen):
 
     @property
     def num_biases(self) -> int:
-        """Number of biases at the end of a table's row that start at those of the naive baseline."""
+        """Number of biases at the end of a table's row."""
         return 0
+
+    def fixed_biases(self, dataset: DatasetSpec, spec: FeatureSpec) -> frozenset[str]:
+        """Tables whose rows end in a bias of the naive baseline, which training does not change.
+
+        Args:
+            dataset: Gives task and keys.
+            spec: The columns that the model reads, and their tables.
+        """
+        return frozenset()
 
     def check_training(self, training: TrainingConfig) -> None:
         """Checks that the model can be trained in this way.
@@ -138,6 +151,7 @@ class _RankingModel(_Model):
         objective: "Objective",
         mean_label: float | None = None,
         dense: "DenseOptions | None" = None,
+        scale: float = 1.0,
         fixed_biases: Collection[str] = (),
     ) -> "RankingModel":
         """Builds the model; see `trainer_module.models.ranking.build_ranking_model`."""
@@ -145,7 +159,7 @@ class _RankingModel(_Model):
         from trainer_module.models.ranking import build_ranking_model
 
         dense = dense or FLOAT32
-        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense, fixed_biases)
+        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense, scale, fixed_biases)
 
 
 class RatingModelConfig(_RankingModel):
@@ -155,8 +169,9 @@ class RatingModelConfig(_RankingModel):
         mlp: Widths of the hidden layers; without any it is a factorization machine.
         dropout: Fraction of embedding and hidden units dropped in training.
         biases: `fitted` takes the biases of users and items from the naive baseline, which is fitted in closed form, as
-            the last number of their rows, and trains everything else on what they leave unexplained: for sparse data.
-            `learned` learns biases with the rest: a little better where users have dozens of ratings.
+            the last number of their rows, and learns a correction of the baseline. Held-out rows choose how much of it
+            is believed (`trainer_module.models.shrinkage`): for sparse data. `learned` learns biases with the rest: a
+            little better where users have dozens of ratings.
         table_l2: Weight of the squared norm of whole tables in the loss, as a Gaussian prior of each row gives it
             (Salakhutdinov and Mnih, "Probabilistic Matrix Factorization", 2007). It holds frequent rows less than
             `embedding_l2` does. Every step touches every row, so it is for tables of some 100,000 rows at most, off
@@ -164,7 +179,7 @@ class RatingModelConfig(_RankingModel):
     """
 
     type: Literal["rating"] = "rating"
-    mlp: tuple[int, ...] = (32,)
+    mlp: Widths = (32,)
     biases: Literal["fitted", "learned"] = "fitted"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     embedding_l2: float = Field(default=0.05, ge=0)
@@ -178,6 +193,15 @@ class RatingModelConfig(_RankingModel):
     def num_biases(self) -> int:
         return int(self.biases == "fitted")
 
+    def fixed_biases(self, dataset: DatasetSpec, spec: FeatureSpec) -> frozenset[str]:
+        keys = (dataset.user_key, dataset.item_key)
+        if not self.num_biases or dataset.task != "rating" or not all(keys):
+            return frozenset()
+        with_tokens = {table.name for table in spec.tables if not isinstance(table.vocabulary, HashBuckets)}
+        tables = [column.table for column in spec.categorical]
+        of_keys = {column.table for column in spec.categorical if column.name in keys}
+        return frozenset(table for table in of_keys & with_tokens if tables.count(table) == 1)
+
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
         self._check_one_width(dims, "takes dot products of all pairs of rows")
@@ -187,10 +211,13 @@ class RatingModelConfig(_RankingModel):
                 f"must be at least 2 wide; got {dict(dims)}. Set embeddings.dim to 2 or more, or model.biases: learned"
             )
 
-    def head(self, dim: int, initial_score: float, dtype: str, fixed: Collection[int] = ()) -> "tf.keras.layers.Layer":
-        from trainer_module.models.rating import rating_head
+    def head(
+        self, dim: int, initial_score: float, dtype: str, scale: float = 1.0, fixed: Collection[int] = ()
+    ) -> "tf.keras.layers.Layer":
+        from trainer_module.models.rating import Start, rating_head
 
-        return rating_head(self.mlp, self.dropout, initial_score, self.num_biases, fixed, dtype)
+        start = Start(initial_score, scale, frozenset(fixed))
+        return rating_head(self.mlp, self.dropout, start, bool(self.num_biases), dtype)
 
 
 class DlrmConfig(_RankingModel):
@@ -202,8 +229,8 @@ class DlrmConfig(_RankingModel):
     """
 
     type: Literal["dlrm"] = "dlrm"
-    bottom: tuple[int, ...] = (256, 64)
-    top: tuple[int, ...] = (256, 128)
+    bottom: Widths = (256, 64)
+    top: Widths = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -234,7 +261,7 @@ class DcnConfig(_RankingModel):
     crosses: int = Field(default=2, ge=1)
     rank: int | None = Field(default=None, ge=1)
     structure: Literal["stacked", "parallel"] = "stacked"
-    mlp: tuple[int, ...] = Field(default=(256, 128), min_length=1)
+    mlp: Widths = Field(default=(256, 128), min_length=1)
 
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
         from trainer_module.models.dcn import dcn_head
@@ -250,7 +277,7 @@ class WideDeepConfig(_RankingModel):
     """
 
     type: Literal["wide_deep"] = "wide_deep"
-    mlp: tuple[int, ...] = (256, 128)
+    mlp: Widths = (256, 128)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -286,8 +313,8 @@ class TwoTowerConfig(_Model):
 
     type: Literal["two_tower"] = "two_tower"
     temperature: float = Field(default=0.2, gt=0)
-    query_mlp: tuple[int, ...] = ()
-    candidate_mlp: tuple[int, ...] = ()
+    query_mlp: Widths = ()
+    candidate_mlp: Widths = ()
     hard_negatives: int | None = Field(default=None, ge=1)
     mixed_negatives: int = Field(default=0, ge=0)
 

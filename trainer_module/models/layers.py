@@ -79,6 +79,7 @@ class MLP(tf.keras.layers.Layer):
         dropout: float = 0.0,
         output_bias: float = 0.0,
         dtype: str = "float32",
+        output_kernel: str = "glorot_uniform",
     ):
         """Makes the layers.
 
@@ -88,12 +89,15 @@ class MLP(tf.keras.layers.Layer):
             dropout: Fraction of hidden units dropped in training.
             output_bias: Initial bias of the output, such as the mean of what is predicted.
             dtype: Keras dtype policy, such as `mixed_bfloat16`.
+            output_kernel: Keras initializer of the output's weights.
         """
         super().__init__(dtype=dtype)
         self._dropout = dropout
         self._hidden = [tf.keras.layers.Dense(width, activation="relu", dtype=dtype) for width in hidden]
         bias = tf.initializers.Constant(output_bias)
-        self._output = tf.keras.layers.Dense(output_dim, bias_initializer=bias, dtype=dtype)
+        self._output = tf.keras.layers.Dense(
+            output_dim, kernel_initializer=output_kernel, bias_initializer=bias, dtype=dtype
+        )
 
     def call(self, inputs: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """From `[batch, input_dim]` to `[batch, output_dim]`; in training, `seed` (int32 `[2]`) chooses what drops."""

@@ -11,7 +11,8 @@ from trainer_module.errors import ConfigError
 from trainer_module.models.config import RankingConfig
 from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, DenseOptions
-from trainer_module.models.objectives import Objective
+from trainer_module.models.objectives import Objective, Rating
+from trainer_module.models.shrinkage import best_shrinkage, shrinkage_sums
 from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served
 
 
@@ -21,6 +22,7 @@ class RankingModel(tf.keras.Model):
     Attributes:
         embedding: The layer with the tables.
         objective: Scores to predictions, losses and metrics.
+        calibration: Chooses on held-out rows how much of a correction is believed; None without a correction.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class RankingModel(tf.keras.Model):
         embedding_l2: float = 0.0,
         table_l2: float = 0.0,
         num_biases: int = 0,
+        corrects: bool = False,
         jit_compile: bool = False,
     ):
         """Takes the parts.
@@ -46,6 +49,8 @@ class RankingModel(tf.keras.Model):
             embedding_l2: Weight of the squared norm of the looked-up rows in the loss.
             table_l2: Weight of the squared norm of all tables in the loss.
             num_biases: Number of biases at the end of a row, which regularization leaves out.
+            corrects: Whether the head corrects a naive baseline of ratings. The loss is then measured in the squared
+                error of the baseline, and evaluations choose how much of the correction is believed.
             jit_compile: Compile the head with XLA.
         """
         super().__init__()
@@ -57,6 +62,7 @@ class RankingModel(tf.keras.Model):
         self._embedding_l2 = embedding_l2
         self._table_l2 = table_l2
         self._num_biases = num_biases
+        self.calibration = Shrinkage(self) if corrects else None
 
     def call(self, features: Features) -> tf.Tensor:
         """Predictions `[batch]` from ids per categorical and float32 `[batch, 1]` per numeric column."""
@@ -82,6 +88,8 @@ class RankingModel(tf.keras.Model):
         """
         rows = self._look_up(features)
         loss = self.objective.loss(self._apply_head(rows, self._numbers(features), seed), labels)
+        if self.calibration is not None:
+            loss /= tf.square(self._head.scale)
         loss = weighted(loss, self._spec, features)
         if self._embedding_l2:
             norms = [tf.reduce_sum(tf.square(self._regularized(row)), axis=1) for row in rows]
@@ -90,6 +98,37 @@ class RankingModel(tf.keras.Model):
             norms = [tf.reduce_sum(tf.square(self._regularized(table))) for table in self._tables()]
             loss += self._table_l2 * tf.add_n(norms)
         return loss
+
+    def parts(self, features: Features) -> tuple[tf.Tensor, tf.Tensor]:
+        """For a model that corrects a baseline: the baseline's scores and the whole correction, `[batch]` both."""
+        return self._head.parts(self._look_up(features), self._numbers(features), None)
+
+    @property
+    def shrinkage(self) -> tf.Variable:
+        """For a model that corrects a baseline: the share of the correction in scores outside training, a scalar."""
+        return self._head.shrinkage
+
+    def correct(self, mean_label: float, biases: Mapping[str, np.ndarray], scale: float) -> None:
+        """Lets a model that corrects a baseline correct another one, with what it has learned.
+
+        Off TPUs, where tables can be written.
+
+        Args:
+            mean_label: Of the baseline.
+            biases: By table, those of its tokens, float32 `[tokens]`.
+            scale: Error of the baseline, in the unit of the label.
+        """
+        self._head.intercept.assign(self.objective.initial_score(mean_label))
+        self._head.scale.assign(scale)
+        for name, of_tokens in biases.items():
+            table = self.embedding.trainable_tables[name]
+            rows = table.numpy()
+            rows[: len(of_tokens), -1] = of_tokens
+            table.assign(rows)
+
+    def shrink(self, shrinkage: float) -> None:
+        """Lets scores outside training take this share of the correction."""
+        self._head.shrinkage.assign(shrinkage)
 
     def _regularized(self, rows: tf.Tensor | tf.Variable) -> tf.Tensor:
         return rows[:, : -self._num_biases] if self._num_biases else tf.convert_to_tensor(rows)
@@ -138,6 +177,21 @@ class RankingModel(tf.keras.Model):
         return numbers  # pyright: ignore[reportReturnType] (numbers are dense, only ids may be sparse)
 
 
+class Shrinkage:
+    """Chooses how much of a model's correction is believed."""
+
+    def __init__(self, model: RankingModel):
+        self._model = model
+
+    def sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """What adds up over batches and replicas, `[n]`; labels and weights are `[batch]`."""
+        return shrinkage_sums(*self._model.parts(features), labels, weights)
+
+    def choose(self, sums: np.ndarray) -> None:
+        """Sets the model's shrinkage from the total of `sums`."""
+        self._model.shrink(best_shrinkage(sums))
+
+
 def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
     """Embeddings `[batch, dim]` by name: a dense column may come as `[batch, 1, dim]`, a bag is `[batch, dim]`."""
     return [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
@@ -151,6 +205,7 @@ def build_ranking_model(
     objective: Objective,
     mean_label: float | None = None,
     dense: DenseOptions = FLOAT32,
+    scale: float = 1.0,
     fixed_biases: Collection[str] = (),
 ) -> RankingModel:
     """Builds a ranking model.
@@ -163,14 +218,17 @@ def build_ranking_model(
         objective: What the label means.
         mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
         dense: How the dense part computes.
+        scale: Error of the naive baseline, in the unit of the label; for a rating model.
         fixed_biases: Tables whose rows end in a bias of the naive baseline; for a rating model.
     """
     score = 0.0 if mean_label is None else objective.initial_score(mean_label)
     fixed = [place for place, (_, feature) in enumerate(sorted(configs.items())) if feature.table.name in fixed_biases]
     dim = next(iter(configs.values())).table.dim
-    head = config.head(dim, score, dense.dtype, **({"fixed": fixed} if fixed else {}))
+    num_biases = config.num_biases
+    head = config.head(dim, score, dense.dtype, **({"scale": scale, "fixed": fixed} if num_biases else {}))
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    l2, table_l2, num_biases = config.embedding_l2, config.whole_table_l2, config.num_biases
-    return RankingModel(embedding, spec, head, objective, l2, table_l2, num_biases, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    l2, table_l2 = config.embedding_l2, config.whole_table_l2
+    corrects = bool(num_biases) and isinstance(objective, Rating)
+    return RankingModel(embedding, spec, head, objective, l2, table_l2, num_biases, corrects, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

@@ -1,6 +1,7 @@
 """A head for ratings: biases, dot products of all pairs of features, and a small MLP."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -13,9 +14,15 @@ class RatingHead(tf.keras.layers.Layer):
     A DLRM (Naumov et al., 2019) without a bottom tower: the dot products enter the MLP and, summed with a linear term
     per feature, also the output directly, as in a factorization machine (Rendle, 2010), which it is without the MLP.
 
-    With `num_biases=1`, the last number of a row is a bias, which is added to the score and nothing else. Biases of
-    users and items are then those of the naive baseline and stay: the model learns what they do not explain. With few
-    ratings per user, gradient steps would fit biases to noise that the baseline's penalty keeps out.
+    With a `start`, the head learns a correction of the naive baseline. The last number of a row is then a bias, which
+    is added to the score and nothing else, and the score is
+
+        intercept + fixed biases + shrinkage * scale * (everything else)
+
+    Intercept and fixed biases are those of the naive baseline and stay. With few ratings per user, gradient steps would
+    fit biases to noise that the baseline's penalty keeps out. `scale` is the baseline's error, so that what is learned
+    does not depend on the unit of the labels. `shrinkage` is 1 in training; evaluations choose it
+    (`trainer_module.models.shrinkage`).
     """
 
     def __init__(
@@ -23,8 +30,7 @@ class RatingHead(tf.keras.layers.Layer):
         linear: tf.keras.layers.Layer,
         top: tf.keras.layers.Layer | None,
         dropout: float,
-        num_biases: int = 0,
-        fixed: Collection[int] = (),
+        start: "Start | None" = None,
         dtype: str = "float32",
     ):
         """Takes the parts.
@@ -33,8 +39,7 @@ class RatingHead(tf.keras.layers.Layer):
             linear: From embeddings and numbers, side by side, to `[batch, 1]`.
             top: From embeddings, numbers and dot products, side by side, to `[batch, 1]`; None leaves it out.
             dropout: Fraction of embedding units dropped in training.
-            num_biases: 1 if rows end in a bias, else 0.
-            fixed: Positions of the rows whose bias is not trained.
+            start: The naive baseline that is corrected; None if rows end in no bias.
             dtype: Keras dtype policy.
         """
         super().__init__(dtype=dtype)
@@ -42,19 +47,48 @@ class RatingHead(tf.keras.layers.Layer):
         self._linear = linear
         self._top = top
         self._dropout = dropout
-        self._num_biases = num_biases
-        self._fixed = frozenset(fixed)
+        self._start = start
+        if start is not None:
+            self.intercept, self.scale, self.shrinkage = (
+                self.add_weight(
+                    name,
+                    shape=(),
+                    # In float32: in bfloat16 a rating near 4 has steps of 0.016.
+                    dtype="float32",
+                    initializer=tf.keras.initializers.Constant(value),
+                    trainable=False,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                    experimental_autocast=False,
+                )
+                for name, value in (("intercept", start.score), ("scale", start.scale), ("shrinkage", 1.0))
+            )
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
         """From embeddings `[batch, dim]` and numbers `[batch, 1]` to scores, float32 `[batch]`."""
-        biases = []
-        if self._num_biases:
-            # In float32: in bfloat16 a rating near 4 has steps of 0.016.
-            biases = [
-                tf.cast(tf.stop_gradient(row[:, -1]) if position in self._fixed else row[:, -1], tf.float32)
-                for position, row in enumerate(rows)
-            ]
-            rows = [row[:, :-1] for row in rows]
+        if self._start is None:
+            return tf.cast(self._learned(rows, numbers, seed), tf.float32)
+        baseline, correction = self.parts(rows, numbers, seed)
+        return baseline + (correction if seed is not None else self.shrinkage * correction)
+
+    def parts(
+        self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the naive baseline says and the correction without shrinkage, float32 `[batch]` both.
+
+        For a head with a start; arguments as in `call`.
+        """
+        fixed, learned = [], []
+        for position, row in enumerate(rows):
+            bias = tf.cast(row[:, -1], tf.float32)
+            if position in self._start.fixed:
+                fixed.append(tf.stop_gradient(bias))
+            else:
+                learned.append(bias)
+        score = tf.cast(self._learned([row[:, :-1] for row in rows], numbers, seed), tf.float32)
+        return tf.add_n([tf.fill(tf.shape(score), self.intercept), *fixed]), self.scale * tf.add_n([score, *learned])
+
+    def _learned(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
+        """Linear term, dot products and MLP, `[batch]`."""
         if seed is not None:
             rows = [dropout(row, self._dropout, fold_in(seed, number)) for number, row in enumerate(rows)]
         dots = self._interaction(rows)
@@ -63,32 +97,44 @@ class RatingHead(tf.keras.layers.Layer):
         if self._top is not None:
             of_top = self._top(tf.concat([flat, dots], axis=1), seed=None if seed is None else fold_in(seed, len(rows)))
             score += tf.squeeze(of_top, axis=1)
-        return tf.add_n([tf.cast(score, tf.float32), *biases])
+        return score
+
+
+@dataclass(frozen=True)
+class Start:
+    """The naive baseline that a head corrects.
+
+    Attributes:
+        score: Intercept.
+        scale: Error of the baseline, in the unit of scores.
+        fixed: Positions of the rows whose bias is the baseline's.
+    """
+
+    score: float
+    scale: float = 1.0
+    fixed: frozenset[int] = frozenset()
 
 
 def rating_head(
-    mlp: Sequence[int],
-    dropout: float,
-    initial_score: float,
-    num_biases: int = 0,
-    fixed: Collection[int] = (),
-    dtype: str = "float32",
+    mlp: Sequence[int], dropout: float, start: Start, has_biases: bool, dtype: str = "float32"
 ) -> tf.keras.layers.Layer:
     """Puts a `RatingHead` together.
 
     Args:
         mlp: Widths of the hidden layers; without any there is no MLP.
         dropout: Fraction of embedding and hidden units dropped in training.
-        initial_score: Where scores start.
-        num_biases: 1 if rows end in a bias, else 0.
-        fixed: Positions of the rows whose bias is not trained.
+        start: Where scores start.
+        has_biases: Whether rows end in a bias, and the head corrects `start` rather than begins there.
         dtype: Keras dtype policy.
     """
-    # Biases already predict as well as a linear model can; a random one beside them would only add noise.
-    kernel = "zeros" if num_biases else "glorot_uniform"
+    # The naive baseline predicts as well as a linear model can; random weights beside it would only add noise.
+    kernel = "zeros" if has_biases else "glorot_uniform"
+    bias = 0.0 if has_biases else start.score
+    corrected = start if has_biases else None
     if mlp:
         linear = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer=kernel, dtype=dtype)
-        return RatingHead(linear, MLP(mlp, 1, dropout, initial_score, dtype), dropout, num_biases, fixed, dtype)
-    start = tf.keras.initializers.Constant(initial_score)
-    linear = tf.keras.layers.Dense(1, kernel_initializer=kernel, bias_initializer=start, dtype=dtype)
-    return RatingHead(linear, None, dropout, num_biases, fixed, dtype)
+        top = MLP(mlp, 1, dropout, bias, dtype, output_kernel=kernel)
+        return RatingHead(linear, top, dropout, corrected, dtype)
+    initializer = tf.keras.initializers.Constant(bias)
+    linear = tf.keras.layers.Dense(1, kernel_initializer=kernel, bias_initializer=initializer, dtype=dtype)
+    return RatingHead(linear, None, dropout, corrected, dtype)

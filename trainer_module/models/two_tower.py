@@ -101,7 +101,10 @@ class TwoTowerModel(tf.keras.Model):
 
     Attributes:
         embedding: The layer with the tables.
+        calibration: None, since nothing is chosen on held-out rows but the weights.
     """
+
+    calibration = None
 
     def __init__(
         self,

@@ -136,7 +136,11 @@ class Sgd(_Optimizer):
 
 
 class Adagrad(_Optimizer):
-    """Adagrad (Duchi et al., 2011)."""
+    """Adagrad (Duchi et al., 2011).
+
+    Attributes:
+        initial_accumulator_value: Sum of squared gradients at the start; a larger one damps the first steps.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ("accumulators",)
     refused: ClassVar[Mapping[str, str]] = {
@@ -149,7 +153,15 @@ class Adagrad(_Optimizer):
 
 
 class AdagradMomentum(_Optimizer):
-    """Adagrad, or RMSProp with `beta2` below 1, with momentum; Keras has no counterpart, so the product brings one."""
+    """Adagrad, or RMSProp with `beta2` below 1, with momentum; Keras has no counterpart, so the product brings one.
+
+    Attributes:
+        momentum: Share of the momentum that is kept per step.
+        use_nesterov: Look one step of momentum ahead.
+        exponent: The gradient is divided by the accumulator to the power of one over this.
+        beta2: Share of the accumulator that is kept per step; 1 adds squares up, as Adagrad does.
+        epsilon: Added to the accumulator.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ("accumulators", "momenta")
 
@@ -162,7 +174,13 @@ class AdagradMomentum(_Optimizer):
 
 
 class Adam(_Optimizer):
-    """Adam (Kingma and Ba, 2015)."""
+    """Adam (Kingma and Ba, 2015).
+
+    Attributes:
+        beta_1: Share of the gradients' mean that is kept per step.
+        beta_2: Share of the squares' mean that is kept per step.
+        epsilon: Added to the root that divides.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ("momenta", "velocities")
     refused: ClassVar[Mapping[str, str]] = {
@@ -177,7 +195,15 @@ class Adam(_Optimizer):
 
 
 class Ftrl(_Optimizer):
-    """Follow the regularized leader (McMahan et al., 2013)."""
+    """Follow the regularized leader (McMahan et al., 2013).
+
+    Attributes:
+        learning_rate_power: Exponent by which rates fall with the accumulator; 0 keeps them.
+        initial_accumulator_value: Sum of squared gradients at the start.
+        l1_regularization_strength: Weight of the absolute values in the loss; makes rows sparse.
+        l2_regularization_strength: Weight of the squares in the loss.
+        beta: Added to the accumulator's root.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ("accumulators", "linears")
     refused: ClassVar[Mapping[str, str]] = {
@@ -212,6 +238,9 @@ class AdamW(_Optimizer):
 
     Attributes:
         weight_decay: Every step takes `learning_rate * weight_decay * w` off every weight w but biases.
+        beta_1: Share of the gradients' mean that is kept per step.
+        beta_2: Share of the squares' mean that is kept per step.
+        epsilon: Added to the root that divides.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momenta", "velocities")

@@ -46,6 +46,11 @@ class Biases:
     item: np.ndarray
     shrinkage: tuple[float, float]
 
+    def error(self, ratings: Ratings) -> float:
+        """The root mean squared error on `ratings`."""
+        off = self.predict(ratings.user, ratings.item) - ratings.label
+        return float(np.sqrt(np.mean(off * off)))
+
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Predicted ratings, float64 `[rows]`; the bias of row number -1 is 0.
 

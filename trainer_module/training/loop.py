@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.embeddings.layer import Features
-from trainer_module.errors import ModelError, Preempted
+from trainer_module.errors import ModelError
 from trainer_module.models.layers import fold_in
 from trainer_module.models.training_data import TrainingExamples
 from trainer_module.training.checkpoints import Checkpoints, Progress
@@ -53,17 +53,31 @@ class TrainingResult:
     input_bound_percent: float
 
 
+class Calibration(Protocol):
+    """Chooses, before each evaluation, what training leaves open."""
+
+    def sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """What adds up over batches and replicas, `[n]`; labels and weights are `[batch]`."""
+        ...
+
+    def choose(self, sums: np.ndarray) -> None:
+        """Sets the model's variables from the total of `sums` over the selection split."""
+        ...
+
+
 class Trainable(Protocol):
     """What the loop asks of a Keras model.
 
     Attributes:
         embedding: The layer with the tables.
         trainable_variables: All that steps change.
+        calibration: Sets what evaluations choose beside the best weights; None where that is nothing.
         selection_metric: Which of `metrics_from` chooses the best weights; the lower the better.
     """
 
     embedding: tf.keras.layers.Layer
     trainable_variables: list[tf.Variable]
+    calibration: Calibration | None
 
     def __call__(self, features: Features) -> tf.Tensor | dict[str, tf.Tensor]:
         """Predictions `[batch, ...]`, one or several by name."""
@@ -118,11 +132,11 @@ class TrainingLoop:
         self._checkpoints = Checkpoints(checkpoint_dir, model, optimizer, config, fingerprints, worker_index(strategy))
         self._directory = directory
         self.train_steps = tf.function(self._train_steps_eagerly)
-        self._evaluate_steps = tf.function(self._evaluate_steps_eagerly)
+        self._evaluate_steps = self._total_of(model.evaluation_sums)
+        self._calibrate_steps = model.calibration and self._total_of(model.calibration.sums)
         # Autograph is for the loops over steps; a step has no Python control flow on tensors, and converting the
         # model's code with it would take longer than training an epoch of MovieLens 100K.
         self.train_step = tf.autograph.experimental.do_not_convert(self._train_step_eagerly)
-        self._evaluate_step = tf.autograph.experimental.do_not_convert(self._evaluate_step_eagerly)
 
         # A TPU's program takes the name of the function that is traced, and "<lambda>" is refused.
         def predict_step(features):
@@ -148,7 +162,7 @@ class TrainingLoop:
 
         Raises:
             ModelError: The loss became infinite or NaN (names the step).
-            Preempted: The process got SIGTERM; the state is saved.
+            Preempted: The process got SIGTERM or Ctrl-C; the state is saved.
         """
         config = self._config
         steps_per_epoch = train.num_examples // config.batch_size
@@ -200,10 +214,7 @@ class TrainingLoop:
                     self._checkpoints.save(progress)
                     saved_step = progress.step
                 if preemption.requested:
-                    raise Preempted(
-                        f"asked to stop (SIGTERM) at step {progress.step} of at most {last_step}; the state is saved, "
-                        "and the same command goes on from there"
-                    )
+                    raise preemption.stopped(f"at step {progress.step} of at most {last_step}")
         logs.flush()
         self._checkpoints.restore_best(progress.best_step)
         best = os.path.join(self._directory, "best", "checkpoint")
@@ -262,7 +273,9 @@ class TrainingLoop:
         return loss, clock.last_waiting_percent
 
     def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
-        """Evaluates, and keeps the weights if they are the ones to export so far."""
+        """Calibrates, evaluates, and keeps the weights if they are the ones to export so far."""
+        if self._calibrate_steps is not None:
+            self._model.calibration.choose(self._total(self._calibrate_steps, batches, num_examples))
         metrics = self._evaluate(batches, num_examples)
         logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
         metric = self._model.selection_metric
@@ -292,8 +305,11 @@ class TrainingLoop:
         )
 
     def _evaluate(self, batches, num_examples: int) -> dict[str, float]:
-        num_batches = tf.constant(math.ceil(num_examples / self._eval_batch_size))
-        return self._model.metrics_from(self._evaluate_steps(iter(batches), num_batches).numpy())
+        return self._model.metrics_from(self._total(self._evaluate_steps, batches, num_examples))
+
+    def _total(self, steps, batches, num_examples: int) -> np.ndarray:
+        """The total of what `_total_of` was given over all batches, `[n]`."""
+        return steps(iter(batches), tf.constant(math.ceil(num_examples / self._eval_batch_size))).numpy()
 
     def _train_steps_eagerly(self, batches, num_steps: tf.Tensor) -> tf.Tensor:
         """Mean loss, first step whose loss was not finite (or -1), and seconds spent waiting for batches, `[3]`."""
@@ -329,19 +345,27 @@ class TrainingLoop:
         step = tf.cast(self._optimizer.step.read_value(), tf.int32)
         return fold_in(tf.stack([self._config.seed, step]), replica)
 
-    def _evaluate_steps_eagerly(self, batches, num_batches: tf.Tensor) -> tf.Tensor:
-        """The total of the model's `evaluation_sums`, `[n]`."""
-        total = self._evaluated_batch(batches)
-        for _ in tf.range(num_batches - 1):
-            total += self._evaluated_batch(batches)
-        return total
+    def _total_of(self, sums: Callable[[Features, tf.Tensor, tf.Tensor], tf.Tensor]):
+        """Compiles the total of `sums`, which is `[n]` for a batch on a replica, over so many batches."""
 
-    def _evaluated_batch(self, batches) -> tf.Tensor:
-        sums = self._strategy.run(self._evaluate_step, args=next(batches))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+        # A TPU's program takes the name of the function that is traced.
+        def evaluate_step(features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            return sums(features, labels, weights)
 
-    def _evaluate_step_eagerly(self, features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        return self._model.evaluation_sums(features, labels, weights)
+        step = tf.autograph.experimental.do_not_convert(evaluate_step)
+
+        def of_batch(batches) -> tf.Tensor:
+            return self._strategy.reduce(
+                tf.distribute.ReduceOp.SUM, self._strategy.run(step, args=next(batches)), axis=None
+            )
+
+        def total_of_batches(batches, num_batches: tf.Tensor) -> tf.Tensor:
+            total = of_batch(batches)
+            for _ in tf.range(num_batches - 1):
+                total += of_batch(batches)
+            return total
+
+        return tf.function(total_of_batches)
 
 
 class _Clock:

@@ -93,6 +93,9 @@ class NaiveBaseline:
         entities: Biases of users and of items; empty where the mean is the baseline.
         regression: For clicks, the logistic regression that is compared; None for ratings.
         shrinkage: Penalties on the biases of users and of items, in ratings; empty without biases.
+        error: For ratings, root mean squared error on the split that chose the penalties; the labels' standard
+            deviation without biases. At least a hundredth of `label_range`, and 1 where all labels are alike. None for
+            clicks.
     """
 
     name: str
@@ -101,6 +104,7 @@ class NaiveBaseline:
     entities: tuple[EntityBiases, ...] = ()
     regression: logistic.Logistic | None = None
     shrinkage: tuple[float, ...] = ()
+    error: float | None = None
 
     def predict(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
         """Predictions for raw examples.
@@ -119,7 +123,7 @@ class NaiveBaseline:
 
     def facts(self) -> dict[str, object]:
         """What the run's summary says about it."""
-        return {"name": self.name, "mean": self.mean, "shrinkage": list(self.shrinkage)}
+        return {"name": self.name, "mean": self.mean, "shrinkage": list(self.shrinkage), "error": self.error}
 
     def save(self, directory: str) -> None:
         """Writes `baseline.json` and the arrays as Parquet files.
@@ -133,6 +137,7 @@ class NaiveBaseline:
             "mean": self.mean,
             "label_range": list(self.label_range),
             "shrinkage": list(self.shrinkage),
+            "error": self.error,
             "entities": [entity.key for entity in self.entities],
         }
         for number, entity in enumerate(self.entities):
@@ -185,6 +190,7 @@ class NaiveBaseline:
             entities=tuple(entities),
             regression=regression,
             shrinkage=tuple(facts["shrinkage"]),
+            error=facts["error"],
         )
 
 
@@ -205,7 +211,9 @@ def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> 
         return _fit_biases(dataset, train, selection)
     label = dataset.features.label
     labels = np.concatenate([_labels(batch, label.name) for batch in _decoded(train, (label,))])
-    return NaiveBaseline(MEAN_NAME, float(labels.mean(dtype=np.float64)), _range(dataset, labels))
+    mean, label_range = float(labels.mean(dtype=np.float64)), _range(dataset, labels)
+    error = _usable(float(labels.std(dtype=np.float64)), label_range)
+    return NaiveBaseline(MEAN_NAME, mean, label_range, error=error)
 
 
 def initial_biases(
@@ -216,18 +224,23 @@ def initial_biases(
     Args:
         baseline: Fitted.
         features: Says which table a key column looks up in.
-        tokens_of_table: Tokens of each table with a vocabulary, in the order of their ids.
+        tokens_of_table: Tokens of each table that starts from biases, in the order of their ids.
 
     Returns:
-        By table, float32 `[tokens]`. Only tables that one key column alone looks up in, and that have a vocabulary.
+        By table, float32 `[tokens]`.
     """
     columns = {column.name: column.table for column in features.categorical}
-    tables = list(columns.values())
     return {
         columns[entity.key]: entity.of_tokens(tokens_of_table[columns[entity.key]]).astype(np.float32)
         for entity in baseline.entities
-        if entity.key in columns and columns[entity.key] in tokens_of_table and tables.count(columns[entity.key]) == 1
+        if columns.get(entity.key) in tokens_of_table
     }
+
+
+def _usable(error: float, label_range: tuple[float, float]) -> float:
+    """An error that other errors can be divided by."""
+    low, high = label_range
+    return max(error, (high - low) / 100) or 1.0
 
 
 def _range(dataset: DatasetSpec, labels: np.ndarray) -> tuple[float, float]:
@@ -246,12 +259,14 @@ def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     ]
     chosen_by = biases.Ratings(*(np.concatenate(part) for part in zip(*rows, strict=True)))
     fitted = biases.fit_best(biases.Ratings(user, item, labels), chosen_by, len(users), len(items))
+    label_range = _range(dataset, labels)
     return NaiveBaseline(
         name=BIASES_NAME,
         mean=fitted.mean,
-        label_range=_range(dataset, labels),
+        label_range=label_range,
         entities=(EntityBiases(keys[0], users, fitted.user), EntityBiases(keys[1], items, fitted.item)),
         shrinkage=fitted.shrinkage,
+        error=_usable(fitted.error(chosen_by), label_range),
     )
 
 

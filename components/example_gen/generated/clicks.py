@@ -12,7 +12,6 @@ themselves score on the very test rows: their log loss and AUC are written besid
 """
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ import pyarrow.csv as pacsv
 from components.evaluation.click_metrics import click_metrics, click_sums, exact_auc
 from components.example_gen.config import CLICK_SPLIT
 from components.example_gen.rows import POSITION, TEST, Entities, Rows, positions
-from components.example_gen.splits.protocol import protocol_of
-from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS
+from components.scratch import scratch_directory
+from trainer_module.data.datasets.criteo import CATEGORIES, LABEL, NUMBERS, SYNTHETIC_CRITEO
 from trainer_module.errors import DataError
 
 PLANTED_FILE = "planted.json"
@@ -181,11 +180,11 @@ def write_synthetic_criteo(data_dir: Path, rows: int, seed: int = 0) -> Planted:
     """
     if data_dir.exists():
         return _require_same(data_dir, rows, seed)
-    truth, protocol = plant(seed), protocol_of(CLICK_SPLIT, has_users_and_items=False)
+    truth, protocol = plant(seed), CLICK_SPLIT.protocol(SYNTHETIC_CRITEO.tables.interactions)
     labels, probabilities = [], []
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".synthetic-criteo-") as scratch:
-        staged = Path(scratch, "staged")
+    with scratch_directory(data_dir.parent, ".synthetic-criteo-") as scratch:
+        staged = scratch / "staged"
         staged.mkdir()
         for day, first in enumerate(range(0, rows, _ROWS_PER_FILE)):
             place = Entities(None, None, (f"day_{day}",))

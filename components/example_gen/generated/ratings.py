@@ -10,7 +10,6 @@ model can have an RMSE below its standard deviation, and the planted model reach
 """
 
 import math
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from components.example_gen import layout
+from components.scratch import scratch_directory
 from trainer_module.data.datasets.movielens import GENRES, SYNTHETIC
 from trainer_module.errors import ConfigError
 
@@ -153,8 +153,8 @@ def write_synthetic(data_dir: Path, num_ratings: int, num_users: int, num_items:
         return truth
     layout.require_replaceable(data_dir, SYNTHETIC.name)
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir.parent, prefix=".synthetic-") as scratch:
-        staged = Path(scratch, "staged")
+    with scratch_directory(data_dir.parent, ".synthetic-ratings-") as scratch:
+        staged = scratch / "staged"
         staged.mkdir()
         random = np.random.default_rng([seed, 1])
         _write_ratings(staged / layout.RATINGS_FILE, truth, random)

@@ -41,7 +41,8 @@ class QueryExamples:
         interactions = dataset.tables.interactions
         self._users = UserAttributes(dataset)
         self._schema = dataset.spec().query_schema()
-        self._context = [entry.feature_name for entry in interactions.inputs()]
+        described = {entry.feature_name for entry in (*interactions.inputs(), *interactions.context)}
+        self._context = [name for name in self._schema.names if name in described]
 
     def build(
         self, queries: Queries, rows: Rows | None, train_counts: np.ndarray | None, entities: Entities

@@ -1,9 +1,11 @@
 """What a parser found wrong with a line."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SHOWN = 5
+_QUOTED = re.compile(r"'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,17 @@ class BadRow:
 def bad_row(file: str, line: int, problem: str, raw: bytes) -> BadRow:
     """Builds a `BadRow` from the line's bytes."""
     return BadRow(file, line, problem, raw.decode("utf-8", "backslashreplace"))
+
+
+def kind_of(problem: str) -> str:
+    """A problem without what differs from row to row: the value that was found, and names after the column's."""
+    what, _, rest = problem.partition(", found ")
+    # The way out follows the value, which may hold a semicolon itself.
+    _, semicolon, way_out = _QUOTED.sub("", rest).partition("; ")
+    first, *others = _QUOTED.findall(what) or [""]
+    for other in others:
+        what = what.replace(other, "...") if other != first else what
+    return what + semicolon + way_out
 
 
 def describe(bad: Sequence[BadRow], count: int) -> str:

@@ -5,7 +5,7 @@ in other encodings cannot be entered in their middle, so that each is one piece.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.example_gen.output.bad_rows import BadRow
 from components.example_gen.readers import jsonl, parquet, text
@@ -185,14 +185,20 @@ def _text_blocks(piece: Piece, table: TableFiles) -> Iterator[TextBlock]:
             data = content.read(piece.part.size)
         yield TextBlock(data, piece.part.offset, piece.part.first_line, piece.part.num_lines)
         return
-    chunks = utf8_chunks(piece.file, unpacked_chunks(piece.file, _BLOCK_BYTES), table.encoding)
+    chunks = utf8_chunks(piece.file, _unpacked(piece.file, table), table.encoding)
     dialect = _dialect(piece.file, table)
     blocks = record_blocks(chunks, dialect, piece.file, _BLOCK_BYTES)
     yield from _without_header(blocks, dialect, table, piece.file)
 
 
+def _unpacked(file: str, table: TableFiles, chunk_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
+    return unpacked_chunks(file, chunk_bytes, max_ratio=table.max_unpack_ratio)
+
+
 def _dialect(file: str, table: TableFiles) -> Dialect:
-    return jsonl.DIALECT if table.format_of(file) == "jsonl" else text.dialect_of(file, table)
+    if table.format_of(file) == "jsonl":
+        return replace(jsonl.DIALECT, max_row_mb=table.max_row_mb)
+    return text.dialect_of(file, table)
 
 
 def _without_header(blocks: Iterator[TextBlock], dialect: Dialect, table: TableFiles, file: str) -> Iterator[TextBlock]:
@@ -213,15 +219,15 @@ def _without_header(blocks: Iterator[TextBlock], dialect: Dialect, table: TableF
 
 def _keys(file: str, table: TableFiles) -> list[str]:
     """The keys of a JSON file's first block; keys that only later lines have are not known."""
-    chunks = utf8_chunks(file, unpacked_chunks(file, _BLOCK_BYTES), table.encoding)
-    for block in record_blocks(chunks, jsonl.DIALECT, file, _BLOCK_BYTES):
+    chunks = utf8_chunks(file, _unpacked(file, table), table.encoding)
+    for block in record_blocks(chunks, _dialect(file, table), file, _BLOCK_BYTES):
         return jsonl.column_names(block, file)
     raise DataError(f"{file}: holds no line; expected JSON lines")
 
 
 def _header(file: str, table: TableFiles) -> list[str]:
     dialect = _dialect(file, table)
-    chunks = utf8_chunks(file, unpacked_chunks(file, _HEADER_BYTES), table.encoding)
+    chunks = utf8_chunks(file, _unpacked(file, table, _HEADER_BYTES), table.encoding)
     # The header may follow empty lines.
     for block in record_blocks(chunks, dialect, file, 1):
         if header := text.find_header(block.data, dialect):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from apache_beam.io.filesystems import FileSystems
 
 from components.example_gen.spans import wildcards
+from trainer_module.data.paths import literal
 from trainer_module.data.tables import TableFiles
 from trainer_module.errors import DataError
 
@@ -39,7 +40,7 @@ def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
     found: dict[object, str] = {}
     for pattern in table.files:
         pattern = wildcards(pattern)
-        path = pattern if _is_remote(pattern) else os.path.join(directory, pattern)
+        path = pattern if _is_remote(pattern) else os.path.join(directory, literal(pattern))
         files = _match_remote(path) if _is_remote(path) else _match_local(directory, pattern)
         kept = [file for file, size in files.items() if _is_kept(file, size, path, what)]
         if not kept and not table.alternatives:
@@ -63,8 +64,7 @@ def _is_remote(path: str) -> bool:
 
 def _match_local(directory: str, pattern: str) -> dict[str, int | None]:
     """Paths that match; their sizes are not known yet."""
-    if os.path.lexists(path := os.path.join(directory, pattern)):
-        # A name may hold brackets.
+    if os.path.lexists(path := os.path.join(directory, literal(pattern))):
         return {path: None}
     names = glob.glob(pattern, root_dir=directory, include_hidden=True)
     return {os.path.join(directory, name): None for name in names}

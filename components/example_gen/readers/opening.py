@@ -11,6 +11,7 @@ import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from trainer_module.data.tables import MAX_UNPACK_RATIO, UNPACKED_FREELY
 from trainer_module.errors import DataError
 
 _ARROW_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
@@ -49,25 +50,29 @@ def is_compressed(file: str) -> bool:
     return file.lower().endswith((*_ARROW_CODECS, ".zip"))
 
 
-def unpacked_chunks(file: str, chunk_bytes: int, offset: int = 0) -> Iterator[bytes]:
+def unpacked_chunks(file: str, chunk_bytes: int, offset: int = 0, max_ratio: int = MAX_UNPACK_RATIO) -> Iterator[bytes]:
     """Reads a file's bytes, unpacked if its name says that it is compressed.
 
     Args:
         file: Ends in `.gz`, `.bz2`, `.zst`, `.zstd` or `.zip` if it is compressed.
         chunk_bytes: Size of a chunk, at most.
         offset: Where to begin in a file that is not compressed.
+        max_ratio: Largest size of the unpacked file in multiples of the packed one's; the first 256 MB do not count.
 
     Raises:
-        DataError: An archive is damaged, cut short, encrypted, or does not hold exactly one file.
+        DataError: An archive is damaged, cut short, encrypted, or does not hold exactly one file; or it unpacks to
+            more than `max_ratio` allows.
     """
+    limit = max(UNPACKED_FREELY, max_ratio * size_of(file)) if is_compressed(file) else None
     with open_file(file) as content:
         suffix = "." + file.lower().rsplit(".", 1)[-1]
         try:
             if codec := _ARROW_CODECS.get(suffix):
-                yield from _chunks(pa.CompressedInputStream(pa.PythonFile(content, "r"), codec), chunk_bytes)
+                stream = pa.CompressedInputStream(pa.PythonFile(content, "r"), codec)
+                yield from _limited(_chunks(stream, chunk_bytes), limit, file, max_ratio)
             elif suffix == ".zip":
                 with zipfile.ZipFile(content) as archive, archive.open(_only_member(file, archive)) as member:
-                    yield from _chunks(member, chunk_bytes)
+                    yield from _limited(_chunks(member, chunk_bytes), limit, file, max_ratio)
             else:
                 content.seek(offset)
                 yield from _chunks(content, chunk_bytes)
@@ -97,11 +102,26 @@ def _chunks(content: Any, chunk_bytes: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _limited(chunks: Iterator[bytes], limit: int | None, file: str, max_ratio: int) -> Iterator[bytes]:
+    """Stops at a file that unpacks to more than `limit` bytes, as one that was made to fill memory and disk does."""
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if limit is not None and size > limit:
+            raise DataError(
+                f"{file}: unpacks to more than {limit >> 20:,} MB, {max_ratio} times its size. If that is right, set "
+                "max_unpack_ratio for the table to a larger number"
+            )
+        yield chunk
+
+
 def _only_member(file: str, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The single file of a zip archive; folders and the notes that macOS adds do not count."""
-    members = [
-        member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")
-    ]
+    """The single file of a zip archive; folders and the notes that macOS adds do not count.
+
+    An archive is updated by adding members, so that of several with one name the last one counts.
+    """
+    by_name = {member.filename: member for member in archive.infolist()}
+    members = [member for name, member in by_name.items() if not member.is_dir() and not name.startswith("__MACOSX/")]
     if len(members) != 1:
         names = ", ".join(member.filename for member in members[:5])
         raise DataError(

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer_module.data.tables import MAX_ROW_MB
 from trainer_module.errors import DataError
-
-# A longer record is taken for a quote that is never closed, or for a file that is no text.
-LONGEST_RECORD = 64 << 20
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _CONTROL_BYTES = bytes([0x1F, 0x1E, 0x1D, 0x1C, *range(0x01, 0x09), *range(0x0E, 0x1C), 0x7F])
@@ -29,10 +27,12 @@ class Dialect:
     Attributes:
         delimiter: Between two fields, one byte or more; None if a record is one field.
         quoted: Whether a field may stand in double quotes.
+        max_row_mb: A longer record is taken for a quote that is never closed, or for a file that is no text.
     """
 
     delimiter: bytes | None
     quoted: bool
+    max_row_mb: int = MAX_ROW_MB
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def record_blocks(
         first_line: Number of the first line.
 
     Raises:
-        DataError: A record is longer than `LONGEST_RECORD`, or a quote is never closed.
+        DataError: A record is longer than the dialect allows, or a quote is never closed.
     """
     offset, pending, size = 0, [], 0
     for chunk in chunks:
@@ -161,9 +161,10 @@ def record_blocks(
             yield TextBlock(data[:cut], offset, first_line, num_lines)
             offset, first_line = offset + cut, first_line + num_lines
         pending, size = [data[cut:]], len(data) - cut
-        if size > LONGEST_RECORD:
+        if size > dialect.max_row_mb << 20:
             raise DataError(
-                f"{file}, line {first_line}: a row of more than {LONGEST_RECORD >> 20} MB. {_mend_quotes(dialect)}"
+                f"{file}, line {first_line}: a row of more than {dialect.max_row_mb} MB. {_mend_quotes(dialect)}. If "
+                "rows are that long, set max_row_mb for the table to a larger number"
             )
     if data := b"".join(pending):
         if dialect.quoted and b'"' in data:

@@ -30,7 +30,7 @@ def dialect_of(file: str, table: TableFiles) -> Dialect:
             f"{file}: the delimiter {delimiter!r} holds a line end or a double quote; take another one, or set "
             "quoted: false if it holds a quote"
         )
-    return Dialect(delimiter.encode(), table.quoted)
+    return Dialect(delimiter.encode(), table.quoted, table.max_row_mb)
 
 
 @dataclass(frozen=True)

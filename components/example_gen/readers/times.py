@@ -18,6 +18,8 @@ _ISO = (
     r" ?(?:[Zz]|UTC|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?)?)?$"
 )
 _UNITS: tuple[TimeUnit, ...] = ("s", "ms", "us", "ns")
+# What a column may be taken for.
+GUESSES: tuple[TimeUnit, ...] = (*_UNITS, "iso")
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Numbers below these are of the unit with the same index.
 _MAGNITUDES = (1e11, 1e14, 1e17)
@@ -27,7 +29,7 @@ _MICROSECONDS = 1_000_000
 _FIRST, _LAST = -62_135_596_800 * _MICROSECONDS, 253_402_300_800 * _MICROSECONDS
 
 
-def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa.Array:
+def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems, is_guess: bool = False) -> pa.Array:
     """Times as microseconds since 1970-01-01 UTC.
 
     Times without a zone count as UTC. Digits beyond microseconds are cut off.
@@ -35,11 +37,11 @@ def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa
     Args:
         values: `[rows]` timestamps or dates, numbers, or texts of numbers or of ISO 8601 (`2024-05-01`,
             `2024-05-01T10:00:00Z`, `2024-05-01 10:00:00.5+02:00`).
-        unit: Of numbers, see `TimeEntry`; timestamps and dates ignore it. `auto` takes the unit that most numbers of
-            the block suggest.
+        unit: One of `GUESSES`; timestamps and dates ignore it.
         name: Of the column, for messages.
-        problems: Gets texts of another form, dates that no calendar has, times outside the years 1 to 9999, and under
-            `auto` numbers whose magnitude suggests another unit than most others do.
+        problems: Gets texts of another form, dates that no calendar has, times outside the years 1 to 9999, and, if the
+            unit is a guess, numbers whose magnitude suggests another.
+        is_guess: Whether the unit was chosen by the first values of the column.
 
     Returns:
         `[rows]` int64; missing values (null, NaN, empty texts) are null.
@@ -58,39 +60,31 @@ def times(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), pa.int64())
     if is_text(values.type):
-        return _from_text(values, unit, name, problems)
+        return _from_text(values, unit, name, problems, is_guess)
     if not is_number(values.type) or unit == "iso":
         expected = "ISO 8601 texts, as its unit says" if unit == "iso" else "timestamps, numbers or ISO 8601 texts"
         raise DataError(f"{problems.file}: column {name!r} is of type {values.type}; expected {expected}")
-    return _from_numbers(values, unit, values, name, problems)
+    return _from_numbers(values, unit, values, name, problems, is_guess)
 
 
-def guess_unit(values: pa.Array) -> TimeUnit | None:
-    """The unit that most numbers of a column suggest by their magnitude.
+def suggested_units(values: pa.Array) -> np.ndarray:
+    """What the values of a column suggest as its unit: index into `GUESSES` of each value, in their order.
 
-    Returns:
-        `iso` if the column has values and none is a number; None if it has no values, or a type that needs no unit.
+    Missing values are left out, and so is 0, which is the same moment in every unit. Timestamps and dates suggest none.
     """
     values = plain(values)
     if is_text(values.type):
         text = trimmed_text(values, "", Problems("", len(values)))
         text = text.filter(pc.fill_null(pc.not_equal(text, ""), False))
         looks_numeric = pc.match_substring_regex(text, _NUMBER)
-        if len(text) and not pc.any(looks_numeric).as_py():
-            return "iso"
-        values = text.filter(looks_numeric)
-    elif not is_number(values.type):
-        return None
-    found = values.cast(pa.float64(), safe=False).drop_null().to_numpy(zero_copy_only=False)
-    return _most_common_unit(found[~np.isnan(found)])
-
-
-def _most_common_unit(found: np.ndarray) -> TimeUnit | None:
-    # 0 is the same moment in every unit.
-    counts = np.bincount(_magnitudes(found[found != 0]), minlength=len(_UNITS))
-    if counts.any():
-        return _UNITS[int(counts.argmax())]
-    return "s" if len(found) else None
+        numbers = pc.if_else(looks_numeric, text, None).cast(pa.float64())
+    elif is_number(values.type):
+        numbers = values.cast(pa.float64(), safe=False).drop_null()
+        numbers = numbers.filter(pc.invert(pc.is_nan(numbers)))
+    else:
+        return np.zeros(0, np.int64)
+    found = numbers.fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return np.where(np.isnan(found), GUESSES.index("iso"), _magnitudes(found))[found != 0]
 
 
 def _magnitudes(found: np.ndarray) -> np.ndarray:
@@ -98,50 +92,49 @@ def _magnitudes(found: np.ndarray) -> np.ndarray:
     return np.digitize(np.abs(found), _MAGNITUDES)
 
 
-def _from_text(values: pa.Array, unit: TimeUnit, name: str, problems: Problems) -> pa.Array:
+def _from_text(values: pa.Array, unit: TimeUnit, name: str, problems: Problems, is_guess: bool) -> pa.Array:
     text = trimmed_text(values, name, problems)
     text = pc.if_else(pc.equal(text, ""), None, text)
     if unit == "iso":
         return _from_iso(text, values, name, problems)
     looks_numeric = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-    found = _from_numbers(pc.if_else(looks_numeric, text, None), unit, values, name, problems)
-    others = pc.if_else(looks_numeric, None, text)
-    if others.null_count == len(others):
-        return found
-    if unit == "auto":
-        return pc.coalesce(found, _from_iso(others, values, name, problems))
+    found = _from_numbers(pc.if_else(looks_numeric, text, None), unit, values, name, problems, is_guess)
     problems.add(
-        others.is_valid().to_numpy(zero_copy_only=False),
-        lambda row: f"column {name!r}: expected a time in {_UNIT_NAMES[unit]} since 1970, found {shown(values[row])}",
+        pc.if_else(looks_numeric, None, text).is_valid().to_numpy(zero_copy_only=False),
+        lambda row: (
+            f"column {name!r}: expected a time in {_UNIT_NAMES[unit]} since 1970"
+            f"{', like the first values of the column' if is_guess else ''}, found {shown(values[row])}"
+        ),
     )
     return found
 
 
-def _from_numbers(numbers: pa.Array, unit: TimeUnit, values: pa.Array, name: str, problems: Problems) -> pa.Array:
+def _from_numbers(
+    numbers: pa.Array, unit: TimeUnit, values: pa.Array, name: str, problems: Problems, is_guess: bool
+) -> pa.Array:
     """Converts numbers or texts of numbers.
 
     Args:
         numbers: `[rows]`.
-        unit: Of the numbers, or `auto`.
+        unit: Of the numbers.
         values: The column as the file holds it, for messages.
         name: Of the column.
         problems: See `times`.
+        is_guess: See `times`.
     """
     approximate = numbers.cast(pa.float64(), safe=False)
     approximate = pc.if_else(pc.is_nan(approximate), None, approximate)
-    if unit == "auto":
+    if is_guess:
         found = approximate.fill_null(0).to_numpy(zero_copy_only=False)
-        chosen = _most_common_unit(found[approximate.is_valid().to_numpy(zero_copy_only=False)]) or "s"
         magnitudes = _magnitudes(found)
         problems.add(
-            (found != 0) & (magnitudes != _UNITS.index(chosen)),
+            (found != 0) & (magnitudes != _UNITS.index(unit)),
             lambda row: (
                 f"column {name!r}: {shown(values[row])} looks like a time in {_UNIT_NAMES[_UNITS[magnitudes[row]]]}, "
-                f"and most others look like {_UNIT_NAMES[chosen]}; expected one unit. If all are of one unit, set it "
-                "as unit of the time column"
+                f"and the first values of the column look like {_UNIT_NAMES[unit]}; expected one unit. If all are of "
+                f"one unit, name it, as in time: {{name: {name}, unit: {unit}}}"
             ),
         )
-        unit = chosen
     whole = _exact_integers(numbers)
     exact = _from_integers(whole, unit, values, name, problems)
     fractional = pc.if_else(whole.is_valid(), None, approximate)
@@ -210,8 +203,7 @@ def _from_iso(text: pa.Array, values: pa.Array, name: str, problems: Problems) -
     problems.add(
         ~fits & text.is_valid().to_numpy(zero_copy_only=False),
         lambda row: (
-            f"column {name!r}: expected a number, or a time of ISO 8601 such as 2024-05-01T10:00:00Z, found "
-            f"{shown(values[row])}"
+            f"column {name!r}: expected a time of ISO 8601 such as 2024-05-01T10:00:00Z, found {shown(values[row])}"
         ),
     )
     fraction = pc.utf8_slice_codeunits(pc.utf8_rpad(part("fraction"), 6, "0"), 0, 6).cast(pa.int64())

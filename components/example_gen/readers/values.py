@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from components.example_gen.readers.plain_arrays import is_list, is_text, plain, trimmed_text
 from components.example_gen.readers.problems import Problems, shown
-from components.example_gen.readers.times import guess_unit, times
+from components.example_gen.readers.times import times
 from trainer_module.errors import DataError
 
-__all__ = ["Problems", "guess_unit", "numbers", "times", "token_lists", "tokens", "words"]
+__all__ = ["Problems", "numbers", "times", "token_lists", "tokens", "words"]
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # Letters and digits of any script; an apostrophe between them does not part a word.

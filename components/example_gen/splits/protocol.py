@@ -1,29 +1,16 @@
-"""The interface of split protocols, and the table of all of them."""
+"""The interface of split protocols: the section `data.split` of one, and what assigns rows and checks the result."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from components.example_gen.rows import Entities, Rows
-from components.example_gen.splits.column import ColumnProtocol
-from components.example_gen.splits.config import (
-    ColumnSplit,
-    FoldSplit,
-    LeaveLastOutSplit,
-    RandomSplit,
-    SplitConfig,
-    StratifiedSplit,
-    TimeSplit,
-    UserSplit,
-)
 from components.example_gen.splits.evidence import Evidence
-from components.example_gen.splits.folds import FoldProtocol
-from components.example_gen.splits.leave_last_out import LeaveLastOutProtocol
-from components.example_gen.splits.random import PAIR, ROW, RandomProtocol
-from components.example_gen.splits.stratified import StratifiedProtocol
-from components.example_gen.splits.time import TimeProtocol
-from components.example_gen.splits.user import user_protocol
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.tables import InteractionsTable
+from trainer_module.frozen import Frozen
 
 
 class SplitProtocol(Protocol):
@@ -98,28 +85,91 @@ class SplitProtocol(Protocol):
         ...
 
 
-def _random(config: RandomSplit, has_users_and_items: bool) -> SplitProtocol:
-    return RandomProtocol(config, config.key or (PAIR if has_users_and_items else ROW))
+class Split(Frozen):
+    """The base of the section `data.split`. Each module of `splits.protocols` holds one subclass and its protocol.
 
-
-# Each gets its config, and whether the dataset has users and items.
-_PROTOCOLS: Mapping[type, Callable[[Any, bool], SplitProtocol]] = {
-    RandomSplit: _random,
-    UserSplit: lambda config, _: user_protocol(config),
-    StratifiedSplit: lambda config, _: StratifiedProtocol(config),
-    TimeSplit: lambda config, _: TimeProtocol(config),
-    LeaveLastOutSplit: lambda *_: LeaveLastOutProtocol(),
-    ColumnSplit: ColumnProtocol,
-    FoldSplit: lambda config, _: FoldProtocol(config),
-}
-
-
-def protocol_of(config: SplitConfig, has_users_and_items: bool) -> SplitProtocol:
-    """The protocol that a config describes.
-
-    Args:
-        config: Of the split. A key of `random` that names the user's or the item's column is given as `user` or `item`.
-        has_users_and_items: Whether the dataset has users and items. It decides what is hashed where the config leaves
-            that open.
+    Attributes:
+        needs: Columns of the interactions that the protocol reads.
+        respects_time: Whether no train row of a user is later than one of its held-out rows.
+        by: Name of the protocol. A subclass gives the names that choose it as a `Literal`.
     """
-    return _PROTOCOLS[type(config)](config, has_users_and_items)
+
+    needs: ClassVar[tuple[Literal["user", "item", "time"], ...]] = ()
+    respects_time: ClassVar[bool] = False
+
+    by: str
+
+    def protocol(self, interactions: InteractionsTable) -> SplitProtocol:
+        """The protocol with these settings.
+
+        Args:
+            interactions: Says which columns the dataset has.
+        """
+        raise NotImplementedError
+
+    def check(self, dataset: Dataset) -> None:
+        """Checks that the dataset's columns are enough.
+
+        Raises:
+            ValueError: A column is missing; names it and another split.
+        """
+        self.require_roles(dataset.tables.interactions, self.needs)
+
+    def check_num_rows(self, num_rows: int) -> None:
+        """Checks the number of the interactions' rows, good and bad; most protocols take any.
+
+        Raises:
+            DataError: The protocol needs another number.
+        """
+
+    def own_column(self, interactions: InteractionsTable) -> str | None:
+        """Column of the interactions' files that only the split reads; its values are in `SPLIT_VALUE`."""
+        return None
+
+    @property
+    def known_values(self) -> tuple[str, ...]:
+        """Values that `own_column` may hold; rows of others are malformed. Empty takes any value."""
+        return ()
+
+    def require_roles(self, interactions: InteractionsTable, roles: Sequence[str]) -> None:
+        """Checks that the interactions have some columns.
+
+        Args:
+            interactions: The table.
+            roles: `user`, `item` or `time`.
+
+        Raises:
+            ValueError: One is missing; names it and another split.
+        """
+        if missing := [f"interactions.{role}" for role in roles if getattr(interactions, role) is None]:
+            raise ValueError(
+                f"split by {self.by} needs {' and '.join(missing)}; name the column, or take a split that does "
+                "without, as in split: {by: random}"
+            )
+
+
+class Shares(Split):
+    """The base of splits with a share of rows in `test` and in `eval`.
+
+    Attributes:
+        test_fraction: Share of the rows (or keys, or users) that become `test`.
+        eval_fraction: Share of the others that become `eval`.
+    """
+
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+
+
+class SeededShares(Shares):
+    """Shares that are drawn by a hash or at random.
+
+    Attributes:
+        seed: Another seed draws other rows.
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+def has_users_and_items(interactions: InteractionsTable) -> bool:
+    """Whether (user, item) pairs are known."""
+    return interactions.user is not None and interactions.item is not None

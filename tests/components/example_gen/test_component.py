@@ -23,6 +23,7 @@ from components.example_gen.loading import load
 from components.example_gen.output.examples import Examples
 from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.rows import LABEL, SPLITS
+from pipeline.beam import in_process_args
 from trainer_module.errors import DataError
 
 NUM_ROWS = 3000
@@ -59,6 +60,7 @@ class Run:
             components=[component],
             metadata_connection_config=self.connection,
             enable_cache=True,
+            beam_pipeline_args=list(in_process_args()),
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)
 

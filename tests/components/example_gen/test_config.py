@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from components.example_gen.component import span_properties
 from components.example_gen.config import CLICK_SPLIT, DEFAULT_HISTORY, DataConfig
 from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW
-from components.example_gen.splits.config import RandomSplit
+from components.example_gen.splits.protocols.random import RandomSplit
 from trainer_module.data.features import HashBuckets, Vocabulary
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.tables import MISSING_TOKEN, feature_name
@@ -111,7 +111,7 @@ def test_columns_get_names_that_tensorflow_can_carry(column, feature):
         ({"neighbours": 5}, "neighbours holds the item's raters, which no query knows"),
         ({"split": "u1"}, "u1 is a fold of movielens-100k"),
         ({"split": {"by": "column", "column": "fold", "train": "a", "test": "a"}}, "train, eval and test need values"),
-        ({"split": {"by": "luck"}}, "'random', 'user', 'stratified'"),
+        ({"split": {"by": "luck"}}, "'leave-last-out', 'random', 'stratified', 'time', 'user'"),
         ({"slices": ["town"]}, "slices: 'town' is no column of single tokens"),
         (
             {"users": USERS | {"categorical": ["brand"]}},
@@ -227,7 +227,7 @@ def test_an_entry_may_say_more():
 def test_the_key_of_a_random_split_is_a_role_or_a_column(key, interactions, resolved, column):
     described = {"interactions": interactions | {"label": "clicked"}, "task": "click", "split": {"key": key}}
     settings = DataConfig.model_validate(described)
-    assert (settings.split_key, settings.split_column) == (resolved, column)
+    assert (settings.split_protocol().key, settings.split_column) == (resolved, column)
 
 
 SPANS = FORMER | {"files": "clicks/day-{SPAN}/*.csv"}

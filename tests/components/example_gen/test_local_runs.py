@@ -9,6 +9,7 @@ from tfx import v1 as tfx
 
 from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
+from pipeline.beam import in_process_args
 
 
 class Project:
@@ -34,6 +35,7 @@ class Project:
             components=[TablesExampleGen(data.directory, data.portable()).with_id("ExampleGen")],
             metadata_connection_config=self.metadata,
             enable_cache=True,
+            beam_pipeline_args=list(in_process_args()),
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)
         store = metadata_store.MetadataStore(

@@ -6,9 +6,12 @@ import http.server
 import io
 import socket
 import threading
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -53,9 +56,15 @@ SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """`/whole.zip` is complete, `/cut.zip` stops half way, anything else is not found."""
+    """`/whole.zip` is complete, `/cut.zip` stops half way, `/busy.zip` answers 503, anything else is not found."""
+
+    requests: ClassVar[Counter[str]] = Counter()
 
     def do_GET(self):
+        self.requests[self.path] += 1
+        if self.path == "/busy.zip":
+            self.send_error(503)
+            return
         if self.path not in ("/whole.zip", "/cut.zip"):
             self.send_error(404)
             return
@@ -147,6 +156,42 @@ def test_sources_are_tried_in_order_and_failures_are_told(server, closed_port, w
         assert reason in failure
     assert manifest.source == wheel.name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index"]
+
+
+@pytest.mark.parametrize(
+    ("path", "checksum", "times", "reason"),
+    [
+        ("/gone.zip", SHA256, 1, "404"),
+        ("/busy.zip", SHA256, 2, "503"),
+        ("/cut.zip", SHA256, 2, "broke off"),
+        ("/whole.zip", "0" * 64, 2, "sha256 is"),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(server, tmp_path, path, checksum, times, reason):
+    Handler.requests.clear()
+    with pytest.raises(DataError, match=reason):
+        fetch(NAME, tmp_path / "data", report=[].append, sources=[ArchiveSource(f"{server}{path}", checksum)])
+    assert Handler.requests == {path: times}
+
+
+def test_of_several_members_with_one_path_the_last_counts(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(tmp_path / "ml.zip", "w") as archive:
+            for number in ("old", "new"):
+                for name, content in CONTENTS.items():
+                    archive.writestr(f"ml-100k/{name}", content if number == "new" else b"old")
+            archive.writestr("__MACOSX/u.data", b"notes")
+    fetch(NAME, tmp_path / "data", str(tmp_path / "ml.zip"), report=[].append)
+    assert read_all(tmp_path / "data") == CONTENTS
+
+
+def test_a_file_under_two_paths_is_ambiguous(tmp_path):
+    members = {f"ml-100k/{name}": content for name, content in CONTENTS.items()} | {"backup/u.data": b"other"}
+    (tmp_path / "ml.zip").write_bytes(make_zip(members))
+    with pytest.raises(DataError, match=r"holds ml-100k/u.data and backup/u.data; unpack it"):
+        fetch(NAME, tmp_path / "data", str(tmp_path / "ml.zip"), report=[].append)
+    assert not (tmp_path / "data").exists()
 
 
 def test_no_source_is_an_error_that_tells_how_to_go_on(closed_port, tmp_path):

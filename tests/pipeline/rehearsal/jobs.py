@@ -1,4 +1,4 @@
-"""Compiled pipelines by hand, as TFX's compiler writes them."""
+"""Builds small compiled pipelines in the form that TFX's compiler writes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ RAW = "gs://my-bucket/raw"
 
 
 class JobBuilder:
-    """A `PipelineJob` as JSON, to which tasks are added."""
+    """Builds a `PipelineJob` as JSON, task by task."""
 
     def __init__(self, name: str = "small"):
         self.spec: dict[str, Any] = {
@@ -39,12 +39,12 @@ class JobBuilder:
         """Adds a task.
 
         Args:
-            name: Of the task, its component and, with a suffix, its executor.
-            executor: As in the deployment.
-            inputs: Producing task and its output, as `Trainer.model`, by input.
-            parameters: `InputParameterSpec`s.
-            outputs: Types of the outputs.
-            fields: Others of the task.
+            name: Name of the task and its component; the executor's name adds `_executor`.
+            executor: `ExecutorSpec`.
+            inputs: Producing task and output by input, as in `Trainer.model`.
+            parameters: `InputParameterSpec` by parameter.
+            outputs: Artifact type by output.
+            fields: More fields of the task.
         """
         self.spec["deploymentSpec"]["executors"][f"{name}_executor"] = executor
         self.spec["components"][name] = {
@@ -66,7 +66,7 @@ class JobBuilder:
         return self
 
     def reader(self, name: str = "ExampleGen") -> "JobBuilder":
-        """Adds a task with a driver, which reads raw files."""
+        """Adds a task that reads raw files and has a driver."""
         container = container_of("make") | {
             "lifecycle": {"preCacheCheck": {"command": PYTHON, "args": ["drive", "{{$}}"]}}
         }
@@ -78,17 +78,17 @@ class JobBuilder:
 PYTHON = ["python", "-m", "tests.pipeline.rehearsal.tasks"]
 
 
-def container_of(what: str) -> dict[str, Any]:
-    return {"image": "registry/image:1", "command": PYTHON, "args": [what, "{{$}}"]}
+def container_of(program: str) -> dict[str, Any]:
+    return {"image": "registry/image:1", "command": PYTHON, "args": [program, "{{$}}"]}
 
 
-def container(what: str = "make") -> dict[str, Any]:
-    """An executor that runs one of `tasks`."""
-    return {"container": container_of(what)}
+def container(program: str = "make") -> dict[str, Any]:
+    """Returns an executor that runs a program of `tasks`."""
+    return {"container": container_of(program)}
 
 
 def constant(value: str | int) -> dict[str, Any]:
-    """An input parameter's value, as up to schema version 2.0."""
+    """Returns an input parameter with a fixed value."""
     kind = {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)}
     return {"runtimeValue": {"constantValue": kind}}
 

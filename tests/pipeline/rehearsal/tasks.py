@@ -1,4 +1,4 @@
-"""What the containers of hand-made pipelines run: `python -m tests.pipeline.rehearsal.tasks WHAT EXECUTOR_INPUT`."""
+"""Programs of the containers in hand-made pipelines: `python -m tests.pipeline.rehearsal.tasks NAME EXECUTOR_INPUT`."""
 
 import json
 import os
@@ -6,52 +6,44 @@ import sys
 from pathlib import Path
 
 
-def make(told: dict) -> None:
-    """Writes what it was told and where into every output, and says so in the artifacts' metadata."""
-    for key, artifacts in told["outputs"].get("artifacts", {}).items():
+def make(container_input: dict) -> None:
+    """Writes its input and environment into every output, and adds metadata to the artifacts."""
+    for key, artifacts in container_input["outputs"].get("artifacts", {}).items():
         (artifact,) = artifacts["artifacts"]
-        seen = {"told": told, "environment": dict(os.environ), "directory": os.getcwd()}
+        seen = {"input": container_input, "environment": dict(os.environ), "directory": os.getcwd()}
         Path(artifact["uri"], "seen.json").write_text(json.dumps(seen))
-        _answer(told, {"artifacts": {key: {"artifacts": [{"metadata": {"made": 1.0, "blessed": 1}}]}}})
+        _write_output(container_input, {"artifacts": {key: {"artifacts": [{"metadata": {"made": 1.0, "blessed": 1}}]}}})
 
 
-def count(told: dict) -> None:
-    """Answers with a parameter."""
-    (key,) = told["outputs"]["parameters"]
-    _answer(told, {"parameters": {key: {"intValue": "7"}}})
-
-
-def push(told: dict) -> None:
-    """Answers as TFX's Pusher does that has pushed; the place holds the parameter `steps`."""
-    inputs = told["inputs"]
-    steps = inputs["parameters"]["steps"]["intValue"] if "parameters" in inputs else inputs["parameterValues"]["steps"]
+def push(container_input: dict) -> None:
+    """Writes the output of a Pusher that pushed; the destination contains the parameter `steps`."""
+    steps = container_input["inputs"]["parameters"]["steps"]["intValue"]
     metadata = {"pushed": 1, "pushed_destination": f"/pushed/after/{steps}"}
-    _answer(told, {"artifacts": {"pushed": {"artifacts": [{"metadata": metadata}]}}})
+    _write_output(container_input, {"artifacts": {"pushed": {"artifacts": [{"metadata": metadata}]}}})
 
 
-def drive(told: dict) -> None:
-    """Determines a parameter and says something of the artifact to come."""
-    (key,) = told["outputs"]["artifacts"]
+def drive(container_input: dict) -> None:
+    """Writes the output of a driver: a parameter, and metadata of the future artifact."""
+    (key,) = container_input["outputs"]["artifacts"]
     artifacts = {key: {"artifacts": [{"metadata": {"span": 3}}]}}
-    _answer(told, {"parameters": {"span": {"intValue": "3"}}, "artifacts": artifacts})
+    _write_output(container_input, {"parameterValues": {"span": 3}, "artifacts": artifacts})
 
 
-def babble(told: dict) -> None:
-    """Answers with what is no answer."""
-    _answer(told, {"artefacts": {}})
+def write_invalid_output(container_input: dict) -> None:
+    """Writes an output file with an unknown field."""
+    _write_output(container_input, {"artefacts": {}})
 
 
-def fail(told: dict) -> None:
-    """Ends as a container does whose component has failed."""
+def fail(container_input: dict) -> None:
+    """Prints 50 lines and exits with 1."""
     print("\n".join(f"line {number}" for number in range(50)))
-    raise SystemExit(f"no luck with {sorted(told)}")
+    raise SystemExit(f"no luck with {sorted(container_input)}")
 
 
-def _answer(told: dict, output: dict) -> None:
-    Path(told["outputs"]["outputFile"]).write_text(json.dumps(output))
+def _write_output(container_input: dict, output: dict) -> None:
+    Path(container_input["outputs"]["outputFile"]).write_text(json.dumps(output))
 
 
 if __name__ == "__main__":
-    {"make": make, "count": count, "drive": drive, "push": push, "babble": babble, "fail": fail}[sys.argv[1]](
-        json.loads(sys.argv[2])
-    )
+    programs = (make, push, drive, write_invalid_output, fail)
+    {program.__name__: program for program in programs}[sys.argv[1]](json.loads(sys.argv[2]))

@@ -12,8 +12,8 @@ from .jobs import JobBuilder, container
 
 def test_every_bucket_becomes_a_directory_wherever_it_stands():
     buckets = Buckets(Path("/b"))
-    told = json.dumps({"checkpoints": "gs://my-bucket/x", "text": 'a "gs://other_bucket.1" b'})
-    local = buckets.local({"args": ["--temp=gs://my-bucket/temp", told], "gs": 3})
+    container_input = json.dumps({"checkpoints": "gs://my-bucket/x", "text": 'a "gs://other_bucket.1" b'})
+    local = buckets.local({"args": ["--temp=gs://my-bucket/temp", container_input], "gs": 3})
     assert local["args"][0] == "--temp=/b/my-bucket/temp"
     assert json.loads(local["args"][1]) == {"checkpoints": "/b/my-bucket/x", "text": 'a "/b/other_bucket.1" b'}
     assert local["gs"] == 3
@@ -44,12 +44,12 @@ class TestData:
         assert (tmp_path / "buckets" / "my-bucket" / "raw" / "u.data").read_text() == "second"
 
     def test_raw_files_may_lie_there_already(self, tmp_path, tasks, data):
-        with pytest.raises(ConfigError, match="name their directory with --data-dir"):
+        with pytest.raises(ConfigError, match="the raw files are missing; name their directory with --data-dir"):
             link_data(tasks, None)
         target = tmp_path / "buckets" / "my-bucket" / "raw"
         target.mkdir(parents=True)
         assert link_data(tasks, None) == target
-        with pytest.raises(ConfigError, match="holds files already"):
+        with pytest.raises(ConfigError, match="already holds files"):
             link_data(tasks, data)
 
     def test_a_directory_that_is_not_there_is_refused(self, tmp_path, tasks):

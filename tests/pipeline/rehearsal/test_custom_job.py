@@ -1,17 +1,17 @@
-"""What takes the place of Vertex AI Training, with jobs of a line each."""
+"""The local replacement of Vertex AI Training, with jobs of one line."""
 
 import os
 
 import pytest
 from google.cloud.aiplatform_v1.types import JobState
 
-from pipeline.rehearsal.custom_job import JobServiceHere
+from pipeline.rehearsal.custom_job import LocalJobService
 
 PARENT = "projects/my-project/locations/us-central1"
 
 
 def job(code: str, **fields) -> dict:
-    """A job whose first worker pool runs a line of Python."""
+    """Returns a job whose first worker pool runs a line of Python."""
     container = {"image_uri": "registry/image:1", "command": ["python", "-c", code]} | fields
     pools = [
         {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, "container_spec": container},
@@ -21,8 +21,8 @@ def job(code: str, **fields) -> dict:
 
 
 @pytest.fixture
-def service() -> JobServiceHere:
-    return JobServiceHere(client_options={"api_endpoint": "us-central1-aiplatform.googleapis.com"})
+def service() -> LocalJobService:
+    return LocalJobService(client_options={"api_endpoint": "us-central1-aiplatform.googleapis.com"})
 
 
 def test_the_command_of_the_first_pool_runs_in_its_environment(service, tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
-"""What is read from a compiled pipeline, and what is refused before anything runs."""
+"""Parsing of compiled pipelines, and what is refused before anything runs."""
 
 import json
 
 import pytest
 
-from pipeline.rehearsal.spec import parse_plan, read_job, with_parameters
+from pipeline.job_options import with_parameters
+from pipeline.rehearsal.spec import parse_plan, read_job
 from trainer_module.errors import ConfigError
 
 from .jobs import MODEL, JobBuilder, constant, container, container_of, resolver
@@ -16,7 +17,7 @@ def refusal(builder: JobBuilder) -> str:
     return str(caught.value)
 
 
-def test_tasks_come_after_those_that_they_need_and_else_by_name():
+def test_tasks_are_in_topological_order_then_by_name():
     builder = (
         JobBuilder()
         .task("a", container(), inputs={"model": "z.model"})
@@ -27,94 +28,153 @@ def test_tasks_come_after_those_that_they_need_and_else_by_name():
     assert [task.name for task in parse_plan(builder.job).tasks] == ["c", "z", "a", "b"]
 
 
-def test_a_parameter_that_another_task_makes_comes_from_before():
-    made = {"taskOutputParameter": {"producerTask": "z", "outputParameterKey": "number"}}
-    builder = JobBuilder().task("a", container(), parameters={"number": made}).task("z", container())
-    assert [task.name for task in parse_plan(builder.job).tasks] == ["z", "a"]
-
-
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value"),
     [
-        ("parameterIterator", {"itemInput": "x"}, "parameter_iterator"),
-        ("artifactIterator", {"itemInput": "x"}, "artifact_iterator"),
-        ("iteratorPolicy", {"parallelismLimit": 1}, "iterator_policy"),
-        ("retryPolicy", {"maxRetryCount": 1}, "retry_policy"),
-        ("triggerPolicy", {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}, "exit handler"),
-        ("triggerPolicy", {"condition": "size(x) > 1"}, "condition 'size(x) > 1': 'size(x) > 1' is not understood"),
-        ("dependentTasks", ["nobody"], "needs task nobody"),
+        ("parameterIterator", {"itemInput": "x"}),
+        ("artifactIterator", {"itemInput": "x"}),
+        ("iteratorPolicy", {"parallelismLimit": 1}),
+        ("retryPolicy", {"maxRetryCount": 1}),
+        ("triggerPolicy", {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
+        ("triggerPolicy", {"condition": "true"}),
     ],
 )
-def test_what_a_task_asks_for_is_refused_by_name(field, value, named):
+def test_an_unsupported_field_of_a_task_is_refused(field, value):
     message = refusal(JobBuilder().task("odd", container(), **{field: value}))
-    assert "nothing was run" in message
-    assert "task odd" in message
-    assert named in message
+    assert "nothing was run:" in message
+    assert f"  pipelineSpec.root.dag.tasks.odd.{field} is not supported" in message
 
 
 @pytest.mark.parametrize(
-    ("executor", "named"),
+    ("parameter", "place"),
     [
-        ({"customJob": {"customJob": {"a": 1}}}, "executor of kind custom_job"),
-        ({}, "executor of kind None"),
-        ({"container": {"image": "i", "command": ["sh", "-c", "true"]}}, "its image i would run sh -c"),
-        ({"container": {"image": "i"}}, "its image i would run its entry point"),
-        ({"container": container_of("{{$.pipeline_job_uuid}}")}, "placeholder {{$.pipeline_job_uuid}}"),
-        (resolver("model", "uri=1"), "'uri=1' is not understood"),
-        ({"importer": {"artifactUri": {"constantValue": {"stringValue": "x"}}}}, "an importer with 0 outputs"),
+        ({"taskOutputParameter": {"producerTask": "odd", "outputParameterKey": "n"}}, "taskOutputParameter"),
+        ({"runtimeValue": {"constant": 7}}, "runtimeValue.constant"),
+        ({"runtimeValue": {"runtimeParameter": "x"}}, "runtimeValue.runtimeParameter"),
+        ({"taskFinalStatus": {"producerTask": "odd"}}, "taskFinalStatus"),
+    ],
+)
+def test_an_unsupported_source_of_a_parameter_is_refused(parameter, place):
+    message = refusal(JobBuilder().task("odd", container(), parameters={"p": parameter}))
+    assert f"  pipelineSpec.root.dag.tasks.odd.inputs.parameters.p.{place} is not supported" in message
+
+
+@pytest.mark.parametrize(
+    ("executor", "place"),
+    [
+        ({"customJob": {"customJob": {"a": 1}}}, "customJob"),
+        ({"importer": {"artifactUri": {"constantValue": {"stringValue": "x"}}}}, "importer"),
+        ({"container": container_of("make") | {"env": [{"name": "A", "value": "b"}]}}, "container.env"),
+        ({"container": container_of("make") | {"resources": {"cpuLimit": 4}}}, "container.resources"),
+        (
+            {"resolver": {"outputArtifactQueries": {"model": {"filter": "state=LIVE", "limit": 2}}}},
+            "resolver.outputArtifactQueries.model.limit",
+        ),
+    ],
+)
+def test_an_unsupported_field_of_an_executor_is_refused(executor, place):
+    message = refusal(JobBuilder().task("odd", executor))
+    assert f"  pipelineSpec.deploymentSpec.executors.odd_executor.{place} is not supported" in message
+
+
+@pytest.mark.parametrize(
+    ("executor", "problem"),
+    [
+        ({}, "the executor is neither a container nor a resolver"),
+        ({"container": {"image": "i", "command": ["sh", "-c", "true"]}}, "image i would run sh -c"),
+        ({"container": {"image": "i"}}, "image i would run its entry point"),
+        (
+            {"container": container_of("{{$.pipeline_job_uuid}}")},
+            "placeholder {{$.pipeline_job_uuid}} is not supported",
+        ),
         (
             {
                 "container": container_of("make")
                 | {"args": ["--executor_class_path", "tfx.extensions.google_cloud_big_query.pusher.executor.Executor"]}
             },
-            "google_cloud_big_query.pusher.executor.Executor drives a service of Google's",
+            "tfx.extensions.google_cloud_big_query.pusher.executor.Executor calls a Google service",
         ),
     ],
 )
-def test_what_an_executor_does_is_refused_by_name(executor, named):
-    message = refusal(JobBuilder().task("odd", executor))
-    assert "task odd" in message
-    assert named in message
+def test_an_executor_that_cannot_run_here_is_refused(executor, problem):
+    assert f"  task odd: {problem}" in refusal(JobBuilder().task("odd", executor))
 
 
-def test_sub_dags_are_refused_by_name():
+def test_an_unsupported_query_is_refused():
+    assert "  task odd, output model: term 'uri=1' of" in refusal(JobBuilder().task("odd", resolver("model", "uri=1")))
+
+
+def test_a_value_artifact_is_refused():
+    builder = JobBuilder().task("odd", container(), outputs={"value": {"instanceSchema": "title: tfx.Integer\n"}})
+    assert "  task odd, output value: artifacts of type tfx.Integer are not supported" in refusal(builder)
+
+
+def test_unsupported_fields_of_a_component_are_refused():
     builder = JobBuilder().task("odd", container())
-    builder.spec["components"]["odd"] = {"dag": {"tasks": {}}}
-    assert "task odd: sub-DAG (component odd)" in refusal(builder)
+    builder.spec["components"]["odd"] = {
+        "dag": {"tasks": {}},
+        "outputDefinitions": {"parameters": {"n": {"type": "INT"}}},
+        "inputDefinitions": {"parameters": {"p": {"type": "INT", "defaultValue": 3}}},
+    }
+    message = refusal(builder)
+    for place in ("dag", "outputDefinitions.parameters", "inputDefinitions.parameters.p.defaultValue"):
+        assert f"  pipelineSpec.components.odd.{place} is not supported" in message
+    assert "task odd" not in message
 
 
-def test_what_the_pipeline_asks_for_is_refused_by_name():
+def test_unsupported_fields_of_the_pipeline_are_refused():
     builder = JobBuilder().task("a", container())
     builder.spec["root"]["dag"]["outputs"] = {"artifacts": {"x": {"artifactSelectors": []}}}
+    builder.spec["root"]["outputDefinitions"] = {"artifacts": {"x": {"artifactType": MODEL}}}
     builder.spec["defaultPipelineRoot"] = "gs://another-bucket"
+    builder.job["runtimeConfig"]["parameterValues"] = {"x": 1}
     message = refusal(builder)
-    assert "the pipeline: outputs" in message
-    assert "the pipeline: default_pipeline_root" in message
+    for place in (
+        "pipelineSpec.root.dag.outputs",
+        "pipelineSpec.root.outputDefinitions",
+        "pipelineSpec.defaultPipelineRoot",
+        "runtimeConfig.parameterValues",
+    ):
+        assert f"  {place} is not supported" in message
 
 
-def test_all_that_is_refused_is_named_at_once():
+def test_all_problems_are_listed_at_once():
     message = refusal(JobBuilder().task("one", {}).task("two", container(), retryPolicy={"maxRetryCount": 1}))
     assert "task one" in message
-    assert "task two" in message
+    assert "tasks.two.retryPolicy" in message
 
 
-def test_tasks_that_wait_for_each_other_are_refused():
+def test_a_missing_task_is_refused():
+    message = refusal(JobBuilder().task("odd", container(), dependentTasks=["nobody"]))
+    assert "task odd needs task nobody, which the pipeline does not have" in message
+
+
+def test_a_missing_component_or_executor_is_refused():
+    builder = JobBuilder().task("a", container()).task("b", container())
+    del builder.spec["components"]["a"], builder.spec["deploymentSpec"]["executors"]["b_executor"]
+    message = refusal(builder)
+    assert "  task a: component 'a' is not defined" in message
+    assert "  task b: executor 'b_executor' is not defined" in message
+
+
+def test_a_cycle_is_refused():
     message = refusal(
         JobBuilder().task("a", container(), dependentTasks=["b"]).task("b", container(), dependentTasks=["a"])
     )
-    assert "tasks wait for each other" in message
+    assert "the tasks form a cycle: a -> b -> a" in message or "the tasks form a cycle: b -> a -> b" in message
 
 
-def test_what_is_no_job_is_refused():
+def test_an_unknown_field_is_refused():
     builder = JobBuilder()
     builder.spec["root"]["dag"]["task"] = {}
     assert 'no field named "task"' in refusal(builder)
 
 
-def test_another_version_of_the_schema_is_refused():
+@pytest.mark.parametrize("version", ["2.1.0", "3.0.0"])
+def test_another_schema_version_is_refused(version):
     builder = JobBuilder()
-    builder.spec["schemaVersion"] = "3.0.0"
-    assert "schema version '3.0.0'" in refusal(builder)
+    builder.spec["schemaVersion"] = version
+    assert f"schema version '{version}', and a rehearsal supports only 2.0.0" in refusal(builder)
 
 
 class TestRuntimeParameters:
@@ -123,38 +183,29 @@ class TestRuntimeParameters:
         builder.spec["root"]["inputDefinitions"] = {"parameters": {"steps": {"type": "INT"}}}
         return builder
 
-    def test_a_missing_value_is_refused_by_name(self):
-        assert "runtime parameter steps has no value: give one, as in --parameter steps=" in refusal(self.builder())
+    def test_a_missing_value_is_refused(self):
+        assert "runtime parameter steps has no value; add --parameter steps=" in refusal(self.builder())
 
-    def test_an_unknown_one_is_refused_by_name(self):
+    def test_an_unknown_parameter_is_refused(self):
         message = refusal(JobBuilder().task("a", container(), parameters={"x": {"componentInputParameter": "steps"}}))
         assert "task a, parameter x: the pipeline has no runtime parameter steps" in message
 
-    def test_a_given_value_takes_the_place_of_the_compiled_one(self):
+    def test_a_given_value_replaces_the_compiled_one(self):
         job = self.builder().job
         job["runtimeConfig"]["parameters"] = {"steps": {"intValue": "1"}}
         assert parse_plan(job).parameters["steps"].int_value == 1
         assert parse_plan(with_parameters(job, {"steps": 5})).parameters["steps"].int_value == 5
         assert parse_plan(job).parameters["steps"].int_value == 1
 
-    def test_values_of_the_newer_schema_are_plain(self):
-        builder = self.builder()
-        builder.spec["schemaVersion"] = "2.1.0"
-        builder.spec["root"]["inputDefinitions"] = {
-            "parameters": {"steps": {"parameterType": "NUMBER_INTEGER", "defaultValue": 3}}
-        }
-        assert parse_plan(builder.job).parameters["steps"].number_value == 3
-        assert parse_plan(with_parameters(builder.job, {"steps": 5})).parameters["steps"].number_value == 5
-
 
 class TestFile:
-    def test_what_was_compiled_is_read(self, tmp_path):
+    def test_a_compiled_file_is_read(self, tmp_path):
         file = tmp_path / "pipeline.json"
         file.write_text(json.dumps(JobBuilder().task("a", container(), parameters={"x": constant(1)}).job))
         assert [task.name for task in parse_plan(read_job(file)).tasks] == ["a"]
 
     @pytest.mark.parametrize(("text", "expected"), [("{", "as JSON"), ("{}", "with pipelineSpec and runtimeConfig")])
-    def test_anything_else_is_refused(self, tmp_path, text, expected):
+    def test_any_other_file_is_refused(self, tmp_path, text, expected):
         (tmp_path / "pipeline.json").write_text(text)
         with pytest.raises(ConfigError, match=expected):
             read_job(tmp_path / "pipeline.json")

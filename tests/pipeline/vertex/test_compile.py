@@ -12,6 +12,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.config import Locations, PipelineConfig, load_config, preset_names, vertex_section
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.platforms import local_platform
+from pipeline.rehearsal.spec import ROOT_FIELDS, SUPPORTED_FIELDS, parse_messages, parse_plan, set_fields
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
 from pipeline.wiring import create_pipeline
@@ -50,6 +51,16 @@ def plain():
 @pytest.fixture(scope="module")
 def cloud():
     return compile_job(experiment(CLOUD))
+
+
+@pytest.fixture(scope="module")
+def retrieval():
+    return compile_job(experiment(**TWO_TOWERS, name=""))
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory):
+    return compile_job(of_table(tmp_path_factory.mktemp("spans"), files="day-{SPAN}/*.csv", window=7))
 
 
 def container(job, component: str):
@@ -129,9 +140,10 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
     assert transform.items() >= (common | {"max_num_workers": "100"}).items()
     assert "machine_type" not in transform
     assert flags(cloud, "Evaluator") == {
-        "runner": "DirectRunner",
+        "runner": "FnApiRunner",
         "direct_running_mode": "in_memory",
         "direct_num_workers": "1",
+        "sdk_container_image": "none",
     }
     assert not flags(cloud, "Trainer")
 
@@ -204,11 +216,9 @@ def test_caching_and_labels_are_those_of_the_experiment(cloud):
     assert "cachingOptions" not in fresh["pipelineSpec"]["root"]["dag"]["tasks"]["Trainer"]
 
 
-def test_retrieval_compiles_with_its_index():
-    config = experiment(**TWO_TOWERS, name="")
-    job = compile_job(config)
-    assert job["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-leave-last-out-two-tower"
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+def test_retrieval_compiles_with_its_index(retrieval):
+    assert retrieval["pipelineSpec"]["pipelineInfo"]["name"] == "synthetic-leave-last-out-two-tower"
+    tasks = retrieval["pipelineSpec"]["root"]["dag"]["tasks"]
     assert tasks["RetrievalIndex"]["dependentTasks"] == ["ExampleGen", "Trainer"]
     producer = tasks["Evaluator"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]["producerTask"]
     assert producer == "RetrievalIndex"
@@ -262,12 +272,11 @@ def of_table(tmp_path, **data) -> PipelineConfig:
     return load_config(file)
 
 
-def test_the_window_of_spans_is_a_parameter_of_the_run(tmp_path):
-    job = compile_job(of_table(tmp_path, files="day-{SPAN}/*.csv", window=7))
-    assert job["runtimeConfig"]["parameters"]["window"] == {"intValue": "7"}
-    assert job["runtimeConfig"]["parameters"]["last_span"] == {"intValue": "-1"}
-    assert parse_parameters(job, ["window=0", "last_span=5"]) == {"window": 0, "last_span": 5}
-    inputs = job["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
+def test_the_window_of_spans_is_a_parameter_of_the_run(spans):
+    assert spans["runtimeConfig"]["parameters"]["window"] == {"intValue": "7"}
+    assert spans["runtimeConfig"]["parameters"]["last_span"] == {"intValue": "-1"}
+    assert parse_parameters(spans, ["window=0", "last_span=5"]) == {"window": 0, "last_span": 5}
+    inputs = spans["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
     assert inputs["window"] == {"componentInputParameter": "window"}
     assert json.loads(inputs["input_config"]["runtimeValue"]["constantValue"]["stringValue"])["splits"] == [
         {"name": "interactions_0", "pattern": "day-*/*.csv"}
@@ -277,3 +286,15 @@ def test_the_window_of_spans_is_a_parameter_of_the_run(tmp_path):
 def test_files_without_spans_have_no_window(tmp_path):
     job = compile_job(of_table(tmp_path, files="clicks/*.csv"))
     assert set(job["runtimeConfig"]["parameters"]) == {"train_args"}
+
+
+def test_a_rehearsal_supports_exactly_the_fields_that_these_pipelines_have(plain, cloud, retrieval, spans):
+    deploy = {"endpoint": {"machine": "n1-standard-4"}}
+    deployed = compile_job(experiment({"deploy": deploy}, training__warm_start="last_blessed", cache=False))
+    used = set()
+    for job in (plain, cloud, retrieval, spans, deployed):
+        assert parse_plan(job).tasks
+        used |= {(message, field) for _, message, field in set_fields(parse_messages(job))}
+    supported = {(message, field) for message, fields in SUPPORTED_FIELDS.items() for field in fields}
+    supported |= {("ComponentSpec", field) for field in ROOT_FIELDS}
+    assert {each for each in used if each[0] in SUPPORTED_FIELDS} == supported

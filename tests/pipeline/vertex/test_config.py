@@ -36,8 +36,12 @@ from .experiments import IMAGE, SECTION, experiment
         ("labels", {f"k{n}": "" for n in range(65)}, r"65 labels; a resource takes 64 at most"),
         ("endpoint", "http://host/path", r"expected the address of an API"),
         ("schedule", {"cron": "@daily"}, r"expected five fields, minute, hour"),
-        ("schedule", {"cron": "60 * * * *"}, r"'60' is no minute: expected \*, a number or a range from 0 to 59"),
-        ("schedule", {"cron": "0 3 * * mon-fry"}, r"'mon-fry' is no day of week"),
+        (
+            "schedule",
+            {"cron": "60 * * * *"},
+            r"'60' is not a valid minute: expected \*, a number or a range from 0 to 59",
+        ),
+        ("schedule", {"cron": "0 3 * * mon-fry"}, r"'mon-fry' is not a valid day of week"),
         ("schedule", {"cron": "0 3 * * *", "time_zone": "Berlin"}, r"time zone of the IANA database, as in UTC or"),
         ("schedule", {"cron": "0 3 * * *", "start": "2030-01-01T00:00:00"}, r"start: expected an offset from UTC"),
         (
@@ -45,7 +49,7 @@ from .experiments import IMAGE, SECTION, experiment
             {"cron": "0 3 * * *", "start": "2030-01-02T00:00:00Z", "end": "2030-01-01T00:00:00Z"},
             r"start must be before end",
         ),
-        ("beam", {"max_workers": 3}, r"max_workers: only Dataflow has that; set runner: dataflow"),
+        ("beam", {"max_workers": 3}, r"max_workers: only Dataflow has this option; set runner: dataflow"),
         ("beam", {"runner": "dataflow", "autoscaling": "none"}, r"autoscaling: none needs workers"),
         ("beam", {"runner": "dataflow", "workers": 9, "max_workers": 3}, r"workers \(9\) exceeds max_workers \(3\)"),
         ("beam", {"runner": "dataflow", "public_ips": False}, r"public_ips: false needs subnetwork"),

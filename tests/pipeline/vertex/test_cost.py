@@ -1,4 +1,4 @@
-"""What a run costs, as arithmetic that can be redone by hand."""
+"""Tests the cost of a run by arithmetic that a reader can redo by hand."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,6 @@ from pipeline.vertex.cost import (
     uses_after_run,
     uses_of_run,
 )
-from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
 from .experiments import IMAGE, TPU_IMAGE, TWO_TOWERS, experiment
@@ -44,7 +43,7 @@ DATAFLOW = {"runner": "dataflow", "image": IMAGE, "max_workers": 10, "machine_ty
 
 
 def small_job(*components: str) -> dict:
-    """As much of a compiled job as is looked at, with a resolver."""
+    """Returns the part of a compiled job that the estimate reads, with one resolver."""
     names = [*components, "Baseline"]
     return {
         "pipelineSpec": {
@@ -120,14 +119,14 @@ def test_unknown_prices_are_named_all_at_once():
     prices = PRICES.model_copy(update={"machines": {"e2-standard-4": None}, "run": None})
     message = (
         r"prices\.yaml: no price for run \(per run\), machines\.e2-standard-4 \(for Trainer\), "
-        r"machines\.n1-standard-8 \(for Trainer\)\. Where to look prices up stands in .*prices\.example\.yaml"
+        r"machines\.n1-standard-8 \(for Trainer\)\. .*prices\.example\.yaml says where to look prices up"
     )
     with pytest.raises(ConfigError, match=message):
         estimate(vertex, small_job("Trainer"), prices, FILE, {"Trainer": 1.0})
 
 
 def test_prices_of_another_region_are_refused():
-    with pytest.raises(ConfigError, match=r"region: the prices are those of us-central1, .* runs in europe-west4"):
+    with pytest.raises(ConfigError, match=r"region: the prices are for us-central1, .* runs in europe-west4"):
         cost({"region": "europe-west4"}, {"Trainer": 1.0})
 
 
@@ -208,7 +207,7 @@ def test_uses_name_the_components_own_machine():
     assert use == Use("Pusher", "machines", "e2-highmem-2", 1)
 
 
-def test_the_command_prints_the_estimate(tmp_path):
+def test_the_command_prints_the_estimate(command_line, tmp_path):
     config = experiment()
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     (tmp_path / "prices.yaml").write_text(yaml.safe_dump(PRICES.model_dump()))
@@ -216,7 +215,7 @@ def test_the_command_prints_the_estimate(tmp_path):
     rows = [{"component": name, "seconds": 360.0, "cached": False} for name in names]
     (tmp_path / "summary.json").write_text(json.dumps({"components": rows}))
     command = "pipeline cost --config mine.yaml --prices prices.yaml --like summary.json --scale 10 --hours Trainer=3"
-    process = recspan(*command.split(), cwd=tmp_path)
+    process = command_line(*command.split(), cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     # seven components for 1 h and the Trainer for 3 h, at 0.1, and 0.5
     assert "total" in process.stdout and "1.50" in process.stdout

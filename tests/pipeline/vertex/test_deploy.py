@@ -1,8 +1,8 @@
-"""`recspan pipeline deploy`: what is asked for, what goes over the wire, what is found again."""
+"""Tests `recspan pipeline deploy` and its requests against a local server."""
 
 import json
-import subprocess
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import yaml
@@ -15,7 +15,6 @@ from components.vertex_deployer.deploy import deploy, planned_requests
 from components.vertex_deployer.requests import NEW, DeploymentRequests, request_json, traffic_split
 from components.vertex_deployer.service import DeploymentService
 from components.vertex_deployer.version import PushedVersion, described_version
-from tests import launcher
 from trainer_module.errors import ConfigError, ModelError
 
 from .deployment_server import NUMBERED, PLACE, DeploymentServer
@@ -241,7 +240,7 @@ def test_brute_force_has_no_tree():
 def test_an_index_of_another_dimension_is_refused(server, service):
     deploy(deployer({"vector_search": {}}), service)
     other = replace(deployer({"vector_search": {}}), version=PushedVersion(URI, "small", 64))
-    with pytest.raises(ConfigError, match=r"vector_search\.name: the index small .* vectors of 32 numbers, .* have 64"):
+    with pytest.raises(ConfigError, match=r"vector_search\.name: the index small .* has 32 dimensions, but .* have 64"):
         deploy(other, service)
 
 
@@ -249,16 +248,24 @@ def test_two_endpoints_of_one_name_are_not_guessed_at(server, service):
     for number in (1, 2):
         name = f"{NUMBERED}/endpoints/{number}"
         server.resources[name] = {"name": name, "displayName": "small"}
-    with pytest.raises(ServiceError, match=r"2 endpoints called 'small'.*endpoints/1, .*endpoints/2\. Give another"):
+    with pytest.raises(
+        ServiceError, match=r"2 endpoints have the display name 'small': .*endpoints/1, .*endpoints/2\. Set another"
+    ):
         deploy(deployer({"endpoint": {"machine": "n1-standard-4"}}), service)
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault(403, "denied"), r"403: .*denied.*Who deploys .* roles/aiplatform\.user.*roles/iam\.serviceAccountUser"),
+        (
+            Fault(403, "denied"),
+            r"403: .*denied.*The account that deploys .* roles/aiplatform\.user.*roles/iam\.serviceAccountUser",
+        ),
         (Fault(400, "no such image"), r"400: .*no such image.*section vertex\.deploy.*pipeline deploy --dry-run"),
-        (Fault(503, "busy"), r"after 1 attempt\(s\).*give the same command again: it finds what was made after all"),
+        (
+            Fault(503, "busy"),
+            r"after 1 attempt\(s\).*run the same command again: it finds the resources that were created",
+        ),
     ],
     ids=["403", "400", "503"],
 )
@@ -305,9 +312,9 @@ def test_a_lost_answer_is_found_again(server, service):
     ("code", "message"),
     [
         (7, r"^model: not allowed in project my-project \(403: .*cannot read"),
-        (8, r"^model: the project's quota is used up.*iam-admin/quotas"),
+        (8, r"^model: the project's quota is exhausted.*iam-admin/quotas"),
         (9, r"^model: Vertex AI refuses the request \(400: .*cannot read"),
-        (13, r"^model: .*did not answer as it should"),
+        (13, r"^model: .*gave no valid answer after"),
     ],
 )
 def test_an_operation_that_fails_is_explained(server, service, code, message):
@@ -318,9 +325,7 @@ def test_an_operation_that_fails_is_explained(server, service, code, message):
 
 def test_an_operation_that_takes_too_long_is_left_to_the_service(server, credentials):
     service = DeploymentService(experiment({"endpoint": server.url}).vertex.target, replace(QUICK, operation=0.0))
-    with pytest.raises(
-        ServiceError, match=r"model: not done after 0 minutes\. The service goes on with it \(projects/"
-    ):
+    with pytest.raises(ServiceError, match=r"model: not done after 0 minutes\. The operation projects/.* continues\."):
         deploy(deployer({}), service)
 
 
@@ -367,9 +372,9 @@ def test_a_wrong_section_is_refused(section, message):
         (
             PushedVersion("runs/serving/small/3", "small"),
             {},
-            r"lies on this machine, .*cp --recursive runs/serving/small/3 gs://BUCKET/FOLDER/`, .*--model gs://",
+            r"is on this machine, .*cp --recursive runs/serving/small/3 gs://BUCKET/FOLDER/`, .*--model gs://",
         ),
-        (PushedVersion(URI, "small"), {"vector_search": {}}, r"vector_search\.dimensions: .*or say the dimension here"),
+        (PushedVersion(URI, "small"), {"vector_search": {}}, r"vector_search\.dimensions: .*Set this key, or push"),
         (PushedVersion(URI, "small", 32), {"vector_search": {"dimensions": 64}}, r"dimensions: 64, but .* have 32"),
         (PushedVersion(URI, "a" * 64), {}, r"vertex\.deploy\.model: the pipeline's name has 64 characters"),
     ],
@@ -410,10 +415,6 @@ def test_the_plan_is_what_a_deployment_sends(server, service):
     assert server.body("models:upload") == first
 
 
-def recspan(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return launcher.recspan("pipeline", "deploy", *arguments, "--config", "mine.yaml", cwd=cwd)
-
-
 @pytest.fixture
 def workspace(tmp_path):
     config = experiment({"deploy": {"endpoint": {"machine": "n1-standard-4"}}})
@@ -421,16 +422,22 @@ def workspace(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def recspan(workspace, command_line):
+    """Returns a function that runs `recspan pipeline deploy` in the workspace."""
+    return lambda *arguments: command_line("pipeline", "deploy", *arguments, "--config", "mine.yaml", cwd=workspace)
+
+
 def push(directory, summary=PUSHED) -> None:
     directory.mkdir(parents=True)
     (directory / "summary.json").write_text(json.dumps(summary))
 
 
-def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeypatch):
+def test_a_dry_run_shows_the_last_local_version_in_the_bucket(recspan, workspace, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workspace / "none.json"))
     for number in ("2", "10"):
         push(workspace / "runs" / "serving" / "small" / number)
-    process = recspan("--dry-run", cwd=workspace)
+    process = recspan("--dry-run")
     assert process.returncode == 0, process.stderr
     planned = json.loads(process.stdout)
     assert [each["method"] for each in planned][::3] == ["ModelService.UploadModel", "EndpointService.DeployModel"]
@@ -441,36 +448,36 @@ def test_a_dry_run_shows_the_last_local_version_in_the_bucket(workspace, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dry-run"], "--dry-run asks no bucket, and there is no pushed version below"),
+        (["--dry-run"], "{cwd}/runs/serving/small has no pushed version, and --dry-run does not search the bucket"),
         (["--dry-run", "--model", "nowhere/3"], "nowhere/3 is no pushed version: its summary.json cannot be read"),
         (["--set", "vertex.deploy=null"], "vertex.deploy: the experiment has no such section"),
-        (["--model", "runs/serving/small/3"], "runs/serving/small/3 lies on this machine"),
+        (["--model", "runs/serving/small/3"], "runs/serving/small/3 is on this machine"),
     ],
 )
-def test_mistakes_get_one_message(workspace, arguments, message):
-    process = recspan(*arguments, cwd=workspace)
+def test_mistakes_get_one_message(recspan, workspace, arguments, message):
+    process = recspan(*arguments)
     assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {message}"), process.stderr
+    assert process.stderr.startswith("error: " + message.format(cwd=workspace)), process.stderr
     assert "Traceback" not in process.stderr
 
 
-def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, workspace, monkeypatch):
+def test_the_last_whole_version_of_the_bucket_is_deployed(server, credentials, recspan, monkeypatch):
+    # The command itself waits ten seconds between two polls of an operation.
+    monkeypatch.setattr("pipeline.vertex.deploy.DeploymentService", partial(DeploymentService, patience=QUICK))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     at = ["--set", f"vertex.endpoint={server.url}"]
-    missing = recspan(*at, cwd=workspace)
-    assert missing.stderr.startswith(
-        "error: no version was pushed below gs://my-bucket/recspan/serving/small. `recspan"
-    )
+    missing = recspan(*at)
+    assert missing.stderr.startswith("error: gs://my-bucket/recspan/serving/small has no pushed version. `recspan")
     folder = "my-bucket/recspan/serving/small"
     for number in ("9", "10"):
         server.objects[f"{folder}/{number}/summary.json"] = json.dumps(PUSHED).encode()
         server.objects[f"{folder}/{number}/saved_model.pb"] = b"graph"
     server.objects[f"{folder}/11/summary.json"] = b"{}"  # cut short: no saved_model.pb
-    process = recspan(*at, cwd=workspace)
+    process = recspan(*at)
     assert process.returncode == 0, process.stderr
     made = [f"model: {NUMBERED}/models/small@1", f"endpoint: {NUMBERED}/endpoints/1"]
     assert process.stdout.splitlines()[-2:] == made
     assert "model on the endpoint: under way" in process.stdout
     assert server.body("models:upload")["model"]["artifactUri"] == "gs://my-bucket/recspan/serving/small/10"
-    other = recspan(*at, "--model", "gs://my-bucket/recspan/serving/small/11", cwd=workspace)
-    assert "small/11 is no pushed version: there is no saved_model.pb in it" in other.stderr
+    other = recspan(*at, "--model", "gs://my-bucket/recspan/serving/small/11")
+    assert "small/11 is not a pushed version: it has no saved_model.pb" in other.stderr

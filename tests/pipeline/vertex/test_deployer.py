@@ -1,4 +1,4 @@
-"""The step that deploys, as TFX runs it."""
+"""The component VertexDeployer."""
 
 import json
 from functools import partial
@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from components.google_cloud.calls import Patience
 from components.vertex_deployer import component
-from components.vertex_deployer.component import Executor
+from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.service import DeploymentService
 from pipeline.config import Locations
@@ -33,7 +33,7 @@ def server():
 
 @pytest.fixture
 def step(server, credentials, tmp_path, monkeypatch):
-    """Runs the step for a summary of the Pusher; gives its output artifact."""
+    """Returns a function that runs the component after a Pusher's summary and returns the output artifact."""
     monkeypatch.setattr(component, "DeploymentService", partial(DeploymentService, patience=Patience(poll=0.01)))
 
     def run(**summary) -> standard_artifacts.PushedModel:
@@ -46,8 +46,9 @@ def step(server, credentials, tmp_path, monkeypatch):
             "target": target.model_dump_json(),
             "deploy": DeployConfig.model_validate(DEPLOY).model_dump_json(),
             "pipeline_name": "small",
+            "source_hash": "",
         }
-        Executor().Do({"pushed_model": [pushed]}, {"deployed_model": [deployed]}, properties)
+        VertexDeployer.test_call(pushed_model=pushed, deployed_model=deployed, **properties)
         return deployed
 
     return run

@@ -61,35 +61,35 @@ def test_machines_become_the_services_machine_specs(named, spec):
     [
         (
             {"machine": "n1-standrad-16"},
-            r"no machine called 'n1-standrad-16'\. Did you mean n1-standard-16\? Known: e2-",
+            r"no machine type 'n1-standrad-16' for training\. Did you mean n1-standard-16\? Known: e2-",
         ),
         (
             {"machine": "e2-standard-4", "accelerator": "NVIDIA_TESLA_T4"},
-            r"takes no GPU\. Those that do: n1-standard-\*",
+            r"supports no GPU\. Machines that do: n1-standard-\*",
         ),
         (
             {"machine": "n1-standard-32", "accelerator": "NVIDIA_TESLA_T4", "accelerator_count": 1},
-            r"accelerator_count: n1-standard-32 takes 2 or 4 NVIDIA_TESLA_T4, not 1",
+            r"accelerator_count: n1-standard-32 supports 2 or 4 NVIDIA_TESLA_T4, not 1",
         ),
         (
             {"machine": "n1-standard-8", "accelerator": "NVIDIA_L4"},
-            r"takes no NVIDIA_L4\. Valid: NVIDIA_TESLA_T4, .*NVIDIA_L4 comes with g2-standard-4",
+            r"does not support NVIDIA_L4\. Valid: NVIDIA_TESLA_T4, .*NVIDIA_L4 comes with g2-standard-4",
         ),
         (
             {"machine": "n1-standard-8", "accelerator_count": 2},
             r"accelerator_count=2 needs vertex\.trainer\.accelerator, .* Valid: NVIDIA_",
         ),
-        ({"machine": "g2-standard-24", "accelerator_count": 1}, r"comes with 2 NVIDIA_L4, not 1; leave it out"),
+        ({"machine": "g2-standard-24", "accelerator_count": 1}, r"comes with 2 NVIDIA_L4, not 1; omit this key"),
         ({"machine": "g2-standard-4", "accelerator": "NVIDIA_TESLA_T4"}, r"comes with NVIDIA_L4, not NVIDIA_TESLA_T4"),
-        ({"machine": "n1-standard-8", "topology": "2x2"}, r"topology: n1-standard-8 is no TPU"),
-        ({"machine": "v5e-12"}, r"there is no slice v5e-12\. Known: v5e-1, v5e-4, v5e-8"),
+        ({"machine": "n1-standard-8", "topology": "2x2"}, r"topology: n1-standard-8 is not a TPU"),
+        ({"machine": "v5e-12"}, r"Vertex AI has no slice v5e-12\. Known: v5e-1, v5e-4, v5e-8"),
         (
             {"machine": "ct5lp-hightpu-4t", "topology": "2x4"},
             r"ct5lp-hightpu-4t has no slice with topology=2x4\. Valid: topology=2x2, topology=4x4",
         ),
         (
             {"machine": "cloud-tpu"},
-            r"alone names several slices\. Add one: accelerator=TPU_V2 accelerator_count=8",
+            r"several slices have the machine type cloud-tpu\. Add one of: accelerator=TPU_V2 accelerator_count=8",
         ),
         (
             {"machine": "cloud-tpu", "accelerator": "TPU_V3", "accelerator_count": 16},
@@ -171,11 +171,11 @@ TPU = {"vertex__tpu_image": IMAGE, "vertex__region": "us-central1", "training__b
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"training__strategy": "tpu"}, r"without vertex\.trainer .* Name a machine"),
+        ({"training__strategy": "tpu"}, r"strategy=tpu needs vertex\.trainer; .* Set a machine"),
         ({"vertex__trainer": {"machine": "v6e-8"}}, r"vertex\.tpu_image: v6e-8 needs the image of TPU workers"),
         (
             TPU | {"vertex__trainer": {"machine": "v5e-8"}},
-            r"placement=tpu_embedding .* v5e-8 has none\. Valid there: replicated .* With an engine: v2, v3, v6e",
+            r"placement=tpu_embedding .* v5e-8 has none\. Set it to replicated .* with an engine: v2, v3, v6e",
         ),
         (
             TPU
@@ -191,22 +191,25 @@ TPU = {"vertex__tpu_image": IMAGE, "vertex__region": "us-central1", "training__b
             r"us-east1 has no TPU v3\. In the United States: us-central1",
         ),
         (TPU | {"vertex__trainer": {"machine": "v6e-8", "workers": 2}}, r"a TPU slice is one worker, not 2"),
-        (TPU | {"vertex__trainer": {"machine": "v6e-16"}}, r"spread over 4 hosts, .* On one host: v2-8, v3-8, v5e-1"),
+        (
+            TPU | {"vertex__trainer": {"machine": "v6e-16"}},
+            r"v6e-16 has 4 hosts, .* a slice with one host: v2-8, v3-8, v5e-1",
+        ),
         (
             TPU | {"vertex__trainer": {"machine": "v6e-8"}, "training__strategy": "mirrored"},
-            r"strategy=mirrored is not for 1 x v6e-8 \(TPU\)\. Valid there: auto, tpu",
+            r"strategy=mirrored does not work on 1 x v6e-8 \(TPU\)\. Valid: auto, tpu",
         ),
         (
             TPU | {"vertex__trainer": {"machine": "v6e-8"}, "training__batch_size": 1001},
-            r"training\.batch_size=1001 cannot be divided among the 8 replicas of v6e-8; .* as in 1000",
+            r"training\.batch_size=1001 is not a multiple of the 8 replicas of v6e-8; .* as in 1000",
         ),
         (
             {"vertex__trainer": {"machine": "n1-standard-8"}, "training__strategy": "mirrored"},
-            r"strategy=mirrored is not for 1 x n1-standard-8 \(CPU\)\. Valid there: auto, cpu, multi_worker",
+            r"strategy=mirrored does not work on 1 x n1-standard-8 \(CPU\)\. Valid: auto, cpu, multi_worker",
         ),
         (
             {"vertex__trainer": {"machine": "n1-standard-8", "workers": 3}, "training__strategy": "cpu"},
-            r"strategy=cpu is not for 3 x n1-standard-8",
+            r"strategy=cpu does not work on 3 x n1-standard-8",
         ),
     ],
 )

@@ -93,7 +93,10 @@ def test_an_answer_that_is_lost_starts_no_second_run(server, service, fault):
             Fault(403, "Vertex AI API has not been used in project 1 before", "SERVICE_DISABLED"),
             r"gcloud services enable aiplatform\.googleapis\.com --project=my-project",
         ),
-        (Fault(404, "nowhere"), r"finds no such thing at projects/my-project/locations/us-central1 \(404: .*nowhere"),
+        (
+            Fault(404, "nowhere"),
+            r"found no such resource in projects/my-project/locations/us-central1 \(404: .*nowhere",
+        ),
     ],
     ids=["400", "401", "403", "403-disabled", "404"],
 )
@@ -108,14 +111,14 @@ def test_what_does_not_pass_is_said_at_once(server, service, fault, message):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (429, r"quota is used up, after \d+ attempt\(s\) \(429: .*iam-admin/quotas\?project=my-project"),
-        (503, r"did not answer as it should, after \d+ attempt\(s\) .*try a run again with the same --run-name"),
-        (0, r"did not answer as it should"),
+        (429, r"quota is exhausted after \d+ attempt\(s\) \(429: .*iam-admin/quotas\?project=my-project"),
+        (503, r"gave no valid answer after \d+ attempt\(s\) .*try a run again with the same --run-name"),
+        (0, r"gave no valid answer after"),
     ],
 )
 def test_patience_ends(server, credentials, status, message):
     section = VertexConfig.model_validate(SECTION | {"endpoint": server.url})
-    service = VertexService(section, Patience(attempt=0.5, first_wait=0.01, longest_wait=0.02, total=2.0))
+    service = VertexService(section, Patience(attempt=0.5, first_wait=0.01, longest_wait=0.02, total=1.0))
     server.faults = [Fault(status)] * 1000
     with pytest.raises(ServiceError, match=message):
         service.create_run(request())
@@ -124,7 +127,7 @@ def test_patience_ends(server, credentials, status, message):
 
 def test_a_name_that_is_taken_is_said(server, service):
     service.create_run(request())
-    with pytest.raises(ServiceError, match=r"there is a run called run-1 already; .* another --run-name"):
+    with pytest.raises(ServiceError, match=r"a run called run-1 exists already; .* another --run-name"):
         service.create_run(request())
 
 
@@ -162,5 +165,5 @@ def test_credentials_that_are_not_accepted_are_said(server, credentials):
 def test_nobody_at_the_address_is_said(credentials):
     section = VertexConfig.model_validate(SECTION | {"endpoint": "http://127.0.0.1:9"})
     service = VertexService(section, Patience(attempt=0.5, first_wait=0.01, longest_wait=0.02, total=0.1))
-    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9 did not answer"):
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9 gave no valid answer"):
         service.create_run(request())

@@ -1,14 +1,14 @@
-"""The datasets that the product knows by name."""
+"""The datasets that the product knows by name. Each module registers its descriptions as `DATASETS`."""
 
 from trainer_module.data.dataset import Dataset
-from trainer_module.data.datasets.criteo import CRITEO, SYNTHETIC_CRITEO
-from trainer_module.data.datasets.movielens import FAMILY, SYNTHETIC
 from trainer_module.errors import ConfigError
+from trainer_module.registration import registered
 from trainer_module.suggestions import did_you_mean
 
-_DATASETS = {dataset.name: dataset for dataset in (*FAMILY, SYNTHETIC, CRITEO, SYNTHETIC_CRITEO)}
+_DATASETS = {dataset.name: dataset for found in registered(__name__, __path__, "DATASETS") for dataset in found}
 
-DATASET_NAMES = tuple(_DATASETS)
+# Those that are generated come last.
+DATASET_NAMES = tuple(sorted(_DATASETS, key=lambda name: name.startswith("synthetic")))
 
 
 def known_dataset(name: str) -> Dataset:

@@ -51,3 +51,5 @@ CRITEO = _dataset(
 
 # Planted effects fade with the rank of a token, so that rare ones are better left together.
 SYNTHETIC_CRITEO = _dataset("synthetic-criteo", min_frequency=200, license_note="")
+
+DATASETS = (CRITEO, SYNTHETIC_CRITEO)

@@ -170,3 +170,5 @@ FAMILY = (
 
 # Generated ratings, whose best reachable error is known.
 SYNTHETIC = MOVIELENS_100K.model_copy(update={"name": "synthetic", "license_note": ""})
+
+DATASETS = (*FAMILY, SYNTHETIC)

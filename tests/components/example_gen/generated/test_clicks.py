@@ -5,11 +5,10 @@ import pyarrow as pa
 import pytest
 
 from components.evaluation.click_metrics import exact_auc
-from components.example_gen.config import CLICK_SPLIT, DataConfig
+from components.example_gen.config import DataConfig
 from components.example_gen.generated.clicks import draw, plant, read_planted, write_synthetic_criteo
 from components.example_gen.loading import load
 from components.example_gen.rows import TEST
-from components.example_gen.splits.protocol import protocol_of
 from trainer_module.data.datasets.criteo import CATEGORIES, NUMBERS
 from trainer_module.errors import DataError
 
@@ -74,7 +73,7 @@ def test_log_odds_by_hand():
 
 def test_the_best_reachable_metrics_are_those_of_the_truth_on_the_test_rows(generated):
     planted, loaded = read_planted(generated), ingested(generated, DataConfig(dataset="synthetic-criteo"))
-    in_test = protocol_of(CLICK_SPLIT, has_users_and_items=False).assign(loaded.rows, None, loaded.entities) == TEST
+    in_test = DataConfig(dataset="synthetic-criteo").split_protocol().assign(loaded.rows, None, loaded.entities) == TEST
     table, probabilities = draw(plant(0), ROWS, np.random.default_rng([0, 1, 0, 0]))
     assert planted.test.rows == in_test.sum()
     assert planted.test.auc == exact_auc(table["label"].to_numpy()[in_test], probabilities[in_test])

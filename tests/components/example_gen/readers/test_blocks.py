@@ -4,6 +4,7 @@ import bz2
 import codecs
 import gzip
 import io
+import warnings
 import zipfile
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_packing_and_encoding_change_nothing(tmp_path, name, content, table):
     assert not bad
     is_plain = name == "a.csv" and (content.startswith(codecs.BOM_UTF8) or (b"u1" in content and not table))
     assert (num_pieces > 5) == is_plain
+
+
+def test_of_several_members_with_one_name_the_last_counts(tmp_path):
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(file, "w") as archive:
+            for text in ("user,item\nold,old\n", "user,item\nnew,i\n"):
+                archive.writestr("events.csv", text)
+    rows, *_ = read_all(tmp_path, "a.csv.zip", file.getvalue(), ["user", "item"])
+    assert rows == [(b"new", b"i")]
 
 
 def test_a_delimiter_of_two_bytes_and_no_header(tmp_path):

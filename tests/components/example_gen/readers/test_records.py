@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.example_gen.readers import records
 from components.example_gen.readers.records import Dialect, find_records, one_byte_delimiter, record_blocks
 from trainer_module.errors import DataError
 
@@ -84,11 +83,13 @@ def test_blocks_hold_whole_records_in_order(text, chunk_bytes, block_bytes, deli
     assert lines == whole.lines.tolist()
 
 
-def test_a_row_without_end_is_named(monkeypatch):
-    monkeypatch.setattr(records, "LONGEST_RECORD", 100)
-    chunks = [b"a,b\n", *[b'"' + b"x" * 30] * 5]
-    with pytest.raises(DataError, match=r"f\.csv, line 2: a row of more than 0 MB\. Close the field's quote"):
-        list(record_blocks(chunks, COMMA, "f.csv", 1))
+def test_a_row_without_end_is_named():
+    chunks = [b"a,b\n", *[b'"' + b"x" * (1 << 19)] * 5]
+    dialect = Dialect(b",", quoted=True, max_row_mb=1)
+    with pytest.raises(DataError, match=r"f\.csv, line 2: a row of more than 1 MB\. Close .* set max_row_mb for"):
+        list(record_blocks(chunks, dialect, "f.csv", 1))
+    longer = Dialect(b",", quoted=True, max_row_mb=3)
+    assert sum(len(block.data) for block in record_blocks(chunks, longer, "f.csv", 1)) == sum(map(len, chunks))
 
 
 def test_data_without_a_free_control_byte_is_no_text():

@@ -2,13 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.example_gen.readers import blocks
+from components.example_gen.readers.blocks import find_pieces
 from components.example_gen.readers.problems import Problems
-from components.example_gen.readers.times import guess_unit, times
+from components.example_gen.readers.time_units import ColumnUnit, unit_of
+from components.example_gen.readers.times import GUESSES, suggested_units, times
+from trainer_module.data.tables import InteractionsTable
 from trainer_module.errors import DataError
 
 SECOND = 1_000_000
@@ -19,7 +25,20 @@ TEN = 1_714_557_600
 def converted(values, unit="auto"):
     values = values if isinstance(values, pa.Array) else pa.array(values)
     problems = Problems("f.csv", len(values))
-    return times(values, unit, "ts", problems).to_pylist(), problems.of_row
+    is_guess = unit == "auto"
+    if is_guess:
+        unit = GUESSES[int(np.bincount(suggested_units(values), minlength=1).argmax())]
+    return times(values, unit, "ts", problems, is_guess).to_pylist(), problems.of_row
+
+
+def read_units(tmp_path, files: dict[str, str | pa.Table], unit="auto") -> ColumnUnit:
+    for name, content in files.items():
+        if isinstance(content, str):
+            (tmp_path / name).write_text(content)
+        else:
+            pq.write_table(content, tmp_path / name, row_group_size=2)
+    table = InteractionsTable.model_validate({"files": list(files), "time": {"name": "ts", "unit": unit}})
+    return unit_of(table, find_pieces([str(tmp_path / name) for name in files], table))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +104,9 @@ def test_a_text_that_is_no_time_is_a_problem(text):
 def test_numbers_of_mixed_magnitudes_are_a_problem():
     _, problems = converted([TEN, TEN + 1, TEN * 1000, 0])
     assert list(problems) == [2]
-    assert f"{TEN * 1000} looks like a time in milliseconds, and most others look like seconds" in problems[2]
+    assert (
+        f"{TEN * 1000} looks like a time in milliseconds, and the first values of the column look like" in problems[2]
+    )
     assert converted([1, TEN * 1000], "ms") == ([1000, TEN * SECOND], {})
 
 
@@ -119,16 +140,45 @@ def test_iso_texts_are_read_as_python_writes_them(moment, minutes):
 
 
 @pytest.mark.parametrize(
-    ("values", "unit"),
+    ("values", "units"),
     [
-        ([TEN, 0, TEN * 1000], "s"),
-        ([str(TEN * 1000), ""], "ms"),
-        (["2024-05-01"], "iso"),
-        ([0], "s"),
-        ([None], None),
-        (pa.array([1], pa.timestamp("s")), None),
+        ([TEN, 0, TEN * 1000], ["s", "ms"]),
+        ([str(TEN * 1000), "", " 2024-05-01 ", "noon"], ["ms", "iso", "iso"]),
+        ([0], []),
+        ([None, float("nan"), -TEN * 1.0], ["s"]),
+        (pa.array([1], pa.timestamp("s")), []),
     ],
     ids=str,
 )
-def test_the_unit_is_guessed_from_most_values(values, unit):
-    assert guess_unit(values if isinstance(values, pa.Array) else pa.array(values)) == unit
+def test_values_suggest_units(values, units):
+    values = values if isinstance(values, pa.Array) else pa.array(values)
+    assert [GUESSES[unit] for unit in suggested_units(values)] == units
+
+
+def test_a_column_has_one_form():
+    _, problems = converted(["5", "7", "2024-05-01"])
+    assert problems == {
+        2: "column 'ts': expected a time in seconds since 1970, like the first values of the column, found '2024-05-01'"
+    }
+    _, problems = converted(["2024-05-01", "2024-05-02", "5"])
+    assert problems == {2: "column 'ts': expected a time of ISO 8601 such as 2024-05-01T10:00:00Z, found '5'"}
+
+
+@pytest.mark.parametrize("block_bytes", [16, 200, 16 << 20])
+def test_the_unit_is_that_of_the_first_thousand_values_whatever_the_blocks(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
+    few = "ts\n" + f"{TEN}\n" * 400
+    many = "ts\n\n0\n" + f"{TEN * 1000}\n" * 700
+    # Of the first thousand, 600 are milliseconds; then seconds alone would win.
+    assert read_units(tmp_path, {"a.csv": few, "b.csv": many, "c.csv": few}) == ColumnUnit("ms", True)
+    assert read_units(tmp_path, {"a.csv": few, "c.csv": few, "b.csv": many}) == ColumnUnit("s", True)
+    assert read_units(tmp_path, {"a.csv": "ts\n2024-05-01\n", "b.csv": "ts\n"}) == ColumnUnit("iso", True)
+    assert read_units(tmp_path, {"a.csv": "ts\n0\n"}) == ColumnUnit("s", True)
+    assert read_units(tmp_path, {"a.csv": few}, "ms") == ColumnUnit("ms")
+
+
+def test_parquet_says_by_its_type_what_a_time_is(tmp_path):
+    stamps = pa.table({"ts": pa.array([TEN] * 5, pa.timestamp("s"))})
+    numbers = pa.table({"ts": pa.array([TEN * 1000] * 5)})
+    files = {"a.parquet": stamps, "b.parquet": numbers}
+    assert read_units(tmp_path, files) == ColumnUnit("ms", True)

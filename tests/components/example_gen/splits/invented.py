@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, SPLIT_VALUE, TIME, TOKEN, USER, Entities, Rows
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.evidence import Evidence, concatenate
-from components.example_gen.splits.protocol import SplitProtocol, protocol_of
+from components.example_gen.splits.protocol import SplitProtocol
+from trainer_module.data.tables import InteractionsTable
 
 FILES = ("u.data", "b.csv")
 
@@ -33,7 +34,9 @@ CONFIGS = {
 
 def protocol(has_users_and_items: bool = True, **config) -> SplitProtocol:
     """The protocol that a section `data.split` describes."""
-    return protocol_of(TypeAdapter(SplitConfig).validate_python(config), has_users_and_items)
+    keys = {"user": "customer", "item": "sku"} if has_users_and_items else {}
+    interactions = InteractionsTable.model_validate({"files": "events.csv"} | keys)
+    return TypeAdapter(SplitConfig).validate_python(config).protocol(interactions)
 
 
 def named(name: str, **more) -> SplitProtocol:

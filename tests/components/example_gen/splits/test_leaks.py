@@ -50,8 +50,9 @@ def replace(rows: Rows, column: str, row: int, value: int) -> Rows:
         ("u1", {"at": 70_000, "to": TEST}, "lines outside the test fold are in test: u.data line 70001"),
         ("user", {"of": TRAIN, "to": TEST}, "the same user is in train and in test"),
         ("user", {"of": TRAIN, "to": EVAL}, "the same user is in train and in eval"),
-        ("stratified", {"of": TRAIN, "to": TEST}, "users have too many rows in test: those of u.data line"),
-        ("stratified", {"of": TEST, "to": EVAL}, "users have too few rows in test: those of u.data line"),
+        ("stratified", {"of": TRAIN, "to": TEST}, "users have too many items in test: those of u.data line"),
+        ("stratified", {"same_pair": True}, "the same (user, item) pair is in train and in test: u.data lines"),
+        ("stratified", {"of": TEST, "to": EVAL}, "users have too few items in test: those of u.data line"),
         ("time", {"of": TEST, "to": TRAIN}, "test does not lie after train"),
         ("time", {"of": TRAIN, "to": EVAL}, "eval does not lie after train"),
         ("leave-last-out", {"of": TRAIN, "to": TEST}, "a user's row in test is earlier than one in"),
@@ -115,9 +116,9 @@ def test_eval_rows_may_be_drawn_among_the_train_rows_only():
 def test_the_share_of_each_users_rows_is_met_where_it_is_a_whole_number(fraction: float):
     # In floating point 90 * (1 - 0.3) is below 63 and 20 * (1 - 0.55) above 9: the check must round as the draw does.
     user = np.repeat(np.arange(100), np.arange(1, 101))
-    rows = make_rows(user, np.zeros_like(user), np.zeros_like(user))
+    rows = make_rows(user, np.arange(len(user)), np.zeros_like(user))
     of = protocol(by="stratified", test_fraction=fraction)
-    split = assign(of, [rows], make_entities(100, 1))
+    split = assign(of, [rows], make_entities(100, len(user)))
     assert leaks_of(of, [assigned(rows, split)]) == []
     for row in (0, 500):
         flipped = split.copy()
@@ -191,8 +192,8 @@ def test_a_flipped_assignment_is_found(name, cells, data):
     row = data.draw(st.integers(0, len(cells) - 1))
     to = data.draw(st.sampled_from([TRAIN, EVAL, TEST]))
     assume(to != split[row])
-    if name in ("stratified", "u5"):
-        # These promise which rows are test, and leave the choice of eval to chance.
+    if name == "u5":
+        # It promises which rows are test, and leaves the choice of eval to chance.
         assume(TEST in (to, split[row]))
     split[row] = to
     assert leaks_of(named(name), [assigned(rows, split)]) != []

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.example_gen.rows import EVAL, POSITION, TEST, TRAIN, USER, Entities, Rows
-from components.example_gen.splits.column import values_of
-from components.example_gen.splits.config import ColumnSplit, SplitConfig
-from components.example_gen.splits.folds import check_num_rows
-from components.example_gen.splits.time import TimeCounts
+from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TRAIN, USER, Entities, Rows
+from components.example_gen.splits.config import SplitConfig
+from components.example_gen.splits.protocols.column import ColumnSplit
+from components.example_gen.splits.protocols.time import TimeCounts
 from tests.components.example_gen.splits.invented import (
     CONFIGS,
     FILES,
@@ -116,6 +115,32 @@ def test_stratified_draws_each_users_rows_as_the_published_benchmark_did(many):
     assert frame.line[share > 0.75].tolist() == rows.column(POSITION)[split == TEST].tolist()
 
 
+def test_stratified_keeps_equal_pairs_together_and_counts_them_once():
+    # User 0 has 8 items, one of them nine times.
+    rows = make_rows([0] * 16, [*range(8), *[3] * 8], [0] * 16)
+    held_out = set()
+    for seed in range(12):
+        of = protocol(by="stratified", seed=seed, eval_fraction=0.3)
+        split = assign(of, [take(rows, np.arange(9, 16)), take(rows, np.arange(9))], make_entities(1, 8))
+        assert len({(item, s) for item, s in zip([3] * 7 + [*range(8), 3], split.tolist(), strict=True)}) == 8
+        assert leaks_of(of, [assigned(take(rows, np.r_[9:16, 0:9]), split)]) == []
+        held_out.add(int((split == TEST).sum()))
+    # Two of the 8 items, with the other rows of that one if it is among them.
+    assert held_out == {2, 10}
+
+
+def test_stratified_without_items_draws_rows():
+    rows = make_rows(np.repeat(np.arange(50), 20), [0] * 1000, [0] * 1000)
+    rows = Rows(0, rows.batch.drop_columns([ITEM]))
+    of = protocol(False, by="stratified", test_fraction=0.1)
+    split = assign(of, [rows], Entities(make_entities(50, 1).users, None, FILES))
+    assert np.bincount(rows.column(USER)[split == TEST]).tolist() == [2] * 50
+    assert 0 < (split == EVAL).sum() < 200
+    assert leaks_of(of, [assigned(rows, split)]) == []
+    split[np.flatnonzero(split == TRAIN)[0]] = TEST
+    assert "users have too many rows in test" in leaks_of(of, [assigned(rows, split)])[0]
+
+
 def test_seeds_and_files_have_splits_of_their_own(many):
     rows, entities = many
     first, second = (assign(protocol(seed=seed), [rows], entities) for seed in (0, 1))
@@ -199,18 +224,18 @@ def test_official_folds_are_lines(fold: int, many):
 
 def test_official_folds_need_the_official_file():
     read = TypeAdapter(SplitConfig).validate_python
-    check_num_rows(read("u3"), 100_000)
-    check_num_rows(read("random"), 5)
+    read("u3").check_num_rows(100_000)
+    read("random").check_num_rows(5)
     with pytest.raises(DataError, match=r"u3 is a fold.*exactly 100,000 lines; this u.data has 99,999"):
-        check_num_rows(read("u3"), 99_999)
+        read("u3").check_num_rows(99_999)
 
 
 def test_a_column_may_say_it():
     rows = make_rows([0] * 3, [0] * 3, [0] * 3, values=["holdout", "train", "dev"])
     of = protocol(by="column", column="fold", eval="dev", test="holdout")
     assert assign(of, [rows], make_entities(1, 1)).tolist() == [TEST, TRAIN, EVAL]
-    assert values_of(ColumnSplit(column="fold", eval="dev", test="holdout")) == [b"train", b"dev", b"holdout"]
-    assert values_of(ColumnSplit(column="fold", eval=None)) == [b"train", b"test"]
+    assert ColumnSplit(column="fold", eval="dev", test="holdout").known_values == ("train", "dev", "holdout")
+    assert ColumnSplit(column="fold", eval=None).known_values == ("train", "test")
 
 
 def test_a_column_without_eval_draws_it_among_the_train_rows(many):
@@ -228,7 +253,7 @@ def test_a_column_without_eval_draws_it_among_the_train_rows(many):
 
 def test_a_value_that_was_not_checked_is_an_error():
     rows = make_rows([0] * 2, [0] * 2, [0] * 2, values=["train", "validation"])
-    with pytest.raises(ValueError, match=r"column 'fold' holds b'validation'; expected one of \[b'train'"):
+    with pytest.raises(ValueError, match=r"column 'fold' holds b'validation'; expected one of \('train'"):
         assign(protocol(by="column", column="fold"), [rows], make_entities(1, 1))
 
 

@@ -2,16 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from components.example_gen.rows import POSITION, SPLITS, TIME, TRAIN, USER, Entities, Rows
 from components.example_gen.splits.assignment import HeldOut, choose, from_end, run_lengths
 from components.example_gen.splits.evidence import Evidence, describe_pairs, parts_by_key
+from components.example_gen.splits.protocol import Split
+from trainer_module.data.tables import InteractionsTable
 
 _MIN_ROWS_TO_LEAVE_OUT = 3
 # The last two rows of each user and split show whether the split has more than one, and whether they are in order.
 _LAST_KEPT = 2
+
+
+class LeaveLastOutSplit(Split):
+    """Each user's last row is `test` and the one before it `eval`; users with fewer than three rows are all `train`."""
+
+    needs = ("time", "user")
+    respects_time = True
+
+    by: Literal["leave-last-out"] = "leave-last-out"
+
+    def protocol(self, interactions: InteractionsTable) -> "LeaveLastOutProtocol":
+        return LeaveLastOutProtocol()
 
 
 @dataclass(frozen=True)
@@ -105,3 +120,6 @@ def _keep_last(rows: LastRows) -> LastRows:
     order = np.lexsort((rows.position, rows.time, rows.user))
     kept = order[from_end(rows.user[order]) < _MIN_ROWS_TO_LEAVE_OUT]
     return LastRows(rows.user[kept], rows.time[kept], rows.position[kept])
+
+
+SPLIT = LeaveLastOutSplit

@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from components.example_gen.rows import SPLITS, TIME, Entities, Rows, describe_places
 from components.example_gen.splits.assignment import choose
-from components.example_gen.splits.config import TimeSplit
 from components.example_gen.splits.evidence import Evidence
+from components.example_gen.splits.protocol import Shares
+from trainer_module.data.tables import InteractionsTable
+
+
+class TimeSplit(Shares):
+    """The last rows in time are `test`, the last ones before them `eval`; equal times stay together."""
+
+    needs = ("time",)
+    respects_time = True
+
+    by: Literal["time"] = "time"
+
+    def protocol(self, interactions: InteractionsTable) -> "TimeProtocol":
+        return TimeProtocol(self)
 
 
 @dataclass(frozen=True)
@@ -106,3 +120,6 @@ class TimeProtocol:
 def _describe(rows: Evidence, row: int, files: Sequence[str]) -> str:
     moment = np.datetime_as_string(np.datetime64(int(rows.time[row]), "us"), unit="auto")
     return f"{describe_places(rows.position[row : row + 1], files)} (time {moment} UTC)"
+
+
+SPLIT = TimeSplit

@@ -1,12 +1,13 @@
 """The protocols `u1` to `u5`: the official folds of MovieLens 100K."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from components.example_gen.rows import EVAL, POSITION, TEST, Entities, Rows, places
 from components.example_gen.splits.assignment import Planless, choose
-from components.example_gen.splits.config import FoldSplit, SplitConfig
 from components.example_gen.splits.evidence import (
     Evidence,
     describe_some,
@@ -15,28 +16,50 @@ from components.example_gen.splits.evidence import (
     parts_by_key,
 )
 from components.example_gen.splits.hashing import Hasher, drawn
+from components.example_gen.splits.protocol import Split
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.datasets.movielens import MOVIELENS_100K
+from trainer_module.data.tables import InteractionsTable
 from trainer_module.errors import DataError
 
 _FOLD_LINES = 20_000
 _LINES = 100_000
 
 
-def check_num_rows(config: SplitConfig, num_rows: int) -> None:
-    """Checks that the interactions have the rows that a fold counts on. Other splits take any number.
+class FoldSplit(Split):
+    """An official fold of MovieLens 100K: fold k tests on lines 20000(k-1)+1 to 20000k of `u.data`.
 
-    Args:
-        config: Of the split.
-        num_rows: Rows of the interactions, good and bad.
-
-    Raises:
-        DataError: A fold is asked for, and there are not exactly 100,000 rows.
+    Attributes:
+        by: `u1` to `u5`.
+        eval_fraction: Share of the other rows that become `eval`, by a hash of user and item.
+        seed: Of that hash.
     """
-    if isinstance(config, FoldSplit) and num_rows != _LINES:
-        raise DataError(
-            f"data.split: {config.by} is a fold of MovieLens 100K, given by line numbers of u.data, and needs exactly "
-            f"{_LINES:,} lines; this u.data has {num_rows:,}. Take one of: random, user, time, leave-last-out, "
-            "stratified."
-        )
+
+    by: Literal["u1", "u2", "u3", "u4", "u5"]
+    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def fold(self) -> int:
+        """1 to 5."""
+        return int(self.by[1:])
+
+    def protocol(self, interactions: InteractionsTable) -> "FoldProtocol":
+        return FoldProtocol(self)
+
+    def check(self, dataset: Dataset) -> None:
+        if dataset.name != MOVIELENS_100K.name:
+            raise ValueError(
+                f"split by {self.by}: {self.by} is a fold of movielens-100k; take another split for {dataset.name}"
+            )
+
+    def check_num_rows(self, num_rows: int) -> None:
+        if num_rows != _LINES:
+            raise DataError(
+                f"data.split: {self.by} is a fold of MovieLens 100K, given by line numbers of u.data, and needs "
+                f"exactly {_LINES:,} lines; this u.data has {num_rows:,}. Take one of: random, user, time, "
+                "leave-last-out, stratified."
+            )
 
 
 class FoldProtocol(Planless):
@@ -88,3 +111,6 @@ class FoldProtocol(Planless):
             if wrong.any():
                 leaks.append(f"{problem}: {describe_some(np.sort(evidence.position[wrong]), files)}")
         return leaks + find_shared_keys("(user, item) pair", evidence, files)
+
+
+SPLIT = FoldSplit

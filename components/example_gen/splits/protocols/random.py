@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from components.example_gen.rows import EVAL, ITEM, SPLIT_VALUE, TEST, USER, Entities, Rows
 from components.example_gen.splits.assignment import Planless, choose
-from components.example_gen.splits.config import RandomSplit, UserSplit
 from components.example_gen.splits.evidence import (
     Evidence,
     find_shared_keys,
@@ -17,9 +18,49 @@ from components.example_gen.splits.evidence import (
     parts_by_key,
 )
 from components.example_gen.splits.hashing import Hasher, drawn, hash_values
+from components.example_gen.splits.protocol import SeededShares, has_users_and_items
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.tables import InteractionsTable
 
 ROW, PAIR = "row", "pair"
 _ENTITY_COLUMNS = {"user": USER, "item": ITEM}
+# Columns that must be known if the key has one of these names.
+_ROLES = {PAIR: ("user", "item"), "user": ("user",), "item": ("item",)}
+
+
+class RandomSplit(SeededShares):
+    """A hash decides.
+
+    Attributes:
+        key: What is hashed. `row` is the row's place, that is file name and line; `pair` is user and item, so that
+            equal pairs stay together; any other value is a column of the interactions, whose rows of equal value stay
+            together. None is `pair` where users and items are known, and `row` elsewhere.
+    """
+
+    by: Literal["random"] = "random"
+    key: str | None = Field(default=None, min_length=1)
+
+    def protocol(self, interactions: InteractionsTable) -> "RandomProtocol":
+        return RandomProtocol(self, self.hashed(interactions))
+
+    def check(self, dataset: Dataset) -> None:
+        interactions = dataset.tables.interactions
+        is_column = self.key in {entry.name for entry in interactions.entries()}
+        if self.key == PAIR or not is_column:
+            self.require_roles(interactions, _ROLES.get(self.key or "", ()))
+
+    def own_column(self, interactions: InteractionsTable) -> str | None:
+        key = self.hashed(interactions)
+        known = {ROW, PAIR} | {role for role in _ENTITY_COLUMNS if getattr(interactions, role)}
+        return None if key in known else key
+
+    def hashed(self, interactions: InteractionsTable) -> str:
+        """What is hashed: `row`, `pair`, `user`, `item` or the name of another column."""
+        for role in _ENTITY_COLUMNS:
+            entry = getattr(interactions, role)
+            if entry and self.key == entry.name:
+                return role
+        return self.key or (PAIR if has_users_and_items(interactions) else ROW)
 
 
 class RandomProtocol(Planless):
@@ -33,7 +74,7 @@ class RandomProtocol(Planless):
         key: `row`, `pair`, `user`, `item`, or the name of a column, whose values are in `SPLIT_VALUE`.
     """
 
-    def __init__(self, config: RandomSplit | UserSplit, key: str):
+    def __init__(self, config: SeededShares, key: str):
         """Takes fractions and seed from the config.
 
         Args:
@@ -105,3 +146,6 @@ def _value_keys(values: pa.Array) -> np.ndarray:
     distinct = values.dictionary_encode()
     digests = [hashlib.blake2b(value, digest_size=8).digest() for value in distinct.dictionary.to_pylist()]
     return np.frombuffer(b"".join(digests), "<i8")[distinct.indices.to_numpy()]
+
+
+SPLIT = RandomSplit

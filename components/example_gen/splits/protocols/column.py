@@ -1,21 +1,72 @@
 """The protocol `column`: a column says which split a row belongs to."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field, model_validator
 
 from components.example_gen.rows import EVAL, SPLIT_VALUE, SPLITS, TEST, TRAIN, Entities, Rows
 from components.example_gen.splits.assignment import Planless
-from components.example_gen.splits.config import ColumnSplit
 from components.example_gen.splits.evidence import Evidence, describe_some, parts_by_key
 from components.example_gen.splits.hashing import Hasher, drawn
+from components.example_gen.splits.protocol import Split, has_users_and_items
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.tables import InteractionsTable
 
 
-def values_of(config: ColumnSplit) -> list[bytes]:
-    """The values that the column may have. Rows with any other value are bad rows."""
-    return [value.encode() for value in _values(config).values()]
+class ColumnSplit(Split):
+    """A column says which split a row belongs to; rows of any other value are malformed.
+
+    Attributes:
+        column: Its name.
+        train: What it says of rows in `train`.
+        eval: The same for `eval`; None draws `eval` from the train rows by a hash of their place.
+        test: The same for `test`.
+        eval_fraction: Share of the train rows that become `eval` where no value of the column says so.
+        seed: Of that draw.
+    """
+
+    by: Literal["column"] = "column"
+    column: str = Field(min_length=1)
+    train: str = "train"
+    eval: str | None = "eval"
+    test: str = "test"
+    eval_fraction: float = Field(default=0.05, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _check_values(self) -> "ColumnSplit":
+        if len(set(self.known_values)) < len(self.known_values):
+            raise ValueError(
+                f"train, eval and test need values of their own, got {', '.join(map(repr, self.known_values))}"
+            )
+        for value in self.known_values:
+            if not value or value != value.strip():
+                raise ValueError(
+                    f"{value!r} is no value that a row can have: values are read without the spaces around them, and "
+                    "an empty one is missing"
+                )
+        return self
+
+    def check(self, dataset: Dataset) -> None:
+        if self.column in {entry.name for entry in dataset.tables.interactions.inputs()}:
+            raise ValueError(
+                f"split: the column {self.column!r} is also an input of the model, which would be the same in all "
+                "train rows; remove it there"
+            )
+
+    def protocol(self, interactions: InteractionsTable) -> "ColumnProtocol":
+        return ColumnProtocol(self, has_users_and_items(interactions))
+
+    def own_column(self, interactions: InteractionsTable) -> str | None:
+        return self.column
+
+    @property
+    def known_values(self) -> tuple[str, ...]:
+        return tuple(_values(self).values())
 
 
 class ColumnProtocol(Planless):
@@ -49,7 +100,7 @@ class ColumnProtocol(Planless):
         """Assigns rows; see `SplitProtocol.assign`.
 
         Raises:
-            ValueError: A row has another value than those of `values_of`.
+            ValueError: A row has another value than `known_values`.
         """
         values = rows.batch.column(SPLIT_VALUE)
         by_value = _values(self._config)
@@ -57,7 +108,7 @@ class ColumnProtocol(Planless):
         if index.null_count:
             unknown = values.filter(index.is_null())[0].as_py()
             raise ValueError(
-                f"column {self._config.column!r} holds {unknown!r}; expected one of {values_of(self._config)}"
+                f"column {self._config.column!r} holds {unknown!r}; expected one of {self._config.known_values}"
             )
         split = np.array(list(by_value), np.int8)[index.to_numpy()]
         if self._config.eval is None:
@@ -101,3 +152,6 @@ def _values(config: ColumnSplit) -> dict[int, str]:
     """What the column says, by index into `SPLITS`."""
     values = {TRAIN: config.train, EVAL: config.eval, TEST: config.test}
     return {split: value for split, value in values.items() if value is not None}
+
+
+SPLIT = ColumnSplit

@@ -1,0 +1,77 @@
+"""Questions to pushed models: `predict` and `recommend`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import DataDir, Root
+from trainer_module.errors import ConfigError
+
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--value", metavar="NAME=TEXT", help="An attribute or the context of the request; may be repeated."),
+]
+History = Annotated[
+    str | None, typer.Option("--history", metavar="ITEM,ITEM", help="Items that the user had, the latest last.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def predict(
+    user: Annotated[str | None, typer.Option(help="Identifier of the user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Identifier of the item.")] = None,
+    values: Values = None,
+    history: History = None,
+    as_json: AsJson = False,
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last one if not given.")] = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Predict one rating, or the probability of one click, with a pushed model."""
+    from pipeline.ask.versions import last_pushed
+    from pipeline.console import chatter_to
+
+    version = model or last_pushed(root)
+    with chatter_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
+        from pipeline.ask.answers import predict_one
+
+        predict_one(console, version, data_dir, user, item, values or (), history, as_json)
+
+
+def recommend(
+    users: Annotated[list[str] | None, typer.Option("--user", help="Identifier of a user; may be repeated.")] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the dataset.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Parquet file to write; needed with --all-users.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items per user.")] = 10,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user knows.")] = False,
+    values: Values = None,
+    history: History = None,
+    as_json: AsJson = False,
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last retrieval model if not given.")] = None,
+    rank: Annotated[bool, typer.Option("--rank", help="Order the items by the last pushed ranking model.")] = False,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Recommend items with a pushed retrieval model."""
+    if bool(users) == all_users or all_users != (output is not None):
+        raise ConfigError("recommend: give --user ID, or --all-users with --output FILE")
+    if all_users and (rank or as_json or values or history):
+        raise ConfigError("recommend: --rank, --json, --value and --history go with --user")
+    from pipeline.ask.versions import last_pushed
+    from pipeline.console import chatter_to
+
+    version = model or last_pushed(root, retrieval=True)
+    ranker = last_pushed(root) if rank else None
+    with chatter_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
+        from pipeline.ask.answers import recommend_each
+        from pipeline.ask.recommend import recommend_all
+
+        if output is not None:
+            count = recommend_all(version, output, k, exclude_seen, data_dir)
+            console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
+            return
+        recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)

@@ -1,0 +1,64 @@
+"""Runs on this machine: `pipeline run` and `pipeline rehearse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import Assignments, ConfigFile, DataDir, Root, RuntimeParameters
+from pipeline.exit_codes import NOT_PUSHED
+from pipeline.interruption import RESULTS_OF_COMPONENTS, keeps
+from trainer_module.errors import ConfigError
+
+
+def run(
+    config: ConfigFile = None,
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=...")] = None,
+    split: Annotated[str | None, typer.Option(help="Short for --set data.split.by=...")] = None,
+    max_bad_rows: Annotated[int | None, typer.Option(help="Short for --set data.max_bad_rows=...")] = None,
+    assignments: Assignments = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+    cache: Annotated[bool, typer.Option(help="Answer unchanged steps from earlier runs.")] = True,
+) -> None:
+    """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
+    from pipeline.config import Locations, load_config, parse_assignments
+    from pipeline.local.run import run_locally
+
+    keeps(RESULTS_OF_COMPONENTS)
+    shortcuts = {"data.dataset": dataset, "data.split.by": split, "data.max_bad_rows": max_bad_rows}
+    overrides = {key: value for key, value in shortcuts.items() if value is not None}
+    overrides |= parse_assignments(assignments or [])
+    if not cache:
+        overrides["cache"] = False
+    settings = load_config(config, overrides)
+    outcome = run_locally(settings, Locations.resolve(settings, root, data_dir))
+    if outcome is None or outcome.pushed_to is None:
+        raise typer.Exit(NOT_PUSHED)
+
+
+def rehearse(
+    config: ConfigFile = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="What `pipeline compile` has written, instead of an experiment file.")
+    ] = None,
+    assignments: Assignments = None,
+    parameters: RuntimeParameters = None,
+    root: Annotated[
+        Path, typer.Option(help="Directory for what stands for the buckets, logs and pushed models.")
+    ] = Path("runs/rehearsal"),
+    data_dir: DataDir = None,
+) -> None:
+    """Run the compiled pipeline here, task by task as Vertex AI would; exits with 3 if no model was pushed."""
+    if spec and (config or assignments):
+        raise ConfigError("--spec is compiled already; give it without --config and --set")
+    from pipeline.config import load_config, parse_assignments
+    from pipeline.rehearsal.start import rehearse_experiment, rehearse_file
+
+    given = parameters or []
+    if spec:
+        outcome = rehearse_file(spec, root, data_dir, given)
+    else:
+        outcome = rehearse_experiment(load_config(config, parse_assignments(assignments or [])), root, data_dir, given)
+    if outcome.pushed_to is None:
+        raise typer.Exit(NOT_PUSHED)
