@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
+from pipeline import yaml_text
 from pipeline.vertex.config import VertexConfig
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.spec import DatasetSpec, Task
@@ -149,6 +149,11 @@ class PipelineConfig(Frozen):
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
         self.evaluation.check_task(self.dataset.task)
+        if self.dataset.task == "retrieval" and max(self.evaluation.cutoffs) > self.retrieval_index.max_k:
+            raise ValueError(
+                f"evaluation.cutoffs: {max(self.evaluation.cutoffs)} is longer than the lists of the index, "
+                f"retrieval_index.max_k={self.retrieval_index.max_k}; lower the one or raise the other"
+            )
         deploy = self.vertex and self.vertex.deploy
         if deploy and deploy.vector_search and self.model.type != "two_tower":
             raise ValueError(
@@ -303,17 +308,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """From `key=value` texts to overrides; the values are YAML.
 
     Raises:
-        ConfigError: A text has no `=` or its value is no YAML.
+        ConfigError: A text has no `=`, its value is no YAML, or a key has two values.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
-        try:
-            overrides[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: {text!r} is not a YAML value ({error})") from None
+        value = yaml_text.parse(text, f"--set {assignment}")
+        if key in overrides and overrides[key] != value:
+            raise ConfigError(f"--set {key} is given twice, as {overrides[key]!r} and {value!r}; give it once")
+        overrides[key] = value
     return overrides
 
 
@@ -336,11 +341,10 @@ def _named(file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML: {error}") from None
+    tree = yaml_text.parse(text, str(file))
     if not isinstance(tree, dict | None):
         raise ConfigError(f"{file}: expected keys and values at the top, got {type(tree).__name__}")
     return tree or {}
