@@ -66,7 +66,10 @@ def test_what_nobody_means_is_refused_with_its_line(text, message):
         ("cache: 1", "cache: expected true or false, found a number, got 1"),
         ("training: {clip_norm: .inf}", r"training\.clip_norm: expected a finite number, got inf"),
         ("training: {clip_norm: 1e999}", r"training\.clip_norm: .*finite number"),
-        ("data: {dataset: synthetic, label_range: [.nan, 5]}", r"label_range: expected a finite number, got \[nan, 5\]"),
+        (
+            "data: {dataset: synthetic, label_range: [.nan, 5]}",
+            r"label_range: expected a finite number, got \[nan, 5\]",
+        ),
         ("training: {profile_steps: [5, 2]}", r"profile_steps: \[5, 2\] is no range of steps"),
         ("model: {mlp: [8, 0]}", r"model\.mlp\.1: .*greater than or equal to 1, got 0"),
         (

@@ -54,7 +54,13 @@ def test_numbers_whose_squares_and_sums_float32_cannot_hold_keep_their_z_scores(
     largest = float(np.finfo(np.float32).max)
     values = [largest, -largest, np.nan, 0.0]
     examples = [
-        {"user": b" u\xc2\xa0", "year": [] if number else [value], "plays": [value], "weight": [largest], "rating": [1.0]}
+        {
+            "user": b" u\xc2\xa0",
+            "year": [] if number else [value],
+            "plays": [value],
+            "weight": [largest],
+            "rating": [1.0],
+        }
         for number, value in enumerate(values)
     ]
     for row in examples:

@@ -76,7 +76,10 @@ def missing_value(column: Column) -> bytes | int | float:
 
 
 def _clean(column: Column, value: Any) -> Any:
-    return trim(value.decode()).encode() if column.dtype == "string" else value
+    if column.dtype != "string":
+        return value
+    # Bytes that are no text stay what they are.
+    return trim(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def _is_present(column: Column, value: Any) -> bool:

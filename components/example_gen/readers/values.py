@@ -123,7 +123,9 @@ def numbers(values: pa.Array, name: str, problems: Problems) -> pa.Array:
         found = values.cast(pa.float64(), safe=False)
         found = pc.if_else(pc.is_nan(found), None, found)
         wrong = np.zeros(len(values), bool)
-    problems.add(wrong, lambda row: f"column {name!r}: expected a number, found {shown(values[row])}{_hint(values[row])}")
+    problems.add(
+        wrong, lambda row: f"column {name!r}: expected a number, found {shown(values[row])}{_hint(values[row])}"
+    )
     too_large = pc.fill_null(pc.greater(pc.abs(found), float(np.finfo(np.float32).max)), False)
     problems.add(
         too_large.to_numpy(zero_copy_only=False),

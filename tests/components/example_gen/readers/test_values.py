@@ -147,7 +147,10 @@ WAY_OUT = {"nan": ". If it stands for a missing value, set missing_values: ['', 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "0x10", "1_000", "1,5", "cheap", ".", "1e", "٣", "1 2"])
 def test_other_texts_are_no_numbers(text):
-    assert converted(numbers, [text]) == ([None], {0: f"column 'c': expected a number, found {text!r}{WAY_OUT.get(text, '')}"})
+    assert converted(numbers, [text]) == (
+        [None],
+        {0: f"column 'c': expected a number, found {text!r}{WAY_OUT.get(text, '')}"},
+    )
 
 
 @pytest.mark.parametrize("values", [["1e99"], ["-1e999"], [1e39], [float("inf")]], ids=str)
