@@ -67,8 +67,8 @@ def _check(node: yaml.Node, path: str, where: str, seen: set[int]) -> None:
                 inner = f"{path}.{name}" if path else name
                 if name in lines:
                     raise ConfigError(
-                        f"{_line(key, where)}: {inner} stands twice, first in line {lines[name]}; a key stands once, so "
-                        "remove one"
+                        f"{_line(key, where)}: {inner} stands twice, first in line {lines[name]}; a section has each "
+                        "key once. Remove one"
                     )
                 lines[name] = key.start_mark.line + 1
                 _check(value, inner, where, seen)

@@ -50,9 +50,11 @@ def _mistaken(annotation: Any, value: Any) -> Iterator[str]:
         elif takes_numbers and not math.isfinite(value):
             yield "expected a finite number"
     elif isinstance(value, list | tuple):
-        elements = [argument for member in members if get_origin(member) is tuple for argument in get_args(member)]
-        of_each = Union[tuple(elements)] if elements else Any  # noqa: UP007 (made at run time)
-        yield from [problem for each in value for problem in _mistaken(of_each, each)][:1]
+        tuples = [get_args(member) for member in members if get_origin(member) is tuple]
+        elements = [element for of_tuple in tuples for element in of_tuple if element is not Ellipsis]
+        if elements:
+            of_each = Union[tuple(elements)]  # noqa: UP007 (made at run time)
+            yield from [problem for each in value for problem in _mistaken(of_each, each)][:1]
     elif isinstance(value, Mapping):
         of_values = [get_args(member)[1] for member in members if get_origin(member) is dict]
         if of_values:

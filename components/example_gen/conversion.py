@@ -26,8 +26,8 @@ from trainer_module.data.tables import (
     TextEntry,
 )
 
-# Every whole number up to this is exact as a float of 64 bits.
-_LARGEST_LABEL = 2**53
+# Whole numbers below this are exact as floats of 64 bits.
+_LABELS_BELOW = 2**53
 
 # Tokens of users and items, before they are looked up.
 USER_TOKEN, ITEM_TOKEN = "__user_token__", "__item_token__"
@@ -148,9 +148,9 @@ def _labels(raw: RawRows, dataset: Dataset, problems: Problems) -> pa.Array:
     values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
     found = values.to_numpy(zero_copy_only=False)
     problems.add(
-        np.abs(found) > _LARGEST_LABEL,
+        np.abs(found) >= _LABELS_BELOW,
         lambda row: (
-            f"column {entry.name!r}: expected a label of at most {_LARGEST_LABEL:,} in size, found "
+            f"column {entry.name!r}: expected a label below {_LABELS_BELOW:,} in size, found "
             f"{shown(raw.columns[entry.name][row])}; larger whole numbers lose digits, and their squared errors "
             "overflow float32. Divide the column, or take its logarithm"
         ),

@@ -219,3 +219,24 @@ def test_edge_cases_keep_everything_but_what_they_change(world):
     assert values("over-long lists", "tags") == row["tags"] * 50
     assert values("over-long lists", "main_tag") == row["main_tag"]
     assert all(values(kind, "rating") == row["rating"] for kind in changed)
+
+
+def test_the_sample_holds_rows_of_every_kind_that_the_data_knows(world):
+    chosen = {row.kind: tf.train.Example.FromString(row.example).features.feature for row in sample_rows(world)}
+    spellings = ("missing", "an empty text", "spaces alone", "spaces around the rarest token")
+    tokens = (*spellings, "the rarest token", "an unknown token")
+    lists = ("a list with missing values", "a list of missing values", "most values", "no value")
+    numbers = ("missing", "NaN", "zero", "no value", "smallest number", "largest number")
+    bounds = ("smallest number that its type holds", "largest number that its type holds")
+    expected = {f"{name}: {kind}" for name in ("user", "item", "tags", "main_tag") for kind in tokens}
+    expected |= {f"tags: {kind}" for kind in lists} | {f"year: {kind}" for kind in (*numbers, *bounds)}
+    edges = {"unknown tokens", "nothing but keys", "over-long lists"}
+    assert set(chosen) == expected | edges | {"an ordinary row"}
+    assert [list(chosen[f"year: {end} number"]["year"].float_list.value) for end in ("smallest", "largest")] == [
+        [min(row["year"][0] for row in rows() if row["year"])],
+        [max(row["year"][0] for row in rows() if row["year"])],
+    ]
+    assert len(chosen["tags: most values"]["tags"].bytes_list.value) == 2
+    rarest = world.transform_output.vocabulary_by_name("item")[-1]
+    assert list(chosen["item: the rarest token"]["item"].bytes_list.value) == [rarest]
+    assert list(chosen["item: spaces alone"]["item"].bytes_list.value) == [" \t\u00a0\u3000 ".encode()]
