@@ -68,7 +68,7 @@ def clean_row(spec: FeatureSpec, row: Mapping[str, Values]) -> dict[str, Values]
     return cleaned
 
 
-def missing_value(column: Column) -> bytes | int | float:
+def missing_value(column: Column) -> bytes | float:
     """What a dense tensor holds where the value of a column is missing."""
     if column.dtype == "string":
         return b""

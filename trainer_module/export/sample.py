@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer_module.data.cells import Values, clean_row
+from trainer_module.data.cells import Values, clean_row, missing_value
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.models.signatures import RequestColumn
@@ -24,7 +24,6 @@ _ORDINARY, _CHANGED = 128, 8
 _SEARCHED = 200_000
 
 _UNKNOWN: Mapping[str, Any] = {"string": b"a token that no vocabulary holds", "int64": (1 << 53) - 1}
-_MISSING: Mapping[str, Any] = {"string": b"", "int64": -1, "float32": math.nan}
 # A tab, a no-break space and an ideographic space.
 _BEFORE, _BEHIND = b" \t\xc2\xa0", b"\xe3\x80\x80 "
 _LARGEST: Mapping[str, Any] = {"float32": float(np.finfo(np.float32).max), "int64": 1 << 53}
@@ -136,9 +135,9 @@ def _changes(
 
 
 def _of_tokens(column: Categorical, rarest: bytes | int) -> Iterator[tuple[str, dict[str, Values]]]:
-    missing = _MISSING[column.dtype]
+    missing = missing_value(column)
 
-    def changed(*tokens: bytes | int) -> dict[str, Values]:
+    def changed(*tokens: bytes | float) -> dict[str, Values]:
         weights = {column.weights: [0.5] * len(tokens)} if column.weights else {}
         return {column.name: list(tokens), **weights}
 
