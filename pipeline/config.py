@@ -198,6 +198,11 @@ class PipelineConfig(Frozen):
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
         self.evaluation.check_task(self.dataset.task)
+        if self.dataset.task == "retrieval" and max(self.evaluation.cutoffs) > self.retrieval_index.max_k:
+            raise ValueError(
+                f"evaluation.cutoffs: {max(self.evaluation.cutoffs)} is longer than the lists of the index, "
+                f"retrieval_index.max_k={self.retrieval_index.max_k}; lower the one or raise the other"
+            )
         deploy = self.vertex and self.vertex.deploy
         if deploy and deploy.vector_search and self.model.type != "two_tower":
             raise ValueError(
@@ -383,14 +388,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """From `key=value` texts to overrides; the values are YAML.
 
     Raises:
-        ConfigError: A text has no `=` or its value is no YAML.
+        ConfigError: A text has no `=`, its value is no YAML, or a key has two values.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
-        overrides[key] = parse_yaml(text, f"--set {key}")
+        value = parse_yaml(text, f"--set {key}")
+        if key in overrides and overrides[key] != value:
+            raise ConfigError(f"--set {key} is given twice, as {overrides[key]!r} and {value!r}; give it once")
+        overrides[key] = value
     return overrides
 
 
