@@ -15,6 +15,7 @@ import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.features import HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
