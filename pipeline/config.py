@@ -198,11 +198,6 @@ class PipelineConfig(Frozen):
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
         self.evaluation.check_task(self.dataset.task)
-        if self.dataset.task == "retrieval" and max(self.evaluation.cutoffs) > self.retrieval_index.max_k:
-            raise ValueError(
-                f"evaluation.cutoffs: {max(self.evaluation.cutoffs)} is longer than the lists of the index, "
-                f"retrieval_index.max_k={self.retrieval_index.max_k}; lower the one or raise the other"
-            )
         deploy = self.vertex and self.vertex.deploy
         if deploy and deploy.vector_search and self.model.type != "two_tower":
             raise ValueError(
