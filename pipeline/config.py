@@ -383,14 +383,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """From `key=value` texts to overrides; the values are YAML.
 
     Raises:
-        ConfigError: A text has no `=` or its value is no YAML.
+        ConfigError: A text has no `=`, its value is no YAML, or a key has two values.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected key=value, as in --set training.epochs=3")
-        overrides[key] = parse_yaml(text, f"--set {key}")
+        value = parse_yaml(text, f"--set {key}")
+        if key in overrides and overrides[key] != value:
+            raise ConfigError(f"--set {key} is given twice, as {overrides[key]!r} and {value!r}; give it once")
+        overrides[key] = value
     return overrides
 
 

@@ -136,7 +136,7 @@ class TestFirstRun:
         pushed = Path(summary["pushed_to"])
         assert pushed == workspace.directory / "runs" / "serving" / "small" / "1"
         assert json.loads((pushed / "summary.json").read_text()) == summary
-        assert summary["verification"]["largest_difference"] <= summary["verification"]["tolerance"]
+        assert summary["verification"]["share_of_tolerance"] <= 1
         assert summary["packages"]["tfx"] == "1.21.0"
         assert Path(summary["log"]).read_text()
         assert summary["training"]["table_rows"]["user_id"] == 200 + 1

@@ -15,12 +15,14 @@ import tensorflow_transform as tft
 from tfx.v1.components import FnArgs
 
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.features import HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
 from trainer_module.experiment import Experiment
 from trainer_module.export import parity
 from trainer_module.export.routes import Trained, expected_answers, export
+from trainer_module.export.sample import choose
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
 from trainer_module.training.distribution import dense_options, make_strategy
@@ -38,7 +40,6 @@ _log = logging.getLogger(__name__)
 # Facts about the training for the run's summary; a file beside the SavedModel.
 TRAINING_REPORT = "training.json"
 
-_PARITY_SAMPLE_SIZE = 256
 _CHECKED_EXAMPLES = 4096
 
 
@@ -169,10 +170,12 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     if naive is not None:
         naive.save(os.path.join(artifact_dir, NAIVE_BASELINE))
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
-    sample_file = parity.save_sample(parity_dir, blueprint.spec, assembly.selection.head(_PARITY_SAMPLE_SIZE))
+    rows = choose(blueprint.spec, _rarest_tokens(assembly), assembly.selection, (assembly.train, assembly.selection))
+    sample_file = parity.save_sample(parity_dir, blueprint.spec, rows)
     sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
     answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
-    parity.save_expected(parity_dir, answers, dense_options(experiment.training, trained.strategy).dtype)
+    dense_type = dense_options(experiment.training, trained.strategy).dtype
+    parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
     features = sample.features(tf.constant(sample.head(1)))
     exported = export(experiment.export, blueprint, trained, assembly.model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(training.result) | {
@@ -205,6 +208,13 @@ def _start(assembly: Assembly) -> tuple[float, dict[str, np.ndarray], float]:
         return assembly.train.mean_label(), {}, 1.0
     tokens = {table: assembly.vocabularies.tokens(table) for table in blueprint.fixed_biases}
     return naive.mean, initial_biases(naive, blueprint.spec, tokens), naive.error or 1.0
+
+
+def _rarest_tokens(assembly: Assembly) -> dict[str, bytes]:
+    """The last token of each vocabulary, which the transform graph sorts by frequency."""
+    tables = [t.name for t in assembly.blueprint.spec.tables if not isinstance(t.vocabulary, HashBuckets)]
+    tokens = {table: assembly.vocabularies.tokens(table) for table in tables}
+    return {table: of_table[-1].as_py() for table, of_table in tokens.items() if len(of_table)}
 
 
 def _earlier_training(fn_args: FnArgs, training: TrainingConfig) -> WarmStartConfig | None:

@@ -26,6 +26,9 @@ from trainer_module.data.tables import (
     TextEntry,
 )
 
+# Whole numbers below this are exact as floats of 64 bits.
+_LABELS_BELOW = 2**53
+
 # Tokens of users and items, before they are looked up.
 USER_TOKEN, ITEM_TOKEN = "__user_token__", "__item_token__"
 
@@ -144,6 +147,14 @@ def _labels(raw: RawRows, dataset: Dataset, problems: Problems) -> pa.Array:
         return pa.array(np.ones(len(raw.numbers), np.float32))
     values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
     found = values.to_numpy(zero_copy_only=False)
+    problems.add(
+        np.abs(found) >= _LABELS_BELOW,
+        lambda row: (
+            f"column {entry.name!r}: expected a label below {_LABELS_BELOW:,} in size, found "
+            f"{shown(raw.columns[entry.name][row])}; larger whole numbers lose digits, and their squared errors "
+            "overflow float32. Divide the column, or take its logarithm"
+        ),
+    )
     if entry.positive_from is not None:
         return pa.array((found >= entry.positive_from).astype(np.float32))
     if dataset.task == "click":

@@ -40,7 +40,8 @@ def verify(model_dir: str, parity_dir: str) -> dict:
     Args:
         model_dir: A SavedModel whose signatures take serialized examples, as `examples`, or one tensor per column.
         parity_dir: Contains `examples.tfrecord.gz`; the training model's answers `expected.npz`, `[num_examples, ...]`
-            by `SIGNATURE/OUTPUT`; and `parity.json` with the largest allowed difference.
+            by `SIGNATURE/OUTPUT`; and `parity.json` with the largest allowed difference, `absolute` plus `relative`
+            times the expected number, and what is special about each row.
 
     Returns:
         A JSON-serializable report.
@@ -49,7 +50,8 @@ def verify(model_dir: str, parity_dir: str) -> dict:
         VerificationError: A check failed; the message names it and the value found.
     """
     num_operations = check_contents(model_dir)
-    tolerance = json.loads(Path(parity_dir, FACTS_FILE).read_text())["tolerance"]
+    facts = json.loads(Path(parity_dir, FACTS_FILE).read_text())
+    tolerance, kinds = facts["tolerance"], facts["kinds"]
     records = tf.data.TFRecordDataset(str(Path(parity_dir, EXAMPLES_FILE)), "GZIP")
     examples = [record.numpy() for record in records]
     expected: dict[str, dict[str, np.ndarray]] = {}
@@ -60,12 +62,18 @@ def verify(model_dir: str, parity_dir: str) -> dict:
     if missing := set(expected) - set(model.signatures):
         raise VerificationError(f"signature(s) {sorted(missing)} missing; found {sorted(model.signatures)}")
     batch_sizes = sorted({0, 1, len(examples)})
-    differences = []
+    differences, shares = [], []
     for name, answers in expected.items():
         ask = _asking(model.signatures[name])
         for size in batch_sizes:
             answered = ask(examples[:size])
-            differences.append(_difference(f"{name}, batch of {size}", answered, answers, size, tolerance))
+            what = f"{name}, batch of {size}"
+            if set(answered) != set(answers):
+                raise VerificationError(f"{what}: outputs {sorted(answered)} instead of {sorted(answers)}")
+            for output, wanted in answers.items():
+                found = _difference(f"{what}: {output}", answered[output], wanted[:size], tolerance, kinds)
+                differences.append(found[0])
+                shares.append(found[1])
         _check_unknown_tokens(model.signatures[name], examples)
     if "tensorflow_recommenders" in sys.modules or "tfx" in sys.modules:
         raise VerificationError("the process that was to prove plain TensorFlow enough has imported more than that")
@@ -73,7 +81,9 @@ def verify(model_dir: str, parity_dir: str) -> dict:
         "signatures": sorted(model.signatures),
         "batch_sizes": batch_sizes,
         "operations": num_operations,
+        "rows": len(examples),
         "largest_difference": max(differences),
+        "share_of_tolerance": max(shares),
         "tolerance": tolerance,
     }
 
@@ -172,28 +182,25 @@ def request_columns(examples: list[bytes], specs: dict[str, tf.TensorSpec]) -> d
     return columns
 
 
-def _difference(what: str, actual: Answers, expected: Answers, size: int, tolerance: float) -> float:
-    """Largest difference over all outputs, for the first `size` examples."""
-    if set(actual) != set(expected):
-        raise VerificationError(f"{what}: outputs {sorted(actual)} instead of {sorted(expected)}")
-    return max(
-        _output_difference(f"{what}: {name}", actual[name], answers[:size], tolerance)
-        for name, answers in expected.items()
-    )
-
-
-def _output_difference(what: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> float:
+def _difference(
+    what: str, actual: np.ndarray, expected: np.ndarray, tolerance: Mapping[str, float], kinds: list[str]
+) -> tuple[float, float]:
+    """The largest difference, and the largest share that a difference has of what is allowed."""
     if actual.shape != expected.shape:
         raise VerificationError(f"{what}: shape {actual.shape} instead of {expected.shape}")
     if not actual.size:
-        return 0.0
+        return 0.0, 0.0
     differences = np.abs(actual - expected)
-    if not (largest := float(np.max(differences))) <= tolerance:
-        at = np.unravel_index(np.argmax(differences), differences.shape)
+    allowed = tolerance["absolute"] + tolerance["relative"] * np.abs(expected)
+    shares = differences / allowed
+    if not (largest := float(np.max(shares))) <= 1:
+        at = np.unravel_index(np.argmax(shares), shares.shape)
+        kind = f" ({kinds[at[0]]})" if kinds else ""
         raise VerificationError(
-            f"{what}: {actual[at]} instead of {expected[at]} in row {at[0]}; largest allowed difference {tolerance}"
+            f"{what}: {actual[at]} instead of {expected[at]} in row {at[0]}{kind}; largest allowed difference "
+            f"{allowed[at]:.2g}"
         )
-    return largest
+    return float(np.max(differences)), largest
 
 
 def _numpy(answers: Mapping[str, tf.Tensor]) -> Answers:

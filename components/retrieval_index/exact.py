@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.config import EXCLUDE, LONGEST_CUTOFF, K
 from components.retrieval_index.towers import Towers
+from trainer_module.data.clean import trimmed
 from trainer_module.data.spec import RELEVANT, SEEN
 from trainer_module.errors import ConfigError
 from trainer_module.models.signatures import EMBED_QUERIES, EMBED_QUERY, EMBEDDING
@@ -90,7 +91,7 @@ class ExactSearch(tf.Module):
 
     def best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Like `search`, from the candidates' scores `[batch, candidates]`."""
-        positions = self._positions.lookup(exclude)
+        positions = self._positions.lookup(trimmed(exclude))
         known = tf.where(positions != _UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))

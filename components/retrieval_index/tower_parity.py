@@ -22,11 +22,13 @@ def check_candidates(towers: Towers, parity_dir: str) -> float:
     """
     answers, tolerance = load_expected(parity_dir)
     examples = list(tf.data.TFRecordDataset(os.path.join(parity_dir, EXAMPLES_FILE), "GZIP").as_numpy_iterator())
-    difference = np.abs(towers.candidates(tf.constant(examples)).numpy() - answers[EMBED_CANDIDATES][EMBEDDING])
-    if not (largest := float(difference.max())) <= tolerance:
+    expected = answers[EMBED_CANDIDATES][EMBEDDING]
+    difference = np.abs(towers.candidates(tf.constant(examples)).numpy() - expected)
+    largest = float(difference.max())
+    if not np.all(difference <= tolerance.allowed(expected)):
         raise ModelError(
             f"the candidate tower in {towers.directory} differs from the training model by {largest}; at most "
-            f"{tolerance} is allowed"
+            f"{tolerance.absolute:g} and {tolerance.relative:g} of the number are allowed"
         )
     return largest
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.ask.predict import Predictor
 from pipeline.ask.recommend import Recommendation, Recommender, print_recommendations, ranked
 from pipeline.ask.requests import Given
+from trainer_module.data.cells import trim
 from trainer_module.errors import ConfigError, DataError
 
 
@@ -36,6 +37,8 @@ def predict_one(
         as_json: Whether to print JSON.
     """
     given = parse_given(values, history)
+    # Spaces alone are a missing value, as in a file.
+    user, item = trim(user or "") or None, trim(item or "") or None
     users, items = ([user] if user else []), ([item] if item else [])
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
     if (
@@ -85,7 +88,9 @@ def recommend_each(
         as_json: Whether to print JSON.
     """
     given = parse_given(values, history)
-    distinct = list(dict.fromkeys(users))
+    distinct = list(dict.fromkeys(map(trim, users)))
+    if "" in distinct:
+        raise ConfigError("recommend: --user is empty; name a user")
     recommender = Recommender(version, data_dir, distinct, given.history or ())
     found = recommender.recommend(distinct, k, exclude_seen, given)
     by_user: dict[str, list[Recommendation]] = {user: [r for r in found if r.user == user] for user in distinct}
@@ -121,7 +126,7 @@ def parse_given(values: Iterable[str], history: str | None) -> Given:
         if not separator or not name:
             raise ConfigError(f"--value {text}: expected NAME=TEXT, as in --value country=de")
         pairs[name] = value
-    items = tuple(item.strip() for item in history.split(",") if item.strip()) if history is not None else None
+    items = tuple(item for item in map(trim, history.split(",")) if item) if history is not None else None
     return Given(pairs, items)
 
 

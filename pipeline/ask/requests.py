@@ -16,9 +16,9 @@ from components.example_gen.joins.retrieval import QueryExamples
 from components.example_gen.loading import load, needs_interactions
 from components.example_gen.readers.problems import Problems
 from components.example_gen.rows import ITEM, TOKEN, USER
+from trainer_module.data.cells import trim
 from trainer_module.data.dataset import HISTORY, RATED, RATERS, Dataset
 from trainer_module.data.spec import SEEN
-from trainer_module.data.tables import ContextEntry
 from trainer_module.errors import ConfigError
 from trainer_module.suggestions import did_you_mean
 
@@ -53,7 +53,7 @@ class Requests:
             DataError: A file is missing or damaged.
         """
         self.dataset: Dataset = config.described()
-        asked = {"user": users, "item": items}
+        asked = {"user": list(map(trim, users)), "item": list(map(trim, items))}
         loaded = load(directory, config, asked, needs_interactions(config))
         self._entities, self._rows = loaded.entities, loaded.rows
         self._unknown = loaded.unknown
@@ -134,13 +134,13 @@ class Requests:
 
     def is_known(self, role: Literal["user", "item"], token: str) -> bool:
         """Whether the raw files that were read name a user or item."""
-        return token not in self._unknown.get(role, ())
+        return trim(token) not in self._unknown.get(role, ())
 
     def _index(self, role: str, tokens: Sequence[str]) -> np.ndarray:
         table = self._entities.users if role == "user" else self._entities.items
         assert table is not None
         rows = pa.compute.index_in(
-            pa.array([t.encode() for t in tokens], pa.large_binary()), table[TOKEN].combine_chunks()
+            pa.array([trim(token).encode() for token in tokens], pa.large_binary()), table[TOKEN].combine_chunks()
         )
         return rows.to_numpy(zero_copy_only=False).astype(np.int64)
 
@@ -172,17 +172,19 @@ class Requests:
     def _given(self, given: Given, num_rows: int) -> dict[str, pa.Array]:
         """Given values as columns, read as the same text in a file would be."""
         tables = (self.dataset.tables.interactions, self.dataset.tables.users, self.dataset.tables.items)
-        entries = {e.feature_name: e for table in tables if table for e in table.inputs()}
-        by_column = {entry.name: entry for entry in entries.values()}
+        entries = {e.feature_name: (e, table) for table in tables if table for e in table.inputs()}
+        by_column = {entry.name: (entry, table) for entry, table in entries.values()}
         columns = {}
         for name, text in given.values.items():
-            entry = entries.get(name) or by_column.get(name)
-            if entry is None or isinstance(entry, ContextEntry):
+            entry, table = entries.get(name) or by_column.get(name) or (None, None)
+            if entry is None or table is None:
                 raise ConfigError(
                     f"--value {name}: no such input. {did_you_mean(name, entries)}Known: {', '.join(entries)}"
                 )
             problems = Problems(f"--value {name}", num_rows)
-            values = feature(pa.array([text.encode()] * num_rows, pa.large_binary()), entry, problems)
+            is_missing = trim(text) in map(trim, table.missing_values)
+            values = pa.array([None if is_missing else text.encode()] * num_rows, pa.large_binary())
+            values = feature(values, entry, problems)
             if problems.of_row:
                 raise ConfigError(f"--value {name}={text}: {problems.of_row[0]}")
             columns |= as_lists([(entry.feature_name, values)], self._schema)

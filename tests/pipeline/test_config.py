@@ -44,7 +44,7 @@ def test_overrides_win_over_the_file(tmp_path):
         ("training: {epoch: 1}", r"training\.epoch: unknown key\. Did you mean training\.epochs\?"),
         ("training: {epochs: many}", r"training\.epochs: expected a whole number, got 'many'"),
         ("training: {epochs: 0}", r"training\.epochs: expected a number of at least 1, got 0"),
-        ("data: {dataset: movielens-100k, split: {by: u6}}", r"data\.split: by must be one of .*u1.*random"),
+        ("data: {dataset: movielens-100k, split: {by: u6}}", r"data\.split: by must be one of column, u1, .*random"),
         ("data: {dataset: movies}", r"no dataset is called 'movies'\. .*Known: criteo, movielens-100k, .*synthetic"),
         ("- a list", "expected keys and values at the top, got a list"),
         ("a: [", "not valid YAML"),

@@ -36,8 +36,9 @@ def test_other_datasets_need_no_ratings(tmp_path):
 
 def test_unknown_users_are_what_is_given_of_them(tmp_path):
     asks = predictor(tmp_path, {"neighbours": 1000}, users=["nobody"], items=["3", "4"])
-    given = Given({"gender": "F", "age": "30"}, history=("3", "4"))
-    (example,) = asks.requests.pairs(["nobody"], ["2"], given).to_pylist()
+    given = Given({"gender": " F", "age": "30", "occupation": " \u3000"}, history=("3", "4"))
+    (example,) = asks.requests.pairs([" nobody "], ["2\t"], given).to_pylist()
+    assert example["movie_id"] == [b"2"]
     assert (example["user_id"], example["gender"], example["age"]) == ([b"nobody"], [b"F"], [30.0])
     assert (example["rated"], example["occupation"]) == ([b"3", b"4"], [])
     assert not asks.requests.is_known("user", "nobody")

@@ -19,6 +19,7 @@ from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.experiment import Experiment
+from trainer_module.export.sample import SampleRow, choose
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.models.objectives import Rating
 from trainer_module.training.config import TrainingConfig
@@ -104,6 +105,13 @@ class World:
         )
         spec = experiment.features(self.spec)
         return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))
+
+
+def sample_rows(world: World) -> list[SampleRow]:
+    """Rows of every kind that the world knows."""
+    vocabularies = Vocabularies(world.spec, world.transform_output)
+    rarest = {table.name: vocabularies.tokens(table.name)[-1].as_py() for table in world.spec.tables}
+    return choose(world.spec, rarest, world.reader(), [world.reader()])
 
 
 def transform_graph(directory: Path, examples: list[dict], spec: FeatureSpec = SPEC) -> tft.TFTransformOutput:

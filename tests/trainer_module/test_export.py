@@ -12,14 +12,14 @@ from trainer_module.data.inputs import ExampleReader
 from trainer_module.embeddings.config import EmbeddingsConfig, FeatureOverride
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.export import parity, restore, routes
+from trainer_module.export import parity, restore, routes, sample
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
 from trainer_module.export.serving import tables_of
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.training.config import TrainingConfig
 
-from .conftest import rows, serialize
+from .conftest import rows, sample_rows, serialize
 
 MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
 # The user table has more rows than the threshold, the others have fewer.
@@ -68,20 +68,21 @@ def tables(layer) -> dict[str, np.ndarray]:
 )
 def test_every_route_answers_as_the_training_model(config, world, blueprint, trained, one_batch, tmp_path, monkeypatch):
     sample_dir, model_dir = str(tmp_path / "parity"), str(tmp_path / "model")
-    sample_file = parity.save_sample(sample_dir, world.spec, world.reader().head(20))
-    sample = ExampleReader(world.spec, world.model_inputs, [sample_file])
+    chosen = sample_rows(world)
+    sample_file = parity.save_sample(sample_dir, world.spec, chosen)
+    reader = ExampleReader(world.spec, world.model_inputs, [sample_file])
 
     def predict(reader, count):
         features = reader.features(tf.constant(reader.head(count)))
         return trained.strategy.run(tf.function(trained.model), args=(features,)).numpy()
 
-    answers = routes.expected_answers(config, blueprint, trained.model, predict, sample)
-    parity.save_expected(sample_dir, answers, "float32")
+    answers = routes.expected_answers(config, blueprint, trained.model, predict, reader)
+    parity.save_expected(sample_dir, answers, "float32", [row.kind for row in chosen])
     report = export(config, blueprint, trained, world.model_inputs, one_batch, model_dir)
     for name in ("tensorflow_recommenders", "tfx"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     proof = verify(model_dir, sample_dir)
-    assert proof["batch_sizes"] == [0, 1, 20 + 3 * 8]
+    assert proof["batch_sizes"] == [0, 1, len(chosen)]
     assert proof["largest_difference"] < 1e-5
     assert report.route == config.route
 
@@ -202,7 +203,7 @@ def test_an_unknown_feature_of_a_subset_is_refused(blueprint):
 
 def test_edge_cases_keep_everything_but_what_they_change(world):
     row = next(row for row in rows() if len(row["tags"]) == 2 and row["year"])
-    changed = parity.edge_cases(world.spec, [serialize(row)])
+    changed = sample.edge_cases(world.spec, [serialize(row)])
 
     def values(kind: str, column: str) -> list:
         (example,) = changed[kind]
@@ -210,11 +211,32 @@ def test_edge_cases_keep_everything_but_what_they_change(world):
         return list(feature.float_list.value or feature.bytes_list.value)
 
     unknown = b"a token that no vocabulary holds"
-    assert values("unknown_tokens", "user") == [unknown]
-    assert values("unknown_tokens", "tags") == [unknown] * 2
-    assert values("unknown_tokens", "year") == row["year"]
-    assert values("empty", "user") == row["user"]
-    assert values("empty", "tags") == values("empty", "year") == []
-    assert values("over_long", "tags") == row["tags"] * 50
-    assert values("over_long", "main_tag") == row["main_tag"]
+    assert values("unknown tokens", "user") == [unknown]
+    assert values("unknown tokens", "tags") == [unknown] * 2
+    assert values("unknown tokens", "year") == row["year"]
+    assert values("nothing but keys", "user") == row["user"]
+    assert values("nothing but keys", "tags") == values("nothing but keys", "year") == []
+    assert values("over-long lists", "tags") == row["tags"] * 50
+    assert values("over-long lists", "main_tag") == row["main_tag"]
     assert all(values(kind, "rating") == row["rating"] for kind in changed)
+
+
+def test_the_sample_holds_rows_of_every_kind_that_the_data_knows(world):
+    chosen = {row.kind: tf.train.Example.FromString(row.example).features.feature for row in sample_rows(world)}
+    spellings = ("missing", "an empty text", "spaces alone", "spaces around the rarest token")
+    tokens = (*spellings, "the rarest token", "an unknown token")
+    lists = ("a list with missing values", "a list of missing values", "most values", "no value")
+    numbers = ("missing", "NaN", "zero", "no value", "smallest number", "largest number")
+    bounds = ("smallest number that its type holds", "largest number that its type holds")
+    expected = {f"{name}: {kind}" for name in ("user", "item", "tags", "main_tag") for kind in tokens}
+    expected |= {f"tags: {kind}" for kind in lists} | {f"year: {kind}" for kind in (*numbers, *bounds)}
+    edges = {"unknown tokens", "nothing but keys", "over-long lists"}
+    assert set(chosen) == expected | edges | {"an ordinary row"}
+    assert [list(chosen[f"year: {end} number"]["year"].float_list.value) for end in ("smallest", "largest")] == [
+        [min(row["year"][0] for row in rows() if row["year"])],
+        [max(row["year"][0] for row in rows() if row["year"])],
+    ]
+    assert len(chosen["tags: most values"]["tags"].bytes_list.value) == 2
+    rarest = world.transform_output.vocabulary_by_name("item")[-1]
+    assert list(chosen["item: the rarest token"]["item"].bytes_list.value) == [rarest]
+    assert list(chosen["item: spaces alone"]["item"].bytes_list.value) == [" \t\u00a0\u3000 ".encode()]

@@ -26,7 +26,7 @@ from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 
-from .conftest import NUM_ITEMS, described, rows, serialize
+from .conftest import NUM_ITEMS, described, rows, sample_rows, serialize
 
 CANDIDATE_COLUMNS = ("item", "tags", "main_tag", "year")
 ONE_HOST = tf.distribute.InputContext()
@@ -222,7 +222,7 @@ def test_the_exported_towers_answer_as_the_trained_model(route, world, mixed, tm
     blueprint, loop, trained = mixed
     sample_dir, model_dir = str(tmp_path / "parity"), str(tmp_path / "model")
     sample = ExampleReader(
-        world.spec, world.model_inputs, [parity.save_sample(sample_dir, world.spec, world.reader().head(20))]
+        world.spec, world.model_inputs, [parity.save_sample(sample_dir, world.spec, sample_rows(world))]
     )
     config = ExportConfig(route=route)
     answers = routes.expected_answers(config, blueprint, trained.model, loop.predict, sample)

@@ -1,9 +1,10 @@
 import numpy as np
 import tensorflow as tf
 
+from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import parse_spec
 
-from .conftest import NUM_ITEMS, NUM_USERS, serialize
+from .conftest import NUM_ITEMS, NUM_USERS, serialize, transform_graph
 
 
 def transformed(world, *examples: dict) -> dict:
@@ -37,3 +38,46 @@ def test_numbers_are_clipped_z_scores_and_a_missing_one_is_the_mean(world):
 
 def test_a_batch_in_which_every_number_is_missing(world):
     np.testing.assert_array_equal(transformed(world, {"year": []}, {"year": []})["year"], [[0.0], [0.0]])
+
+
+def test_numbers_whose_squares_and_sums_float32_cannot_hold_keep_their_z_scores(tmp_path):
+    spec = FeatureSpec(
+        columns=(
+            Categorical(name="user", table="user"),
+            Numeric(name="year", required=False),
+            Numeric(name="plays"),
+            ExampleWeight(name="weight"),
+            Label(name="rating"),
+        ),
+        tables=(Table(name="user"),),
+    )
+    largest = float(np.finfo(np.float32).max)
+    values = [largest, -largest, np.nan, 0.0]
+    examples = [
+        {
+            "user": b" u\xc2\xa0",
+            "year": [] if number else [value],
+            "plays": [value],
+            "weight": [largest],
+            "rating": [1.0],
+        }
+        for number, value in enumerate(values)
+    ]
+    for row in examples:
+        row |= {name: np.array(row[name], np.float32) for name in ("year", "plays", "weight", "rating")}
+        row["user"] = np.array([row["user"]], object)
+    output = transform_graph(tmp_path, examples, spec)
+    assert output.vocabulary_by_name("user") == [b"u"]
+    layer = output.transform_features_layer()
+    raw = {
+        "user": tf.constant([[b"u"]] * 4),
+        "year": tf.sparse.from_dense(tf.constant([[largest]] * 4)),
+        "plays": tf.constant(values, tf.float32, shape=[4, 1]),
+        "weight": tf.fill([4, 1], largest),
+        "rating": tf.ones([4, 1]),
+    }
+    found = layer(raw)
+    # The deviation of largest, -largest and 0 is the root of two thirds of largest.
+    np.testing.assert_allclose(found["plays"][:, 0], [1.5**0.5, -(1.5**0.5), 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(found["weight"][:, 0], np.ones(4), atol=1e-6)
+    assert {value.dtype for name, value in found.items() if name in ("plays", "year", "weight")} == {tf.float32}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer_module.data.cells import missing_value
+from trainer_module.data.clean import one_per_row
 from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
@@ -36,6 +38,28 @@ def parse_spec(columns: Sequence[Column]) -> dict[str, tf.io.FixedLenFeature | t
         else tf.io.FixedLenFeature([1], tf.as_dtype(column.dtype))
         for column in columns
     }
+
+
+def parse_request(examples: tf.Tensor, columns: Sequence[Column]) -> Features:
+    """Parses the examples of a request: as `parse_spec` reads them, but a required value may be missing.
+
+    Args:
+        examples: Serialized `tf.Example`s, `[batch]`.
+        columns: Those that are read.
+
+    Raises:
+        tf.errors.InvalidArgumentError: While it runs: an example has several values of a column that takes one.
+    """
+    raw = tf.io.parse_example(examples, {c.name: tf.io.VarLenFeature(tf.as_dtype(c.dtype)) for c in columns})
+    for column in columns:
+        if column.multivalent:
+            continue
+        value = raw[column.name]
+        message = f"column {column.name}: expected one value per example, found several"
+        with tf.control_dependencies([tf.debugging.assert_less(value.dense_shape[1], np.int64(2), message)]):
+            value = value.with_values(tf.identity(value.values))
+        raw[column.name] = one_per_row(value, missing_value(column)) if column.required else value
+    return raw
 
 
 def _without_autotuning() -> tf.data.Options:

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from trainer_module.data.clean import clean, one_per_row
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets, Numeric, Table
 
 RawFeatures = Mapping[str, tf.Tensor | tf.SparseTensor]
@@ -13,6 +14,8 @@ RawFeatures = Mapping[str, tf.Tensor | tf.SparseTensor]
 
 def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict[str, tf.Tensor | tf.SparseTensor]:
     """Tokens to ids, numbers to z-scores; the label passes through and context columns are dropped.
+
+    Statistics of numbers are those of float64, in which the square of any float32 and the sum of many have room.
 
     Args:
         inputs: Raw columns; `[batch, 1]` where one value is required, sparse `[batch, ?]` elsewhere.
@@ -24,10 +27,11 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
         example, divided by its mean over the training split.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
+    inputs = clean(spec, dict(inputs))
     outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
     if weight := spec.example_weight:
-        values = inputs[weight.name]
-        outputs[weight.name] = values / tft.mean(values)
+        values = tf.cast(inputs[weight.name], tf.float64)
+        outputs[weight.name] = tf.cast(values / tft.mean(values), tf.float32)
     for table in spec.tables:
         columns = [c for c in spec.categorical if c.table == table.name]
         tokens = {c.name: _tokens(c, inputs[c.name]) for c in columns}
@@ -40,14 +44,7 @@ def _tokens(column: Categorical, value: tf.Tensor | tf.SparseTensor) -> tf.Tenso
     """A column with its missing values named, if it has a name for them."""
     if column.missing_token is None:
         return value
-    return _one_per_row(value, column.missing_token)
-
-
-def _one_per_row(value: tf.SparseTensor, default: float | str) -> tf.Tensor:
-    """The only value of each row, `[batch, 1]`."""
-    # Only the first cell of a row exists, but a batch in which every value is missing has no column at all.
-    filled = tf.sparse.to_dense(value, default_value=default)
-    return tf.ensure_shape(tf.pad(filled, [[0, 0], [0, 1]], constant_values=default)[:, :1], [None, 1])
+    return one_per_row(value, column.missing_token)
 
 
 def _ids(table: Table, counted: tf.Tensor, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:
@@ -80,15 +77,12 @@ def _hashed(column: tf.Tensor | tf.SparseTensor, buckets: int) -> tf.Tensor | tf
     return tf.SparseTensor(column.indices, ids, column.dense_shape) if isinstance(column, tf.SparseTensor) else ids
 
 
-def _z_score(column: Numeric, value: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    if isinstance(value, tf.SparseTensor):
-        value = tf.SparseTensor(value.indices, _scale(column, value.values), value.dense_shape)
-        scaled = _one_per_row(tft.scale_to_z_score(value), column.missing)
-    else:
-        scaled = tft.scale_to_z_score(_scale(column, value))
-    return tf.clip_by_value(scaled, -column.clip, column.clip)
+def _z_score(column: Numeric, value: tf.SparseTensor) -> tf.Tensor:
+    scaled = tft.scale_to_z_score(value.with_values(_scale(column, value.values)))
+    clipped = tf.clip_by_value(one_per_row(scaled, column.missing), -column.clip, column.clip)
+    return tf.cast(clipped, tf.float32)
 
 
 def _scale(column: Numeric, values: tf.Tensor) -> tf.Tensor:
-    values = tf.cast(values, tf.float32)
+    values = tf.cast(values, tf.float64)
     return tf.math.log1p(tf.maximum(values, 0.0)) if column.transform == "log1p_z_score" else values

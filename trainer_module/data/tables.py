@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from trainer_module.data.cells import trim
 from trainer_module.data.features import Categorical, Numeric, Table, TokenRows, Vocabulary
 from trainer_module.data.paths import normal_pattern
 from trainer_module.frozen import Frozen
@@ -221,6 +222,15 @@ class NumericEntry(_Entry):
     clip: float = Field(default=3.0, gt=0)
     missing: float = 0.0
 
+    @model_validator(mode="after")
+    def _within_clip(self) -> "NumericEntry":
+        if abs(self.missing) > self.clip:
+            raise ValueError(
+                f"missing {self.missing:g} lies beyond clip {self.clip:g}, which every number is clipped to; lower the "
+                "one or raise the other"
+            )
+        return self
+
     def column(self) -> Numeric:
         """The column of the feature spec."""
         settings = {"transform": self.transform, "clip": self.clip, "missing": self.missing}
@@ -323,6 +333,8 @@ class TableFiles(Frozen):
     @field_validator("column_names")
     @classmethod
     def _are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # As the names of a header are.
+        names = tuple(map(trim, names))
         if twice := sorted({name for name in names if names.count(name) > 1}):
             places = [number for number, name in enumerate(names, start=1) if name == twice[0]]
             raise ValueError(

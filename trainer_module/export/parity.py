@@ -1,4 +1,4 @@
-"""What an export must answer: examples, the training model's answers, and how far the two may differ.
+"""What an export must answer: rows, the training model's answers, and how far the two may differ.
 
 Lies beside the SavedModel, for whoever proves in another process that the export answers as training did.
 """
@@ -6,71 +6,65 @@ Lies beside the SavedModel, for whoever proves in another process that the expor
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.models.signatures import RequestColumn
+from trainer_module.export.sample import SampleRow, cleaned
 
 PARITY_DIRECTORY = "parity"
 EXAMPLES_FILE = "examples.tfrecord.gz"
+INGESTED_FILE = "ingested.tfrecord.gz"
 EXPECTED_FILE = "expected.npz"
 FACTS_FILE = "parity.json"
 
-# Largest absolute difference, by the type in which the dense part was trained; the copy computes in float32. float32 is
-# added up in another order. bfloat16 keeps 8 bits, so that a number between 4 and 8 is off by up to 1/64 per rounding.
-TOLERANCE = {"float32": 1e-4, "mixed_bfloat16": 0.1}
 
-_UNKNOWN = {"string": b"a token that no vocabulary holds", "int64": (1 << 53) - 1}
-_FILLER = {**_UNKNOWN, "float32": 1.0}
-# Longer than any bag of the data is likely to be.
-_LONG = 50
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest difference between two answers: `absolute + relative * |expected|`."""
 
+    absolute: float
+    relative: float
 
-def edge_cases(spec: FeatureSpec, examples: Sequence[bytes]) -> dict[str, list[bytes]]:
-    """Changed copies of serialized examples, by kind of change, in the order in which they follow the sample.
-
-    unknown_tokens: no token has an id of its own.
-    empty: every bag is empty and every value that may be missing is.
-    over_long: every multivalent column has more values than any sequence keeps, and than most bags hold; where the
-        spec limits the width of a bag, that many.
-    """
-    longest = max((column.max_sequence_length for column in spec.categorical), default=0)
-    widths = {name: c.bag_width for c in spec.categorical for name in (c.name, c.weights) if c.bag_width}
-    changes = {
-        "unknown_tokens": _unknown,
-        "empty": _emptied,
-        "over_long": lambda column, values: _lengthened(column, values, max(_LONG, longest + 1))[
-            : widths.get(column.name)
-        ],
-    }
-    return {name: [_changed(spec, example, change) for example in examples] for name, change in changes.items()}
+    def allowed(self, expected: np.ndarray) -> np.ndarray:
+        """The largest difference for each expected number, of the same shape."""
+        return self.absolute + self.relative * np.abs(expected)
 
 
-def save_sample(directory: str, spec: FeatureSpec, examples: Sequence[bytes], num_changed: int = 8) -> str:
-    """Writes examples and, behind them, edge cases made from the first `num_changed` of them.
+# By the type in which the dense part was trained; the copy computes in float32. float32 is added up in another order,
+# which costs some units of its last place, 1.2e-7 each. bfloat16 keeps 8 bits, so that each rounding costs up to 1/256.
+TOLERANCE = {"float32": Tolerance(1e-4, 1e-5), "mixed_bfloat16": Tolerance(0.1, 1 / 64)}
+
+
+def save_sample(directory: str, spec: FeatureSpec, rows: Sequence[SampleRow]) -> str:
+    """Writes the rows of a sample twice: as a client may send them, and as ingestion would have written them.
+
+    The training model answers to the latter and the export to the former, so that the comparison proves that a value
+    means the same in training and in service.
 
     Returns:
-        Path of a gzip TFRecord, as `ExampleReader` takes it, so that the training model can answer.
+        Path of the rows as ingestion would have written them, a gzip TFRecord, as `ExampleReader` takes it.
     """
     tf.io.gfile.makedirs(directory)
-    path = os.path.join(directory, EXAMPLES_FILE)
-    changed = edge_cases(spec, examples[:num_changed])
-    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP")) as writer:
-        for example in [*examples, *(each for several in changed.values() for each in several)]:
-            writer.write(example)
+    _write(os.path.join(directory, EXAMPLES_FILE), [row.example for row in rows])
+    path = os.path.join(directory, INGESTED_FILE)
+    _write(path, [cleaned(spec, row.example) for row in rows])
     return path
 
 
-def save_expected(directory: str, answers: Mapping[str, Mapping[str, np.ndarray]], dense_type: str) -> None:
+def save_expected(
+    directory: str, answers: Mapping[str, Mapping[str, np.ndarray]], dense_type: str, kinds: Sequence[str] = ()
+) -> None:
     """Writes what the export must answer to the sample.
 
     Args:
         directory: As for `save_sample`.
         answers: By signature and output name, `[num_examples, ...]`.
         dense_type: Of the training model's dense part, a key of `TOLERANCE`.
+        kinds: What is special about each row, `[num_examples]`; empty leaves it out of messages.
     """
     # A zip archive is written with steps back, which a remote file does not take.
     buffer = io.BytesIO()
@@ -78,10 +72,10 @@ def save_expected(directory: str, answers: Mapping[str, Mapping[str, np.ndarray]
     with tf.io.gfile.GFile(os.path.join(directory, EXPECTED_FILE), "wb") as file:
         file.write(buffer.getvalue())
     with tf.io.gfile.GFile(os.path.join(directory, FACTS_FILE), "w") as file:
-        json.dump({"tolerance": TOLERANCE[dense_type]}, file)
+        json.dump({"tolerance": asdict(TOLERANCE[dense_type]), "kinds": list(kinds)}, file)
 
 
-def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], Tolerance]:
     """What `save_expected` wrote: answers by signature and output name, and the largest difference allowed."""
     with tf.io.gfile.GFile(os.path.join(directory, EXPECTED_FILE), "rb") as file:
         stored = np.load(io.BytesIO(file.read()))
@@ -90,33 +84,10 @@ def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], flo
         signature, _, output = name.partition("/")
         answers.setdefault(signature, {})[output] = stored[name]
     with tf.io.gfile.GFile(os.path.join(directory, FACTS_FILE)) as file:
-        return answers, json.load(file)["tolerance"]
+        return answers, Tolerance(**json.load(file)["tolerance"])
 
 
-_Values = list[bytes] | list[int] | list[float]
-_Change = Callable[[RequestColumn, _Values], _Values]
-
-
-def _changed(spec: FeatureSpec, example: bytes, change: _Change) -> bytes:
-    """An example whose inputs are changed."""
-    parsed = tf.train.Example.FromString(example)
-    for column in spec.inputs:
-        feature = parsed.features.feature[column.name]
-        kind = {"string": "bytes_list", "int64": "int64_list", "float32": "float_list"}[column.dtype]
-        values = change(column, list(getattr(feature, kind).value))
-        feature.ClearField(kind)
-        getattr(feature, kind).value.extend(values)
-    return parsed.SerializeToString()
-
-
-def _unknown(column: RequestColumn, values: _Values) -> _Values:
-    return [_UNKNOWN[column.dtype]] * len(values) if column.kind == "categorical" else values
-
-
-def _emptied(column: RequestColumn, values: _Values) -> _Values:
-    return values if column.required and not column.multivalent else []
-
-
-def _lengthened(column: RequestColumn, values: _Values, times: int) -> _Values:
-    """Repeats the values of a multivalent column; ids and their weights start equally long and stay so."""
-    return (values or [_FILLER[column.dtype]]) * times if column.multivalent else values
+def _write(path: str, examples: Sequence[bytes]) -> None:
+    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP")) as writer:
+        for example in examples:
+            writer.write(example)

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer_module.data.features import Categorical, FeatureSpec
-from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.data.inputs import ModelInputs, parse_request
 from trainer_module.embeddings.layer import FeatureConfig, Features
 from trainer_module.errors import ModelError
 from trainer_module.models.signatures import RequestColumn
@@ -102,8 +102,8 @@ class Signature:
         columns: The input columns that `answer` needs.
         answer: From model inputs to named outputs, `[batch, ...]` each.
         serialized: Whether it takes `examples`, serialized `tf.Example`s, string `[batch]`; otherwise one tensor per
-            column: `[batch]`; NaN is a missing number; a multivalent column is `[batch, values]`, filled up with empty
-            strings (or -1, or NaN for weights).
+            column: `[batch]`, or `[batch, values]` for a multivalent column. An empty string or one of spaces alone is
+            a missing token and fills a multivalent column up; of integers that is -1, of numbers and weights NaN.
     """
 
     name: str
@@ -147,7 +147,7 @@ def _function(signature: Signature, model_inputs: ModelInputs) -> Callable[..., 
     # Nothing here is Python control flow on tensors; without autograph, tracing takes a third of the time.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve_examples(examples):
-        return signature.answer(model_inputs(dict(tf.io.parse_example(examples, parse_spec(columns)))))
+        return signature.answer(model_inputs(parse_request(examples, columns)))
 
     @tf.function(input_signature=[_request_spec(column) for column in columns], autograph=False)
     def serve_columns(*values):
@@ -167,10 +167,10 @@ def _raw(column: RequestColumn, value: tf.Tensor) -> tf.Tensor | tf.SparseTensor
     value = value if column.multivalent else value[:, tf.newaxis]
     if column.required and not column.multivalent:
         return tf.cast(value, tf.as_dtype(column.dtype))
-    if column.dtype == "float32":
+    present = tf.ones_like(value, tf.bool)
+    if column.kind == "numeric" and column.dtype == "int64":
+        # The transform graph leaves missing values out, but integers have no NaN.
         present = tf.logical_not(tf.math.is_nan(value))
-    else:
-        present = tf.not_equal(value, "" if column.dtype == "string" else -1)
     indices = tf.where(present)
     values = tf.cast(tf.gather_nd(value, indices), tf.as_dtype(column.dtype))
     return tf.SparseTensor(indices, values, tf.shape(value, tf.int64))

@@ -42,6 +42,12 @@ class WarmupDecay(Frozen):
     decay_steps: int = Field(default=1, ge=1)
     floor: NotNegative = 0.0
 
+    @model_validator(mode="after")
+    def _falls(self) -> "WarmupDecay":
+        if self.floor > self.peak:
+            raise ValueError(f"floor {self.floor:g} lies above peak {self.peak:g}; the larger number is the peak")
+        return self
+
 
 class RateFunction(Frozen):
     """A learning rate computed by a function of one's own.

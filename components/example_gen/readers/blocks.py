@@ -15,6 +15,7 @@ from components.example_gen.readers.opening import is_compressed, open_file, siz
 from components.example_gen.readers.parquet import RowGroup
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, TextBlock, record_blocks
+from trainer_module.data.cells import trim
 from trainer_module.data.tables import TableFiles
 from trainer_module.errors import DataError
 from trainer_module.suggestions import did_you_mean
@@ -232,7 +233,7 @@ def _header(file: str, table: TableFiles) -> list[str]:
     for block in record_blocks(chunks, dialect, file, 1):
         if header := text.find_header(block.data, dialect):
             try:
-                return [field.decode().strip() for field in header.fields]
+                return [trim(field.decode()) for field in header.fields]
             except UnicodeDecodeError:
                 raise DataError(
                     f"{file}, line {block.first_line}: the header is not {table.encoding}; name the file's encoding "

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.example_gen.output.bad_rows import BadRow, bad_row
+from components.example_gen.readers.problems import shown
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, Records, TextBlock, find_records
 from trainer_module.errors import DataError
@@ -97,10 +98,16 @@ def _filled(data: bytes, records: Records) -> list[int]:
 def _parse(line: bytes) -> dict[str, Any] | str:
     """The object of a line, or what is wrong with it."""
     try:
-        row = json.loads(line.decode())
+        text = line.decode()
+        row = json.loads(text)
+        # Every key brings a colon. Where there are no more colons than keys, no key stands twice.
+        if isinstance(row, dict) and line.count(b":") > len(row):
+            json.loads(text, object_pairs_hook=_distinct)
         if b"\\u" in line:
             # Half of a surrogate pair is valid JSON, but no text.
             json.dumps(row, ensure_ascii=False).encode()
+    except _TwiceError as error:
+        return f"the key {shown(error.key)} stands twice; expected each key of an object once"
     except UnicodeDecodeError:
         return "bytes that are not UTF-8; expected a JSON object in that encoding"
     except UnicodeEncodeError:
@@ -112,6 +119,23 @@ def _parse(line: bytes) -> dict[str, Any] | str:
     if not isinstance(row, dict):
         return f"found {_NAMES[type(row)]}; expected a JSON object per line, with the columns as its keys"
     return row
+
+
+class _TwiceError(Exception):
+    """An object has a key twice."""
+
+    def __init__(self, key: str):
+        super().__init__(key)
+        self.key = key
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    """Refuses an object in which a key stands twice."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _TwiceError(key)
+        seen.add(key)
 
 
 def _array(values: list[Any]) -> pa.Array:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.example_gen.readers.problems import Problems
+from trainer_module.data.cells import trimmed
 
 
 def plain(values: pa.Array) -> pa.Array:
@@ -44,7 +45,7 @@ def is_text(values: pa.DataType) -> bool:
 
 
 def trimmed_text(values: pa.Array, name: str, problems: Problems) -> pa.Array:
-    """Values as text without spaces around it, `[rows]` large_string.
+    """Values as text without spaces around it (see `trainer_module.data.cells`), `[rows]` large_string.
 
     Args:
         values: Of a plain type but lists.
@@ -61,7 +62,7 @@ def trimmed_text(values: pa.Array, name: str, problems: Problems) -> pa.Array:
             wrong, lambda row: f"column {name!r}: expected text in UTF-8, found the bytes {values[row].as_py()!r}"
         )
         text = pc.if_else(pa.array(wrong), None, values.cast(pa.large_binary())).cast(pa.large_string())
-    return pc.utf8_trim_whitespace(text)
+    return trimmed(text)
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from components.example_gen.readers.plain_arrays import is_list, is_text, plain, trimmed_text
 from components.example_gen.readers.problems import Problems, shown
 from components.example_gen.readers.times import times
+from trainer_module.data.cells import trim
 from trainer_module.errors import DataError
 
 __all__ = ["Problems", "numbers", "times", "token_lists", "tokens", "words"]
@@ -53,7 +54,7 @@ def tokens(values: pa.Array, name: str, problems: Problems, missing: Sequence[st
         text = _text_of_decimals(values)
     else:
         text = trimmed_text(values, name, problems)
-    absent = pa.array(["", *(word.strip() for word in missing)], pa.large_string())
+    absent = pa.array(["", *map(trim, missing)], pa.large_string())
     return pc.if_else(pc.is_in(text, absent), None, text).cast(pa.large_binary())
 
 
@@ -122,7 +123,9 @@ def numbers(values: pa.Array, name: str, problems: Problems) -> pa.Array:
         found = values.cast(pa.float64(), safe=False)
         found = pc.if_else(pc.is_nan(found), None, found)
         wrong = np.zeros(len(values), bool)
-    problems.add(wrong, lambda row: f"column {name!r}: expected a number, found {shown(values[row])}")
+    problems.add(
+        wrong, lambda row: f"column {name!r}: expected a number, found {shown(values[row])}{_hint(values[row])}"
+    )
     too_large = pc.fill_null(pc.greater(pc.abs(found), float(np.finfo(np.float32).max)), False)
     problems.add(
         too_large.to_numpy(zero_copy_only=False),
@@ -131,6 +134,14 @@ def numbers(values: pa.Array, name: str, problems: Problems) -> pa.Array:
         ),
     )
     return pc.if_else(too_large, None, found)
+
+
+def _hint(found: pa.Scalar) -> str:
+    """How a text that often stands for a missing value is made one."""
+    word = shown(found).strip("'").strip().lower()
+    if word in ("nan", "na", "n/a", "null", "none", "nil", "-", "?"):
+        return f". If it stands for a missing value, set missing_values: ['', {shown(found)}] for the table"
+    return ""
 
 
 def words(values: pa.Array) -> pa.Array:
@@ -143,6 +154,8 @@ def words(values: pa.Array) -> pa.Array:
         `[rows]` large lists of large_binary, never null; a word that a text repeats is listed again.
     """
     values = plain(values)
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
     if not is_text(values.type):
         values = values.cast(pa.large_string())
     # Titles and descriptions repeat over rows; each distinct one is split once.

@@ -108,7 +108,7 @@ def test_batches_of_any_size(model, size):
 
 
 def test_each_query_excludes_its_own(model):
-    exclude = [["i3", "i2", "i3"], ["i1", "", "unheard of"], ["", "", ""]]
+    exclude = [["i3", " i2\u3000", "i3"], ["i1", " ", "unheard of"], ["", "", ""]]
     answer = recommend(model, [EAST, NORTH, NORTH], 5, exclude)
     assert answer["ids"].tolist() == [
         [b"i0", b"i4", b"i1", b"", b""],

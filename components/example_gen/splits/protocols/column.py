@@ -13,6 +13,7 @@ from components.example_gen.splits.assignment import Planless
 from components.example_gen.splits.evidence import Evidence, describe_some, parts_by_key
 from components.example_gen.splits.hashing import Hasher, drawn
 from components.example_gen.splits.protocol import Split, has_users_and_items
+from trainer_module.data.cells import trim
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.tables import InteractionsTable
 
@@ -44,7 +45,7 @@ class ColumnSplit(Split):
                 f"train, eval and test need values of their own, got {', '.join(map(repr, self.known_values))}"
             )
         for value in self.known_values:
-            if not value or value != value.strip():
+            if not value or value != trim(value):
                 raise ValueError(
                     f"{value!r} is no value that a row can have: values are read without the spaces around them, and "
                     "an empty one is missing"

@@ -101,3 +101,18 @@ def test_columns_are_the_keys_of_all_lines():
 def test_a_list_around_the_objects_is_refused():
     with pytest.raises(DataError, match=r"f\.json: no line holds a JSON object \(line 1: found a list"):
         column_names(TextBlock(b'[{"a": 1}]', 0, 1, 1), "f.json")
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('{"a": 1, "b": 2, "a": 1}', "a"),
+        ('{"a": 1, "a" : {"b": ":"}}', "a"),
+        ('{"a": {"b": 1, "b": 2}}', "b"),
+        ('{"a": [{"\\u0062": 1, "b": 2}]}', "b"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(line, key):
+    rows, bad = parsed('{"c": "x:y:z"}\n' + line + "\n", "c")
+    assert rows.columns["c"].to_pylist() == ["x:y:z"]
+    assert bad == [(6, f"the key {key!r} stands twice; expected each key of an object once", line)]

@@ -142,9 +142,15 @@ def test_numbers_of_every_type(values, expected):
     assert converted(numbers, values) == (expected, {})
 
 
+WAY_OUT = {"nan": ". If it stands for a missing value, set missing_values: ['', 'nan'] for the table"}
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "0x10", "1_000", "1,5", "cheap", ".", "1e", "٣", "1 2"])
 def test_other_texts_are_no_numbers(text):
-    assert converted(numbers, [text]) == ([None], {0: f"column 'c': expected a number, found {text!r}"})
+    assert converted(numbers, [text]) == (
+        [None],
+        {0: f"column 'c': expected a number, found {text!r}{WAY_OUT.get(text, '')}"},
+    )
 
 
 @pytest.mark.parametrize("values", [["1e99"], ["-1e999"], [1e39], [float("inf")]], ids=str)
@@ -178,3 +184,8 @@ def test_only_the_first_problem_of_a_row_counts():
     problems.add(np.array([True, False, True, False]), lambda row: f"second of {row}")
     assert problems.of_row == {0: "first of 0", 2: "second of 2"}
     assert problems.good().tolist() == [1, 3]
+
+
+def test_missing_texts_have_no_words():
+    assert words(pa.array([None, ""])).to_pylist() == [[], []]
+    assert words(pa.array([float("nan"), None])).to_pylist() == [[], []]
