@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from trainer_module.data.vocabularies import VocabularyState
+from trainer_module.errors import ModelError
 from trainer_module.training.config import TrainingConfig
 from trainer_module.training.split_optimizer import SplitOptimizer
 
@@ -89,10 +90,17 @@ class Checkpoints:
 
         Raises:
             AssertionError: The checkpoint lacks a variable.
-            ModelError: It was trained with other vocabularies; names the tables.
+            ModelError: It was trained with other vocabularies (names the tables), or it is damaged.
         """
         if latest := tf.train.latest_checkpoint(self._shared):
-            self._latest.read(latest).assert_existing_objects_matched()
+            try:
+                status = self._latest.read(latest)
+            except (tf.errors.OpError, IndexError) as error:
+                raise ModelError(
+                    f"{latest}: the checkpoint is damaged or cut short. Remove {self._shared}; the same command then "
+                    "trains from the start"
+                ) from error
+            status.assert_existing_objects_matched()
         return self._state.value
 
     def save(self, progress: Progress) -> None:

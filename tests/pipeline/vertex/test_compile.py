@@ -237,6 +237,9 @@ def test_the_files_of_a_table_are_named_without_their_directory(tmp_path):
 
 
 def test_a_local_path_is_refused_with_its_place(tmp_path):
+    for name in ("best", "graph"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "best" / "checkpoint.index").touch()
     warm = {"checkpoint": f"{tmp_path}/best/checkpoint", "transform_graph": f"{tmp_path}/graph"}
     with pytest.raises(
         ConfigError, match=r"would name .*/best/checkpoint of this machine at .*warm_start\.checkpoint.*gs://"
