@@ -209,7 +209,7 @@ def test_uses_name_the_components_own_machine():
 
 def test_the_command_prints_the_estimate(command_line, tmp_path):
     config = experiment()
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     (tmp_path / "prices.yaml").write_text(yaml.safe_dump(PRICES.model_dump()))
     names = ["CuratedSchema", "Evaluator", "ExampleGen", "ExampleValidator", "Pusher", "StatisticsGen", "Transform"]
     rows = [{"component": name, "seconds": 360.0, "cached": False} for name in names]

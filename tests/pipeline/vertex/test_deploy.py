@@ -418,7 +418,7 @@ def test_the_plan_is_what_a_deployment_sends(server, service):
 @pytest.fixture
 def workspace(tmp_path):
     config = experiment({"deploy": {"endpoint": {"machine": "n1-standard-4"}}})
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     return tmp_path
 
 

@@ -135,7 +135,7 @@ def test_a_schedule_starts_the_same_run(config, job):
 
 @pytest.fixture
 def workspace(tmp_path, config):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     return tmp_path
 
 
