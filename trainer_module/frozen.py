@@ -47,7 +47,7 @@ def _mistaken(annotation: Any, value: Any) -> Iterator[str]:
     elif isinstance(value, int | float):
         if bool in members and not takes_numbers:
             yield "expected true or false, found a number"
-        elif takes_numbers and not math.isfinite(value):
+        elif takes_numbers and isinstance(value, float) and not math.isfinite(value):
             yield "expected a finite number"
     elif isinstance(value, list | tuple):
         tuples = [get_args(member) for member in members if get_origin(member) is tuple]

@@ -16,6 +16,7 @@ from components.example_gen.config import DataConfig
 from components.example_gen.conversion import USER_TOKEN, convert_interactions, interaction_columns
 from components.example_gen.output.bad_rows import BadRow as FoundBadRow
 from components.example_gen.readers.blocks import check_columns, find_files, find_pieces, read
+from components.example_gen.readers.time_units import unit_of
 from pipeline import cli
 from pipeline.config import load_config
 from tests.robustness.cases import AnyOf, BadRow, DataCase, Expected, ExperimentCase, Refused
@@ -123,9 +124,11 @@ def _ingest(directory: Path, case: DataCase) -> tuple[list[pa.RecordBatch], list
     files = find_files(config.directory, described, "interactions")
     check_columns(files, described, wanted, "data.interactions")
     batches, bad = [], []
-    for piece in find_pieces(files, described):
+    pieces = find_pieces(files, described)
+    time_unit = unit_of(described, pieces)
+    for piece in pieces:
         for raw, unread in read(piece, described, wanted):
-            batch, unfit, _ = convert_interactions(raw, dataset, config.split, config.split_column, {})
+            batch, unfit, _ = convert_interactions(raw, dataset, config.split, config.split_column, {}, time_unit)
             batches.append(batch)
             bad += [*unread, *unfit]
     return batches, bad

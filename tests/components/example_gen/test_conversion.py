@@ -7,6 +7,7 @@ import pytest
 from components.example_gen.config import DataConfig
 from components.example_gen.conversion import convert_interactions
 from components.example_gen.readers.raw_rows import RawRows
+from components.example_gen.readers.time_units import ColumnUnit
 from components.example_gen.rows import LABEL
 
 
@@ -16,7 +17,7 @@ def converted(labels: pa.Array):
     config = DataConfig(interactions=table, task="rating")
     columns = {"user": pa.array(["u"] * len(labels)), "item": pa.array(["i"] * len(labels)), "stars": labels}
     raw = RawRows("r.csv", 0, columns, np.arange(len(labels)) + 2, lambda row: b"")
-    batch, bad, _ = convert_interactions(raw, config.described(), config.split, None, {})
+    batch, bad, _ = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
     return batch.column(LABEL).to_pylist(), {row.line: row.problem for row in bad}
 
 
