@@ -102,7 +102,7 @@ def make_optimizer(config: DenseOptimizerConfig, step: tf.Variable) -> KerasOpti
     return rule.keras(learning_rate=make_rate(config.learning_rate, step), **config.arguments)
 
 
-def _imported(dotted_name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+def _imported(dotted_name: str) -> Callable[..., Any]:
     module, _, name = dotted_name.rpartition(".")
     try:
         function: Any = getattr(importlib.import_module(module), name)
