@@ -81,10 +81,6 @@ def test_what_nobody_means_is_refused_with_its_line(text, message):
             "' ' is no value that a row can have",
         ),
         (
-            "data: {dataset: synthetic, split: {by: user, test_fraction: 0.5, eval_fraction: 0.5}}",
-            r"data\.split: test_fraction 0\.5 and eval_fraction 0\.5 add up to 1 or more",
-        ),
-        (
             "training: {dense_optimizer: {name: adam, learning_rate: {peak: 0.1, floor: 0.2}}}",
             r"floor 0\.2 lies above peak 0\.1",
         ),

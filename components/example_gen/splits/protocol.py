@@ -1,10 +1,10 @@
 """The interface of split protocols: the section `data.split` of one, and what assigns rows and checks the result."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.example_gen.rows import Entities, Rows
 from components.example_gen.splits.evidence import Evidence
@@ -158,15 +158,6 @@ class Shares(Split):
 
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     eval_fraction: float = Field(default=0.05, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leaves_rows_to_train(self) -> Self:
-        if self.test_fraction + self.eval_fraction >= 1:
-            raise ValueError(
-                f"test_fraction {self.test_fraction:g} and eval_fraction {self.eval_fraction:g} add up to 1 or more; "
-                "lower one, so that most rows are left for training"
-            )
-        return self
 
 
 class SeededShares(Shares):

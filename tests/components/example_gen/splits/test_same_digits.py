@@ -80,7 +80,7 @@ def test_without_users_and_items_random_hashes_places():
 def test_hashes_are_the_same_everywhere():
     user, item = np.divmod(np.arange(16), 4)
     rows = make_rows(user, item, user)
-    split = assign(protocol(test_fraction=0.5, eval_fraction=0.49), [rows], make_entities(4, 4))
+    split = assign(protocol(test_fraction=0.5, eval_fraction=0.5), [rows], make_entities(4, 4))
     assert split.tolist() == [1, 2, 2, 2, 1, 1, 2, 2, 2, 0, 2, 1, 0, 0, 2, 2]
 
 
