@@ -166,6 +166,7 @@ def test_sources_are_tried_in_order_and_failures_are_told(server, closed_port, w
         ("/cut.zip", SHA256, 2, "broke off"),
         ("/whole.zip", "0" * 64, 2, "sha256 is"),
     ],
+    ids=["gone", "busy", "cut", "other content"],
 )
 def test_only_what_may_pass_is_tried_again(server, tmp_path, path, checksum, times, reason):
     Handler.requests.clear()
