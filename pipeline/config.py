@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
+from pipeline.roots import usable_root
 from pipeline.vertex.config import VertexConfig
 from pipeline.yaml_text import parse_yaml, read_yaml_file
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
@@ -33,8 +34,6 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
 }
-# TFX and Beam find the files of artifacts by patterns that begin with the root.
-_NOT_IN_ROOTS = "*?[]\\"
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
 
@@ -298,23 +297,6 @@ class Locations:
             return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
         except ValueError as error:
             raise ConfigError(str(error)) from None
-
-
-def usable_root(root: Path) -> Path:
-    """The absolute path of a root.
-
-    Raises:
-        ValueError: TFX or Beam would take its path for a pattern or a URI.
-    """
-    if ":/" in str(root):
-        raise ValueError(f"--root {root}: a URI, and a directory of this machine is expected")
-    path = root.expanduser().absolute()
-    if found := [character for character in str(path) if character in _NOT_IN_ROOTS or not character.isprintable()]:
-        raise ValueError(
-            f"--root {path}: holds {found[0]!r}, which TFX takes for a wildcard; name a directory without "
-            f"{' '.join(_NOT_IN_ROOTS)} by --root"
-        )
-    return path
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.roots import state_directory
 from trainer_module.errors import RecspanError
 
 _LONGEST_REASON = 300
@@ -103,9 +104,8 @@ def write_traceback(error: BaseException, directories: Iterable[Path] | None = N
 
 
 def _log_directories() -> Iterator[Path]:
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    if os.path.isabs(home):
-        yield Path(home, "recspan")
+    if state := state_directory():
+        yield state
     try:
         yield Path(tempfile.gettempdir())
     except OSError:

@@ -1,10 +1,64 @@
 """Checks the directories that a command writes to before anything else is done."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
 from trainer_module.errors import ConfigError
+
+# TFX, Beam and TensorFlow find files by patterns that begin with the root.
+_WILDCARDS = "*?[]\\"
+
+
+def usable_root(root: Path) -> Path:
+    """An absolute path of a root that no library takes for a pattern.
+
+    A directory whose own path holds wildcards is made, and is reached through a symbolic link in the user's state
+    directory, the same one for every command.
+
+    Raises:
+        ValueError: It is a URI, or holds a character that no path can.
+        ConfigError: The link, or the directory that it leads to, cannot be made.
+    """
+    if ":/" in str(root):
+        raise ValueError(f"--root {root}: a URI, and a directory of this machine is expected")
+    path = root.expanduser().absolute()
+    if "\0" in str(path):
+        raise ValueError(f"--root {str(root)!r}: a path cannot hold a NUL byte; name another directory")
+    if all(character.isprintable() and character not in _WILDCARDS for character in str(path)):
+        return path
+    require_writable(path, "--root")
+    return _link_to(path)
+
+
+def state_directory() -> Path | None:
+    """Where the product may keep files of its own: `$XDG_STATE_HOME/recspan`, by default `~/.local/state/recspan`.
+
+    None where the variables name no directory.
+    """
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(home, "recspan") if os.path.isabs(home) else None
+
+
+def _link_to(path: Path) -> Path:
+    state = state_directory()
+    way_out = f"so that a link to it is needed; name a directory without {' '.join(_WILDCARDS)} by --root"
+    if state is None or set(str(state)) & set(_WILDCARDS):
+        raise ConfigError(f"--root {path}: its path reads as a pattern of files, {way_out}, or set XDG_STATE_HOME")
+    link = state / "roots" / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    try:
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path, target_is_directory=True)
+    except FileExistsError:
+        # Another command has just made it.
+        return link
+    except OSError as error:
+        raise ConfigError(
+            f"--root {path}: its path reads as a pattern of files, {way_out} ({link} cannot be made: {error.strerror})"
+        ) from None
+    return link
 
 
 def require_writable(directory: Path, option: str) -> None:

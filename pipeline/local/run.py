@@ -5,6 +5,7 @@ TensorFlow and TFX are imported inside `run_locally`, so that what they print go
 
 import contextlib
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,8 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
     with occupied(locations.root, run_id), chatter_to(log_file) as console, ComponentProgress(console) as progress:
+        if locations.root.is_symlink():
+            console.print(f"root: {locations.root}, a link to {os.readlink(locations.root)}", markup=False)
         console.file = cast(IO[str], LosableStream(console.file))
         try:
             progress.started("importing TensorFlow and TFX")

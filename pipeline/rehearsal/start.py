@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.console import Console
 
 from components.pusher.layout import SUMMARY_FILE_NAME
-from pipeline.config import Locations, PipelineConfig, usable_root
+from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, chatter_to
 from pipeline.job_options import Job, new_run_name, parse_parameters, with_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
 from pipeline.rehearsal.spec import read_job
 from pipeline.report import print_report
-from pipeline.roots import require_writable
+from pipeline.roots import require_writable, usable_root
 from trainer_module.errors import ConfigError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import usable_root
 from pipeline.local.root import occupied
+from pipeline.roots import usable_root
 from trainer_module.errors import ConfigError
 
 LEFT = ("tmp/old/f", "serving/p/.incoming-x/saved_model.pb", "serving/p/1/tmpx.tmp", "runs/r/tmpx.tmp")
@@ -65,10 +65,27 @@ def test_a_root_that_cannot_be_made(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("name", ["runs[v1]", "a*b", "what?", "back\\slash", "two\nlines"])
-def test_a_root_that_tfx_would_take_for_a_pattern(name):
-    with pytest.raises(ValueError, match="which TFX takes for a wildcard; name a directory without"):
-        usable_root(Path(name))
+@pytest.mark.parametrize("name", ["runs[v1]", "a*b", "what?", "back\\slash", "two\nlines", "[a]/[b]"])
+def test_a_root_that_reads_as_a_pattern_is_reached_through_a_link(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    root = usable_root(tmp_path / name)
+    assert usable_root(tmp_path / name) == root
+    assert root.parent == tmp_path / "state" / "recspan" / "roots"
+    (root / "file").touch()
+    assert os.listdir(tmp_path / name) == ["file"]
+    assert usable_root(tmp_path / f"{name}2") != root
+
+
+def test_a_root_that_reads_as_a_pattern_and_has_no_place_for_a_link(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "[state]"))
+    with pytest.raises(ConfigError, match=r"--root .*runs\[1\]: its path reads as a pattern .* XDG_STATE_HOME"):
+        usable_root(tmp_path / "runs[1]")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=r"name a directory without .* cannot be made: Not a directory"):
+        usable_root(tmp_path / "runs[1]")
+    with pytest.raises(ConfigError, match="is a file, not a directory"):
+        usable_root(tmp_path / "file" / "[1]")
 
 
 def test_other_roots(tmp_path, monkeypatch):

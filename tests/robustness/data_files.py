@@ -105,7 +105,10 @@ def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", method) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            # By its name alone, a member would hold the time of day.
+            member = zipfile.ZipInfo(name)
+            member.compress_type = method
+            archive.writestr(member, content)
     return target.getvalue()
 
 
