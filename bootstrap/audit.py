@@ -4,6 +4,9 @@
     python -m bootstrap.audit --refresh            download OSV's advisories for PyPI and store those of locked packages
     python -m bootstrap.audit --refresh all.zip    the same from a copy at hand
 
+The stored list may be an excerpt: `covers` in bootstrap/advisories.json then says of which packages and advisories, and
+that nothing is found for any other package means nothing. A refreshed list is whole and has no `covers`.
+
 With a network, `uv audit --frozen` asks OSV directly and knows the latest advisories.
 """
 
