@@ -120,6 +120,8 @@ def chatter_to(log_file: Path) -> Iterator[Console]:
             os.dup2(target.fileno(), 2)
         root.handlers[:] = [file_handler]
         root.setLevel(logging.INFO)
+        # A library that captures them already would keep them from this file.
+        logging.captureWarnings(False)
         logging.captureWarnings(True)
         warnings.simplefilter("default")
         for name in _PRODUCT_LOGGERS:

@@ -1,6 +1,7 @@
 """The standard streams as every command can rely on them, however it was started."""
 
 import contextlib
+import io
 import os
 import sys
 from typing import Any, TextIO
@@ -20,9 +21,11 @@ def prepare_streams() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.dup(descriptor), "w"))
-        # Fails where another file was put under the stream since Python started.
-        with contextlib.suppress(OSError):
-            getattr(sys, name).reconfigure(errors="backslashreplace")
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            # Fails where another file was put under the stream since Python started.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
 
 
 class LosableStream:

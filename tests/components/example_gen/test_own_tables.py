@@ -22,10 +22,10 @@ USERS, ITEMS, ROWS = 20, 12, 400
 
 
 def row(number: int) -> dict:
-    """An event: every user takes items in turn, one an hour."""
+    """An event: every user takes items in turn, one an hour, none of them twice in 15 events."""
     return {
         "customer": number % USERS,
-        "sku": f"s{number * 7 % (ITEMS + 3)}",  # three items that the table does not know
+        "sku": f"s{(number * 7 + number // USERS * 2) % (ITEMS + 3)}",  # three items that the table does not know
         "ts": f"2024-05-{1 + number // 24:02d}T{number % 24:02d}:00:00Z",
         "plays": number % 5,
         "device": "phone" if number % 3 else "",

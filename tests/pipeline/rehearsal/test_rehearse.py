@@ -94,7 +94,9 @@ def test_a_container_sees_nothing_of_the_user(run, tmp_path, monkeypatch):
         "TF_USE_LEGACY_KERAS",
         "LANG",
         "HOME",
+        "TMPDIR",
     } | {"LC_CTYPE"}
+    assert found["environment"]["TMPDIR"] == found["environment"]["HOME"]
     assert found["environment"]["TF_USE_LEGACY_KERAS"] == "1"
     assert Path(found["environment"]["PYTHONPATH"], "pipeline", "cli.py").is_file()
     assert Path(found["directory"]) == tmp_path / "root" / "runs" / "small-1" / "ExampleGen" / "work"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from components.example_gen.readers.records import TextBlock
 from components.example_gen.readers.text import dialect_of, find_header, parse
 from trainer_module.data.tables import TableFiles
-from trainer_module.errors import DataError
 
 NAMES = ["user", "item", "note"]
 
@@ -102,9 +101,10 @@ def test_quotes_may_be_plain_text():
 
 
 def test_a_delimiter_that_is_a_quote_or_a_line_end_is_refused():
-    for delimiter in ('"', "\n", '","'):
-        with pytest.raises(DataError, match="holds a line end or a double quote"):
-            dialect_of("f.csv", TableFiles(files=("f.csv",), delimiter=delimiter))
+    for delimiter, reason in (('"', "opens a quoted field"), ("\n", "ends a row"), ('","', "opens a quoted field")):
+        with pytest.raises(ValueError, match=reason):
+            TableFiles(files=("f.csv",), delimiter=delimiter)
+    assert dialect_of("f.csv", TableFiles(files=("f.csv",), delimiter='"', quoted=False)).delimiter == b'"'
 
 
 @pytest.mark.parametrize(
