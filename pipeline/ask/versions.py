@@ -28,7 +28,9 @@ def last_pushed(root: Path, retrieval: bool = False) -> Path:
     Raises:
         ModelError: There is none.
     """
-    root = usable_root(root) if root.is_dir() else root
+    if root.is_dir() and (usable := usable_root(root)) != root.absolute():
+        # A link, since TensorFlow would take the path for a pattern.
+        root = usable
     versions = [version for name in (root / "serving").glob("*") if (version := latest_version(name))]
     of_kind = [v for v in versions if (data_config(read_summary(v)).described().task == "retrieval") == retrieval]
     if not of_kind:
