@@ -294,9 +294,9 @@ class Locations:
         """
         try:
             directory = normal_directory(str(data), "--data-dir") if data else config.data.directory
-            return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
 
 
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:

@@ -1,5 +1,6 @@
-"""Checks the directories that a command writes to before anything else is done."""
+"""The directories that a command writes to: checked before anything else is done, under paths that TFX can use."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -7,29 +8,32 @@ from pathlib import Path
 
 from trainer_module.errors import ConfigError
 
-# TFX, Beam and TensorFlow find files by patterns that begin with the root.
 _WILDCARDS = "*?[]\\"
 
 
 def usable_root(root: Path) -> Path:
     """An absolute path of a root that no library takes for a pattern.
 
-    A directory whose own path holds wildcards is made, and is reached through a symbolic link in the user's state
+    A directory whose own path reads as a pattern is made, and is reached through a symbolic link in the user's state
     directory, the same one for every command.
 
     Raises:
-        ValueError: It is a URI, or holds a character that no path can.
-        ConfigError: The link, or the directory that it leads to, cannot be made.
+        ConfigError: It is a URI or no path at all; the link, or the directory that it leads to, cannot be made.
     """
     if ":/" in str(root):
-        raise ValueError(f"--root {root}: a URI, and a directory of this machine is expected")
+        raise ConfigError(f"--root {root}: a URI, and a directory of this machine is expected")
     path = root.expanduser().absolute()
     if "\0" in str(path):
-        raise ValueError(f"--root {str(root)!r}: a path cannot hold a NUL byte; name another directory")
-    if all(character.isprintable() and character not in _WILDCARDS for character in str(path)):
+        raise ConfigError(f"--root {str(root)!r}: a path cannot hold a NUL byte; name another directory")
+    if not reads_as_pattern(path):
         return path
     require_writable(path, "--root")
     return _link_to(path)
+
+
+def reads_as_pattern(path: Path) -> bool:
+    """Whether TFX, Beam or TensorFlow would take an absolute path for a pattern, or stumble over a line end in it."""
+    return any(character in _WILDCARDS or not character.isprintable() for character in str(path))
 
 
 def state_directory() -> Path | None:
@@ -42,23 +46,25 @@ def state_directory() -> Path | None:
 
 
 def _link_to(path: Path) -> Path:
+    problem = (
+        f"--root {path}: its path reads as a pattern of files, so that a link to it is needed; name a directory "
+        f"without {' '.join(_WILDCARDS)} by --root"
+    )
     state = state_directory()
-    way_out = f"so that a link to it is needed; name a directory without {' '.join(_WILDCARDS)} by --root"
-    if state is None or set(str(state)) & set(_WILDCARDS):
-        raise ConfigError(f"--root {path}: its path reads as a pattern of files, {way_out}, or set XDG_STATE_HOME")
+    if state is None or reads_as_pattern(state):
+        raise ConfigError(f"{problem}, or set XDG_STATE_HOME")
     link = state / "roots" / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     try:
-        if not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        # Another command may make it at the same time.
+        with contextlib.suppress(FileExistsError):
             link.symlink_to(path, target_is_directory=True)
-    except FileExistsError:
-        # Another command has just made it.
-        return link
+        if link.readlink() == path:
+            return link
+        reason = "something else has its name"
     except OSError as error:
-        raise ConfigError(
-            f"--root {path}: its path reads as a pattern of files, {way_out} ({link} cannot be made: {error.strerror})"
-        ) from None
-    return link
+        reason = error.strerror
+    raise ConfigError(f"{problem} ({link} cannot be made: {reason})")
 
 
 def require_writable(directory: Path, option: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from components.example_gen.config import DataConfig
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
-from pipeline.roots import usable_root
+from pipeline.roots import reads_as_pattern, usable_root
 from trainer_module.errors import DataError, ModelError
 from trainer_module.frozen import reasons
 
@@ -28,9 +28,8 @@ def last_pushed(root: Path, retrieval: bool = False) -> Path:
     Raises:
         ModelError: There is none.
     """
-    if root.is_dir() and (usable := usable_root(root)) != root.absolute():
-        # A link, since TensorFlow would take the path for a pattern.
-        root = usable
+    if root.is_dir() and reads_as_pattern(root.absolute()):
+        root = usable_root(root)
     versions = [version for name in (root / "serving").glob("*") if (version := latest_version(name))]
     of_kind = [v for v in versions if (data_config(read_summary(v)).described().task == "retrieval") == retrieval]
     if not of_kind:

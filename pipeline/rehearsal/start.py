@@ -8,13 +8,12 @@ from rich.console import Console
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
-from pipeline.console import ComponentProgress, chatter_to
+from pipeline.console import ComponentProgress, output_to
 from pipeline.job_options import Job, new_run_name, parse_parameters, with_parameters
 from pipeline.rehearsal.rehearse import Rehearsed, prepare, rehearse
 from pipeline.rehearsal.spec import read_job
 from pipeline.report import print_report
 from pipeline.roots import require_writable, usable_root
-from trainer_module.errors import ConfigError
 
 
 def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
@@ -31,7 +30,7 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
     """
     locations = Locations.resolve(config, root, data)
     require_writable(locations.root, "--root")
-    with chatter_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
+    with output_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
         progress.started("compiling the pipeline")
         from pipeline.synthetic_data import generate_if_missing
         from pipeline.vertex.compile import compile_job
@@ -54,16 +53,13 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
         RecspanError: The file cannot be rehearsed, or a task failed.
     """
     job = read_job(file)
-    try:
-        root = usable_root(root)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    root = usable_root(root)
     require_writable(root, "--root")
     return _rehearse(job, root, data, parameters)
 
 
 def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
-    with chatter_to(root / "log.txt") as console:
+    with output_to(root / "log.txt") as console:
         prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data)
         for line in prepared.replaced:
             _print_plain(console, f"replaced: {line}")

@@ -88,9 +88,23 @@ def test_a_root_that_reads_as_a_pattern_and_has_no_place_for_a_link(tmp_path, mo
         usable_root(tmp_path / "file" / "[1]")
 
 
+@pytest.mark.parametrize("place", ["roots", "link"])
+def test_a_link_whose_name_is_taken_is_not_followed(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    link = usable_root(tmp_path / "runs[1]")
+    link.unlink()
+    if place == "link":
+        link.symlink_to(tmp_path)
+    else:
+        link.parent.rmdir()
+        link.parent.touch()
+    with pytest.raises(ConfigError, match=f"{link.name} cannot be made: (something else has its name|File exists)"):
+        usable_root(tmp_path / "runs[1]")
+
+
 def test_other_roots(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert usable_root(Path("~/runs")) == tmp_path / "runs"
     assert usable_root(Path("a b 'c' ü {d}")).name == "a b 'c' ü {d}"
-    with pytest.raises(ValueError, match="a URI, and a directory of this machine is expected"):
+    with pytest.raises(ConfigError, match="a URI, and a directory of this machine is expected"):
         usable_root(Path("gs://bucket/runs"))
