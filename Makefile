@@ -24,7 +24,7 @@ demo: setup ## Fetch MovieLens 100K, train, evaluate and push a rating model
 	@echo 'Next: .venv/bin/recspan predict --user 42 --item 50'
 	@echo '      .venv/bin/recspan pipeline run --set embeddings.dim=64   (only what changed runs again)'
 
-test: lint ## Check style and types, run all tests
+test: lint ## Check style, types, the lock and for secrets, run all tests
 	@$(RUN)/pytest
 
 lint: setup
