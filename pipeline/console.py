@@ -91,7 +91,7 @@ class ProgressMessages(logging.Handler):
 
 
 @contextmanager
-def chatter_to(log_file: Path) -> Iterator[Console]:
+def output_to(log_file: Path) -> Iterator[Console]:
     """Redirects all output of this process to a file.
 
     Replaces the file descriptors and not only `sys.stdout` and `sys.stderr`, because TensorFlow's C++ code writes to

@@ -88,7 +88,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError) as error:
-            # A date such as 2020-13-45, an integer of thousands of digits, or a text that a tag calls a date.
+            # An integer of thousands of digits, or what a tag calls a date and is none.
             reason = "a number of more than 4,300 digits" if "digits" in str(error) else f"a wrong value: {error}"
             raise yaml.constructor.ConstructorError(
                 None, None, f"{reason}; put it in quotes if it is a text", node.start_mark

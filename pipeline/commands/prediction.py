@@ -31,10 +31,10 @@ def predict(
 ) -> None:
     """Predict one rating, or the probability of one click, with a pushed model."""
     from pipeline.ask.versions import last_pushed
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
     version = model or last_pushed(root)
-    with chatter_to(Path(os.devnull)) as console:
+    with output_to(Path(os.devnull)) as console:
         # Imports TensorFlow.
         from pipeline.ask.answers import predict_one
 
@@ -61,11 +61,11 @@ def recommend(
     if all_users and (rank or as_json or values or history):
         raise ConfigError("recommend: --rank, --json, --value and --history go with --user")
     from pipeline.ask.versions import last_pushed
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
     version = model or last_pushed(root, retrieval=True)
     ranker = last_pushed(root) if rank else None
-    with chatter_to(Path(os.devnull)) as console:
+    with output_to(Path(os.devnull)) as console:
         # Imports TensorFlow.
         from pipeline.ask.answers import recommend_each
         from pipeline.ask.recommend import recommend_all

@@ -19,11 +19,11 @@ def compile_pipeline(
 ) -> None:
     """Compile the pipeline for Vertex AI Pipelines; nothing is sent anywhere."""
     from pipeline.config import load_config, parse_assignments
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
     from pipeline.roots import require_writable
 
     settings = load_config(config, parse_assignments(assignments or []))
-    with chatter_to(Path(os.devnull)) as console:
+    with output_to(Path(os.devnull)) as console:
         from pipeline.vertex.compile import compile_job, to_json
 
         text = to_json(compile_job(settings))
@@ -44,12 +44,12 @@ def submit(
 ) -> None:
     """Compile the pipeline and start it on Vertex AI, now or on a schedule."""
     from pipeline.config import load_config, parse_assignments
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
     if schedule and run_name:
         raise ConfigError("--run-name is for a single run; with --schedule the service names them")
     settings = load_config(config, parse_assignments(assignments or []))
-    with chatter_to(Path(os.devnull)):
+    with output_to(Path(os.devnull)):
         from components.vertex_deployer.requests import request_json
         from pipeline.vertex.submit import prepare_run, prepare_schedule, send
 
@@ -72,11 +72,11 @@ def deploy(
 ) -> None:
     """Deploy a pushed version on Vertex AI: Model Registry, Endpoint, Vector Search."""
     from pipeline.config import Locations, load_config, parse_assignments
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
     settings = load_config(config, parse_assignments(assignments or []))
     serving = Locations.resolve(settings, root).serving(settings.pipeline_name)
-    with chatter_to(Path(os.devnull)) as console:
+    with output_to(Path(os.devnull)) as console:
         from pipeline.vertex.deploy import deploy_version, plan_version
 
         if dry_run:
@@ -101,12 +101,12 @@ def cost(
 ) -> None:
     """Estimate what a run on Vertex AI costs, component by component; nothing is sent anywhere."""
     from pipeline.config import load_config, parse_assignments
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
     if scale != 1 and not like:
         raise ConfigError("--scale multiplies the hours of --like; give that too")
     settings = load_config(config, parse_assignments(assignments or []))
-    with chatter_to(Path(os.devnull)) as console:
+    with output_to(Path(os.devnull)) as console:
         from pipeline.vertex.cost import estimate_run, hours_like, parse_hours, print_estimate
 
         given, known = parse_hours(hours or []), hours_like(like, scale) if like else {}

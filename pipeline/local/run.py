@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from pipeline.config import Locations, PipelineConfig
-from pipeline.console import ComponentProgress, chatter_to
+from pipeline.console import ComponentProgress, output_to
 from pipeline.failures import chain, describe
 from pipeline.local.outcome import RunOutcome
 from pipeline.local.root import occupied
@@ -39,7 +39,7 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
     require_writable(locations.root, "--root")
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
-    with occupied(locations.root, run_id), chatter_to(log_file) as console, ComponentProgress(console) as progress:
+    with occupied(locations.root, run_id), output_to(log_file) as console, ComponentProgress(console) as progress:
         if locations.root.is_symlink():
             console.print(f"root: {locations.root}, a link to {os.readlink(locations.root)}", markup=False)
         console.file = cast(IO[str], LosableStream(console.file))

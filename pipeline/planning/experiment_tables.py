@@ -84,9 +84,9 @@ def _newest_transform_graph(config: PipelineConfig, root: Path) -> Path:
 def _table_rows(spec: FeatureSpec, graph: Path) -> dict[str, int]:
     if not (graph / "transform_fn").is_dir():
         raise ConfigError(f"--transform-graph {graph}: not a transform graph, it holds no directory transform_fn")
-    from pipeline.console import chatter_to
+    from pipeline.console import output_to
 
-    with chatter_to(Path(os.devnull)):
+    with output_to(Path(os.devnull)):
         import tensorflow_transform as tft
 
         from trainer_module.data.vocabularies import table_rows

@@ -7,7 +7,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from pipeline.console import ComponentProgress, chatter_to
+from pipeline.console import ComponentProgress, output_to
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def terminal(capfd):
 
 def test_chatter_of_all_kinds_goes_to_the_file(tmp_path, terminal):
     log = tmp_path / "deep" / "log.txt"
-    with chatter_to(log) as console:
+    with output_to(log) as console:
         print("from Python", file=sys.__stdout__, flush=True)  # what sys.stdout is outside a test
         os.write(2, b"from C\n")
         subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
@@ -32,7 +32,7 @@ def test_chatter_of_all_kinds_goes_to_the_file(tmp_path, terminal):
 
 
 def test_the_products_own_messages_are_shown_and_logged(tmp_path, terminal):
-    with chatter_to(tmp_path / "log.txt"):
+    with output_to(tmp_path / "log.txt"):
         logging.getLogger("trainer_module.training.loop").info("epoch %d [of 3]", 1)
         logging.getLogger("trainer_module.training.loop").debug("details")
     assert terminal() == "    epoch 1 [of 3]\n"
@@ -41,7 +41,7 @@ def test_the_products_own_messages_are_shown_and_logged(tmp_path, terminal):
 
 def test_everything_is_as_before_afterwards_also_after_an_error(tmp_path, terminal):
     handlers = logging.getLogger().handlers[:]
-    with pytest.raises(RuntimeError), chatter_to(tmp_path / "log.txt"):
+    with pytest.raises(RuntimeError), output_to(tmp_path / "log.txt"):
         raise RuntimeError
     print("back")
     assert terminal() == "back\n"

@@ -4,6 +4,7 @@ Free of TensorFlow, so that an experiment can be read and refused at once; what 
 A new ranking model is a config here, named in `RankingConfig`, and a module with its head.
 """
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
@@ -123,6 +124,7 @@ class _RankingModel(_Model):
         """Weight of the squared norm of whole tables in the loss."""
         return 0.0
 
+    @abstractmethod
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
         """Builds the dense part, as `trainer_module.models.ranking.RankingModel` takes it.
 
@@ -131,7 +133,6 @@ class _RankingModel(_Model):
             initial_score: The score before training.
             dtype: Keras dtype policy.
         """
-        raise NotImplementedError
 
     def prepare(self, data: "TrainingData") -> "tuple[Objective, TrainingExamples]":
         """The objective of a dataset, and the examples to train on."""

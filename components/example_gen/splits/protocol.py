@@ -1,5 +1,6 @@
 """The interface of split protocols: the section `data.split` of one, and what assigns rows and checks the result."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -99,13 +100,13 @@ class Split(Frozen):
 
     by: str
 
+    @abstractmethod
     def protocol(self, interactions: InteractionsTable) -> SplitProtocol:
         """The protocol with these settings.
 
         Args:
             interactions: Says which columns the dataset has.
         """
-        raise NotImplementedError
 
     def check(self, dataset: Dataset) -> None:
         """Checks that the dataset's columns are enough.
