@@ -127,7 +127,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
     objective, examples = experiment.model.prepare(data)
     selection = ExampleReader(spec, model_inputs, files["eval"])
     for reader in (train_split, selection):
-        check_ids(spec, vocabularies.rows, reader.features(tf.constant(reader.head(_CHECKED_EXAMPLES))))
+        check_ids(spec, vocabularies.rows, reader.features(reader.head(_CHECKED_EXAMPLES)))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
     naive = fit_naive_baseline(data.dataset, train_split, selection) if data.dataset.task != "retrieval" else None
     return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive)
@@ -176,7 +176,7 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
     dense_type = dense_options(experiment.training, trained.strategy).dtype
     parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
-    features = sample.features(tf.constant(sample.head(1)))
+    features = sample.features(sample.head(1))
     exported = export(experiment.export, blueprint, trained, assembly.model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(training.result) | {
         "transform_graph": fn_args.transform_output,

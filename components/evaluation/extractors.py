@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import (
     extractor,
@@ -21,7 +22,11 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
+from trainer_module.data.example_files import serialized
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC, NAIVE_BASELINE, NaiveBaseline
+
+# Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
+_ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
 
 def naive_feature(source: str) -> str:
@@ -45,12 +50,14 @@ def custom_extractors(
     if any(spec.feature_values for spec in eval_config.slicing_specs):
         raise ValueError("slicing_specs with feature_values are not supported; slice by feature_keys")
     columns = [list(spec.feature_keys) for spec in eval_config.slicing_specs] or [[]]
-    naive = []
-    if not any(spec.signature_name == EVALUATE for spec in eval_config.model_specs):
+    is_retrieval = any(spec.signature_name == EVALUATE for spec in eval_config.model_specs)
+    size = _QUERIES_AT_ONCE if is_retrieval else _ROWS_AT_ONCE
+    first = [extractor.Extractor(stage_name="Requests", ptransform=beam.FlatMap(as_requests, size))]
+    if not is_retrieval:
         predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model)))
-        naive.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
+        first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
     return [
-        *naive,
+        *first,
         features_extractor.FeaturesExtractor(
             eval_config, tensor_adapter_config.tensor_representations if tensor_adapter_config else None
         ),
@@ -72,6 +79,26 @@ def naive_baseline_directory(eval_shared_model: Any) -> str:
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     (candidate,) = [model for model in models if not model.is_baseline]
     return os.path.join(os.path.dirname(candidate.model_path.rstrip("/")), NAIVE_BASELINE)
+
+
+def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
+    """Cuts a batch into smaller ones and adds the serialized examples that the model's signature takes.
+
+    TFX's reader of TFRecords gives them along; that of Parquet files gives columns alone, and a row group at a time.
+
+    Args:
+        extracts: With an Arrow batch.
+        size: Rows per batch.
+    """
+    whole = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    for start in range(0, whole.num_rows, size):
+        batch = whole.slice(start, size)
+        if tfma.ARROW_INPUT_COLUMN not in batch.schema.names:
+            requests = pa.array([[request] for request in serialized(batch)], pa.large_list(pa.large_binary()))
+            batch = pa.RecordBatch.from_arrays(
+                [*batch.columns, requests], names=[*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
+            )
+        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch}
 
 
 class PredictNaively(beam.DoFn):

@@ -15,6 +15,7 @@ from tfx.types.component_spec import ExecutionParameter
 
 from components.example_gen.config import DataConfig
 from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
+from components.example_gen.output.writer import PAYLOADS
 from components.example_gen.packed_config import pack
 from components.example_gen.spans import wildcards
 from trainer_module.data.paths import is_remote
@@ -78,7 +79,7 @@ class TablesExampleGen(FileBasedExampleGen):
                 f"{WINDOW} and {LAST_SPAN} are given at run time, but no file pattern has a marker of spans: name one "
                 "in data.interactions.files, as in 'day-{SPAN}/*.csv' (Criteo's days: set data.window)"
             )
-        tables = data.described().tables
+        tables, payload = data.described().tables, PAYLOADS[data.payload]
         spec = TablesExampleGenSpec(
             # TFX's driver joins it with the patterns, to find the files for its fingerprint.
             input_base=input_base if is_remote(input_base) else glob.escape(input_base),
@@ -91,8 +92,8 @@ class TablesExampleGen(FileBasedExampleGen):
             ),
             # The output splits follow from the section `data`, not from TFX's hash buckets.
             output_config=example_gen_pb2.Output(),
-            output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
-            output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+            output_data_format=payload.payload,
+            output_file_format=payload.file_format_number,
             custom_config=pack(data, Executor.__module__),
             examples=types.Channel(type=standard_artifacts.Examples),
             **properties | given,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.example_gen.output.writer import Payload
 from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.protocol import SplitProtocol
@@ -90,6 +91,8 @@ class DataConfig(Frozen):
         last_span: Ends the window: a number, or a date if files are named by date. None takes the newest.
         missing_spans: Whether a window with gaps is a warning or an error.
         generated: Size and seed of `synthetic-criteo`.
+        payload: Format of the ingested examples on disk. Every component reads either; `tfrecord` is what other TFX
+            pipelines expect, and several times slower.
     """
 
     dataset: str | None = None
@@ -108,6 +111,7 @@ class DataConfig(Frozen):
     last_span: int | date | None = None
     missing_spans: MissingSpans = "warning"
     generated: GeneratedClicks | None = None
+    payload: Payload = "parquet"
 
     @model_validator(mode="before")
     @classmethod

@@ -84,7 +84,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         outcome = combine([attributes, take_outcome(artifact.uri).relative_to(directory)], config.max_bad_rows)
         check_bad_rows(outcome, config.max_bad_rows, directory)
         check_splits(outcome, config.split.by, dataset.task)
-        publish(artifact, outcome)
+        publish(artifact, outcome, config.payload)
 
     def _interaction_files(
         self, directory: str, config: DataConfig, exec_properties: dict[str, Any], artifact: Artifact

@@ -218,7 +218,7 @@ class _Write(beam.DoFn):
         self._schema = dataset.spec().features.arrow_schema()
         self._queries = QueryExamples(dataset) if dataset.task == "retrieval" else None
         self._history = dataset.history
-        self._writer = ExampleWriter()
+        self._writer = ExampleWriter(self._run.config.payload)
 
     def process(self, element: Rows, *sides: Any) -> Iterator[Any]:
         summarized = [join for join in self._joins if join.needs_summary]
@@ -256,7 +256,7 @@ class _WriteCandidates(beam.DoFn):
 
     def process(self, element: np.ndarray, *seen: Any) -> Iterator[Any]:
         examples = CandidateExamples(self._run.dataset).build(element, self._shared.get(seen))
-        ExampleWriter().write_split(self._run.split_uris[CANDIDATES], 0, examples)
+        ExampleWriter(self._run.config.payload).write_split(self._run.split_uris[CANDIDATES], 0, examples)
         yield from ()
 
 

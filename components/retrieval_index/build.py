@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from components.retrieval_index import approximate
-from components.retrieval_index.catalog import CandidateColumns, Catalog, Embed, batches, embed_catalog
+from components.retrieval_index.catalog import CandidateColumns, Catalog, batches, embed_catalog
 from components.retrieval_index.config import SECTION, RetrievalIndexConfig
 from components.retrieval_index.exact import BY_EXAMPLE, SCORES, save_exact_search
 from components.retrieval_index.layout import FAISS_DIRECTORY, VERTEX_FILE
 from components.retrieval_index.recall import recall
-from components.retrieval_index.towers import load_towers, on_batches
+from components.retrieval_index.towers import Towers, load_towers
+from trainer_module.data.example_files import serialized
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import DataError, ModelError
 
@@ -77,8 +78,8 @@ def build_index(
     Args:
         config: What to build.
         columns: Names of the columns in a candidate's example.
-        candidate_files: Gzip TFRecords of the split `candidates`.
-        query_files: Gzip TFRecords of the split `queries`.
+        candidate_files: Of the split `candidates`.
+        query_files: Of the split `queries`.
         model_dir: The Trainer's two-tower SavedModel.
         scratch: Local directory with space for all vectors.
         directory: Output directory of the SavedModel, possibly remote. Other files go to its `assets.extra`.
@@ -94,7 +95,7 @@ def build_index(
         catalog = embed_catalog(
             candidate_files,
             columns,
-            on_batches(towers.candidates),
+            lambda batch: towers.candidates(tf.constant(serialized(batch))).numpy(),
             config.batch_size,
             scratch,
             os.path.join(directory, VERTEX_FILE),
@@ -109,7 +110,7 @@ def build_index(
     with _timed("recall", seconds):
         k = min(config.recall_k, len(catalog.ids))
         queries = _queries(query_files, config.recall_queries)
-        share = _recall(on_batches(towers.queries), queries, catalog, k, directory, faiss_dir)
+        share = _recall(towers, queries, catalog, k, directory, faiss_dir)
     num_candidates, dim = catalog.vectors.shape
     return IndexReport(
         candidates=num_candidates,
@@ -141,7 +142,7 @@ def check(report: IndexReport, config: RetrievalIndexConfig) -> None:
     _log.info("%s", found)
 
 
-def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_dir: str, faiss_dir: str) -> float:
+def _recall(towers: Towers, queries: list[bytes], catalog: Catalog, k: int, exact_dir: str, faiss_dir: str) -> float:
     """Recall of the FAISS index in `faiss_dir` against the SavedModel in `exact_dir`, both loaded from disk."""
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
@@ -149,7 +150,7 @@ def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_
     shares = []
     for start in range(0, len(queries), size):
         batch = queries[start : start + size]
-        vectors = embed(batch)
+        vectors = towers.queries(tf.constant(batch)).numpy()
         if not np.isfinite(vectors).all():
             raise ModelError("a held-out query's vector is not finite; the model has diverged")
         best = exact.signatures[BY_EXAMPLE](examples=tf.constant(batch))[SCORES].numpy()[:, :k]
@@ -161,19 +162,14 @@ def _recall(embed: Embed, queries: list[bytes], catalog: Catalog, k: int, exact_
 def _queries(files: Sequence[str], count: int) -> list[bytes]:
     """The first held-out queries, serialized, without the column `seen`, so that no candidate is excluded."""
     queries: list[bytes] = []
-    for _, _, records in batches(files, count):
-        queries += [_without_seen(record) for record in records[: count - len(queries)]]
+    for _, _, batch in batches(files, count):
+        first = batch.slice(0, count - len(queries))
+        queries += serialized(first.select([name for name in first.schema.names if name != SEEN]))
         if len(queries) == count:
             return queries
     if not queries:
         raise DataError(f"no query in {', '.join(files) or 'the split queries'}; the index cannot be judged")
     return queries
-
-
-def _without_seen(record: bytes) -> bytes:
-    example = tf.train.Example.FromString(record)
-    example.features.feature.pop(SEEN, None)
-    return example.SerializeToString()
 
 
 @contextmanager

@@ -4,14 +4,16 @@ import logging
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from components.retrieval_index.config import SECTION
 from components.retrieval_index.vertex import json_lines
+from trainer_module.data.example_files import read_file
 from trainer_module.data.spec import TRAIN_COUNT
 from trainer_module.errors import ConfigError, DataError, ModelError
 
@@ -20,8 +22,8 @@ _log = logging.getLogger(__name__)
 _VECTORS_FILE = "vectors.float32"
 _SECONDS_BETWEEN_REPORTS = 10.0
 
-# Maps serialized examples `[batch]` to vectors, float32 `[batch, dim]`.
-Embed = Callable[[Sequence[bytes]], np.ndarray]
+# Maps raw examples to vectors, float32 `[batch, dim]`.
+Embed = Callable[[pa.RecordBatch], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def embed_catalog(
     Memory holds one batch and every candidate's identifier, title and count.
 
     Args:
-        files: Gzip TFRecords of `tf.Example`.
+        files: Of examples, as `ExampleFiles` reads them.
         columns: Names of the columns to read.
         embed: The candidate tower.
         batch_size: Number of candidates embedded at once.
@@ -96,11 +98,11 @@ def embed_catalog(
     known, progress, dim = _Known(columns), _Progress(), 0
     tf.io.gfile.makedirs(os.path.dirname(vertex_file))
     with open(path, "wb") as vectors_file, tf.io.gfile.GFile(vertex_file, "w") as lines_file:
-        for file, first_row, records in batches(files, batch_size):
-            rows = [f"{file}, row {first_row + number}" for number in range(len(records))]
-            candidates = [_candidate(record, columns, row) for record, row in zip(records, rows, strict=True)]
+        for file, first_row, batch in batches(files, batch_size):
+            rows = [f"{file}, row {first_row + number}" for number in range(batch.num_rows)]
+            candidates = _candidates(batch, columns, rows)
             known.add(candidates, rows)
-            vectors = embed(records)
+            vectors = embed(batch)
             _check_finite(vectors, candidates, rows)
             dim = vectors.shape[1]
             vectors.tofile(vectors_file)
@@ -121,24 +123,34 @@ def embed_catalog(
     return Catalog(list(known.numbers), known.titles, counts, vectors, known.item_dtype)
 
 
-def batches(files: Sequence[str], batch_size: int) -> Iterator[tuple[str, int, list[bytes]]]:
-    """Yields batches of serialized examples with their file and the row of their first example, counted from 0.
+def batches(files: Sequence[str], batch_size: int) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    """Yields batches of examples with their file and the row of their first example, counted from 0.
 
     No batch spans two files.
     """
     for file in files:
         row = 0
-        for batch in tf.data.TFRecordDataset(file, "GZIP").batch(batch_size).as_numpy_iterator():
-            yield file, row, batch.tolist()
-            row += len(batch)
+        for batch in read_file(file):
+            for start in range(0, batch.num_rows, batch_size):
+                part = batch.slice(start, batch_size)
+                yield file, row, part
+                row += part.num_rows
 
 
-def _candidate(record: bytes, columns: CandidateColumns, row: str) -> _Candidate:
-    features = tf.train.Example.FromString(record).features.feature
+def _candidates(batch: pa.RecordBatch, columns: CandidateColumns, rows: Sequence[str]) -> list[_Candidate]:
+    names = {columns.item, columns.title, TRAIN_COUNT, *columns.restricts} & set(batch.schema.names)
+    values = {name: batch.column(name).to_pylist() for name in names}
+    return [
+        _candidate({name: of_column[number] or () for name, of_column in values.items()}, columns, row)
+        for number, row in enumerate(rows)
+    ]
 
+
+def _candidate(
+    features: Mapping[str, Sequence[bytes | int | float]], columns: CandidateColumns, row: str
+) -> _Candidate:
     def values(name: str) -> Sequence[bytes | int | float]:
-        kind = features[name].WhichOneof("kind") if name in features else None
-        return getattr(features[name], kind).value if kind else ()
+        return features.get(name, ())
 
     def one(name: str) -> bytes | int | float:
         if len(values(name)) != 1:

@@ -1,10 +1,8 @@
 """Loads the two towers that the Trainer exported."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer_module.errors import ModelError
@@ -64,11 +62,6 @@ def load_towers(directory: str) -> Towers:
             f"{', '.join(sorted(model.signatures))}; an index needs model.type two_tower"
         )
     return Towers(model, directory)
-
-
-def on_batches(tower: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[Sequence[bytes]], np.ndarray]:
-    """Wraps a tower so that it maps a list of serialized examples to a NumPy array."""
-    return lambda examples: tower(tf.constant(examples, tf.string)).numpy()
 
 
 def _tensor(trackable: Any) -> Any:

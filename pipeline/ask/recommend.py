@@ -27,6 +27,7 @@ from components.scratch import scratch_directory
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
+from pipeline import beam_introspection
 from pipeline.beam import in_process_args
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
@@ -174,6 +175,7 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
     output.parent.mkdir(parents=True, exist_ok=True)
     with scratch_directory(output.parent, ".recommendations-") as staging:
         prefix = os.path.join(staging, "part")
+        beam_introspection.remember()
         with beam.Pipeline(argv=list(in_process_args())) as pipeline:
             _ = (
                 pipeline

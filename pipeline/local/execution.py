@@ -11,6 +11,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 from components.pusher.layout import SUMMARY_FILE_NAME
+from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
 from pipeline.local.killed import fail_killed_executions
 from pipeline.local.outcome import ComponentRun, RunOutcome
@@ -41,6 +42,7 @@ def execute(
     """
     generate_if_missing(config, locations.data)
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
+    beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name)
     components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)

@@ -1,9 +1,11 @@
 """A small dataset spec with a planted rule, its transform graph and its examples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -12,8 +14,9 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from tests.shared import shared_directory
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table, Vocabulary
-from trainer_module.data.inputs import ExampleReader, ModelInputs, parse_spec
+from trainer_module.data.example_files import write_parquet
+from trainer_module.data.features import Categorical, Column, FeatureSpec, Label, Numeric, Table, Vocabulary
+from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.preprocessing import preprocessing_fn
 from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.data.vocabularies import Vocabularies
@@ -74,6 +77,23 @@ def serialize(row: dict) -> bytes:
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
+def parse_spec(columns: Sequence[Column]) -> dict[str, tf.io.FixedLenFeature | tf.io.VarLenFeature]:
+    """How `tf.io.parse_example` reads columns: `[batch, 1]` where one value is required, sparse elsewhere."""
+    return {
+        column.name: tf.io.VarLenFeature(tf.as_dtype(column.dtype))
+        if column.multivalent or not column.required
+        else tf.io.FixedLenFeature([1], tf.as_dtype(column.dtype))
+        for column in columns
+    }
+
+
+def batch_of(examples: list[dict], spec: FeatureSpec = SPEC) -> pa.RecordBatch:
+    """Examples as a reader of files gives them; columns that an example lacks are empty."""
+    schema = spec.arrow_schema()
+    columns = [pa.array([row.get(field.name, []) for row in examples], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
 def write_examples(file: Path, examples: list[dict]) -> str:
     """Writes a gzip TFRecord; returns its path."""
     with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions("GZIP")) as writer:
@@ -127,10 +147,11 @@ def transform_graph(directory: Path, examples: list[dict], spec: FeatureSpec = S
 
 
 def write_world(directory: Path) -> None:
-    """Writes the transform graph and the examples, as two files."""
+    """Writes the transform graph and, in either format, the examples as two files."""
     transform_graph(directory, rows())
     for number, part in enumerate((rows()[:600], rows()[600:])):
         write_examples(directory / f"examples-{number}.gz", part)
+        write_parquet(str(directory / f"examples-{number}.parquet"), pa.Table.from_batches([batch_of(part)]))
 
 
 @pytest.fixture(scope="session")
@@ -138,4 +159,4 @@ def world(tmp_path_factory) -> World:
     directory = shared_directory(tmp_path_factory, "world", write_world)
     transform_output = tft.TFTransformOutput(str(directory / "transform"))
     model_inputs = ModelInputs(SPEC, transform_output.transform_features_layer())
-    return World(SPEC, transform_output, model_inputs, sorted(map(str, directory.glob("examples-*.gz"))))
+    return World(SPEC, transform_output, model_inputs, sorted(map(str, directory.glob("examples-*.parquet"))))

@@ -47,7 +47,7 @@ def test_evaluation_and_requests_have_none(reader):
     ((features, _, weights),) = reader.evaluation_batches(3, TrainingConfig(), ONE_HOST)
     assert set(features) == {"user"}
     np.testing.assert_array_equal(weights, [1, 1, 1])
-    assert set(reader.features(tf.constant(reader.head(1)))) == {"user"}
+    assert set(reader.features(reader.head(1))) == {"user"}
     assert [column.name for column in SPEC.inputs] == ["user"]
 
 

@@ -19,7 +19,7 @@ from trainer_module.export.serving import tables_of
 from trainer_module.models.config import RatingModelConfig
 from trainer_module.training.config import TrainingConfig
 
-from .conftest import rows, sample_rows, serialize
+from .conftest import batch_of, rows, sample_rows, serialize
 
 MODEL, TRAINING = RatingModelConfig(mlp=(4,)), TrainingConfig()
 # The user table has more rows than the threshold, the others have fewer.
@@ -35,7 +35,7 @@ def blueprint(world):
 
 @pytest.fixture(scope="module")
 def one_batch(world):
-    return world.reader().features(tf.constant([serialize(row) for row in rows()[:2]]))
+    return world.reader().features(batch_of(rows()[:2]))
 
 
 @pytest.fixture(scope="module", params=["default", "mirrored"])
@@ -73,7 +73,7 @@ def test_every_route_answers_as_the_training_model(config, world, blueprint, tra
     reader = ExampleReader(world.spec, world.model_inputs, [sample_file])
 
     def predict(reader, count):
-        features = reader.features(tf.constant(reader.head(count)))
+        features = reader.features(reader.head(count))
         return trained.strategy.run(tf.function(trained.model), args=(features,)).numpy()
 
     answers = routes.expected_answers(config, blueprint, trained.model, predict, reader)

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets, Label, Numeric, Table, Vocabulary
-from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.data.inputs import ModelInputs
 from trainer_module.data.preprocessing import preprocessing_fn
 from trainer_module.data.vocabularies import Vocabularies, table_fingerprint, training_counts
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.training.warm_start import row_mapping
 
-from .conftest import serialize
+from .conftest import parse_spec, serialize
 
 BUCKETS = 5
 SPEC = FeatureSpec(

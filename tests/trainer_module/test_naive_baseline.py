@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,26 +45,22 @@ CLICKS = Dataset.model_validate(
 ).spec()
 
 
-def example(**values) -> bytes:
-    lists = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
-        if isinstance(value, str)
-        else tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        for name, value in values.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
-
-
 @dataclass
 class Split:
-    examples: list[bytes]
+    """Examples in memory, with one value per column."""
+
+    examples: list[dict]
 
     @property
     def num_examples(self) -> int:
         return len(self.examples)
 
-    def serialized(self, every: int = 1):
-        yield np.array(self.examples[::every], object)
+    def batches(self, columns, every: int = 1):
+        types = {"string": pa.large_binary(), "float32": pa.float32()}
+        chosen = self.examples[::every]
+        yield lists(
+            **{c.name: pa.array([[row[c.name]] for row in chosen], pa.large_list(types[c.dtype])) for c in columns}
+        )
 
 
 def lists(**columns) -> pa.RecordBatch:
@@ -110,7 +105,7 @@ def test_the_shrinkage_is_chosen_on_the_other_split():
 
 def test_ratings_of_known_and_unknown_users_survive_the_file(tmp_path):
     rows = [("ann", "x", 9.0), ("ann", "y", 9.0), ("bob", "x", 1.0), ("bob", "y", 1.0)] * 20
-    split = Split([example(user=user, item=item, stars=stars) for user, item, stars in rows])
+    split = Split([{"user": user, "item": item, "stars": stars} for user, item, stars in rows])
     fitted = fit_naive_baseline(RATINGS, split, split)
     assert fitted.name == BIASES_NAME
     fitted.save(str(tmp_path / "naive"))
@@ -128,7 +123,7 @@ def test_ratings_of_known_and_unknown_users_survive_the_file(tmp_path):
 
 def test_predictions_stay_in_the_range():
     rows = [("ann", "x", 10.0), ("ann", "y", 9.0), ("bob", "x", 10.0), ("bob", "z", 0.0)] * 50
-    split = Split([example(user=user, item=item, stars=stars) for user, item, stars in rows])
+    split = Split([{"user": user, "item": item, "stars": stars} for user, item, stars in rows])
     fitted = fit_naive_baseline(RATINGS, split, split)
     (value,) = fitted.predict(lists(user=[[b"ann"]], item=[[b"x"]]))[BASELINE]
     assert value == 10
@@ -139,7 +134,7 @@ def test_ratings_without_users_are_compared_with_the_mean():
     dataset = Dataset.model_validate(
         {"task": "rating", "label_range": [0, 9], "tables": {"interactions": table}}
     ).spec()
-    split = Split([example(shop="a", price=1.0), example(shop="b", price=4.0)])
+    split = Split([{"shop": "a", "price": 1.0}, {"shop": "b", "price": 4.0}])
     fitted = fit_naive_baseline(dataset, split, split)
     assert fitted.name == MEAN_NAME
     assert fitted.predict(lists(shop=[[b"a"]]))[BASELINE].tolist() == [2.5]
@@ -151,7 +146,7 @@ def test_clicks_are_compared_with_the_mean_and_a_logistic_regression(tmp_path):
     price = random.normal(10, 2, 2000)
     clicked = random.random(2000) < np.where(good, 0.6, 0.1) * np.where(price > 10, 0.5, 1)
     examples = [
-        example(shop="good" if g else "bad", price=float(p), clicked=float(c))
+        {"shop": "good" if g else "bad", "price": float(p), "clicked": float(c)}
         for g, p, c in zip(good, price, clicked, strict=True)
     ]
     fitted = fit_naive_baseline(CLICKS, Split(examples[:1500]), Split(examples[1500:]))
@@ -165,7 +160,7 @@ def test_clicks_are_compared_with_the_mean_and_a_logistic_regression(tmp_path):
 
 
 def test_clicks_of_one_kind_are_refused_with_counts():
-    split = Split([example(shop="a", price=1.0, clicked=0.0)] * 3)
+    split = Split([{"shop": "a", "price": 1.0, "clicked": 0.0}] * 3)
     with pytest.raises(DataError, match="column 'clicked' of the training split: 0 of 3 rows read are clicks"):
         fit_naive_baseline(CLICKS, split, split)
 

@@ -26,7 +26,7 @@ from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 
-from .conftest import NUM_ITEMS, described, rows, sample_rows, serialize
+from .conftest import NUM_ITEMS, batch_of, described, rows, sample_rows, write_examples
 
 CANDIDATE_COLUMNS = ("item", "tags", "main_tag", "year")
 ONE_HOST = tf.distribute.InputContext()
@@ -36,13 +36,10 @@ NEVER_CHOSEN = "never"
 @pytest.fixture(scope="module")
 def catalog_file(tmp_path_factory) -> str:
     """Every item once, and one that no row of the training holds."""
-    path = str(tmp_path_factory.mktemp("catalog") / "items.gz")
+    path = tmp_path_factory.mktemp("catalog") / "items.gz"
     items = {row["item"][0]: {name: row[name] for name in CANDIDATE_COLUMNS} for row in rows()}
     items[NEVER_CHOSEN.encode()] = {"item": [NEVER_CHOSEN.encode()], "tags": [b"a"], "main_tag": [b"c"], "year": []}
-    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP")) as writer:
-        for item in sorted(items):
-            writer.write(serialize(items[item]))
-    return path
+    return write_examples(path, [items[item] for item in sorted(items)])
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +200,7 @@ def test_an_item_that_nobody_chose_is_trained_only_if_it_is_drawn(world, catalog
         "user": [b"u1"],
         "rating": [1.0],
     }
-    features = world.reader().features(tf.constant([serialize(raw)]))
+    features = world.reader().features(batch_of([raw]))
 
     def row(model: tf.keras.Model) -> np.ndarray:
         return model.embedding.trainable_tables["item"].numpy()[int(features["item"][0, 0])]
@@ -227,7 +224,7 @@ def test_the_exported_towers_answer_as_the_trained_model(route, world, mixed, tm
     config = ExportConfig(route=route)
     answers = routes.expected_answers(config, blueprint, trained.model, loop.predict, sample)
     parity.save_expected(sample_dir, answers, "float32")
-    features = sample.features(tf.constant(sample.head(1)))
+    features = sample.features(sample.head(1))
     export(config, blueprint, trained, world.model_inputs, features, model_dir)
     for name in ("tensorflow_recommenders", "tfx"):
         monkeypatch.delitem(sys.modules, name, raising=False)

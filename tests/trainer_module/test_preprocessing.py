@@ -2,9 +2,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table
-from trainer_module.data.inputs import parse_spec
 
-from .conftest import NUM_ITEMS, NUM_USERS, serialize, transform_graph
+from .conftest import NUM_ITEMS, NUM_USERS, parse_spec, serialize, transform_graph
 
 
 def transformed(world, *examples: dict) -> dict:

@@ -14,7 +14,7 @@ from trainer_module.training.config import TrainingConfig
 from trainer_module.training.distribution import make_strategy
 from trainer_module.training.loop import TrainingLoop
 
-from .conftest import NUM_EXAMPLES, rows, serialize
+from .conftest import NUM_EXAMPLES, SPEC, batch_of, rows
 
 MODEL = RatingModelConfig(mlp=(16,), dropout=0.0, embedding_l2=0.0, biases="learned")
 EMBEDDINGS = EmbeddingsConfig(dim=2, initializer={"name": "truncated_normal", "stddev": 0.3})
@@ -85,10 +85,10 @@ def test_metrics_are_those_of_numpy(world, trained):
 
 def order(world) -> list[int]:
     """Positions, in `rows()`, of the reader's examples."""
-    waiting: dict[bytes, list[int]] = {}
-    for position, row in enumerate(rows()):
-        waiting.setdefault(serialize(row), []).append(position)
-    return [waiting[record].pop(0) for record in world.reader().head(NUM_EXAMPLES)]
+    waiting: dict[str, list[int]] = {}
+    for position, row in enumerate(batch_of(rows()).to_pylist()):
+        waiting.setdefault(str(row), []).append(position)
+    return [waiting[str(row)].pop(0) for row in world.reader().head(NUM_EXAMPLES, SPEC.columns).to_pylist()]
 
 
 def test_training_is_repeatable(world, trained, tmp_path):
@@ -148,7 +148,7 @@ def test_a_batch_larger_than_the_split_sees_its_rows_again(world, tmp_path, capl
 
 def test_predictions_stay_in_the_rating_range_and_the_loss_does_not_hide_it(world):
     model, _ = world.blueprint(MODEL, TRAINING, EMBEDDINGS).for_training(tf.distribute.get_strategy(), 9.0)
-    features = world.reader().features(tf.constant([serialize(rows()[0])]))
+    features = world.reader().features(batch_of(rows()[:1]))
     assert float(model(features)[0]) == 4.0
     assert float(model.per_example_loss(features, tf.constant([4.0]), SEED)[0]) > 1.0
 
@@ -159,7 +159,7 @@ def test_tables_of_different_widths_are_refused_by_name(world):
 
 
 def test_regularization_adds_the_squared_norm_of_the_rows(world):
-    features = world.reader().features(tf.constant([serialize(row) for row in rows()[:3]]))
+    features = world.reader().features(batch_of(rows()[:3]))
     plain, regularized = build(world), build(world, MODEL.model_copy(update={"embedding_l2": 0.5}))
     plain(features), regularized(features)
     regularized.set_weights(plain.get_weights())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer_module.data.inputs import ModelInputs, parse_spec
+from trainer_module.data.inputs import ModelInputs
 from trainer_module.data.vocabularies import (
     Vocabularies,
     VocabularyState,
@@ -15,7 +15,7 @@ from trainer_module.data.vocabularies import (
 )
 from trainer_module.errors import ConfigError, DataError, ModelError
 
-from .conftest import NUM_EXAMPLES, NUM_ITEMS, NUM_USERS, SPEC, rows, serialize, transform_graph
+from .conftest import NUM_EXAMPLES, NUM_ITEMS, NUM_USERS, SPEC, parse_spec, rows, serialize, transform_graph
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_checkpoint_without_fingerprints_is_none_of_ours(tmp_path):
 class TestIds:
     def test_those_of_the_transform_graph_have_rows(self, world, vocabularies):
         reader = world.reader()
-        check_ids(world.spec, vocabularies.rows, reader.features(tf.constant(reader.head(NUM_EXAMPLES))))
+        check_ids(world.spec, vocabularies.rows, reader.features(reader.head(NUM_EXAMPLES)))
 
     @pytest.mark.parametrize("layout", ["dense", "sparse", "ragged"])
     @pytest.mark.parametrize("bad", [-1, 4])

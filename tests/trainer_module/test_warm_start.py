@@ -18,7 +18,7 @@ from trainer_module.training.checkpoints import Checkpoints
 from trainer_module.training.config import TrainingConfig, WarmStartConfig
 from trainer_module.training.warm_start import row_mapping, warm_start
 
-from .conftest import World, rows, serialize, transform_graph
+from .conftest import World, batch_of, rows, transform_graph
 
 MODEL = RatingModelConfig(mlp=(3,))
 TOKENS = st.lists(st.binary(min_size=1, max_size=3), unique=True, max_size=20)
@@ -49,7 +49,7 @@ def build(world: World, optimizer: str = "adam", **embeddings):
     training = TrainingConfig(embedding_optimizer={"name": optimizer, "learning_rate": 0.1})
     blueprint = world.blueprint(MODEL, training, EmbeddingsConfig(**({"dim": 2} | embeddings)))
     model, split = blueprint.for_training(tf.distribute.get_strategy(), 2.5)
-    model(world.reader().features(tf.constant([serialize(rows()[0])])))
+    model(world.reader().features(batch_of(rows()[:1])))
     split.make_slots(model.trainable_variables, model.embedding.trainable_tables)
     return model, split
 

@@ -1,4 +1,4 @@
-"""From files of serialized examples to batches of fixed shape.
+"""From files of examples to batches of fixed shape.
 
 Training, evaluation and serving turn raw columns into model inputs by the same transform graph, here and in the
 exported model, so the two cannot drift apart.
@@ -6,42 +6,39 @@ exported model, so the two cannot drift apart.
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from trainer_module.data.cells import missing_value
 from trainer_module.data.clean import one_per_row
+from trainer_module.data.example_files import (
+    BATCH_ROWS,
+    ExampleFiles,
+    rebatched,
+    single_values,
+    values_and_row_splits,
+)
 from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
 
 Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
-# Files are read in large gulps; the default buffer of 256 KiB costs a quarter of the reading time.
-_READ_BUFFER_BYTES = 8 << 20
-
-# Examples transformed at once on their way into memory.
-BATCH_IN_MEMORY = 16_384
+# Values of raw columns, with their row splits where a row may have any number of them.
+Arrays = Mapping[str, Any]
 
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
 _PARALLEL_CALLS = os.cpu_count() or 1
 
 
-def parse_spec(columns: Sequence[Column]) -> dict[str, tf.io.FixedLenFeature | tf.io.VarLenFeature]:
-    """How `tf.io.parse_example` reads columns: `[batch, 1]` where one value is required, sparse elsewhere."""
-    return {
-        column.name: tf.io.VarLenFeature(tf.as_dtype(column.dtype))
-        if column.multivalent or not column.required
-        else tf.io.FixedLenFeature([1], tf.as_dtype(column.dtype))
-        for column in columns
-    }
-
-
 def parse_request(examples: tf.Tensor, columns: Sequence[Column]) -> Features:
-    """Parses the examples of a request: as `parse_spec` reads them, but a required value may be missing.
+    """Parses the examples of a request, as `to_tensors` gives those of a file, but a required value may be missing.
 
     Args:
         examples: Serialized `tf.Example`s, `[batch]`.
@@ -109,19 +106,15 @@ class ExampleReader:
         Args:
             spec: Gives the columns.
             model_inputs: Raw columns to model inputs and label.
-            file_patterns: Gzip TFRecords of `tf.Example`.
+            file_patterns: As `ExampleFiles` takes them.
 
         Raises:
             DataError: No file matches, or the files are empty.
         """
         self._spec = spec
         self._model_inputs = model_inputs
-        self.files = sorted(tf.io.gfile.glob(list(file_patterns)))
-        if not self.files:
-            raise DataError(f"no example files match {', '.join(file_patterns)}")
-        self.num_examples = sum(int(n) for n in self._records().batch(4096).map(tf.size).as_numpy_iterator())
-        if not self.num_examples:
-            raise DataError(f"the example files {', '.join(self.files)} are empty")
+        self._examples = ExampleFiles(file_patterns)
+        self.files, self.num_examples = self._examples.files, self._examples.num_examples
 
     def training_batches(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
@@ -140,7 +133,7 @@ class ExampleReader:
         """
         size = context.get_per_replica_batch_size(config.batch_size)
         first_example = first_step * size * (context.num_replicas_in_sync // context.num_input_pipelines)
-        batches = self._from_memory if config.cache == "features" else self._from_records
+        batches = self._from_memory if config.cache == "features" else self._from_files
         return (
             batches(config, context, first_example, size)
             .prefetch(_PREFETCHED_BATCHES)
@@ -160,18 +153,30 @@ class ExampleReader:
             context: Which share of the examples is this host's.
         """
         size = context.get_per_replica_batch_size(batch_size)
-        records = self._share_of(context)
+        schema, columns = self._schema(self._columns), self._columns
+
+        def padded() -> Iterator[tuple[Arrays, np.ndarray]]:
+            for batch in self._examples.batches(schema, size, context.num_input_pipelines, context.input_pipeline_id):
+                rows = np.arange(size) % batch.num_rows
+                weights = (np.arange(size) < batch.num_rows).astype(np.float32)
+                yield to_arrays(batch.take(pa.array(rows)), columns), weights
+
+        def transformed(arrays: Arrays, weights: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+            return *self._features_and_labels(arrays, columns, size), tf.ensure_shape(weights, [size])
+
+        signature = (array_signature(columns), tf.TensorSpec([None], tf.float32))
+        batches = tf.data.Dataset.from_generator(padded, output_signature=signature)
         if config.cache == "records":
-            records = records.cache()
-        batches = records.batch(size).map(lambda batch: self._padded(batch, size), num_parallel_calls=_PARALLEL_CALLS)
+            batches = batches.cache()
+        batches = _map(batches, transformed)
         if config.cache == "features":
             batches = batches.cache()
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(_without_autotuning())
 
     def mean_label(self, num_examples: int = 100_000) -> float:
         """Mean of the label over the first examples, at most `num_examples`."""
-        labels = self._values(self._spec.label, self._records().take(num_examples))
-        return float(tf.reduce_mean(tf.concat(list(labels), axis=0)))
+        labels = single_values(self.head(num_examples, [self._spec.label]), self._spec.label.name)
+        return float(labels.mean(dtype=np.float64))
 
     def label_range(self) -> tuple[float, float]:
         """Smallest and largest label."""
@@ -195,20 +200,38 @@ class ExampleReader:
 
     def _extremes(self, column: Column) -> tuple[float, float]:
         """Smallest and largest value of a required column; NaN if one is."""
-        values = np.concatenate([part.ravel() for part in self._values(column, self._records()).as_numpy_iterator()])
-        return float(np.min(values)), float(np.max(values))
+        parts = [single_values(batch, column.name) for batch in self.batches([column])]
+        return float(min(map(np.min, parts))), float(max(map(np.max, parts)))
 
-    def head(self, num_examples: int) -> list[bytes]:
-        """The first serialized examples."""
-        return [record.numpy() for record in self._records().take(num_examples)]
+    def head(self, num_examples: int, columns: Sequence[Column] | None = None) -> pa.RecordBatch:
+        """The first raw examples: the given columns, or inputs and label."""
+        return next(self._examples.batches(self._schema(columns or self._columns), num_examples))
 
-    def serialized(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Batches of one in `every` serialized examples, in order, `[batch]` bytes objects each."""
-        return self._records().shard(every, 0).batch(BATCH_IN_MEMORY).as_numpy_iterator()
+    def batches(self, columns: Sequence[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
+        """Raw columns of one in `every` examples, in order."""
+        return self._examples.batches(self._schema(columns), every=every)
 
-    def features(self, records: tf.Tensor) -> Features:
-        """Model inputs from serialized examples `[batch]`."""
-        return self._model_inputs(dict(tf.io.parse_example(records, parse_spec(self._spec.inputs))))
+    def features(self, examples: pa.RecordBatch) -> Features:
+        """Model inputs from raw examples."""
+        return self.transformed(examples, self._spec.inputs)
+
+    def transformed(self, examples: pa.RecordBatch, columns: Sequence[Column]) -> Features:
+        """What becomes of some columns of raw examples."""
+        return self._model_inputs(to_tensors(to_arrays(examples, columns), columns))
+
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        """Inputs and label."""
+        return (*self._spec.inputs, self._spec.label)
+
+    @property
+    def _training_columns(self) -> tuple[Column, ...]:
+        weight = self._spec.example_weight
+        return self._columns if weight is None else (*self._columns, weight)
+
+    def _schema(self, columns: Sequence[Column]) -> pa.Schema:
+        schema = self._spec.arrow_schema()
+        return pa.schema([schema.field(column.name) for column in columns])
 
     def _from_memory(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
@@ -225,80 +248,120 @@ class ExampleReader:
             features |= {name: features[name].to_sparse() for name in as_sparse if layouts.get(name) != "ragged"}
             return features, tf.ensure_shape(tf.gather(labels, rows), [size])
 
-        starts = tf.data.Dataset.counter(first_example, size)
-        return starts.map(tf.autograph.experimental.do_not_convert(batch), num_parallel_calls=_PARALLEL_CALLS)
+        return _map(tf.data.Dataset.counter(first_example, size), batch)
 
     def _columns_in_memory(self, context: tf.distribute.InputContext) -> tuple[Features, tf.Tensor]:
         """This host's transformed examples: dense or ragged columns, and labels `[num_examples]`."""
-        batches = self._share_of(context).batch(BATCH_IN_MEMORY)
-        parts = list(batches.map(self._training_features_and_label, num_parallel_calls=_PARALLEL_CALLS))
-        columns = {
+        columns = self._training_columns
+        schema, pipelines, index = self._schema(columns), context.num_input_pipelines, context.input_pipeline_id
+
+        def raw() -> Iterator[Arrays]:
+            return (to_arrays(batch, columns) for batch in self._examples.batches(schema, every=pipelines, first=index))
+
+        batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
+        parts = list(_map(batches, lambda arrays: self._features_and_labels(arrays, columns)))
+        in_memory = {
             name: tf.concat([without_sparse(features[name]) for features, _ in parts], axis=0) for name in parts[0][0]
         }
-        return columns, tf.concat([labels for _, labels in parts], axis=0)
+        return in_memory, tf.concat([labels for _, labels in parts], axis=0)
 
-    def _from_records(
+    def _from_files(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
     ) -> tf.data.Dataset:
-        """Reads, shuffles in a buffer, parses and transforms, epoch after epoch."""
-        records = self._share_of(context)
-        if config.cache == "records":
-            records = records.cache()
-        pipelines, index = context.num_input_pipelines, context.input_pipeline_id
-        num_examples = (self.num_examples - index + pipelines - 1) // pipelines
-        first_epoch, in_epoch = divmod(first_example, num_examples)
+        """Reads raw examples, shuffles within windows, and transforms, epoch after epoch."""
+        columns = self._training_columns
+        schema, pipelines, index = self._schema(columns), context.num_input_pipelines, context.input_pipeline_id
+        window = config.shuffle_rows or BATCH_ROWS
 
-        def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            if not config.shuffle_rows:
-                return records
-            return records.shuffle(config.shuffle_rows, seed=config.seed + number, reshuffle_each_iteration=False)
+        def from_disk() -> Iterator[pa.RecordBatch]:
+            return self._examples.batches(schema, every=pipelines, first=index)
 
-        return (
-            tf.data.Dataset.counter(first_epoch)
-            .flat_map(epoch)
-            .skip(in_epoch)
-            .batch(size, drop_remainder=True)
-            .map(self._training_features_and_label, num_parallel_calls=_PARALLEL_CALLS)
-        )
+        in_memory = list(from_disk()) if config.cache == "records" else None
 
-    def _values(self, column: Column, records: tf.data.Dataset) -> tf.data.Dataset:
-        """Raw values of a required column, `[batch, 1]`, in batches."""
-        spec = parse_spec([column])
-        return records.batch(4096).map(lambda batch: tf.io.parse_example(batch, spec)[column.name])
+        def windows() -> Iterator[pa.RecordBatch]:
+            num_examples = (self.num_examples - index + pipelines - 1) // pipelines
+            first_epoch, skipped = divmod(first_example, num_examples)
+            for epoch in count(first_epoch):
+                for number, batch in enumerate(rebatched(in_memory or from_disk(), window)):
+                    if skipped < batch.num_rows:
+                        rows = np.arange(batch.num_rows)
+                        if config.shuffle_rows:
+                            rows = np.random.default_rng((config.seed, epoch, number)).permutation(rows)
+                        yield batch.take(pa.array(rows[skipped:]))
+                    skipped = max(0, skipped - batch.num_rows)
 
-    def _share_of(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        """This host's serialized examples."""
-        return self._records().shard(context.num_input_pipelines, context.input_pipeline_id)
+        def raw() -> Iterator[Arrays]:
+            return (to_arrays(batch, columns) for batch in rebatched(windows(), size))
 
-    def _records(self) -> tf.data.Dataset:
-        # The training data's order must not depend on timing, or two runs with one seed would differ.
-        return tf.data.Dataset.from_tensor_slices(self.files).interleave(
-            lambda file: tf.data.TFRecordDataset(file, "GZIP", _READ_BUFFER_BYTES),
-            cycle_length=4,
-            num_parallel_calls=_PARALLEL_CALLS,
-            deterministic=True,
-        )
+        batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
+        return _map(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
 
-    @tf.autograph.experimental.do_not_convert
-    def _training_features_and_label(self, records: tf.Tensor) -> tuple[Features, tf.Tensor]:
-        weight = self._spec.example_weight
-        return self._features_and_label(records, () if weight is None else (weight,))
+    def _features_and_labels(
+        self, arrays: Arrays, columns: Sequence[Column], size: int | None = None
+    ) -> tuple[Features, tf.Tensor]:
+        """Everything but the label as features; labels `[batch]`; both of `size` rows where that is given."""
+        transformed = self._model_inputs(to_tensors(arrays, columns, size))
+        return transformed, tf.squeeze(transformed.pop(self._spec.label.name), axis=1)
 
-    @tf.autograph.experimental.do_not_convert
-    def _features_and_label(self, records: tf.Tensor, others: Sequence[Column] = ()) -> tuple[Features, tf.Tensor]:
-        """Inputs, `others` and label."""
-        columns = (*self._spec.inputs, *others, self._spec.label)
-        transformed = self._model_inputs(dict(tf.io.parse_example(records, parse_spec(columns))))
-        label = tf.squeeze(transformed.pop(self._spec.label.name), axis=1)
-        return transformed, label
 
-    @tf.autograph.experimental.do_not_convert
-    def _padded(self, records: tf.Tensor, batch_size: int) -> tuple[Features, tf.Tensor, tf.Tensor]:
-        missing = batch_size - tf.size(records)
-        weights = tf.concat([tf.ones_like(records, tf.float32), tf.zeros([missing])], axis=0)
-        records = tf.concat([records, tf.repeat(records[:1], missing)], axis=0)
-        features, label = self._features_and_label(tf.ensure_shape(records, [batch_size]))
-        return features, label, tf.ensure_shape(weights, [batch_size])
+def to_arrays(examples: pa.RecordBatch, columns: Sequence[Column]) -> Arrays:
+    """Raw columns as arrays: `[rows]` where one value is required, flat values and int64 row splits elsewhere.
+
+    Raises:
+        DataError: A required value is missing, or there are several.
+    """
+    return {
+        column.name: single_values(examples, column.name)
+        if _is_dense(column)
+        else values_and_row_splits(examples.column(column.name))
+        for column in columns
+    }
+
+
+def to_tensors(arrays: Arrays, columns: Sequence[Column], size: int | None = None) -> Features:
+    """What `to_arrays` gives as tensors: `[batch, 1]` where one value is required, sparse `[batch, ?]` elsewhere.
+
+    Args:
+        arrays: By column.
+        columns: Those that are wanted.
+        size: Number of rows, for shapes that are known before the data is, as TPUs need them.
+    """
+
+    def dense(values: Any, dtype: str) -> tf.Tensor:
+        return tf.expand_dims(tf.ensure_shape(tf.convert_to_tensor(values, dtype), [size]), 1)
+
+    def sparse(values: Any, row_splits: Any, dtype: str) -> tf.SparseTensor:
+        ragged = tf.RaggedTensor.from_row_splits(tf.convert_to_tensor(values, dtype), row_splits, validate=False)
+        value = ragged.to_sparse()
+        if size is None:
+            return value
+        return tf.SparseTensor(value.indices, value.values, tf.stack([np.int64(size), value.dense_shape[1]]))
+
+    return {
+        column.name: dense(arrays[column.name], column.dtype)
+        if _is_dense(column)
+        else sparse(*arrays[column.name], column.dtype)
+        for column in columns
+    }
+
+
+def array_signature(columns: Sequence[Column]) -> dict[str, Any]:
+    """The shapes and types that `to_arrays` gives."""
+    return {
+        column.name: tf.TensorSpec([None], column.dtype)
+        if _is_dense(column)
+        else (tf.TensorSpec([None], column.dtype), tf.TensorSpec([None], tf.int64))
+        for column in columns
+    }
+
+
+def _is_dense(column: Column) -> bool:
+    return column.required and not column.multivalent
+
+
+def _map(batches: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+    """Maps batches in parallel and in order; without autograph, whose conversion of a model's code takes seconds."""
+    return batches.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=_PARALLEL_CALLS)
 
 
 def _shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:

@@ -188,7 +188,7 @@ def expected_answers(
     if config.route != "subset":
         predicted = predict(sample, sample.num_examples)
         return {served.name: served.expected(predicted) for served in model.served}
-    inputs = sample.features(tf.constant(sample.head(sample.num_examples)))
+    inputs = sample.features(sample.head(sample.num_examples))
     tables = tables_of(model.embedding, columns_of(blueprint.spec, config.features))
     answers = embeddings(tables, blueprint, config.features, inputs)
     return {key: {name: answer.numpy() for name, answer in answers.items()} for key in (BY_EXAMPLE, EMBED)}

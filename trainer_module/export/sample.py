@@ -7,13 +7,15 @@ that were found, missing values in every spelling, the rarest and unknown tokens
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from trainer_module.data.cells import Values, clean_row, missing_value
+from trainer_module.data.example_files import concatenated, serialized, values_and_row_splits
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.models.signatures import RequestColumn
@@ -55,8 +57,9 @@ def choose(
         ordinary: The split that ordinary rows are taken from, evenly.
         searched: Splits in which the longest lists and the extreme numbers are looked for, in `_SEARCHED` rows of each.
     """
-    every = max(1, ordinary.num_examples // _ORDINARY)
-    examples = list(islice((example for batch in ordinary.serialized(every) for example in batch), _ORDINARY))
+    columns = (*spec.inputs, spec.label)
+    evenly = concatenated(ordinary.batches(columns, max(1, ordinary.num_examples // _ORDINARY)))
+    examples = serialized(evenly.slice(0, _ORDINARY))
     rows = [SampleRow("an ordinary row", example) for example in examples]
     rows += find_extremes(spec, searched)
     bases = cycle(examples)
@@ -71,27 +74,26 @@ def choose(
 def find_extremes(spec: FeatureSpec, readers: Sequence[ExampleReader]) -> list[SampleRow]:
     """Finds, for each column, a row without a value, and those with most values or the smallest and largest number."""
     best: dict[str, float] = {}
-    found: dict[str, bytes] = {}
-    parsing = {column.name: tf.io.VarLenFeature(tf.as_dtype(column.dtype)) for column in spec.inputs}
+    found: dict[str, pa.RecordBatch] = {}
 
-    def note(kind: str, score: float, example: bytes) -> None:
+    def note(kind: str, score: float, batch: pa.RecordBatch, row: int) -> None:
         if score > best.get(kind, -math.inf):
-            best[kind], found[kind] = score, example
+            best[kind], found[kind] = score, batch.slice(row, 1)
 
     for reader in readers:
-        for batch in reader.serialized(max(1, reader.num_examples // _SEARCHED)):
-            parsed = tf.io.parse_example(batch, parsing)
+        for batch in reader.batches((*spec.inputs, spec.label), max(1, reader.num_examples // _SEARCHED)):
             for column in spec.inputs:
-                rows, values = parsed[column.name].indices.numpy()[:, 0], parsed[column.name].values.numpy()
-                counts = np.bincount(rows, minlength=len(batch))
+                values, row_splits = values_and_row_splits(batch.column(column.name))
+                counts = np.diff(row_splits)
                 if not counts.all():
-                    note(f"{column.name}: no value", 0, batch[np.argmin(counts)])
+                    note(f"{column.name}: no value", 0, batch, int(np.argmin(counts)))
                 if column.multivalent:
-                    note(f"{column.name}: most values", counts.max(), batch[np.argmax(counts)])
+                    note(f"{column.name}: most values", counts.max(), batch, int(np.argmax(counts)))
                 elif column.kind == "numeric" and len(values):
-                    note(f"{column.name}: smallest number", -values.min(), batch[rows[np.argmin(values)]])
-                    note(f"{column.name}: largest number", values.max(), batch[rows[np.argmax(values)]])
-    return [SampleRow(kind, example) for kind, example in found.items()]
+                    rows = np.repeat(np.arange(len(counts)), counts)
+                    note(f"{column.name}: smallest number", -values.min(), batch, int(rows[np.argmin(values)]))
+                    note(f"{column.name}: largest number", values.max(), batch, int(rows[np.argmax(values)]))
+    return [SampleRow(kind, *serialized(row)) for kind, row in found.items()]
 
 
 def cleaned(spec: FeatureSpec, example: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import Categorical, FeatureSpec
-from trainer_module.data.inputs import BATCH_IN_MEMORY, ExampleReader, Features, ModelInputs, parse_spec, without_sparse
+from trainer_module.data.inputs import ExampleReader, Features, ModelInputs, without_sparse
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.errors import DataError
 from trainer_module.models.layers import fold_in
@@ -66,7 +66,7 @@ class Catalog:
             spec: Gives the columns.
             model_inputs: Raw columns to model inputs.
             candidate_columns: Those that describe an item.
-            file_patterns: Gzip TFRecords of `tf.Example`, one per item.
+            file_patterns: As `ExampleFiles` takes them; an example per item.
 
         Raises:
             DataError: No file matches, or the files are empty.
@@ -80,10 +80,8 @@ class Catalog:
             ) from error
         columns = [column for column in spec.inputs if column.name in candidate_columns]
         parts = []
-        records = reader.head(reader.num_examples)
-        for first in range(0, len(records), BATCH_IN_MEMORY):
-            batch = tf.constant(records[first : first + BATCH_IN_MEMORY])
-            outputs = model_inputs(dict(tf.io.parse_example(batch, parse_spec(columns))))
+        for batch in reader.batches(columns):
+            outputs = reader.transformed(batch, columns)
             parts.append({column.name: outputs[column.name] for column in columns})
         self._sparse = {name for name, value in parts[0].items() if isinstance(value, tf.SparseTensor)}
         self._columns: Features = {

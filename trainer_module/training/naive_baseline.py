@@ -7,10 +7,9 @@ regularization on the eval split and writes it beside the SavedModel. The Evalua
 For retrieval the naive baseline is popularity, which the retrieval index holds.
 """
 
-import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx_bsl.coders import example_coder
 
+from trainer_module.data.example_files import concatenated, write_parquet
 from trainer_module.data.features import Column, FeatureSpec
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import DataError
@@ -40,11 +38,9 @@ MEAN_NAME = "mean of the training split"
 # More rows do not change a mean or a logistic regression enough to be worth their time.
 _CLICK_ROWS = 200_000
 
-_TYPES = {"string": schema_pb2.BYTES, "int64": schema_pb2.INT, "float32": schema_pb2.FLOAT}
-
 
 class Split(Protocol):
-    """Serialized examples of one split.
+    """Raw examples of one split.
 
     Attributes:
         num_examples: Of the split.
@@ -52,8 +48,8 @@ class Split(Protocol):
 
     num_examples: int
 
-    def serialized(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Batches of one in `every` serialized examples, `[batch]` bytes objects each."""
+    def batches(self, columns: Sequence[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
+        """Columns of lists of one in `every` examples."""
         ...
 
 
@@ -142,10 +138,10 @@ class NaiveBaseline:
         }
         for number, entity in enumerate(self.entities):
             table = pa.table({"token": entity.tokens, "bias": entity.biases})
-            _write_table(os.path.join(directory, f"biases_{number}.parquet"), table)
+            write_parquet(os.path.join(directory, f"biases_{number}.parquet"), table)
         if self.regression is not None:
             fitted = self.regression
-            _write_table(os.path.join(directory, "weights.parquet"), pa.table({"weight": fitted.weights}))
+            write_parquet(os.path.join(directory, "weights.parquet"), pa.table({"weight": fitted.weights}))
             facts["logistic"] = {
                 "spec": fitted.spec.model_dump(mode="json"),
                 "means": fitted.means.tolist(),
@@ -210,7 +206,7 @@ def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> 
     if dataset.user_key and dataset.item_key:
         return _fit_biases(dataset, train, selection)
     label = dataset.features.label
-    labels = np.concatenate([_labels(batch, label.name) for batch in _decoded(train, (label,))])
+    labels = np.concatenate([_labels(batch, label.name) for batch in train.batches((label,))])
     mean, label_range = float(labels.mean(dtype=np.float64)), _range(dataset, labels)
     error = _usable(float(labels.std(dtype=np.float64)), label_range)
     return NaiveBaseline(MEAN_NAME, mean, label_range, error=error)
@@ -255,7 +251,7 @@ def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     rows = [
         [_rows_of(_single_values(batch, key), tokens) for key, tokens in zip(keys, (users, items), strict=True)]
         + [_labels(batch, dataset.features.label.name)]
-        for batch in _decoded(selection, columns)
+        for batch in selection.batches(columns)
     ]
     chosen_by = biases.Ratings(*(np.concatenate(part) for part in zip(*rows, strict=True)))
     fitted = biases.fit_best(biases.Ratings(user, item, labels), chosen_by, len(users), len(items))
@@ -274,7 +270,7 @@ def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     spec, label = dataset.features, dataset.features.label.name
     columns = (*spec.inputs, spec.label)
     fitted_on, chosen_by = (
-        _one_batch(_decoded(split, columns, every=-(-split.num_examples // _CLICK_ROWS)))
+        concatenated(split.batches(columns, every=-(-split.num_examples // _CLICK_ROWS)))
         for split in (train, selection)
     )
     labels = _labels(fitted_on, label)
@@ -290,23 +286,13 @@ def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     )
 
 
-def _decoded(split: Split, columns: tuple[Column, ...] | list[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
-    """Batches of some raw columns, one list per row."""
-    schema = schema_pb2.Schema(
-        feature=[schema_pb2.Feature(name=column.name, type=_TYPES[column.dtype]) for column in columns]
-    )
-    decoder = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString())
-    for records in split.serialized(every):
-        yield decoder.DecodeBatch(records.tolist())
-
-
 def _encoded(
     split: Split, columns: list[Column], keys: tuple[str, str], label: str
 ) -> tuple[tuple[pa.Array, np.ndarray], tuple[pa.Array, np.ndarray], np.ndarray]:
     """Per key the distinct tokens and each row's place among them, `[rows]`; then the labels, `[rows]`."""
     tokens: tuple[list[pa.Array], list[pa.Array]] = ([], [])
     labels = []
-    for batch in _decoded(split, columns):
+    for batch in split.batches(columns):
         for of_key, key in zip(tokens, keys, strict=True):
             of_key.append(_single_values(batch, key).dictionary_encode())
         labels.append(_labels(batch, label))
@@ -335,21 +321,9 @@ def _rows_of(tokens: pa.Array, known: pa.Array) -> np.ndarray:
     return pc.index_in(tokens.cast(known.type), value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
 
 
-def _one_batch(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch:
-    (batch,) = pa.Table.from_batches(list(batches)).combine_chunks().to_batches()
-    return batch
-
-
 def _one_array(chunked: pa.ChunkedArray) -> pa.Array:
     combined = chunked.combine_chunks()
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _write_table(path: str, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(buffer.getvalue())
 
 
 def _read_table(path: str) -> pa.Table:

@@ -37,10 +37,10 @@ class Examples:
     parts: tuple[Part, ...]
     schema: pa.Schema
 
-    def to_batch(self) -> pa.RecordBatch:
-        """All columns side by side, in the order of the schema."""
+    def to_batch(self, rows: np.ndarray | slice = slice(None)) -> pa.RecordBatch:
+        """All columns of some examples, or of all, side by side in the order of the schema."""
         columns = {
-            name: part.columns.column(name).take(pa.array(part.index))
+            name: part.columns.column(name).take(pa.array(part.index[rows]))
             for part in self.parts
             for name in part.columns.schema.names
         }

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfx import types
 
 from components.example_gen.output.outcome import Outcome, combine
-from components.example_gen.output.writer import describe
+from components.example_gen.output.writer import Payload, describe
 from components.example_gen.rows import SPLITS
 
 QUARANTINE_FILE = os.path.join("quarantine", "bad_rows.jsonl")
@@ -53,13 +53,14 @@ def take_outcome(examples_uri: str) -> Outcome:
     return outcome
 
 
-def publish(artifact: types.Artifact, outcome: Outcome) -> None:
+def publish(artifact: types.Artifact, outcome: Outcome, payload: Payload) -> None:
     """Describes written examples.
 
     Args:
         artifact: Gets the custom properties `bad_rows`, `rows_train`, `rows_eval` and `rows_test` (int) and, if bad
             rows were tolerated, these as JSON lines in `QUARANTINE_FILE`.
         outcome: Of the whole ingestion.
+        payload: Format of the examples.
     """
     if outcome.num_bad_rows:
         path = os.path.join(artifact.uri, QUARANTINE_FILE)
@@ -68,7 +69,7 @@ def publish(artifact: types.Artifact, outcome: Outcome) -> None:
             for row in outcome.bad_rows:
                 file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
         _log.warning("%d bad row(s) set aside in %s", outcome.num_bad_rows, QUARANTINE_FILE)
-    describe(artifact)
+    describe(artifact, payload)
     artifact.set_int_custom_property("bad_rows", outcome.num_bad_rows)
     artifact.set_int_custom_property("dropped_rows", outcome.num_dropped_rows)
     if outcome.num_dropped_rows:

@@ -1,32 +1,75 @@
-"""The format of examples on disk: serialized `tf.Example`s in gzip-compressed TFRecord files.
+"""Writes examples to the files of their splits, in one of two formats.
 
-This module alone knows encoding, file names and what the artifact says about both.
+The formats' modules know encoding, this one the files' names and what the artifact says about both.
 """
 
-import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
-import tensorflow as tf
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact
-from tfx_bsl.coders import example_coder
 
-from components.example_gen.output.examples import Examples, Part
+from components.example_gen.output.examples import Examples
+from components.example_gen.output.parquet import ParquetFormat
+from components.example_gen.output.tfrecord import TFRecordFormat
+from trainer_module.data.example_files import PARQUET
 
-# Level 1 writes twice as fast as the default, for files that are a tenth larger.
-OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-# Field 1 (`features`), length-delimited.
-_EXAMPLE_TAG = b"\x0a"
+Payload = Literal["parquet", "tfrecord"]
+
+
+class _Format(Protocol):
+    def prepared(self, examples: Examples) -> Callable[[np.ndarray, str], None]:
+        """Takes a batch; returns what writes some of its rows, `[rows]`, to a file."""
+        ...
+
+
+@dataclass(frozen=True)
+class PayloadFacts:
+    """How a payload is written and named.
+
+    Attributes:
+        format: Makes the encoder.
+        file_name: With a place for the batch's number.
+        payload: TFX's number of what files hold.
+        file_format: TFX's name of the files' format; only these two formats have one.
+        file_format_number: The same as a number.
+    """
+
+    format: Callable[[], _Format]
+    file_name: str
+    payload: int
+    file_format: str
+    file_format_number: int
+
+
+PAYLOADS: Mapping[Payload, PayloadFacts] = {
+    "parquet": PayloadFacts(
+        ParquetFormat,
+        f"data_parquet-{{:05d}}{PARQUET}",
+        example_gen_pb2.FORMAT_PARQUET,
+        "FILE_FORMAT_PARQUET",
+        example_gen_pb2.FILE_FORMAT_PARQUET,
+    ),
+    "tfrecord": PayloadFacts(
+        TFRecordFormat,
+        "data_tfrecord-{:05d}.gz",
+        example_gen_pb2.FORMAT_TF_EXAMPLE,
+        "tfrecords_gzip",
+        example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+    ),
+}
 
 
 class ExampleWriter:
     """Writes batches of examples to files."""
 
-    def __init__(self):
-        self._encoder = example_coder.RecordBatchToExamplesEncoder()
+    def __init__(self, payload: Payload):
+        facts = PAYLOADS[payload]
+        self._format, self._file_name = facts.format(), facts.file_name
 
     def write(self, split_uris: Sequence[str], split: np.ndarray, index: int, examples: Examples) -> None:
         """Writes one batch, one file for each split that has a row in it.
@@ -39,49 +82,19 @@ class ExampleWriter:
             index: Number of the batch, from 0.
             examples: The batch.
         """
-        encoded = [self._encode(part) for part in examples.parts]
+        write_rows = self._format.prepared(examples)
         for number, uri in enumerate(split_uris):
             rows = np.flatnonzero(split == number)
-            if not len(rows):
-                continue
-            features = [values[part.index[rows]].tolist() for values, part in zip(encoded, examples.parts, strict=True)]
-            path = os.path.join(uri, f"data_tfrecord-{index:05d}.gz")
-            with tf.io.TFRecordWriter(path, OPTIONS) as writer:
-                for record in map(b"".join, zip(*features, strict=True)):
-                    writer.write(_EXAMPLE_TAG + _varint(len(record)) + record)
+            if len(rows):
+                write_rows(rows, os.path.join(uri, self._file_name.format(index)))
 
     def write_split(self, uri: str, index: int, examples: Examples) -> None:
         """Writes a batch that belongs to one split as a whole; the arguments are those of `write`."""
         (num_examples,) = {len(part.index) for part in examples.parts}
         self.write((uri,), np.zeros(num_examples, np.int8), index, examples)
 
-    def _encode(self, part: Part) -> np.ndarray:
-        """Serialized map entries of `Example.features`, `[distinct]` bytes objects.
 
-        A protocol buffer's repeated fields, and a map is one, may be serialized piece by piece and put together. Each
-        user's and item's features are thus encoded once a block instead of once a row, in a third of the time.
-        """
-        entries = np.empty(part.columns.num_rows, object)
-        entries[:] = [_without_header(example) for example in self._encoder.encode(part.columns)]
-        return entries
-
-
-@functools.cache
-def _varint(value: int) -> bytes:
-    """Base-128 encoding of a length, as in the protocol buffer wire format."""
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
-
-
-def _without_header(example: bytes) -> bytes:
-    """The content of `Example.features`, which is the message's only field: a tag, a length, and the content."""
-    end_of_length = 1
-    while example[end_of_length] & 0x80:
-        end_of_length += 1
-    return example[end_of_length + 1 :]
-
-
-def describe(artifact: Artifact) -> None:
+def describe(artifact: Artifact, payload: Payload) -> None:
     """Tells readers of the artifact which format it has."""
-    examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
-    examples_utils.set_file_format(artifact, "tfrecords_gzip")
+    examples_utils.set_payload_format(artifact, PAYLOADS[payload].payload)
+    examples_utils.set_file_format(artifact, PAYLOADS[payload].file_format)

@@ -24,6 +24,7 @@ from components.example_gen.output.examples import Examples
 from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.rows import LABEL, SPLITS
 from pipeline.beam import in_process_args
+from tests.examples_on_disk import read_split
 from trainer_module.errors import DataError
 
 NUM_ROWS = 3000
@@ -79,15 +80,6 @@ class Run:
         return {split: read_split(Path(artifact.uri, f"Split-{split}")) for split in names}
 
 
-def read_split(folder: Path) -> list[dict[str, list]]:
-    rows = []
-    for record in tf.data.TFRecordDataset([str(path) for path in folder.iterdir()], "GZIP").as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        kinds = {name: value.WhichOneof("kind") for name, value in feature.items()}
-        rows.append({name: list(getattr(feature[name], kind).value) if kind else [] for name, kind in kinds.items()})
-    return rows
-
-
 def key(row: dict[str, list]) -> tuple:
     return (
         row["user_id"][0].decode(),
@@ -114,7 +106,7 @@ def test_every_row_arrives_once_in_the_split_of_its_protocol(protocol, data_dir,
     custom = artifact.custom_properties
     assert {split: custom[f"rows_{split}"].int_value for split in SPLITS} == {s: len(r) for s, r in examples.items()}
     assert custom["bad_rows"].int_value == 0
-    assert custom[examples_utils.example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME].string_value == "FORMAT_TF_EXAMPLE"
+    assert custom[examples_utils.example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME].string_value == "FORMAT_PARQUET"
     assert not Path(artifact.uri, "outcome.json").exists()
     assert_promise(protocol, examples)
     # Counted here from the examples themselves: a user's activity is that of the training split, in every split.
@@ -288,7 +280,7 @@ def test_composed_records_equal_those_of_the_library_encoder(data_dir, tmp_path)
         known = join.merge([join.summarize(rows, loaded.entities)]) if join.needs_summary else None
         parts += join.parts(rows, known, loaded.entities)
     examples = Examples(tuple(parts), schema)
-    ExampleWriter().write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, examples)
+    ExampleWriter("tfrecord").write([str(tmp_path)], np.zeros(NUM_ROWS, np.int8), 0, examples)
     files = [str(path) for path in tmp_path.iterdir()]
     written = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
     expected = example_coder.RecordBatchToExamplesEncoder().encode(examples.to_batch())

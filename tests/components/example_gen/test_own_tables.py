@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 
 from components.example_gen.component import TablesExampleGen
@@ -16,6 +15,7 @@ from components.example_gen.config import DataConfig
 from components.example_gen.executor import Executor
 from components.example_gen.loading import load
 from components.example_gen.rows import ITEM, TOKEN, USER
+from tests.examples_on_disk import read_split
 from trainer_module.errors import DataError
 
 USERS, ITEMS, ROWS = 20, 12, 400
@@ -82,17 +82,10 @@ def ingest(to: Path, settings: dict):
 
 
 def examples(artifact) -> dict[str, list[dict]]:
-    return {split: read(artifact, split) for split in artifact_utils.decode_split_names(artifact.split_names)}
-
-
-def read(artifact, split: str) -> list[dict]:
-    files = sorted(str(path) for path in Path(artifact.uri, f"Split-{split}").iterdir())
-    found = []
-    for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        kinds = {name: value.WhichOneof("kind") for name, value in feature.items()}
-        found.append({name: list(getattr(feature[name], kind).value) if kind else [] for name, kind in kinds.items()})
-    return found
+    return {
+        split: read_split(Path(artifact.uri, f"Split-{split}"))
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +131,7 @@ def test_candidates_are_the_rows_of_the_items_table(retrieval):
 def test_without_a_table_the_items_that_were_seen_are_candidates(shop, tmp_path):
     settings = described(shop)
     del settings["items"]
-    found = read(ingest(tmp_path, settings), "candidates")
+    found = examples(ingest(tmp_path, settings))["candidates"]
     assert sorted(candidate["sku"][0] for candidate in found) == sorted(f"s{n}".encode() for n in range(ITEMS + 3))
 
 
@@ -189,7 +182,7 @@ def test_clicks_come_from_a_threshold_with_weights_and_context(shop, tmp_path):
 
 def test_slices_name_what_is_missing(shop, tmp_path):
     artifact = ingest(tmp_path, described(shop, slices=["country", "user_activity"]))
-    assert {example["country"][0] for example in read(artifact, "queries")} == {b"de", b"<missing>"}
+    assert {example["country"][0] for example in examples(artifact)["queries"]} == {b"de", b"<missing>"}
 
 
 def test_a_key_that_stands_twice_is_malformed(shop, tmp_path):
