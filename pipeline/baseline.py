@@ -2,20 +2,23 @@
 
 import ml_metadata as mlmd
 from tfx import types
-from tfx import v1 as tfx
 from tfx.components.evaluator import constants
+from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
 
 
-def latest_blessed_model() -> tfx.dsl.Resolver:
+def latest_blessed_model() -> Resolver:
     """Finds the pipeline's last blessed model by TFX's own strategy, the one that Vertex AI knows too."""
-    return tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     )
 
 
-class LatestOtherBlessedModel(tfx.dsl.experimental.ResolverStrategy):
+class LatestOtherBlessedModel(ResolverStrategy):
     """The latest blessed model that is not the candidate itself.
 
     TFX's own strategy would find the candidate when a run is repeated and its Trainer is answered from the cache; the

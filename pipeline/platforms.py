@@ -5,18 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
 from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.types import standard_artifacts
+from tfx.types.channel import BaseChannel, Channel
 
 from pipeline.baseline import LatestOtherBlessedModel
 from pipeline.beam import in_process_args
 from pipeline.config import Locations
 
-Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
+Baseline: TypeAlias = Callable[[BaseChannel], Resolver]
 """From the candidate model's channel to what resolves the model that it is compared with, as its output `model`."""
 
-Deployer: TypeAlias = Callable[[tfx.types.BaseChannel], BaseComponent]
+Deployer: TypeAlias = Callable[[BaseChannel], BaseComponent]
 """From what the Pusher has pushed to the component that deploys it."""
 
 
@@ -58,14 +61,14 @@ def local_platform(locations: Locations, pipeline_name: str) -> Platform:
         serving=str(locations.serving(pipeline_name)),
         baseline=_latest_other_blessed_model,
         beam_args=lambda component: in_process_args(),
-        metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(locations.metadata)),
+        metadata=sqlite_metadata_connection_config(str(locations.metadata)),
     )
 
 
-def _latest_other_blessed_model(candidate: tfx.types.BaseChannel) -> tfx.dsl.Resolver:
-    return tfx.dsl.Resolver(
+def _latest_other_blessed_model(candidate: BaseChannel) -> Resolver:
+    return Resolver(
         strategy_class=LatestOtherBlessedModel,
         candidate=candidate,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     )

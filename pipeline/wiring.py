@@ -6,8 +6,11 @@ from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx import v1 as tfx
+from tfx.components import Evaluator, StatisticsGen, Transform
 from tfx.dsl.components.base import executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2, transform_pb2
 
 from components.curated_schema.component import CuratedSchema
 from components.evaluation import extractors
@@ -27,7 +30,7 @@ from trainer_module.errors import ConfigError
 from trainer_module.source_hash import source_hash
 from trainer_module.training.config import LAST_BLESSED
 
-PUSHER = "Pusher"
+EVALUATOR, PUSHER = "Evaluator", "Pusher"
 
 # Splits whose examples are not the rows that the curated schema describes.
 _NOT_ROWS = (CANDIDATES, QUERIES)
@@ -38,7 +41,7 @@ def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
     return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **span_properties(config.data)}
 
 
-def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipeline:
+def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
     """Wires the pipeline.
 
     Args:
@@ -56,20 +59,18 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     portable_config = config.without_local_paths()
 
     example_gen = _example_gen(portable_config.data, platform.data).with_id("ExampleGen")
-    statistics_gen = tfx.components.StatisticsGen(
-        examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS)
-    )
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS))
     schema = CuratedSchema(schema_text=schema_text)
     validator = StrictExampleValidator(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
         fail_on=config.validation.fail_on,
     ).with_id("ExampleValidator")
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="trainer_module.data.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         # The Trainer applies the transform graph itself, as serving does.
         materialize=False,
         disable_statistics=True,
@@ -95,8 +96,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         base_model=earlier_model,
-        train_args=tfx.dsl.experimental.RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
-        eval_args=tfx.proto.EvalArgs(splits=eval_splits),
+        train_args=RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
+        eval_args=trainer_pb2.EvalArgs(splits=eval_splits),
         custom_config={
             "eval_splits": eval_splits,
             "experiment": portable_config.experiment.model_dump_json(),
@@ -119,7 +120,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         components.append(index)
         model, judged_split = index.outputs["index"], QUERIES
     baseline = platform.baseline(model).with_id("Baseline")
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=model,
         baseline_model=baseline.outputs["model"],
@@ -128,7 +129,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
         eval_config=eval_config(config.evaluation, dataset),
         example_splits=[judged_split],
         module_path=extractors.__name__,
-    )
+    ).with_id(EVALUATOR)
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],
         model=model,
@@ -145,7 +146,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
     for component in components:
         if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
             component.with_beam_pipeline_args(platform.beam_args(component.id))
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=config.pipeline_name,
         pipeline_root=platform.artifacts,
         components=components,
@@ -157,8 +158,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> tfx.dsl.Pipel
 def _example_gen(data: DataConfig, directory: str) -> TablesExampleGen:
     """Returns the component that ingests the dataset."""
     parameters = {
-        name: tfx.dsl.experimental.RuntimeParameter(name=name, ptype=int, default=default)
-        for name, default in span_properties(data).items()
+        name: RuntimeParameter(name=name, ptype=int, default=default) for name, default in span_properties(data).items()
     }
     return TablesExampleGen(input_base=directory, data=data, **parameters)
 

@@ -65,6 +65,16 @@ def test_tensorflow_recommenders_is_imported_in_one_place():
     assert importing == {"trainer_module/private_members.py"}
 
 
+def test_only_what_runs_on_vertex_ai_imports_its_client():
+    """`tfx.v1` imports it and the Kubeflow SDK, which takes as long as a component on little data."""
+    importing = {
+        file
+        for file, tree in product_sources(("trainer_module", "components", "pipeline"))
+        if any(f"{name}.".startswith("tfx.v1.") for name in imported_modules(tree))
+    }
+    assert importing == {"pipeline/vertex/compile.py", "pipeline/vertex/platform.py"}
+
+
 # The adapter, and what describes and lowers for TPUs that are not there.
 MAY_TOUCH_PRIVATE_MEMBERS = {
     "trainer_module/private_members.py",
@@ -86,7 +96,6 @@ FOR_SUBCLASSES = {
     "pipeline/interruption.py": {"_exit"},
     # TFX's executors.
     "components/example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},
-    "components/flat_example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},
 }
 
 

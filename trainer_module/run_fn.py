@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
-from tfx.v1.components import FnArgs
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import HashBuckets

@@ -9,14 +9,14 @@ the parameter, and with it the cache key; it also needs no file system that both
 import os
 
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 SCHEMA_FILE_NAME = "schema.pbtxt"
 
 
-@tfx.dsl.components.component
+@component
 def CuratedSchema(  # noqa: N802 (TFX components are named like classes)
     schema_text: Parameter[str],
     schema: OutputArtifact[standard_artifacts.Schema],

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.example_gen.output.writer import Payload
+from components.example_gen.output.payload import Payload
 from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from components.example_gen.splits.config import SplitConfig
 from components.example_gen.splits.protocol import SplitProtocol

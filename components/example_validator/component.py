@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx import v1 as tfx
 from tfx.components.example_validator import executor as stock
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import artifact_utils
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.example_validator.anomalies import FailOn, as_table, findings, stopping
@@ -49,10 +49,10 @@ class StrictExampleValidatorSpec(ComponentSpec):
 
     PARAMETERS = {"exclude_splits": ExecutionParameter(type=str), "fail_on": ExecutionParameter(type=str)}
     INPUTS = {
-        "statistics": ChannelParameter(type=tfx.types.standard_artifacts.ExampleStatistics),
-        "schema": ChannelParameter(type=tfx.types.standard_artifacts.Schema),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
     }
-    OUTPUTS = {"anomalies": ChannelParameter(type=tfx.types.standard_artifacts.ExampleAnomalies)}
+    OUTPUTS = {"anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
 
 
 class StrictExampleValidator(base_component.BaseComponent):
@@ -61,7 +61,7 @@ class StrictExampleValidator(base_component.BaseComponent):
     SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, statistics: tfx.types.BaseChannel, schema: tfx.types.BaseChannel, fail_on: FailOn):
+    def __init__(self, statistics: BaseChannel, schema: BaseChannel, fail_on: FailOn):
         """Connects the component.
 
         Args:
@@ -75,7 +75,7 @@ class StrictExampleValidator(base_component.BaseComponent):
                 schema=schema,
                 fail_on=fail_on,
                 exclude_splits="[]",
-                anomalies=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleAnomalies),
+                anomalies=Channel(type=standard_artifacts.ExampleAnomalies),
             )
         )
 

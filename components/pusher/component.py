@@ -6,21 +6,19 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.pusher import verify
 from components.pusher.bucket import copy_tree, finished_push_in_bucket, is_uri, publish_to_bucket
+from components.pusher.fresh_process import run_verification
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import finished_push, publish
 from components.pusher.summary import (
@@ -38,7 +36,7 @@ from trainer_module.run_fn import TRAINING_REPORT
 _log = logging.getLogger(__name__)
 
 
-@tfx.dsl.components.component
+@component
 def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
     examples: InputArtifact[standard_artifacts.Examples],
     model: InputArtifact[standard_artifacts.Model],
@@ -126,12 +124,10 @@ def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
                 copy_tree(source, os.path.join(scratch, name))
             model_dir, parity_dir = os.path.join(scratch, "model"), os.path.join(scratch, "parity")
         report = Path(scratch, "report.json")
-        # -I hides the product's packages and the user's site directory from the process.
-        command = [sys.executable, "-I", verify.__file__, model_dir, parity_dir, str(report)]
-        process = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
-        if process.returncode:
-            cause = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-            _log.debug("verification of %s:\n%s", model_dir, process.stderr)
+        outcome = run_verification(model_dir, parity_dir, str(report))
+        if outcome.returncode:
+            cause = outcome.errors.strip().splitlines()[-1:] or [f"exit code {outcome.returncode}"]
+            _log.debug("verification of %s:\n%s", model_dir, outcome.errors)
             raise ModelError(f"the model in {model_dir} does not serve with plain TensorFlow: {cause[0]}")
         return json.loads(report.read_text())
 

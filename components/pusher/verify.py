@@ -1,7 +1,8 @@
 """Checks that a SavedModel serves with plain TensorFlow on a CPU.
 
 Runs as a script in a new process, isolated from the product's other modules:
-`python -I verify.py MODEL_DIR PARITY_DIR REPORT`.
+`python -I verify.py` reads `[MODEL_DIR, PARITY_DIR, REPORT]` (JSON) from its standard input. Where that ends without a
+word, there is nothing to verify.
 """
 
 import json
@@ -208,8 +209,10 @@ def _numpy(answers: Mapping[str, tf.Tensor]) -> Answers:
 
 
 if __name__ == "__main__":
-    try:
-        report = verify(sys.argv[1], sys.argv[2])
-    except VerificationError as error:
-        sys.exit(str(error))
-    Path(sys.argv[3]).write_text(json.dumps(report))
+    if paths := sys.stdin.read():
+        model, parity, report_file = json.loads(paths)
+        try:
+            report = verify(model, parity)
+        except VerificationError as error:
+            sys.exit(str(error))
+        Path(report_file).write_text(json.dumps(report))

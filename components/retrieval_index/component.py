@@ -8,9 +8,9 @@ import os
 import tempfile
 
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import Artifact, artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components.retrieval_index.build import build_index, check
@@ -27,7 +27,7 @@ from trainer_module.run_fn import TRAINING_REPORT
 _log = logging.getLogger(__name__)
 
 
-@tfx.dsl.components.component
+@component
 def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
     examples: InputArtifact[standard_artifacts.Examples],
     model: InputArtifact[standard_artifacts.Model],
@@ -76,7 +76,7 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
     tf.io.gfile.copy(os.path.join(model.uri, TRAINING_REPORT), os.path.join(index.uri, TRAINING_REPORT))
 
 
-def _files(examples: tfx.dsl.Artifact, split: str) -> list[str]:
+def _files(examples: Artifact, split: str) -> list[str]:
     """The files of a split, sorted by name.
 
     Raises:

@@ -7,8 +7,8 @@ import logging
 import os
 
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.google_cloud.target import Target
@@ -26,7 +26,7 @@ DEPLOYMENT_FILE = "deployment.json"
 REQUESTS_FILE = "requests.json"
 
 
-@tfx.dsl.components.component
+@component
 def VertexDeployer(  # noqa: N802 (TFX components are named like classes)
     pushed_model: InputArtifact[standard_artifacts.PushedModel],
     deployed_model: OutputArtifact[standard_artifacts.PushedModel],

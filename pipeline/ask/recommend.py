@@ -24,10 +24,10 @@ from tfx_bsl.coders import example_coder
 from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
 from components.scratch import scratch_directory
+from pipeline import beam_introspection
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
-from pipeline import beam_introspection
 from pipeline.beam import in_process_args
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError

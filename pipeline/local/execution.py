@@ -8,8 +8,9 @@ from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
+from components.pusher.fresh_process import prepare
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
@@ -19,7 +20,7 @@ from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
-from pipeline.wiring import PUSHER, create_pipeline
+from pipeline.wiring import EVALUATOR, PUSHER, create_pipeline
 
 
 def execute(
@@ -44,7 +45,7 @@ def execute(
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name)
-    components = ObservedLocalRunner(run_id, observer).run(create_pipeline(config, platform))
+    components = ObservedLocalRunner(run_id, observer, {EVALUATOR: prepare}).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)
 
 
@@ -69,7 +70,7 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
 
 def _output_uri(metadata: Path, execution_id: int) -> str:
     """Returns the URI of the only output artifact of an execution."""
-    store = mlmd.MetadataStore(tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)))
+    store = mlmd.MetadataStore(sqlite_metadata_connection_config(str(metadata)))
     events = store.get_events_by_execution_ids([execution_id])
     (output,) = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     (artifact,) = store.get_artifacts_by_id([output])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from trainer_module.errors import DataError
 
@@ -33,7 +33,7 @@ def fail_killed_executions(metadata: Path, artifacts: Path) -> int:
     if not metadata.exists():
         return 0
     _check(metadata)
-    store = mlmd.MetadataStore(tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)))
+    store = mlmd.MetadataStore(sqlite_metadata_connection_config(str(metadata)))
     killed = [each for each in store.get_executions() if each.last_known_state in _UNFINISHED]
     for execution in killed:
         execution.last_known_state = metadata_store_pb2.Execution.FAILED

@@ -2,12 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -20,20 +21,23 @@ _log = logging.getLogger(__name__)
 _RUN_ID_PARAMETER = "pipeline-run-id"
 
 
-class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
+class ObservedLocalRunner(LocalDagRunner):
     """Launches the components one after another and reports each to an observer.
 
     The base class has no hook around a component, so `run_with_ir` is written anew.
     """
 
-    def __init__(self, run_id: str, observer: Observer):
+    def __init__(self, run_id: str, observer: Observer, ahead: Mapping[str, Callable[[], None]]):
         """Sets the run's name and its observer.
 
         Args:
             run_id: Name of the run in the metadata store.
             observer: Receives the progress.
+            ahead: What is to be started beside a component, by its id, because a later one will wait for it. It is
+                left out while all components are answered from the cache.
         """
         super().__init__()
+        self._ahead = ahead
         self._run_id = run_id
         self._observer = observer
 
@@ -62,6 +66,8 @@ class ObservedLocalRunner(tfx.orchestration.LocalDagRunner):
             name = node.pipeline_node.node_info.id
             self._observer.started(name)
             started = time.monotonic()
+            if name in self._ahead and not all(run.cached for run in runs):
+                self._ahead[name]()
             execution = launcher.Launcher(
                 pipeline_node=node.pipeline_node,
                 mlmd_connection=metadata.Metadata(connection),

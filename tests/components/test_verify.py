@@ -1,5 +1,6 @@
 """The proof that a SavedModel serves, on models that do and on models that do not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -201,8 +202,8 @@ def test_missing_integers_are_minus_one():
 
 def test_the_script_runs_isolated_and_ends_with_its_reason(tmp_path):
     model_dir, parity_dir = save(tmp_path, served=lambda age: age + 1)
-    command = [sys.executable, "-I", script.__file__, model_dir, parity_dir, str(tmp_path / "report.json")]
-    process = subprocess.run(command, capture_output=True, text=True)
+    paths = json.dumps([model_dir, parity_dir, str(tmp_path / "report.json")])
+    process = subprocess.run([sys.executable, "-I", script.__file__], input=paths, capture_output=True, text=True)
     assert process.returncode == 1
     assert process.stderr.strip().splitlines()[-1].startswith("serving_default, batch of 1: rating")
     assert not (tmp_path / "report.json").exists()

@@ -82,7 +82,11 @@ class ModelInputs(tf.Module):
         """
         super().__init__()
         self._spec = spec
-        self._transform = transform
+        # A SavedModel of this module needs the vocabularies. TFT's layer itself is left out: Keras would trace it once
+        # more to save it, which takes longer than everything else.
+        resources = tf.train.TrackableView.children(transform) if isinstance(transform, tf.Module) else {}
+        self._resources = list(resources.values())
+        self._transform = lambda raw: transform(raw)
 
     def __call__(self, raw: Features) -> Features:
         """Ids as dense `[batch, 1]`, sparse or ragged tensors, numbers and label as `[batch, 1]`."""

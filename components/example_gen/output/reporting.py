@@ -12,7 +12,8 @@ import tensorflow as tf
 from tfx import types
 
 from components.example_gen.output.outcome import Outcome, combine
-from components.example_gen.output.writer import Payload, describe
+from components.example_gen.output.payload import Payload
+from components.example_gen.output.writer import describe
 from components.example_gen.rows import SPLITS
 
 QUARANTINE_FILE = os.path.join("quarantine", "bad_rows.jsonl")

@@ -6,7 +6,7 @@ The formats' modules know encoding, this one the files' names and what the artif
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from tfx.components.util import examples_utils
@@ -15,10 +15,9 @@ from tfx.types import Artifact
 
 from components.example_gen.output.examples import Examples
 from components.example_gen.output.parquet import ParquetFormat
+from components.example_gen.output.payload import Payload
 from components.example_gen.output.tfrecord import TFRecordFormat
 from trainer_module.data.example_files import PARQUET
-
-Payload = Literal["parquet", "tfrecord"]
 
 
 class _Format(Protocol):
