@@ -10,11 +10,9 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -23,18 +21,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.torch_environment import PYTHON, TORCH, make_environment, run
 from benchmarks.workload import Workload, criteo_rows
 
-_ROOT = Path(__file__).parent.parent
 _RESULT = Path(__file__).parent / "results" / "training.md"
-_TORCH = "2.13.0"
-_TORCH_PYTHON = _ROOT / ".venv-benchmark" / "bin" / "python"
 _PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders")
 _COMMANDS = {
     "loop": [sys.executable, "-m", "benchmarks.click_model", "loop"],
     "compiled": [sys.executable, "-m", "benchmarks.click_model", "compiled"],
     "keras": [sys.executable, "-m", "benchmarks.click_model", "keras"],
-    "torch": [str(_TORCH_PYTHON), "-m", "benchmarks.torch_dlrm"],
+    "torch": [str(PYTHON), "-m", "benchmarks.torch_dlrm"],
     "inputs": [sys.executable, "-m", "benchmarks.click_model", "inputs"],
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
@@ -44,10 +40,6 @@ _COMPILED = "the loop, jit_compile, cache=features"
 _LOSS_TOLERANCE = 3e-4
 
 BatchSizes = Annotated[str, typer.Option(help="Comma-separated, ascending.")]
-
-
-class ContenderFailed(Exception):
-    """The process of a contender failed."""
 
 
 class DifferentWork(Exception):
@@ -70,16 +62,16 @@ def main(
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
         task = progress.add_task("environment of PyTorch")
-        _make_torch_environment()
+        make_environment()
         workload = Workload(scratch, criteo_rows(scale), examples, sizes, seconds)
         path = str(workload.save())
         progress.update(task, description="writing data and initial values")
-        _run([sys.executable, "-m", "benchmarks.click_model", "write", path])
+        run([sys.executable, "-m", "benchmarks.click_model", "write", path])
         runs: dict[str, list[dict]] = {name: [] for name in _COMMANDS}
         for turn in range(rounds):
             for name, command in _COMMANDS.items():
                 progress.update(task, description=f"{name}, round {turn + 1} of {rounds}")
-                runs[name].append(json.loads(_run([*command, path]).splitlines()[-1]))
+                runs[name].append(json.loads(run([*command, path]).splitlines()[-1]))
                 rates = {k: [round(x) for x in v.values()] for k, v in runs[name][-1]["rates"].items()}
                 console.print(f"round {turn + 1}: {rates}", highlight=False)
     losses = _compared_losses(runs)
@@ -87,30 +79,6 @@ def main(
     print(report)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(report + "\n")
-
-
-def _make_torch_environment() -> None:
-    """Creates the benchmark's own environment for PyTorch, if missing. The product does not depend on PyTorch."""
-    check = f"import numpy, torch; assert torch.__version__.startswith({_TORCH!r})"
-    if (
-        _TORCH_PYTHON.exists()
-        and not subprocess.run([_TORCH_PYTHON, "-c", check], stderr=subprocess.DEVNULL).returncode
-    ):
-        return
-    venv.create(_TORCH_PYTHON.parent.parent, with_pip=True, clear=True)
-    _run([str(_TORCH_PYTHON), "-m", "pip", "install", "--quiet", f"torch=={_TORCH}", "numpy"])
-
-
-def _run(command: Sequence[str]) -> str:
-    """Runs a process and returns its standard output.
-
-    Raises:
-        ContenderFailed: The process failed; the message contains the end of its standard error.
-    """
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise ContenderFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return done.stdout
 
 
 def _compared_losses(runs: Mapping[str, list[dict]]) -> dict[str, list[float]]:
@@ -201,7 +169,7 @@ def _report(
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-        + f", torch {_TORCH}.",
+        + f", torch {TORCH}.",
     ]
     return "\n".join(lines)
 
