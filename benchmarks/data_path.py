@@ -43,7 +43,7 @@ embeddings: {{dim: {dim}}}
 training:
   epochs: 1
   dense_optimizer: {{name: adam, learning_rate: {dense_rate}}}
-  embedding_optimizer: {{name: adam, learning_rate: {table_rate}}}
+  embedding_optimizer: {{name: lazy_adam, learning_rate: {table_rate}}}
 evaluation: {{beat_baseline: false}}
 """
 

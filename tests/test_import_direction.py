@@ -92,6 +92,7 @@ FOR_SUBCLASSES = {
         "_fallback_apply_state",
     },
     "trainer_module/optimizers/adamw.py": {"_use_locking", "_fallback_apply_state"},
+    "trainer_module/optimizers/lazy_adam.py": {"_use_locking", "_fallback_apply_state"},
     # Python's documented way to end a process whose threads would go on.
     "pipeline/interruption.py": {"_exit"},
     # TFX's executors.

@@ -13,6 +13,7 @@ from trainer_module.optimizers.config import (
     Adagrad,
     Adam,
     AdamW,
+    LazyAdam,
     RateFunction,
     Sgd,
     SgdMomentum,
@@ -155,7 +156,7 @@ def test_what_a_tpu_cannot_do_is_refused_with_the_reason(optimizer, argument, me
 
 
 def test_an_unknown_optimizer_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"rmsprop.*Known: sgd, adagrad, adagrad_momentum, adam, ftrl "):
+    with pytest.raises(ValueError, match=r"rmsprop.*Known: sgd, adagrad, adagrad_momentum, adam, lazy_adam, ftrl "):
         TrainingConfig(embedding_optimizer={"name": "rmsprop", "learning_rate": 0.1})
 
 
@@ -205,6 +206,32 @@ def test_adamw_without_decay_is_adam():
     configs = Adam(learning_rate=0.1), AdamW(learning_rate=0.1, weight_decay=0.0)
     gradients = [[[1.0, -2.0]], [[0.5, 0.1]]]
     found, same = (after_steps(make_optimizer(each, step_variable()), [[1.0, 1.0]], gradients) for each in configs)
+    np.testing.assert_array_equal(found, same)
+
+
+def test_lazy_adam_changes_only_the_rows_of_a_step():
+    step = step_variable()
+    lazy, dense = make_optimizer(LazyAdam(learning_rate=0.1), step), make_optimizer(Adam(learning_rate=0.1), step)
+    tables = [tf.Variable([[1.0], [1.0], [1.0]]) for _ in range(2)]
+    # The second step looks up row 0 twice, whose gradients add up, and row 2.
+    for gradient, rows in (([[1.0], [3.0]], [0, 1]), ([[0.5], [0.5], [2.0]], [0, 0, 2])):
+        for optimizer, table in zip((lazy, dense), tables, strict=True):
+            slices = tf.IndexedSlices(tf.constant(gradient), tf.constant(rows), tf.constant([3, 1]))
+            optimizer.apply_gradients([(slices, table)])
+    found, all_rows = (table.numpy()[:, 0] for table in tables)
+    # Both rows of the first step moved by the rate; row 1 then rests, where Adam's moments carry it on.
+    assert found[1] == pytest.approx(0.9, rel=1e-5)
+    assert all_rows[1] < 0.85
+    # A row of every step is Adam's.
+    assert found[0] == pytest.approx(all_rows[0], rel=1e-6)
+
+
+def test_lazy_adam_is_adam_where_gradients_are_dense():
+    gradients = [[[1.0, -2.0]], [[0.5, 0.1]]]
+    found, same = (
+        after_steps(make_optimizer(each(learning_rate=0.1), step_variable()), [[1.0, 1.0]], gradients)
+        for each in (LazyAdam, Adam)
+    )
     np.testing.assert_array_equal(found, same)
 
 

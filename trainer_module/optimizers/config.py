@@ -200,6 +200,15 @@ class Adam(_Optimizer):
     epsilon: Positive = 1e-7
 
 
+class LazyAdam(Adam):
+    """Adam that changes only the rows that a step looks up, as the embedding engines of TPUs do.
+
+    A step's cost then follows those rows and not the size of the table.
+    """
+
+    name: Literal["lazy_adam"] = "lazy_adam"  # pyright: ignore[reportIncompatibleVariableOverride] (the tag of the union)
+
+
 class Ftrl(_Optimizer):
     """Follow the regularized leader (McMahan et al., 2013).
 
@@ -259,7 +268,8 @@ class AdamW(_Optimizer):
 
 
 EMBEDDING_OPTIMIZERS: Mapping[str, type[_Optimizer]] = {
-    optimizer.model_fields["name"].default: optimizer for optimizer in (Sgd, Adagrad, AdagradMomentum, Adam, Ftrl)
+    optimizer.model_fields["name"].default: optimizer
+    for optimizer in (Sgd, Adagrad, AdagradMomentum, Adam, LazyAdam, Ftrl)
 }
 DENSE_OPTIMIZERS: Mapping[str, type[_Optimizer]] = EMBEDDING_OPTIMIZERS | {
     optimizer.model_fields["name"].default: optimizer for optimizer in (SgdMomentum, AdamW)
@@ -296,10 +306,12 @@ def _name_of(value: Any) -> str | None:
 
 
 TableOptimizerConfig = Annotated[
-    Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl, Field(discriminator="name")],
+    Annotated[Sgd | Adagrad | AdagradMomentum | Adam | LazyAdam | Ftrl, Field(discriminator="name")],
     BeforeValidator(_known_for_tables),
 ]
 DenseOptimizerConfig = Annotated[
-    Annotated[Sgd | Adagrad | AdagradMomentum | Adam | Ftrl | SgdMomentum | AdamW, Field(discriminator="name")],
+    Annotated[
+        Sgd | Adagrad | AdagradMomentum | Adam | LazyAdam | Ftrl | SgdMomentum | AdamW, Field(discriminator="name")
+    ],
     BeforeValidator(_known_for_dense),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer_module.errors import ConfigError
-from trainer_module.optimizers import adagrad_momentum, adamw
+from trainer_module.optimizers import adagrad_momentum, adamw, lazy_adam
 from trainer_module.optimizers.config import (
     Adagrad,
     AdagradMomentum,
@@ -17,6 +17,7 @@ from trainer_module.optimizers.config import (
     AdamW,
     DenseOptimizerConfig,
     Ftrl,
+    LazyAdam,
     LearningRate,
     RateFunction,
     Sgd,
@@ -52,6 +53,7 @@ RULES: Mapping[type[DenseOptimizerConfig], Rule] = {
         {"accumulators": "accumulator", "momenta": "momentum"},
     ),
     Adam: Rule(_keras.Adam, _tpu.Adam, {"momenta": "m", "velocities": "v"}),
+    LazyAdam: Rule(lazy_adam.LazyAdam, _tpu.Adam, {"momenta": "m", "velocities": "v"}),
     Ftrl: Rule(_keras.Ftrl, _tpu.FTRL, {"accumulators": "accumulator", "linears": "linear"}),
     SgdMomentum: Rule(_keras.SGD),
     AdamW: Rule(adamw.AdamW),
