@@ -16,12 +16,10 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import tensorflow as tf
 import typer
 from rich.console import Console
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
-from tfx_bsl.coders import example_coder
 
 from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
@@ -29,9 +27,9 @@ from components.example_gen.generated.ratings import write_synthetic
 from components.example_gen.rows import SPLITS
 from pipeline.beam import in_process_args
 from trainer_module.data.datasets.movielens import SYNTHETIC
+from trainer_module.data.example_files import read_file
 
 _RESULT = Path(__file__).parent / "results" / "example_gen.md"
-_DECODED = 65_536
 _PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
 
 
@@ -90,10 +88,8 @@ def _three_splits() -> tfx.proto.Output:
 
 
 def _examples(root: Path) -> Iterator[pa.RecordBatch]:
-    files = [str(path) for path in root.glob("*/examples/*/Split-*/*.gz")]
-    decoder = example_coder.ExamplesToRecordBatchDecoder()
-    for batch in tf.data.TFRecordDataset(files, "GZIP").batch(_DECODED).as_numpy_iterator():
-        yield decoder.DecodeBatch(list(batch))
+    for path in sorted(map(str, root.glob("*/examples/*/Split-*/*"))):
+        yield from read_file(path)
 
 
 def _write_csv(root: Path, path: Path) -> int:
