@@ -10,7 +10,7 @@ from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base.base_component import BaseComponent
 
 from pipeline.baseline import LatestOtherBlessedModel
-from pipeline.beam import in_process_args
+from pipeline.beam import LocalBeamConfig
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[tfx.types.BaseChannel], tfx.dsl.Resolver]
@@ -49,15 +49,15 @@ class Platform:
     deployer: Deployer | None = None
 
 
-def local_platform(locations: Locations, pipeline_name: str) -> Platform:
-    """This machine, with TFX's local runner."""
+def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConfig) -> Platform:
+    """This machine, with TFX's local runner; the section `beam` says where Beam jobs run."""
     return Platform(
         data=str(locations.data),
         artifacts=str(locations.artifacts(pipeline_name)),
         checkpoints=str(locations.checkpoints(pipeline_name)),
         serving=str(locations.serving(pipeline_name)),
         baseline=_latest_other_blessed_model,
-        beam_args=lambda component: in_process_args(),
+        beam_args=lambda component: beam.args(),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(locations.metadata)),
     )
 
