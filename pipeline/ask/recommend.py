@@ -160,8 +160,8 @@ def recommend_all(
     output: Path,
     k: int,
     exclude_seen: bool,
+    runner: LocalBeamConfig,
     data_dir: Path | None = None,
-    runner: LocalBeamConfig = LocalBeamConfig(),
 ) -> int:
     """Writes the best items of every user to a Parquet file, which appears complete or not at all.
 
@@ -170,8 +170,8 @@ def recommend_all(
         output: The file; its columns are those of `SCHEMA`.
         k: Items per user.
         exclude_seen: Leave out what a user has interacted with.
-        data_dir: As for `Recommender`.
         runner: Where the job runs; its workers read and write the same paths as this process.
+        data_dir: As for `Recommender`.
 
     Returns:
         Number of rows.

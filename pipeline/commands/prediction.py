@@ -83,7 +83,7 @@ def recommend(
         from pipeline.ask.recommend import recommend_all
 
         if output is not None:
-            count = recommend_all(version, output, k, exclude_seen, data_dir, runner)
+            count = recommend_all(version, output, k, exclude_seen, runner, data_dir)
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)
