@@ -1,6 +1,7 @@
 """`python -m tests.flink_check`: runs both pipelines on Flink and in one process, compares, prints a table."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.exit_codes import NOT_PUSHED
+from tests import launcher
 from tests.flink_check.artifacts import Missing, fetch_jars, require_tools
 from tests.flink_check.cluster import PROJECT, Cluster
 
@@ -132,8 +135,15 @@ def _beam(cluster: Cluster) -> tuple[str, ...]:
 
 
 def _command(*arguments: str | Path, assignments: tuple[str, ...]) -> list[str]:
-    recspan = Path(sys.executable).parent / "recspan"
-    return [str(recspan), *map(str, arguments), *(word for each in assignments for word in ("--set", each))]
+    return [
+        str(launcher.binaries() / "recspan"),
+        *map(str, arguments),
+        *(word for each in assignments for word in ("--set", each)),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
 def _pipeline(
@@ -146,14 +156,16 @@ def _pipeline(
         *("pipeline", "run", "--config", preset, "--data-dir", site / "data", "--root", root), assignments=overrides
     )
     with (site / f"{root.name}.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert process.stdout is not None
         for line in process.stdout:
             log.write(line)
             component = line.partition(" ...")[0]
             if started and component in _KILLED:
                 started(component)
-    if process.wait(timeout=_TIMEOUT):
+    if process.wait(timeout=_TIMEOUT) not in (0, NOT_PUSHED):
         raise SystemExit(f"{root.name} failed; see {site / f'{root.name}.log'}")
 
 
@@ -166,7 +178,7 @@ def _recommend(site: Path, output: Path, options: tuple[str, ...]) -> float:
         *("--root", site / "synthetic-two-tower-local"),
         assignments=options,
     )
-    subprocess.run(command, cwd=PROJECT, check=True, timeout=_TIMEOUT)
+    subprocess.run(command, cwd=PROJECT, env=_environment(), check=True, timeout=_TIMEOUT)
     return time.monotonic() - began
 
 

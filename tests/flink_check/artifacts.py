@@ -51,6 +51,11 @@ def fetch_jars(directory: Path) -> Path:
                 f"Maven cannot get Flink: {ended.stdout.strip()[:500]}. Name a reachable repository as a mirror in "
                 "Maven's settings.xml"
             )
+        # The runner also depends on clients of Google's services, which a cluster of one machine does not call. All
+        # jars of the job server go to the cluster with every job, so they would cost seconds each time.
+        for path in jars.glob("*.jar"):
+            if path.name not in expected:
+                path.unlink()
     for name, digest in expected.items():
         path = jars / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from tests import launcher
+
 PROJECT = Path(__file__).parents[2]
 # Flink's own start scripts open the same packages of the Java runtime.
 _OPENED = (
@@ -100,9 +102,10 @@ class Cluster:
             "--expansion-port=-1",
             f"--artifacts-dir={self._directory / 'staged'}",
         )
-        # The pool starts workers as `python`, and Keras 2 has to be chosen before TensorFlow is imported.
+        # The pool starts workers as `python`: here one that forks, since each stage of a job gets new workers, and
+        # each would import TensorFlow again. Keras 2 has to be chosen before TensorFlow is imported.
         environment = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{launcher.binaries()}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(PROJECT),
             "TF_USE_LEGACY_KERAS": "1",
         }
@@ -167,12 +170,16 @@ class Cluster:
         raise RuntimeError(f"the cluster did not start within {_STARTED_WITHIN:.0f} s; see {self._directory}")
 
     def _java(self, name: str, main: str, heap: str, *arguments: str) -> subprocess.Popen:
+        jars = sorted(self._jars.glob("*.jar"))
+        if name == "job-server":
+            # Jobs carry the job server's jars with them, and the cluster's own remote calls are not among its needs.
+            jars = [jar for jar in jars if not jar.name.startswith("flink-rpc-akka-loader")]
         command = [
             "java",
             f"-Xmx{heap}",
             *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED),
             f"-Dlog4j.configurationFile={self._directory / 'log4j.properties'}",
-            *("-cp", f"{self._jars}/*", main, *arguments),
+            *("-cp", os.pathsep.join(map(str, jars)), main, *arguments),
         ]
         return self._start(name, command, {})
 
