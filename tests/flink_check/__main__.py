@@ -1,5 +1,6 @@
 """`python -m tests.flink_check`: runs both pipelines on Flink and in one process, compares, prints a table."""
 
+import argparse
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.example_gen.generated.ratings import write_synthetic
 from pipeline.exit_codes import NOT_PUSHED
 from tests import launcher
 from tests.flink_check.artifacts import Missing, fetch_jars, require_tools
@@ -88,6 +90,9 @@ class Killer:
 
 def main() -> int:
     """Runs the check; returns 0 if everything is equal and both kills were survived."""
+    parser = argparse.ArgumentParser(prog="flink_check", description=__doc__)
+    parser.add_argument("--reuse-local", action="store_true", help="keep the local pipelines' results of the last call")
+    options = parser.parse_args()
     began = time.monotonic()
     try:
         require_tools()
@@ -96,25 +101,27 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     site = _DIRECTORY / "check"
-    shutil.rmtree(site, ignore_errors=True)
-    site.mkdir(parents=True)
-    from components.example_gen.generated.ratings import write_synthetic
-
-    write_synthetic(site / "data", **_DATA)
+    if options.reuse_local:
+        _forget(site, "*-flink*", "cluster", "*.parquet")
+    else:
+        shutil.rmtree(site, ignore_errors=True)
+        site.mkdir(parents=True)
+        write_synthetic(site / "data", **_DATA)
     table: list[Row] = []
     for preset in ("synthetic", "synthetic-two-tower"):
-        _pipeline(site, preset, site / f"{preset}-local", ())
+        if not options.reuse_local:
+            _pipeline(site, preset, site / f"{preset}-local", ())
     local_seconds = _recommend(site, site / "local.parquet", ())
     with Cluster(jars, site / "cluster") as cluster:
         killer = Killer(cluster)
-        options = _beam(cluster)
+        on_flink = _beam(cluster)
         for preset in ("synthetic", "synthetic-two-tower"):
             kill = killer.started if preset == "synthetic" else None
-            _pipeline(site, preset, site / f"{preset}-flink", options, kill)
+            _pipeline(site, preset, site / f"{preset}-flink", on_flink, kill)
             killer.wait()
             outcomes = killer.outcomes if kill else {}
             table += _rows(preset, site / f"{preset}-local", site / f"{preset}-flink", outcomes)
-        flink_seconds = _recommend(site, site / "flink.parquet", options)
+        flink_seconds = _recommend(site, site / "flink.parquet", on_flink)
     from tests.flink_check import compare
 
     difference = compare.recommendations(site / "local.parquet", site / "flink.parquet")
@@ -123,6 +130,15 @@ def main() -> int:
     print(f"\n{time.monotonic() - began:.0f} seconds in all; logs of the cluster: {site / 'cluster'}")
     survived = all("recovered from" in killer.outcomes.get(component, "") for component in _KILLED)
     return int(not survived or any(row.difference for row in table))
+
+
+def _forget(site: Path, *patterns: str) -> None:
+    for pattern in patterns:
+        for path in site.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _beam(cluster: Cluster) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ appender.console.type=CONSOLE
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %c{1} %m%n
 """
-_STARTED_WITHIN = 60.0
+_STARTED_WITHIN = 240.0
 
 
 class Cluster:
@@ -112,10 +112,17 @@ class Cluster:
         port = self.worker_pool.rpartition(":")[2]
         module = "apache_beam.runners.worker.worker_pool_main"
         self._start("worker-pool", [sys.executable, "-m", module, f"--service_port={port}"], environment)
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except RuntimeError:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for process in self._processes:
             if psutil.pid_exists(process.pid):
                 for child in psutil.Process(process.pid).children(recursive=True):

@@ -31,7 +31,9 @@ def examples(one: Path, other: Path) -> str:
         if not rows:
             return f"split {name} is empty"
         if rows != others:
-            return f"split {name}: {(rows - others).total()} of {rows.total()} rows differ"
+            return (
+                f"split {name}: {max((rows - others).total(), (others - rows).total())} of {rows.total()} rows differ"
+            )
     return ""
 
 
