@@ -24,6 +24,7 @@ _OVERRIDES = ("training.epochs=1", "evaluation.beat_baseline=false")
 _KILLED = ("ExampleGen", "Transform")
 _COMPARED = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
 _TIMEOUT = 1500
+_ENDED = ("FINISHED", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Killer:
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             jobs = [job for job in self._cluster.jobs() if job["jid"] not in before]
-            if any(job["state"] not in ("CREATED", "RUNNING") for job in jobs):
+            if any(job["state"] in _ENDED for job in jobs):
                 return
             # In the middle: some tasks are done, others are running.
             if jobs and jobs[0]["tasks"]["finished"] and jobs[0]["tasks"]["running"]:
@@ -77,7 +78,7 @@ class Killer:
         name = self._cluster.kill_task_manager()
         self._cluster.start_task_manager()
         self.outcomes[component] = f"{name}, {tasks['finished']} of {tasks['total']} tasks done; not recovered"
-        while self._state(job) not in ("FINISHED", "FAILED", "CANCELED"):
+        while self._state(job) not in _ENDED:
             time.sleep(0.5)
         if self._state(job) == "FINISHED" and (failures := self._cluster.restarts(job)):
             self.outcomes[component] = (
@@ -111,7 +112,6 @@ def main() -> int:
     for preset in ("synthetic", "synthetic-two-tower"):
         if not options.reuse_local:
             _pipeline(site, preset, site / f"{preset}-local", ())
-    local_seconds = _recommend(site, site / "local.parquet", ())
     with Cluster(jars, site / "cluster") as cluster:
         killer = Killer(cluster)
         on_flink = _beam(cluster)
@@ -121,6 +121,8 @@ def main() -> int:
             killer.wait()
             outcomes = killer.outcomes if kill else {}
             table += _rows(preset, site / f"{preset}-local", site / f"{preset}-flink", outcomes)
+            print(*table[-4:], sep="\n", flush=True)
+        local_seconds = _recommend(site, site / "local.parquet", ())
         flink_seconds = _recommend(site, site / "flink.parquet", on_flink)
     from tests.flink_check import compare
 

@@ -110,8 +110,7 @@ class Cluster:
             "TF_USE_LEGACY_KERAS": "1",
         }
         port = self.worker_pool.rpartition(":")[2]
-        module = "apache_beam.runners.worker.worker_pool_main"
-        self._start("worker-pool", [sys.executable, "-m", module, f"--service_port={port}"], environment)
+        self._start("worker-pool", [sys.executable, "-m", "tests.flink_check.worker_pool", port], environment)
         try:
             self._wait_until_ready()
         except RuntimeError:
