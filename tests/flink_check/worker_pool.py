@@ -5,7 +5,6 @@ its worker would stop that of another one. Workers end anyway when their task ma
 """
 
 import sys
-import time
 
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
@@ -20,6 +19,6 @@ class SharedWorkerPool(BeamFnExternalWorkerPoolServicer):
 
 
 if __name__ == "__main__":
-    SharedWorkerPool.start(use_process=True, port=int(sys.argv[1]))
-    while True:
-        time.sleep(3600)
+    # gRPC stops a server that nothing refers to.
+    _, server = SharedWorkerPool.start(use_process=True, port=int(sys.argv[1]))
+    server.wait_for_termination()
