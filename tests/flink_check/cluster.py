@@ -45,8 +45,8 @@ taskmanager.memory.framework.heap.size: 128m
 taskmanager.memory.framework.off-heap.size: 128m
 taskmanager.memory.task.heap.size: 640m
 taskmanager.memory.task.off-heap.size: 64m
-taskmanager.memory.network.min: 128m
-taskmanager.memory.network.max: 128m
+taskmanager.memory.network.min: 512m
+taskmanager.memory.network.max: 512m
 taskmanager.memory.managed.size: 256m
 taskmanager.memory.jvm-metaspace.size: 512m
 taskmanager.memory.jvm-overhead.min: 192m
@@ -135,7 +135,7 @@ class Cluster:
         self._task_managers[number] = self._java(
             f"task-manager-{number}",
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
-            "768m",
+            "1g",
             *("--configDir", str(self._directory)),
         )
 
