@@ -18,7 +18,9 @@ TOLERANCE = 1e-6
 def read_examples(split: Path) -> Iterator[bytes]:
     """The examples of a split, each as bytes that are equal for equal examples. This function knows the format."""
     for file in sorted(split.glob("data_tfrecord-*.gz")):
-        yield from tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator()
+        for record in tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator():
+            # The encoder puts the features of an example in another order in every process.
+            yield tf.train.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def examples(one: Path, other: Path) -> str:
