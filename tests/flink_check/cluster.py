@@ -22,7 +22,8 @@ _OPENED = (
     *("java.base/java.util.concurrent", "java.base/java.util.concurrent.atomic", "java.base/java.lang.invoke"),
     "java.base/java.time",
 )
-# One slot per task manager, so that a job of two parallel tasks needs both. A lost one is noticed within seconds.
+# One slot per task manager, so that a job of two parallel tasks needs both. A lost one is noticed within seconds, and
+# counts as one attempt for each of its tasks, of which Transform has hundreds.
 _CONFIGURATION = """
 jobmanager.rpc.address: localhost
 jobmanager.rpc.port: {rpc}
@@ -34,7 +35,7 @@ rest.port: {rest}
 heartbeat.interval: 1000
 heartbeat.timeout: 8000
 restart-strategy.type: fixed-delay
-restart-strategy.fixed-delay.attempts: 10
+restart-strategy.fixed-delay.attempts: 1000
 restart-strategy.fixed-delay.delay: 1 s
 classloader.resolve-order: parent-first
 taskmanager.host: localhost
