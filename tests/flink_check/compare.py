@@ -60,7 +60,9 @@ def vocabularies(one: Path, other: Path) -> str:
 
 def metrics(one: Path, other: Path) -> str:
     """How the metrics of two runs differ by more than `TOLERANCE`; empty if they do not."""
-    found = (json.loads(next((root / "runs").glob("*/summary.json")).read_text())["metrics"] for root in (one, other))
+    found = (
+        json.loads(next((root / "runs").glob("*/summary.json")).read_text())["evaluation"] for root in (one, other)
+    )
     return first_difference(*found)
 
 
