@@ -10,7 +10,7 @@ NOT_ON_TPU_WORKERS := --deselect tests/trainer_module/test_training.py::test_the
 	--ignore tests/trainer_module/test_$(name).py)
 UNIT_TESTS := tests/trainer_module tests/components tests/pipeline
 
-.PHONY: help setup demo test lint audit format fault-check tpu-check images-check bench published clean
+.PHONY: help setup demo test lint audit format fault-check flink-check tpu-check images-check bench published clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -44,6 +44,9 @@ format: setup ## Format the code
 fault-check: setup ## Kill runs at random points, damage files, disks and surroundings, and run again; takes an hour
 	@$(RUN)/python -m tests.robustness.fault_check
 
+flink-check: setup ## Run the Beam components on a Flink cluster of this machine, kill task managers, compare; needs Java and Maven
+	@$(RUN)/python -m tests.flink_check
+
 tpu-check: ## Make the TPU worker's environment, run the trainer's tests in it, lower every model for TPUs
 	@$(PYTHON) -m bootstrap tpu_worker
 	@TPU_SKIP_MDS_QUERY=1 $(RUN_TPU)/python -m pytest tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
@@ -71,4 +74,4 @@ published: setup ## Run the presets with several seeds and compare with publishe
 	@$(RUN)/python -m benchmarks.published
 
 clean: ## Remove the environments, runs and downloaded data
-	rm -rf .venv .venv-tpu .venv-benchmark .images runs data
+	rm -rf .venv .venv-tpu .venv-benchmark .images .flink runs data

@@ -1,8 +1,91 @@
-"""Options of Apache Beam's in-process runner, which runs everything that does not go to Dataflow."""
+"""The section `beam` of the experiment file, and the options of Apache Beam that follow from it.
+
+This module imports neither Beam nor TensorFlow, because `recspan --help` reads it too.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer_module.frozen import Frozen
+
+# Keys that each runner takes beside `runner`, and those of them that it needs.
+_KEYS_OF_RUNNER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "local": (("workers",), ()),
+    "flink": (("job_endpoint", "environment", "environment_config", "parallelism"), ("job_endpoint",)),
+    "spark": (("job_endpoint", "environment", "environment_config"), ("job_endpoint",)),
+}
+
+
+class LocalBeamConfig(Frozen):
+    """Where a local run and `recommend --all-users` execute their Beam jobs; on Vertex AI, `vertex.beam` says so.
+
+    Attributes:
+        runner: `local` runs in this process, `flink` and `spark` submit jobs to a cluster through Beam's job server.
+        workers: For `local`: number of worker processes; 1 is a thread of this process.
+        job_endpoint: For `flink` and `spark`: address of Beam's job server.
+        environment: For `flink` and `spark`: how Python workers start. `external`: worker pools that are already
+            running; `docker`: containers; `process`: a command.
+        environment_config: Address of the worker pool for `external`, image for `docker`, JSON for `process`.
+        parallelism: For `flink`: number of parallel tasks; None takes the cluster's default.
+    """
+
+    runner: Literal["local", "flink", "spark"] = "local"
+    workers: int = Field(default=1, ge=1)
+    job_endpoint: str = Field(default="", pattern=r"^([\w.-]+:\d+)?$")
+    environment: Literal["external", "docker", "process"] = "external"
+    environment_config: str = ""
+    parallelism: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_dataflow(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("runner") == "dataflow":
+            raise ValueError(
+                "runner: dataflow cannot read the artifacts of a local run, which lie on this machine. Run on Vertex "
+                "AI with vertex.beam.runner: dataflow (docs/vertex.md), or take local, flink or spark"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "LocalBeamConfig":
+        taken, needed = _KEYS_OF_RUNNER[self.runner]
+        if foreign := sorted(self.model_fields_set - {"runner", *taken}):
+            raise ValueError(
+                f"{', '.join(foreign)}: runner {self.runner} has no such option. It takes {', '.join(taken)}; remove "
+                "the key, or choose another runner"
+            )
+        if missing := [name for name in needed if not getattr(self, name)]:
+            raise ValueError(
+                f"runner {self.runner} needs {', '.join(missing)}, the host and port of Beam's job server, as in "
+                "localhost:8099 (docs/scale.md)"
+            )
+        if self.runner != "local" and not self.environment_config:
+            raise ValueError(
+                f"environment {self.environment} needs environment_config: the address of a worker pool for external, "
+                "an image for docker, JSON for process (docs/scale.md)"
+            )
+        return self
+
+    def args(self) -> tuple[str, ...]:
+        """Returns the options of a Beam pipeline."""
+        if self.runner == "local":
+            return in_process_args(self.workers)
+        return (
+            # Flink's and Spark's own runner classes in Python would download a job server and start it.
+            "--runner=PortableRunner",
+            f"--job_endpoint={self.job_endpoint}",
+            f"--environment_type={self.environment.upper()}",
+            f"--environment_config={self.environment_config}",
+            *((f"--parallelism={self.parallelism}",) if self.parallelism else ()),
+            # The workers have the product and Beam installed; nothing is packed for them.
+            "--sdk_location=container",
+            "--sdk_container_image=none",
+        )
 
 
 def in_process_args(workers: int = 1) -> tuple[str, ...]:
-    """Names the runner and its workers.
+    """Returns the options of Beam's in-process runner.
 
     Args:
         workers: One worker is a thread of this process. More are processes, each of which imports TensorFlow again.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
+from pipeline.beam import LocalBeamConfig
 from pipeline.roots import usable_root
 from pipeline.vertex.config import VertexConfig
 from pipeline.yaml_text import parse_yaml, read_yaml_file
@@ -173,6 +174,7 @@ class PipelineConfig(Frozen):
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
         modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
+        beam: Where the Beam jobs of a local run are executed.
         vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
@@ -187,6 +189,7 @@ class PipelineConfig(Frozen):
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
     modules: tuple[str, ...] = ()
+    beam: LocalBeamConfig = LocalBeamConfig()
     vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
@@ -255,7 +258,7 @@ class PipelineConfig(Frozen):
 
     def without_local_paths(self) -> "PipelineConfig":
         """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
-        return self.model_copy(update={"data": self.data.portable(), "vertex": None})
+        return self.model_copy(update={"data": self.data.portable(), "beam": LocalBeamConfig(), "vertex": None})
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 
 from pipeline.baseline import LatestOtherBlessedModel
-from pipeline.beam import in_process_args
+from pipeline.beam import LocalBeamConfig
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[BaseChannel], Resolver]
@@ -52,15 +52,15 @@ class Platform:
     deployer: Deployer | None = None
 
 
-def local_platform(locations: Locations, pipeline_name: str) -> Platform:
-    """This machine, with TFX's local runner."""
+def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConfig) -> Platform:
+    """This machine, with TFX's local runner; the section `beam` says where Beam jobs run."""
     return Platform(
         data=str(locations.data),
         artifacts=str(locations.artifacts(pipeline_name)),
         checkpoints=str(locations.checkpoints(pipeline_name)),
         serving=str(locations.serving(pipeline_name)),
         baseline=_latest_other_blessed_model,
-        beam_args=lambda component: in_process_args(),
+        beam_args=lambda component: beam.args(),
         metadata=sqlite_metadata_connection_config(str(locations.metadata)),
     )
 

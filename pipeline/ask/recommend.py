@@ -28,7 +28,7 @@ from pipeline import beam_introspection
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
-from pipeline.beam import in_process_args
+from pipeline.beam import LocalBeamConfig
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
 
@@ -156,7 +156,14 @@ def print_recommendations(recommendations: Sequence[Recommendation], console: Co
     console.print(table)
 
 
-def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, data_dir: Path | None = None) -> int:
+def recommend_all(
+    model_dir: Path,
+    output: Path,
+    k: int,
+    exclude_seen: bool,
+    runner: LocalBeamConfig,
+    data_dir: Path | None = None,
+) -> int:
     """Writes the best items of every user to a Parquet file, which appears complete or not at all.
 
     Args:
@@ -164,11 +171,14 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
         output: The file; its columns are those of `SCHEMA`.
         k: Items per user.
         exclude_seen: Leave out what a user has interacted with.
+        runner: Where the job runs; its workers read and write the same paths as this process.
         data_dir: As for `Recommender`.
 
     Returns:
         Number of rows.
     """
+    # Workers of a cluster have another working directory.
+    model_dir, output, data_dir = model_dir.absolute(), output.absolute(), data_dir and data_dir.absolute()
     recommender = Recommender(model_dir, data_dir)
     users, size = recommender.users, max(1, _SCORES_AT_ONCE // recommender.num_items)
     batches = [users[start : start + size] for start in range(0, len(users), size)]
@@ -176,7 +186,7 @@ def recommend_all(model_dir: Path, output: Path, k: int, exclude_seen: bool, dat
     with scratch_directory(output.parent, ".recommendations-") as staging:
         prefix = os.path.join(staging, "part")
         beam_introspection.remember()
-        with beam.Pipeline(argv=list(in_process_args())) as pipeline:
+        with beam.Pipeline(argv=list(runner.args())) as pipeline:
             _ = (
                 pipeline
                 | "Users" >> beam.Create(batches)

@@ -1,12 +1,15 @@
 """Questions to pushed models: `predict` and `recommend`."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.beam import LocalBeamConfig
 from pipeline.commands.options import DataDir, Root
+from pipeline.config import load_config, parse_assignments
 from trainer_module.errors import ConfigError
 
 Values = Annotated[
@@ -54,12 +57,21 @@ def recommend(
     rank: Annotated[bool, typer.Option("--rank", help="Order the items by the last pushed ranking model.")] = False,
     root: Root = Path("runs"),
     data_dir: DataDir = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="With --all-users: a key of section beam, as in beam.workers=2."
+        ),
+    ] = None,
 ) -> None:
     """Recommend items with a pushed retrieval model."""
     if bool(users) == all_users or all_users != (output is not None):
         raise ConfigError("recommend: give --user ID, or --all-users with --output FILE")
+    if assignments and not all_users:
+        raise ConfigError("recommend: --set goes with --all-users, as it says where that job runs")
     if all_users and (rank or as_json or values or history):
         raise ConfigError("recommend: --rank, --json, --value and --history go with --user")
+    runner = _runner(assignments or ())
     from pipeline.ask.versions import last_pushed
     from pipeline.console import output_to
 
@@ -71,7 +83,15 @@ def recommend(
         from pipeline.ask.recommend import recommend_all
 
         if output is not None:
-            count = recommend_all(version, output, k, exclude_seen, data_dir)
+            count = recommend_all(version, output, k, exclude_seen, runner, data_dir)
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)
+
+
+def _runner(assignments: Iterable[str]) -> LocalBeamConfig:
+    """The section `beam` that assignments such as `beam.runner=flink` describe."""
+    overrides = parse_assignments(assignments)
+    if foreign := [key for key in overrides if not key.startswith("beam.")]:
+        raise ConfigError(f"--set {foreign[0]}: recommend takes keys of the section beam only, as in beam.runner=flink")
+    return load_config(overrides=overrides).beam

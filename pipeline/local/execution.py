@@ -44,7 +44,7 @@ def execute(
     generate_if_missing(config, locations.data)
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
     beam_introspection.remember()
-    platform = local_platform(locations, config.pipeline_name)
+    platform = local_platform(locations, config.pipeline_name, config.beam)
     components = ObservedLocalRunner(run_id, observer, {EVALUATOR: prepare}).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)
 

@@ -92,7 +92,7 @@ def test_the_same_input_gives_the_same_bytes(cloud):
 
 def test_the_components_are_those_of_a_local_run(plain, tmp_path):
     config = experiment()
-    local = create_pipeline(config, local_platform(Locations(tmp_path / "data", tmp_path), "small"))
+    local = create_pipeline(config, local_platform(Locations(tmp_path / "data", tmp_path), "small", config.beam))
     ours = {component.id for component in local.components}
     tasks = set(plain["pipelineSpec"]["root"]["dag"]["tasks"])
     # The service asks twice: for the blessing, then for the model that it blesses.

@@ -85,7 +85,7 @@ def test_the_step_follows_the_pusher_on_vertex_ai_only_if_asked_for(tmp_path):
     assert root["VertexDeployer"]["dependentTasks"] == ["Pusher"]
     assert "VertexDeployer" not in compile_job(experiment())["pipelineSpec"]["root"]["dag"]["tasks"]
     assert vertex_platform(config.vertex, config).deployer is not None
-    assert local_platform(Locations.resolve(config, tmp_path), "small").deployer is None
+    assert local_platform(Locations.resolve(config, tmp_path), "small", config.beam).deployer is None
 
 
 def test_a_name_that_no_model_can_have_is_refused_at_compile_time():
