@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.extractors import (
     PredictNaively,
+    as_requests,
     custom_extractors,
     naive_baseline_directory,
     naive_feature,
@@ -170,6 +172,23 @@ def test_batches_get_the_predictions_of_the_baseline(tmp_path):
     (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
     assert extracts[tfma.FEATURES_KEY][naive_feature("baseline")].tolist() == [2.5, 2.5]
     assert extracts[tfma.ARROW_RECORD_BATCH_KEY] is batch
+
+
+def test_columns_become_the_requests_of_the_model_in_batches_that_it_can_take():
+    users = pa.array([[b"a"], [], [b"c"]], pa.large_list(pa.large_binary()))
+    parts = list(as_requests({tfma.ARROW_RECORD_BATCH_KEY: pa.RecordBatch.from_arrays([users], ["user"])}, 2))
+    batches = [part[tfma.ARROW_RECORD_BATCH_KEY] for part in parts]
+    assert [batch.num_rows for batch in batches] == [2, 1]
+    requests = [request for batch in batches for (request,) in batch.column(tfma.ARROW_INPUT_COLUMN).to_pylist()]
+    values = [tf.train.Example.FromString(each).features.feature["user"].bytes_list.value for each in requests]
+    assert [list(value) for value in values] == [[b"a"], [], [b"c"]]
+
+
+def test_requests_that_came_with_the_columns_are_kept():
+    columns = {"user": [[b"a"], [b"b"]], tfma.ARROW_INPUT_COLUMN: [[b"first"], [b"second"]]}
+    (one, other) = as_requests({tfma.ARROW_RECORD_BATCH_KEY: pa.RecordBatch.from_pydict(columns)}, 1)
+    found = [each[tfma.ARROW_RECORD_BATCH_KEY].column(tfma.ARROW_INPUT_COLUMN).to_pylist() for each in (one, other)]
+    assert found == [[[b"first"]], [[b"second"]]]
 
 
 def test_slicing_by_fixed_values_is_refused_rather_than_ignored():
