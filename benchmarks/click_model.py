@@ -15,9 +15,9 @@ import pyarrow as pa
 import trainer_module  # noqa: F401 (selects Keras 2)
 
 import tensorflow as tf  # isort: skip
-from tfx_bsl.coders import example_coder
 
 from benchmarks.workload import Workload, peak_memory, throughput
+from trainer_module.data.example_files import write_parquet
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -53,7 +53,7 @@ def feature_spec(workload: Workload) -> FeatureSpec:
 def reader(workload: Workload) -> ExampleReader:
     """The product's input pipeline over the data files, which already contain ids and z-scores."""
     spec = feature_spec(workload)
-    return ExampleReader(spec, ModelInputs(spec, dict), [str(workload.file("examples-*.gz"))])
+    return ExampleReader(spec, ModelInputs(spec, dict), [str(workload.file("examples-*.parquet"))])
 
 
 def training_config(workload: Workload, batch_size: int, **options) -> TrainingConfig:
@@ -144,14 +144,10 @@ def _write_examples(workload: Workload, ids: np.ndarray, numbers: np.ndarray, la
     spec = feature_spec(workload)
     columns = dict(zip([c.name for c in spec.columns], [*ids.T, *numbers.T, labels], strict=True))
     schema = spec.arrow_schema()
-    encoder = example_coder.RecordBatchToExamplesEncoder()
     for number, rows in enumerate(np.array_split(np.arange(len(labels)), _FILES)):
         offsets = np.arange(len(rows) + 1)
         lists = [pa.LargeListArray.from_arrays(offsets, pa.array(columns[field.name][rows])) for field in schema]
-        path = str(workload.file(f"examples-{number}.gz"))
-        with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP", compression_level=1)) as writer:
-            for record in encoder.encode(pa.record_batch(lists, names=schema.names)):
-                writer.write(record)
+        write_parquet(str(workload.file(f"examples-{number}.parquet")), pa.table(lists, schema=schema))
 
 
 def _write_in_order(workload: Workload) -> None:

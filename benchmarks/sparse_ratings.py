@@ -25,6 +25,7 @@ import tensorflow as tf  # isort: skip
 
 from components.example_gen.config import DataConfig
 from trainer_module.blueprint import Blueprint
+from trainer_module.data.example_files import write_parquet
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.experiment import Experiment
@@ -186,7 +187,7 @@ def measure(ratings: Ratings, seed: int, directory: Path) -> Outcome:
     vocabularies = {name: _vocabulary(parts["train"].tokens[name], name) for name in ratings.tokens}
     inputs = ModelInputs(spec, _Lookup(vocabularies))
     readers = {
-        name: ExampleReader(spec, inputs, [_write(part, directory / f"{name}.gz")]) for name, part in parts.items()
+        name: ExampleReader(spec, inputs, [_write(part, directory / f"{name}.parquet")]) for name, part in parts.items()
     }
     naive = fit_naive_baseline(ratings.dataset, readers["train"], readers["eval"])
     rows = {name: len(tokens) + 1 for name, tokens in vocabularies.items()}
@@ -235,16 +236,14 @@ def _vocabulary(tokens: np.ndarray, column: str) -> pa.Array:
 
 
 def _write(ratings: Ratings, file: Path) -> str:
-    """Writes serialized examples; returns the path."""
+    """Writes the examples as a Parquet file; returns its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    columns = [[token.encode() for token in tokens.tolist()] for tokens in ratings.tokens.values()]
-    with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions("GZIP")) as writer:
-        for *tokens, label in zip(*columns, ratings.labels.tolist(), strict=True):
-            example = tf.train.Example()
-            for name, token in zip(ratings.tokens, tokens, strict=True):
-                example.features.feature[name].bytes_list.value.append(token)
-            example.features.feature[_LABEL].float_list.value.append(label)
-            writer.write(example.SerializeToString(deterministic=True))
+    columns = {name: [[token.encode()] for token in tokens.tolist()] for name, tokens in ratings.tokens.items()}
+    columns[_LABEL] = [[label] for label in ratings.labels.tolist()]
+    schema = pa.schema(
+        [(name, pa.large_list(pa.float32() if name == _LABEL else pa.large_binary())) for name in columns]
+    )
+    write_parquet(str(file), pa.table(columns, schema=schema))
     return str(file)
 
 

@@ -122,7 +122,7 @@ def main(csv_directory: Path, root: Path) -> None:
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata")),
         beam_pipeline_args=list(in_process_args()),
     )
-    runs = ObservedLocalRunner("benchmark", Progress(), {}).run(pipeline) or []
+    runs = ObservedLocalRunner("benchmark", Progress()).run(pipeline) or []
     seconds = {run.component: run.seconds for run in runs}
     (evaluation,) = (root / "Evaluator" / "evaluation").iterdir()
     metrics = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()[()]

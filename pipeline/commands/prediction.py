@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.beam import LocalBeamConfig
 from pipeline.commands.options import DataDir, Root
-from pipeline.config import load_config, parse_assignments
 from trainer_module.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.beam import LocalBeamConfig
 
 Values = Annotated[
     list[str] | None,
@@ -89,8 +90,10 @@ def recommend(
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)
 
 
-def _runner(assignments: Iterable[str]) -> LocalBeamConfig:
+def _runner(assignments: Iterable[str]) -> "LocalBeamConfig":
     """The section `beam` that assignments such as `beam.runner=flink` describe."""
+    from pipeline.config import load_config, parse_assignments
+
     overrides = parse_assignments(assignments)
     if foreign := [key for key in overrides if not key.startswith("beam.")]:
         raise ConfigError(f"--set {foreign[0]}: recommend takes keys of the section beam only, as in beam.runner=flink")

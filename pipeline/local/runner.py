@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
@@ -27,7 +28,7 @@ class ObservedLocalRunner(LocalDagRunner):
     The base class has no hook around a component, so `run_with_ir` is written anew.
     """
 
-    def __init__(self, run_id: str, observer: Observer, ahead: Mapping[str, Callable[[], None]]):
+    def __init__(self, run_id: str, observer: Observer, ahead: Mapping[str, Callable[[], None]] = MappingProxyType({})):
         """Sets the run's name and its observer.
 
         Args:

@@ -163,7 +163,14 @@ def _read(file: str, schema: pa.Schema | None) -> Iterator[pa.RecordBatch]:
         return
     decoder = example_coder.ExamplesToRecordBatchDecoder(schema and _proto(schema).SerializeToString())
     for records in _records(file).batch(BATCH_ROWS).prefetch(1).as_numpy_iterator():
-        yield decoder.DecodeBatch(records.tolist())
+        try:
+            batch = decoder.DecodeBatch(records.tolist())
+        except RuntimeError as error:
+            raise DataError(
+                f"{file}: an example is damaged or has values of another type than the column's ({error}). Ingest the "
+                "data again (--no-cache)"
+            ) from error
+        yield batch
 
 
 def _opened(file: str) -> pq.ParquetFile:

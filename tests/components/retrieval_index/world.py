@@ -33,7 +33,8 @@ def serialize(row: dict[str, list]) -> bytes:
     features = tf.train.Features()
     for name, values in row.items():
         kinds = {float: "float_list", int: "int64_list"}
-        kind = kinds.get(type(values[0]), "bytes_list") if values else "bytes_list"
+        of_empty = "int64_list" if name == "train_count" else "bytes_list"
+        kind = kinds.get(type(values[0]), "bytes_list") if values else of_empty
         encoded = [value.encode() if isinstance(value, str) else value for value in values]
         getattr(features.feature[name], kind).value.extend(encoded)
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
