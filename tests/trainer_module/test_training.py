@@ -216,7 +216,8 @@ def test_bfloat16_is_for_the_arithmetic_of_the_dense_part_only(world, plain_weig
     half = weights_after(world, tmp_path, precision="bfloat16")
     assert {weights.dtype for weights in half} == {np.dtype("float32")}
     for one, other in zip(plain_weights, half, strict=True):
-        np.testing.assert_allclose(one, other, atol=0.1)
+        # In the mean: Adam's steps have one length, so a weight whose gradient is almost 0 may go the other way.
+        assert np.mean(np.abs(one - other)) < 0.02
     assert any(not np.array_equal(one, other) for one, other in zip(plain_weights, half, strict=True))
 
 
