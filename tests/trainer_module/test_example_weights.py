@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
+from trainer_module.data import example_files
+from trainer_module.data.example_files import ExampleFiles, read_file
 from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs
 from trainer_module.errors import DataError
@@ -73,6 +75,15 @@ def test_what_cannot_weigh_examples_is_refused(tmp_path, plays, message):
     examples = [{"user": [b"u"], "rating": [1.0], "plays": [each]} for each in plays]
     files = [write_examples(tmp_path / "examples.gz", examples)]
     with pytest.raises(DataError, match=f"column plays weighs the training examples.*{message}"):
+        ExampleReader(SPEC, ModelInputs(SPEC, dict), files).check_example_weights()
+
+
+def test_a_weight_that_is_no_number_is_found_in_every_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(ExampleFiles, "batches", lambda self, schema, every: read_file(self.files[0], schema))
+    monkeypatch.setattr(example_files, "BATCH_ROWS", 1)
+    examples = [{"user": [b"u"], "rating": [1.0], "plays": [each]} for each in (1.0, math.nan, 2.0)]
+    files = [write_examples(tmp_path / "examples.gz", examples)]
+    with pytest.raises(DataError, match="go from nan to nan"):
         ExampleReader(SPEC, ModelInputs(SPEC, dict), files).check_example_weights()
 
 

@@ -205,7 +205,8 @@ class ExampleReader:
     def _extremes(self, column: Column) -> tuple[float, float]:
         """Smallest and largest value of a required column; NaN if one is."""
         parts = [single_values(batch, column.name) for batch in self.batches([column])]
-        return float(min(map(np.min, parts))), float(max(map(np.max, parts)))
+        # Not Python's min and max, which pass over a NaN that is not the first.
+        return float(np.min([part.min() for part in parts])), float(np.max([part.max() for part in parts]))
 
     def head(self, num_examples: int, columns: Sequence[Column] | None = None) -> pa.RecordBatch:
         """The first raw examples: the given columns, or inputs and label."""
