@@ -60,7 +60,8 @@ images-check: setup ## Make both images' Python environments by the commands of 
 	@PYTHONPATH=.images/tpu_worker/tools:.images/tpu_worker/product TPU_SKIP_MDS_QUERY=1 .images/tpu_worker/environment/bin/python -m pytest \
 		tests/trainer_module tests/tpu_worker $(NOT_ON_TPU_WORKERS)
 
-bench: setup ## Measure ingestion, training, checkpoints, export, search and baselines; takes half an hour of a quiet machine
+bench: setup ## Measure the way of the data, ingestion, training, checkpoints, export, search and baselines; an hour of a quiet machine
+	@$(RUN)/python -m benchmarks.data_path --rows 1000 --rows 1000000
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
 	@$(RUN)/python -m benchmarks.checkpoints

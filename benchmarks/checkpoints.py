@@ -6,15 +6,12 @@ Each table size is measured in a new process.
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.machine import measured_on
 from benchmarks.workload import Workload, criteo_rows
 
 _RESULT = Path(__file__).parent / "results" / "checkpoints.md"
@@ -116,8 +114,7 @@ def _table(rows: list[dict], options: str, repetitions: int) -> str:
             for row in rows
         ),
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"tensorflow {version('tensorflow')}.",
+        measured_on(["tensorflow"]),
     ]
     return "\n".join(lines)
 

@@ -10,12 +10,10 @@ Contenders run one after another, each in a new process.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +21,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.data_path_workload import BOTTOM, DENSE_RATE, DIM, TABLE_RATE, TOP, write_ratings
+from benchmarks.machine import measured_on
 from benchmarks.torch_environment import PYTHON, ROOT, TORCH, ContenderFailed, make_environment
 
 _RESULT = Path(__file__).parent / "results" / "data_path.md"
@@ -131,9 +130,7 @@ def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to
         lines += ["", f"## {number:,} rows", "", *_table(of_rows)]
     lines += [
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-        + f", torch {TORCH}.",
+        measured_on(_PACKAGES, f"torch {TORCH}"),
     ]
     return "\n".join(lines)
 

@@ -3,13 +3,10 @@
 python -m benchmarks.example_gen --rows 1000000
 """
 
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +18,7 @@ from rich.console import Console
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 
+from benchmarks.machine import measured_on
 from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
 from components.example_gen.generated.ratings import write_synthetic
@@ -130,9 +128,7 @@ def _table(num_rows: int, stock: float, own: list[float]) -> str:
         f"| CsvExampleGen | {stock:.1f} | {num_rows / stock:,.0f} | 1 |",
         f"| TablesExampleGen (median of {runs}) | {median:.1f} | {num_rows / median:,.0f} | {stock / median:.1f} |",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-        + ".",
+        measured_on(_PACKAGES),
     ]
     return "\n".join(lines)
 

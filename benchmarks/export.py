@@ -6,18 +6,16 @@ python -m benchmarks.export --gigabytes 4
 import dataclasses
 import json
 import logging
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import tensorflow as tf
 import typer
 
+from benchmarks.machine import measured_on
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.data.inputs import ModelInputs
@@ -144,8 +142,7 @@ def _table(gigabytes: float, measured: dict[str, dict]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"tensorflow {version('tensorflow')}.",
+        measured_on(["tensorflow"]),
     ]
     return "\n".join(lines)
 

@@ -4,12 +4,10 @@ python -m benchmarks.retrieval_index --items 100000 --items 1000000
 """
 
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import typer
 
+from benchmarks.machine import measured_on
 from components.retrieval_index import approximate
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.config import FaissConfig, FlatConfig, HnswConfig, IvfConfig, IvfPqConfig
@@ -190,8 +189,7 @@ def _table(measured: dict[int, list[Measured]]) -> str:
         ]
     lines += [
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"tensorflow {version('tensorflow')}, faiss {faiss.__version__}.",
+        measured_on(["tensorflow"], f"faiss {faiss.__version__}"),
     ]
     return "\n".join(lines)
 

@@ -7,13 +7,10 @@ equally. All start from the same values. Their losses must agree, or the benchma
 """
 
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.machine import measured_on
 from benchmarks.torch_environment import PYTHON, TORCH, make_environment, run
 from benchmarks.workload import Workload, criteo_rows
 
@@ -167,9 +165,7 @@ def _report(
         + "; ".join(f"{name} {first:.6f}, {second:.6f}" for name, (first, second) in losses.items())
         + ".",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-        + f", torch {TORCH}.",
+        measured_on(_PACKAGES, f"torch {TORCH}"),
     ]
     return "\n".join(lines)
 

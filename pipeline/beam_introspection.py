@@ -8,6 +8,7 @@ the difference between waiting and not.
 import functools
 import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,14 +32,15 @@ def remember() -> None:
 def _args_and_defaults(function: Callable[..., Any]) -> tuple[list[str], list[Any]]:
     """Names and default values of a function's parameters, for a bound method without the first."""
     if inspect.ismethod(function):
-        names, defaults = _of_method(function.__func__, type(function))
+        names, defaults = _of_method(function.__func__)
         return list(names), list(defaults)
     return _inspect(function)
 
 
 @functools.lru_cache(_FUNCTIONS)
-def _of_method(function: Callable[..., Any], bound: Callable[..., Any]) -> tuple[list[str], list[Any]]:
-    return _inspect(bound(function, object()))
+def _of_method(function: Callable[..., Any]) -> tuple[list[str], list[Any]]:
+    """Those of a function that is bound as a method, to whatever object."""
+    return _inspect(MethodType(function, object()))
 
 
 def _view_as(options: PipelineOptions, cls: type) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from tests import launcher
+from tests.ports import free_ports
 
 PROJECT = Path(__file__).parents[2]
 # Flink's own start scripts open the same packages of the Java runtime.
@@ -80,7 +81,7 @@ class Cluster:
             directory: Gets the configuration and a log per process.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        rpc, self._rest, job, self._artifact, pool = _free_ports(5)
+        rpc, self._rest, job, self._artifact, pool = free_ports(5)
         self._directory, self._jars = directory, jars
         self.job_endpoint, self.worker_pool = f"localhost:{job}", f"localhost:{pool}"
         (directory / "config.yaml").write_text(_CONFIGURATION.format(rpc=rpc, rest=self._rest))
@@ -203,13 +204,3 @@ def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=5):
         return True
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

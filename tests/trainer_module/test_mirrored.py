@@ -5,13 +5,13 @@ GPUs cannot be had everywhere; logical devices must be made before TensorFlow st
 
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import launcher
+from tests.ports import free_ports
 
 SCRIPT = """
 import json, sys
@@ -113,13 +113,3 @@ def test_workers_train_as_one(world, one, tmp_path):
         assert trained["rmse"] == pytest.approx(one["rmse"], rel=1e-4)
     assert (tmp_path / "checkpoint").is_file()
     assert (tmp_path / "worker-1" / "checkpoint").is_file()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -156,11 +156,10 @@ class ExampleReader:
             config: How to cache.
             context: Which share of the examples is this host's.
         """
-        size = context.get_per_replica_batch_size(batch_size)
-        schema, columns = self._schema(self._columns), self._columns
+        size, columns = context.get_per_replica_batch_size(batch_size), self._columns
 
         def padded() -> Iterator[tuple[Arrays, np.ndarray]]:
-            for batch in self._examples.batches(schema, size, context.num_input_pipelines, context.input_pipeline_id):
+            for batch in self._share_of(context, columns, size):
                 rows = np.arange(size) % batch.num_rows
                 weights = (np.arange(size) < batch.num_rows).astype(np.float32)
                 yield to_arrays(batch.take(pa.array(rows)), columns), weights
@@ -258,10 +257,9 @@ class ExampleReader:
     def _columns_in_memory(self, context: tf.distribute.InputContext) -> tuple[Features, tf.Tensor]:
         """This host's transformed examples: dense or ragged columns, and labels `[num_examples]`."""
         columns = self._training_columns
-        schema, pipelines, index = self._schema(columns), context.num_input_pipelines, context.input_pipeline_id
 
         def raw() -> Iterator[Arrays]:
-            return (to_arrays(batch, columns) for batch in self._examples.batches(schema, every=pipelines, first=index))
+            return (to_arrays(batch, columns) for batch in self._share_of(context, columns))
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
         parts = list(_map(batches, lambda arrays: self._features_and_labels(arrays, columns)))
@@ -274,20 +272,15 @@ class ExampleReader:
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
     ) -> tf.data.Dataset:
         """Reads raw examples, shuffles within windows, and transforms, epoch after epoch."""
-        columns = self._training_columns
-        schema, pipelines, index = self._schema(columns), context.num_input_pipelines, context.input_pipeline_id
-        window = config.shuffle_rows or BATCH_ROWS
-
-        def from_disk() -> Iterator[pa.RecordBatch]:
-            return self._examples.batches(schema, every=pipelines, first=index)
-
-        in_memory = list(from_disk()) if config.cache == "records" else None
+        columns, window = self._training_columns, config.shuffle_rows or BATCH_ROWS
+        in_memory = list(self._share_of(context, columns)) if config.cache == "records" else None
 
         def windows() -> Iterator[pa.RecordBatch]:
-            num_examples = (self.num_examples - index + pipelines - 1) // pipelines
+            pipelines = context.num_input_pipelines
+            num_examples = (self.num_examples - context.input_pipeline_id + pipelines - 1) // pipelines
             first_epoch, skipped = divmod(first_example, num_examples)
             for epoch in count(first_epoch):
-                for number, batch in enumerate(rebatched(in_memory or from_disk(), window)):
+                for number, batch in enumerate(rebatched(in_memory or self._share_of(context, columns), window)):
                     if skipped < batch.num_rows:
                         rows = np.arange(batch.num_rows)
                         if config.shuffle_rows:
@@ -300,6 +293,14 @@ class ExampleReader:
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
         return _map(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
+
+    def _share_of(
+        self, context: tf.distribute.InputContext, columns: Sequence[Column], size: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Raw columns of this host's examples."""
+        return self._examples.batches(
+            self._schema(columns), size, context.num_input_pipelines, context.input_pipeline_id
+        )
 
     def _features_and_labels(
         self, arrays: Arrays, columns: Sequence[Column], size: int | None = None
