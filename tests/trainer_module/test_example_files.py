@@ -76,6 +76,12 @@ def test_serialized_rows_are_the_examples_that_were_meant():
     assert [parse(example) for example in examples] == [parse(serialize(row)) for row in rows()[:20]]
 
 
+def test_a_column_of_no_type_and_no_value_is_left_out():
+    users = pa.array([[b"a"]], pa.large_list(pa.large_binary()))
+    (example,) = serialized(pa.RecordBatch.from_arrays([users, pa.nulls(1)], ["user", "tags"]))
+    assert list(tf.train.Example.FromString(example).features.feature) == ["user"]
+
+
 def test_lists_become_values_and_row_splits():
     lists = pa.array([[1, 2], None, [], [3]], pa.large_list(pa.int64()))
     values, row_splits = values_and_row_splits(lists.slice(1))

@@ -116,7 +116,9 @@ def write_parquet(path: str, table: pa.Table) -> None:
 
 def serialized(batch: pa.RecordBatch) -> list[bytes]:
     """The rows of a batch as serialized `tf.Example`s."""
-    return example_coder.RecordBatchToExamplesEncoder().encode(batch)
+    # The encoder refuses a column without any value whose type is not known.
+    typed = [field.name for field in batch.schema if not pa.types.is_null(field.type)]
+    return example_coder.RecordBatchToExamplesEncoder().encode(batch.select(typed))
 
 
 def values_and_row_splits(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
