@@ -75,7 +75,7 @@ def as_ratings(rows) -> biases.Ratings:
 def test_biases_by_hand():
     # One user with the ratings 4 and 8 around a mean of 6: without item biases its residuals cancel, and each item
     # keeps half of its own under a penalty of one rating.
-    fitted = biases.fit(as_ratings([(0, 0, 4), (0, 1, 8)]), 1, 2, (1.0, 1.0))
+    fitted = biases.Sums.of(as_ratings([(0, 0, 4), (0, 1, 8)]), 1, 2).fit((1.0, 1.0))
     assert fitted.mean == 6
     np.testing.assert_allclose(fitted.user, [0], atol=1e-12)
     np.testing.assert_allclose(fitted.item, [-1, 1], atol=1e-12)
@@ -85,7 +85,7 @@ def test_biases_by_hand():
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 10)), min_size=1, max_size=30))
 def test_the_gradient_of_the_penalized_squares_is_zero(rows):
     ratings, shrinkage = as_ratings(rows), (2.0, 4.0)
-    fitted = biases.fit(ratings, 4, 4, shrinkage)
+    fitted = biases.Sums.of(ratings, 4, 4).fit(shrinkage)
     error = ratings.label - fitted.predict(ratings.user, ratings.item)
     np.testing.assert_allclose(np.bincount(ratings.user, error, 4), shrinkage[0] * fitted.user, atol=0.02)
     np.testing.assert_allclose(np.bincount(ratings.item, error, 4), shrinkage[1] * fitted.item, atol=0.02)

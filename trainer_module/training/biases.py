@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 # Numbers of ratings at which half of a user's or item's deviation from the mean is believed.
 SHRINKAGES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -61,26 +62,58 @@ class Biases:
         return self.mean + _of_known(self.user, user) + _of_known(self.item, item)
 
 
-def fit(train: Ratings, num_users: int, num_items: int, shrinkage: tuple[float, float]) -> Biases:
-    """Minimizes `sum (label - mean - user - item)^2 + s_u sum user^2 + s_i sum item^2` by alternating closed forms.
+@dataclass(frozen=True)
+class Sums:
+    """What the fits of all shrinkages share: the ratings, added up.
 
-    Each sweep solves for all item biases with the user biases fixed, then the other way round.
-
-    Args:
-        train: Rows without a -1.
-        num_users: Of the training split.
-        num_items: Of the training split.
-        shrinkage: The penalties `s_u` and `s_i`, in ratings.
+    Attributes:
+        mean: Mean rating.
+        counts: Number of ratings by user and item, sparse `[users, items]`.
+        counts_by_item: The same by item and user, sparse `[items, users]`.
+        user: Sum of the ratings' distances from the mean by user, `[users]`.
+        item: The same by item, `[items]`.
+        of_user: Number of ratings by user, `[users]`.
+        of_item: Number of ratings by item, `[items]`.
     """
-    mean = float(train.label.mean(dtype=np.float64))
-    residual = train.label - mean
-    by_user, by_item = (np.bincount(*of) for of in ((train.user, None, num_users), (train.item, None, num_items)))
-    user = np.zeros(num_users)
-    item = np.zeros(num_items)
-    for _ in range(_SWEEPS):
-        item = np.bincount(train.item, residual - user[train.user], num_items) / (by_item + shrinkage[1])
-        user = np.bincount(train.user, residual - item[train.item], num_users) / (by_user + shrinkage[0])
-    return Biases(mean, user, item, shrinkage)
+
+    mean: float
+    counts: csr_array
+    counts_by_item: csr_array
+    user: np.ndarray
+    item: np.ndarray
+    of_user: np.ndarray
+    of_item: np.ndarray
+
+    @classmethod
+    def of(cls, ratings: Ratings, num_users: int, num_items: int) -> "Sums":
+        """Adds up rows without a -1."""
+        mean = float(ratings.label.mean(dtype=np.float64))
+        residual = ratings.label - mean
+        ones = np.ones(len(ratings.label))
+        counts = coo_array((ones, (ratings.user, ratings.item)), shape=(num_users, num_items)).tocsr()
+        return cls(
+            mean,
+            counts,
+            counts.T.tocsr(),
+            np.bincount(ratings.user, residual, num_users),
+            np.bincount(ratings.item, residual, num_items),
+            np.bincount(ratings.user, minlength=num_users),
+            np.bincount(ratings.item, minlength=num_items),
+        )
+
+    def fit(self, shrinkage: tuple[float, float]) -> Biases:
+        """Minimizes `sum (label - mean - user - item)^2 + s_u sum user^2 + s_i sum item^2` by alternating closed forms.
+
+        Each sweep solves for all item biases with the user biases fixed, then the other way round.
+
+        Args:
+            shrinkage: The penalties `s_u` and `s_i`, in ratings.
+        """
+        user, item = np.zeros_like(self.user), np.zeros_like(self.item)
+        for _ in range(_SWEEPS):
+            item = (self.item - self.counts_by_item @ user) / (self.of_item + shrinkage[1])
+            user = (self.user - self.counts @ item) / (self.of_user + shrinkage[0])
+        return Biases(self.mean, user, item, shrinkage)
 
 
 def fit_best(train: Ratings, selection: Ratings, num_users: int, num_items: int) -> Biases:
@@ -94,11 +127,12 @@ def fit_best(train: Ratings, selection: Ratings, num_users: int, num_items: int)
         num_users: Of the training split.
         num_items: Of the training split.
     """
+    sums = Sums.of(train, num_users, num_items)
     fitted: dict[tuple[float, float], tuple[float, Biases]] = {}
 
     def error(shrinkage: tuple[float, float]) -> float:
         if shrinkage not in fitted:
-            biases = fit(train, num_users, num_items, shrinkage)
+            biases = sums.fit(shrinkage)
             off = biases.predict(selection.user, selection.item) - selection.label
             fitted[shrinkage] = (float(off @ off), biases)
         return fitted[shrinkage][0]
