@@ -123,6 +123,14 @@ def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
     # Some have seen all but a few of the 120 items.
     assert Counter(row["user"] for row in rows) == Counter({user: min(3, 120 - of_user[user]) for user in of_user})
     assert not {(row["user"], row["item"]) for row in rows} & seen
+    process = workspace.recspan(
+        *("recommend", "--all-users", "--output", "shards", "--shards", "3", "-k", "3", "--exclude-seen")
+    )
+    assert process.returncode == 0, process.stderr
+    assert len(list((workspace.directory / "shards").iterdir())) == 3
+    ordered = [("user", "ascending"), ("rank", "ascending")]
+    of_shards = pq.read_table(workspace.directory / "shards").sort_by(ordered).to_pylist()
+    assert of_shards == pq.read_table(workspace.directory / "all.parquet").sort_by(ordered).to_pylist()
     user = min(of_user, key=of_user.__getitem__)
     process = workspace.recspan("recommend", "--user", user, "-k", "3", "--exclude-seen")
     assert process.returncode == 0, process.stderr

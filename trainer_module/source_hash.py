@@ -5,6 +5,7 @@ the parameters, an edit re-runs the components that the edited module can influe
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import pkgutil
@@ -44,7 +45,9 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
+@functools.cache
 def _imports(source: bytes) -> list[str]:
+    """Dotted names of the product's modules that a source imports; several components ask for the same sources."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -56,11 +59,13 @@ def _imports(source: bytes) -> list[str]:
     return [name for name in ours if _is_module(name)]
 
 
+@functools.cache
 def _finds_its_modules(source: bytes) -> bool:
     """Whether a package imports all its modules, as `trainer_module.registration` does for it."""
     return any(isinstance(node, ast.Name) and node.id == "__path__" for node in ast.walk(ast.parse(source)))
 
 
+@functools.cache
 def _is_module(name: str) -> bool:
     parent = importlib.util.find_spec(name.rpartition(".")[0]) if "." in name else None
     if parent is not None and parent.submodule_search_locations is None:

@@ -15,11 +15,9 @@ from components.example_gen.output.outcome import Outcome, check_bad_rows, check
 from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
-from components.example_gen.readers.files import relative
-from components.example_gen.readers.time_units import unit_of
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
-from components.example_gen.transforms import Ingestion, ingest
+from components.example_gen.transforms import Ingestion, Reading, ingest
 from trainer_module.data.paths import literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
@@ -69,16 +67,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files = self._interaction_files(directory, config, exec_properties, artifact)
         pieces = _pieces(files, config)
         attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
-        run = Ingestion(
-            directory=directory,
-            config=config,
-            files=tuple(relative(file, directory) for file in files),
-            split_uris=uris,
-            examples_uri=artifact.uri,
-            num_pieces=len(pieces),
-            approximate_rows=sum(piece.approximate_rows() for piece in pieces),
-            time_unit=unit_of(dataset.tables.interactions, pieces),
-        )
+        reading = Reading.of(directory, config, files, pieces)
+        run = Ingestion(reading, split_uris=uris, examples_uri=artifact.uri)
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, pieces, run)
         outcome = combine([attributes, take_outcome(artifact.uri).relative_to(directory)], config.max_bad_rows)

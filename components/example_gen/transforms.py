@@ -31,7 +31,8 @@ from components.example_gen.output.outcome import Outcome, combine
 from components.example_gen.output.reporting import MergeAll, WriteOutcome
 from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.readers.blocks import Piece, read
-from components.example_gen.readers.time_units import ColumnUnit
+from components.example_gen.readers.files import relative
+from components.example_gen.readers.time_units import ColumnUnit, unit_of
 from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
 from components.example_gen.splits.evidence import Evidence, concatenate
 from components.example_gen.splits.protocol import SplitProtocol
@@ -47,15 +48,13 @@ ROWS_PER_PARTITION = 100_000
 
 
 @dataclass(frozen=True)
-class Ingestion:
-    """One run: what is read, how, and where it goes.
+class Reading:
+    """What is read of the interactions, and how.
 
     Attributes:
         directory: Directory or URI below which all files lie.
         config: The section `data`, with paths relative to `directory`.
         files: Names of the interactions' files relative to `directory`, by number.
-        split_uris: Where the examples of each split go, by name.
-        examples_uri: Of the artifact; the outcome goes beside the examples.
         num_pieces: Number of pieces.
         approximate_rows: Upper estimate of the number of interactions, which sets the number of partitions.
         time_unit: Of the interactions' times.
@@ -64,16 +63,56 @@ class Ingestion:
     directory: str
     config: DataConfig
     files: tuple[str, ...]
-    split_uris: Mapping[str, str]
-    examples_uri: str
     num_pieces: int
     approximate_rows: int
     time_unit: ColumnUnit
+
+    @classmethod
+    def of(cls, directory: str, config: DataConfig, files: Iterable[str], pieces: Sequence[Piece]) -> "Reading":
+        """Of pieces of some of the interactions' files."""
+        return cls(
+            directory=directory,
+            config=config,
+            files=tuple(relative(file, directory) for file in files),
+            num_pieces=len(pieces),
+            approximate_rows=sum(piece.approximate_rows() for piece in pieces),
+            time_unit=unit_of(config.described().tables.interactions, pieces),
+        )
 
     @property
     def dataset(self) -> Dataset:
         """The dataset with the settings of the configuration."""
         return self.config.described()
+
+    @property
+    def num_partitions(self) -> int:
+        """Number of partitions of the users."""
+        return 1 + self.approximate_rows // ROWS_PER_PARTITION
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """One run: what is read, and where it goes.
+
+    Attributes:
+        reading: What is read.
+        split_uris: Where the examples of each split go, by name.
+        examples_uri: Of the artifact; the outcome goes beside the examples.
+    """
+
+    reading: Reading
+    split_uris: Mapping[str, str]
+    examples_uri: str
+
+    @property
+    def config(self) -> DataConfig:
+        """The section `data`."""
+        return self.reading.config
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset with the settings of the configuration."""
+        return self.reading.dataset
 
     @property
     def row_uris(self) -> tuple[str, ...]:
@@ -85,6 +124,36 @@ class Ingestion:
         return self.config.split_protocol()
 
 
+@dataclass(frozen=True)
+class RowsInPipeline:
+    """Interactions that a pipeline reads.
+
+    Attributes:
+        rows: Blocks of `Rows` without splits.
+        outcomes: What is to be reported of malformed rows.
+        seen: The tokens of all interactions as a side input for `SharedEntities.get`; empty where tables know all.
+    """
+
+    rows: beam.PCollection
+    outcomes: beam.PCollection
+    seen: Sequence[beam.pvalue.AsSideInput]
+
+
+def read_interactions(
+    pipeline: beam.Pipeline, pieces: Iterable[Piece], reading: Reading, shared: "SharedEntities"
+) -> RowsInPipeline:
+    """Adds the steps that read the interactions to a pipeline."""
+    converted = (
+        pipeline
+        | "Pieces" >> beam.Create(list(pieces))
+        | "Spread" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(_Read(reading, shared)).with_outputs(_OUTCOME, main="rows")
+    )
+    seen = _seen_tokens(converted.rows, entity_tables.open_roles(reading.dataset))
+    rows = converted.rows | "LookUp" >> beam.ParDo(_LookUp(shared), *seen)
+    return RowsInPipeline(rows, converted[_OUTCOME], seen)
+
+
 def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> None:
     """Adds the whole ingestion to a pipeline that was not run yet.
 
@@ -94,21 +163,15 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
         run: Everything else.
     """
     dataset, protocol = run.dataset, run.protocol()
-    shared = _SharedEntities(run)
-    converted = (
-        pipeline
-        | "Pieces" >> beam.Create(list(pieces))
-        | "Spread" >> beam.Reshuffle()
-        | "Read" >> beam.ParDo(_Read(run, shared)).with_outputs(_OUTCOME, main="rows")
-    )
-    seen = _seen_tokens(converted.rows, entity_tables.open_roles(dataset))
-    rows = converted.rows | "LookUp" >> beam.ParDo(_LookUp(shared), *seen)
+    shared = SharedEntities(run.reading)
+    interactions = read_interactions(pipeline, pieces, run.reading, shared)
+    rows, seen = interactions.rows, interactions.seen
     assigned = rows | "Assign" >> beam.ParDo(_Assign(run, shared), *_plan(rows, protocol), *seen)
     joins = joins_of(dataset)
     known = [_summary(assigned, join, shared, seen) for join in joins if join.needs_summary]
     batches = assigned
     if dataset.task == "retrieval" or any(join.whole_users for join in joins):
-        batches = assigned | "GatherUsers" >> GatherUsers(1 + run.approximate_rows // ROWS_PER_PARTITION)
+        batches = assigned | "GatherUsers" >> GatherUsers(run.reading.num_partitions)
     outputs = batches | "Write" >> beam.ParDo(_Write(run, shared), *known, *seen).with_outputs(_OUTCOME, _EVIDENCE)
     if dataset.task == "retrieval":
         counts = _merged(assigned, "CountItems", shared, seen, train_counts_of_items, _add_arrays)
@@ -116,34 +179,41 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
     checked = (
         outputs[_EVIDENCE]
         | "GroupEvidence" >> beam.GroupByKey()
-        | "FindLeaks" >> beam.Map(_find_leaks, protocol, run.files)
+        | "FindLeaks" >> beam.Map(_find_leaks, protocol, run.reading.files)
     )
-    outcomes = (converted[_OUTCOME], outputs[_OUTCOME], checked)
+    outcomes = (interactions.outcomes, outputs[_OUTCOME], checked)
     _ = outcomes | "Outcomes" >> beam.Flatten() | "Report" >> WriteOutcome(run.examples_uri, run.config.max_bad_rows)
 
 
 class GatherUsers(beam.PTransform):
     """From blocks of files to partitions that hold all rows of their users, in the order of the files."""
 
-    def __init__(self, num_partitions: int):
-        """Takes the number of partitions."""
+    def __init__(self, num_partitions: int, schema: pa.Schema | None = None):
+        """Takes the settings.
+
+        Args:
+            num_partitions: A user is in the partition of the user's number modulo this one.
+            schema: If given, of all batches; partitions without rows are then among the output.
+        """
         super().__init__()
         self._num_partitions = num_partitions
+        self._schema = schema
 
     def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
-        return (
-            input_or_inputs
-            | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)
-            | "Group" >> beam.GroupByKey()
-            | "Concatenate" >> beam.MapTuple(_concatenate)
-        )
+        parts = input_or_inputs | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)
+        if self._schema is not None:
+            empty = Rows(-1, pa.RecordBatch.from_pylist([], self._schema), np.empty(0, np.int8))
+            of_all = [(number, empty) for number in range(self._num_partitions)]
+            parts = (parts, input_or_inputs.pipeline | "Empty" >> beam.Create(of_all)) | beam.Flatten()
+        return parts | "Group" >> beam.GroupByKey() | "Concatenate" >> beam.MapTuple(_concatenate)
 
 
-class _SharedEntities:
+class SharedEntities:
     """Users and items, put together once in each worker process by the process's first call."""
 
-    def __init__(self, run: Ingestion):
-        self._directory, self._dataset, self._files = run.directory, run.dataset, run.files
+    def __init__(self, reading: Reading):
+        """Reads nothing yet."""
+        self._directory, self._dataset, self._files = reading.directory, reading.dataset, reading.files
         self._tables, self._complete = Shared(), Shared()
 
     def tables(self) -> entity_tables.EntityTables:
@@ -164,16 +234,16 @@ class _SharedEntities:
 class _Read(beam.DoFn):
     """From pieces to converted rows; malformed rows go to the outcome."""
 
-    def __init__(self, run: Ingestion, shared: _SharedEntities):
-        self._run, self._shared = run, shared
+    def __init__(self, reading: Reading, shared: SharedEntities):
+        self._reading, self._shared = reading, shared
 
     def process(self, element: Piece) -> Iterator[Any]:
-        run, dataset, config = self._run, self._run.dataset, self._run.config
+        reading, dataset, config = self._reading, self._reading.dataset, self._reading.config
         known = entity_tables.known_tokens(dataset, self._shared.tables())
         wanted = interaction_columns(dataset, config.split_column)
         for number, (raw, malformed) in enumerate(read(element, dataset.tables.interactions, wanted)):
             batch, unfit, dropped = convert_interactions(
-                raw, dataset, config.split, config.split_column, known, run.time_unit
+                raw, dataset, config.split, config.split_column, known, reading.time_unit
             )
             if dropped or malformed or unfit:
                 bad = malformed + unfit
@@ -181,13 +251,13 @@ class _Read(beam.DoFn):
                 outcome = Outcome.of_bad_rows(bad, dropped)
                 yield beam.pvalue.TaggedOutput(_OUTCOME, combine([outcome], config.max_bad_rows))
             # A compressed file is one piece of several blocks, whose files of examples need distinct names.
-            yield Rows(element.index + number * run.num_pieces, batch)
+            yield Rows(element.index + number * reading.num_pieces, batch)
 
 
 class _LookUp(beam.DoFn):
     """Replaces tokens of users and items by their numbers."""
 
-    def __init__(self, shared: _SharedEntities):
+    def __init__(self, shared: SharedEntities):
         self._shared = shared
 
     def process(self, element: Rows, *seen: Any) -> Iterator[Rows]:
@@ -197,7 +267,7 @@ class _LookUp(beam.DoFn):
 class _Assign(beam.DoFn):
     """Gives rows their splits."""
 
-    def __init__(self, run: Ingestion, shared: _SharedEntities):
+    def __init__(self, run: Ingestion, shared: SharedEntities):
         self._protocol, self._shared = run.protocol(), shared
 
     def process(self, element: Rows, *sides: Any) -> Iterator[Rows]:
@@ -209,7 +279,7 @@ class _Assign(beam.DoFn):
 class _Write(beam.DoFn):
     """Joins, encodes and writes rows, for retrieval also queries; gives what is reported of them."""
 
-    def __init__(self, run: Ingestion, shared: _SharedEntities):
+    def __init__(self, run: Ingestion, shared: SharedEntities):
         self._run, self._shared = run, shared
 
     def start_bundle(self):
@@ -243,7 +313,7 @@ class _Write(beam.DoFn):
         labels = np.bincount(rows.split, weights=rows.column(LABEL) > 0, minlength=len(SPLITS)).astype(int)
         outcome = Outcome(split_rows=tuple(counts.tolist()), split_positives=tuple(labels.tolist()))
         yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
-        num_parts = 1 + self._run.approximate_rows // _ROWS_PER_CHECK
+        num_parts = 1 + self._run.reading.approximate_rows // _ROWS_PER_CHECK
         for part in self._protocol.parts(self._protocol.evidence(rows), num_parts).items():
             yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
 
@@ -251,7 +321,7 @@ class _Write(beam.DoFn):
 class _WriteCandidates(beam.DoFn):
     """Writes the split `candidates` as one file."""
 
-    def __init__(self, run: Ingestion, shared: _SharedEntities):
+    def __init__(self, run: Ingestion, shared: SharedEntities):
         self._run, self._shared = run, shared
 
     def process(self, element: np.ndarray, *seen: Any) -> Iterator[Any]:
@@ -286,7 +356,7 @@ def _plan(rows: beam.PCollection, protocol: SplitProtocol) -> list[beam.pvalue.A
 
 
 def _summary(
-    assigned: beam.PCollection, join: Join, shared: _SharedEntities, seen: Sequence[Any]
+    assigned: beam.PCollection, join: Join, shared: SharedEntities, seen: Sequence[Any]
 ) -> beam.pvalue.AsSideInput:
     """What a join must know of all rows as a side input."""
     label = f"Summary{join.name.title()}"
@@ -294,7 +364,7 @@ def _summary(
 
 
 def _merged(
-    assigned: beam.PCollection, label: str, shared: _SharedEntities, seen: Sequence[Any], summarize: Any, merge: Any
+    assigned: beam.PCollection, label: str, shared: SharedEntities, seen: Sequence[Any], summarize: Any, merge: Any
 ) -> Any:
     """One element: the merged summary of all rows."""
 
@@ -322,8 +392,8 @@ def _by_partition(rows: Rows, num_partitions: int) -> Iterator[tuple[int, Rows]]
 
 def _concatenate(number: int, parts: Iterable[Rows]) -> Rows:
     parts = sorted(parts, key=lambda rows: rows.index)
-    table = pa.Table.from_batches([rows.batch for rows in parts]).combine_chunks()
-    (batch,) = table.to_batches()
+    table = pa.Table.from_batches([rows.batch for rows in parts])
+    batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
     splits = [rows.split for rows in parts if rows.split is not None]
     return Rows(number, batch, np.concatenate(splits))
 

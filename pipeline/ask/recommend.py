@@ -1,47 +1,27 @@
 """Asks a pushed retrieval model what to show to users."""
 
-import logging
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
-from apache_beam.utils.shared import Shared
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tfx_bsl.coders import example_coder
 
+from components.example_gen.config import DataConfig
 from components.pusher.verify import request_columns
 from components.retrieval_index.exact import BY_COLUMN, EXCLUDE, IDS, SCORES, TITLES, K
-from components.scratch import scratch_directory
-from pipeline import beam_introspection
 from pipeline.ask.predict import Predictor
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
-from pipeline.beam import LocalBeamConfig
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ModelError
-
-_log = logging.getLogger(__name__)
-
-SCHEMA = pa.schema(
-    [("user", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("title", pa.string()),
-     ("score", pa.float32())]
-)  # fmt: skip
-
-# Scores that exist at once in a batch job: 64 MB.
-_SCORES_AT_ONCE = 16 << 20
-_SECONDS_BETWEEN_REPORTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +43,62 @@ class Recommendation:
     score: float
 
 
+class IndexModel:
+    """A pushed retrieval model that answers queries."""
+
+    def __init__(self, model_dir: Path):
+        """Loads the model.
+
+        Raises:
+            ModelError: The directory holds no model, or one that ranks.
+        """
+        self._model = load_model(model_dir, BY_COLUMN)
+        self._encoder = example_coder.RecordBatchToExamplesEncoder()
+
+    def find(self, queries: pa.RecordBatch, k: int, exclude_seen: bool) -> dict[str, np.ndarray]:
+        """The best items of each query, best first.
+
+        Args:
+            queries: Under the schema of the split `queries`.
+            k: Items per query.
+            exclude_seen: Leave out the items of the column `seen`.
+
+        Returns:
+            `IDS`, `TITLES` (bytes) and `SCORES`, `[queries, k]` each; an item that does not exist, where fewer than k
+            are left, has an empty identifier.
+        """
+        signature = self._model.signatures[BY_COLUMN]
+        specs = dict(signature.structured_input_signature[1])
+        columns = {name: spec for name, spec in specs.items() if name not in (EXCLUDE, K)}
+        seen = queries.column(SEEN).to_pylist() if exclude_seen else [[]] * queries.num_rows
+        answer = signature(
+            **request_columns(self._encoder.encode(queries), columns),
+            **{
+                EXCLUDE: tf.ragged.constant(seen, dtype=tf.string).to_tensor(shape=[queries.num_rows, None]),
+                K: tf.constant(k),
+            },
+        )
+        return {name: answer[name].numpy() for name in (IDS, TITLES, SCORES)}
+
+
+def retrieval_data(model_dir: Path, data_dir: Path | None) -> tuple[str, DataConfig]:
+    """The directory of the raw files of a pushed retrieval model, and its section `data`.
+
+    Args:
+        model_dir: A pushed version.
+        data_dir: Holds the raw files; None means where the model's data came from.
+
+    Raises:
+        DataError: The data is not there.
+        ModelError: The directory holds no pushed version, or one that ranks.
+    """
+    summary = read_summary(model_dir)
+    config = data_config(summary)
+    if config.described().task != "retrieval":
+        raise ModelError(f"{model_dir} ranks pairs and finds no items; ask `recspan predict`")
+    return raw_directory(summary, data_dir), config
+
+
 class Recommender:
     """A pushed retrieval model beside the interactions that it was made from.
 
@@ -76,7 +112,7 @@ class Recommender:
 
         Args:
             model_dir: A pushed version.
-            data_dir: Holds the raw files; None means where the model's data came from.
+            data_dir: As for `retrieval_data`.
             users: Identifiers that will be asked for; the raw files need not name them.
             items: Items of a given history.
 
@@ -84,27 +120,12 @@ class Recommender:
             DataError: The data is not there.
             ModelError: The directory holds no pushed version, or one that ranks.
         """
-        summary = read_summary(model_dir)
-        config = data_config(summary)
-        if config.described().task != "retrieval":
-            raise ModelError(f"{model_dir} ranks pairs and finds no items; ask `recspan predict`")
         self.model_dir = model_dir
-        self.requests = Requests(raw_directory(summary, data_dir), config, users, items)
-        self._encoder = example_coder.RecordBatchToExamplesEncoder()
-
-    @property
-    def users(self) -> list[str]:
-        """Identifiers of all users."""
-        return self.requests.users
-
-    @property
-    def num_items(self) -> int:
-        """Number of items that can be found."""
-        return self.requests.num_items
+        self.requests = Requests(*retrieval_data(model_dir, data_dir), users, items)
 
     @cached_property
-    def _model(self) -> Any:
-        return load_model(self.model_dir, BY_COLUMN)
+    def _model(self) -> IndexModel:
+        return IndexModel(self.model_dir)
 
     def recommend(
         self, users: Sequence[str], k: int, exclude_seen: bool, given: Given | None = None
@@ -119,19 +140,7 @@ class Recommender:
             exclude_seen: Leave out what a user has interacted with.
             given: Attributes, history and context in place of those of the raw files.
         """
-        batch = self.requests.queries(users, given)
-        signature = self._model.signatures[BY_COLUMN]
-        specs = dict(signature.structured_input_signature[1])
-        columns = {name: spec for name, spec in specs.items() if name not in (EXCLUDE, K)}
-        seen = batch.column(SEEN).to_pylist() if exclude_seen else [[]] * len(users)
-        answer = signature(
-            **request_columns(self._encoder.encode(batch), columns),
-            **{
-                EXCLUDE: tf.ragged.constant(seen, dtype=tf.string).to_tensor(shape=[len(users), None]),
-                K: tf.constant(k),
-            },
-        )
-        return _recommendations(users, {name: answer[name].numpy() for name in (IDS, TITLES, SCORES)})
+        return _recommendations(users, self._model.find(self.requests.queries(users, given), k, exclude_seen))
 
 
 def ranked(recommendations: Sequence[Recommendation], predictor: Predictor) -> list[Recommendation]:
@@ -154,69 +163,6 @@ def print_recommendations(recommendations: Sequence[Recommendation], console: Co
     for each in recommendations:
         table.add_row(str(each.rank), escape(each.item), escape(each.title), f"{each.score:.4f}")
     console.print(table)
-
-
-def recommend_all(
-    model_dir: Path,
-    output: Path,
-    k: int,
-    exclude_seen: bool,
-    runner: LocalBeamConfig,
-    data_dir: Path | None = None,
-) -> int:
-    """Writes the best items of every user to a Parquet file, which appears complete or not at all.
-
-    Args:
-        model_dir: A pushed version.
-        output: The file; its columns are those of `SCHEMA`.
-        k: Items per user.
-        exclude_seen: Leave out what a user has interacted with.
-        runner: Where the job runs; its workers read and write the same paths as this process.
-        data_dir: As for `Recommender`.
-
-    Returns:
-        Number of rows.
-    """
-    # Workers of a cluster have another working directory.
-    model_dir, output, data_dir = model_dir.absolute(), output.absolute(), data_dir and data_dir.absolute()
-    recommender = Recommender(model_dir, data_dir)
-    users, size = recommender.users, max(1, _SCORES_AT_ONCE // recommender.num_items)
-    batches = [users[start : start + size] for start in range(0, len(users), size)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_directory(output.parent, ".recommendations-") as staging:
-        prefix = os.path.join(staging, "part")
-        beam_introspection.remember()
-        with beam.Pipeline(argv=list(runner.args())) as pipeline:
-            _ = (
-                pipeline
-                | "Users" >> beam.Create(batches)
-                | "Spread" >> beam.Reshuffle()
-                | "Recommend" >> beam.ParDo(_Recommend(model_dir, data_dir, k, exclude_seen, len(users)))
-                | "Write" >> beam.io.WriteToParquet(prefix, SCHEMA, num_shards=1, shard_name_template="")
-            )
-        os.replace(prefix, output)
-    return pq.read_metadata(output).num_rows
-
-
-class _Recommend(beam.DoFn):
-    """From batches of users to rows."""
-
-    def __init__(self, model_dir: Path, data_dir: Path | None, k: int, exclude_seen: bool, num_users: int):
-        self._sources = model_dir, data_dir
-        self._options = k, exclude_seen
-        self._num_users = num_users
-        self._shared = Shared()
-
-    def start_bundle(self):
-        self._recommender = self._shared.acquire(lambda: Recommender(*self._sources))
-        self._done, self._reported_at = 0, time.monotonic()
-
-    def process(self, element: list[str]) -> Iterator[dict[str, Any]]:
-        yield from map(asdict, self._recommender.recommend(element, *self._options))
-        self._done += len(element)
-        if time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
-            self._reported_at = time.monotonic()
-            _log.info("recommended for %d of %d users", self._done, self._num_users)
 
 
 def _recommendations(users: Sequence[str], answer: Mapping[str, np.ndarray]) -> list[Recommendation]:

@@ -59,16 +59,6 @@ class Requests:
         self._unknown = loaded.unknown
         self._schema = self.dataset.spec().features.arrow_schema()
 
-    @property
-    def users(self) -> list[str]:
-        """Identifiers of all users that are known."""
-        return _texts(self._entities.users)
-
-    @property
-    def num_items(self) -> int:
-        """Number of items that can be retrieved."""
-        return self._entities.num_candidates
-
     def title(self, item: str) -> str | None:
         """What people call an item; None where its table says nothing."""
         described = self.dataset.tables.items
@@ -189,7 +179,3 @@ class Requests:
                 raise ConfigError(f"--value {name}={text}: {problems.of_row[0]}")
             columns |= as_lists([(entry.feature_name, values)], self._schema)
         return columns
-
-
-def _texts(table: pa.Table | None) -> list[str]:
-    return [token.decode("utf-8", "replace") for token in table[TOKEN].to_pylist()] if table is not None else []

@@ -49,6 +49,9 @@ def recommend(
     users: Annotated[list[str] | None, typer.Option("--user", help="Identifier of a user; may be repeated.")] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the dataset.")] = False,
     output: Annotated[Path | None, typer.Option(help="Parquet file to write; needed with --all-users.")] = None,
+    shards: Annotated[
+        int, typer.Option(min=1, help="With --all-users: number of files; with several, --output is their directory.")
+    ] = 1,
     k: Annotated[int, typer.Option("-k", min=1, help="Items per user.")] = 10,
     exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user knows.")] = False,
     values: Values = None,
@@ -68,6 +71,8 @@ def recommend(
     """Recommend items with a pushed retrieval model."""
     if bool(users) == all_users or all_users != (output is not None):
         raise ConfigError("recommend: give --user ID, or --all-users with --output FILE")
+    if shards > 1 and not all_users:
+        raise ConfigError("recommend: --shards goes with --all-users")
     if assignments and not all_users:
         raise ConfigError("recommend: --set goes with --all-users, as it says where that job runs")
     if all_users and (rank or as_json or values or history):
@@ -81,10 +86,10 @@ def recommend(
     with output_to(Path(os.devnull)) as console:
         # Imports TensorFlow.
         from pipeline.ask.answers import recommend_each
-        from pipeline.ask.recommend import recommend_all
+        from pipeline.ask.recommend_all import recommend_all
 
         if output is not None:
-            count = recommend_all(version, output, k, exclude_seen, runner, data_dir)
+            count = recommend_all(version, output, k, exclude_seen, runner, data_dir, shards)
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)

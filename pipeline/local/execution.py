@@ -1,10 +1,7 @@
 """Wires the pipeline, runs it with TFX's local runner and writes the run's summary."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
@@ -15,7 +12,7 @@ from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
 from pipeline.local.killed import fail_killed_executions
-from pipeline.local.outcome import ComponentRun, RunOutcome
+from pipeline.local.outcome import ComponentRun, RunOutcome, write_summary
 from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
@@ -57,14 +54,14 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
         {"component": run.component, "seconds": round(run.seconds, 2), "cached": run.cached} for run in components
     ]
     summary["log"] = str(run_dir / "log.txt")
-    _write_atomically(run_dir / SUMMARY_FILE_NAME, summary)
+    write_summary(run_dir, summary)
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
     pushed_to = Path(summary["pushed_to"])
     beside_model = pushed_to / SUMMARY_FILE_NAME
     # A run that was killed after its push has not come to this.
     if not pusher.cached or "components" not in json.loads(beside_model.read_text()):
-        _write_atomically(beside_model, summary)
+        write_summary(pushed_to, summary)
     return RunOutcome(summary, pushed_to)
 
 
@@ -75,11 +72,3 @@ def _output_uri(metadata: Path, execution_id: int) -> str:
     (output,) = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     (artifact,) = store.get_artifacts_by_id([output])
     return artifact.uri
-
-
-def _write_atomically(path: Path, content: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file, indent=2)
-    os.chmod(name, 0o644)
-    os.replace(name, path)

@@ -1,8 +1,13 @@
 """Results of a local run."""
 
+import json
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from components.pusher.layout import SUMMARY_FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,12 @@ class RunOutcome:
 
     summary: dict[str, Any]
     pushed_to: Path | None
+
+
+def write_summary(directory: Path, summary: dict[str, Any]) -> None:
+    """Writes `summary.json`, which appears complete or not at all."""
+    handle, name = tempfile.mkstemp(dir=directory, suffix=".tmp")
+    with os.fdopen(handle, "w") as file:
+        json.dump(summary, file, indent=2)
+    os.chmod(name, 0o644)
+    os.replace(name, directory / SUMMARY_FILE_NAME)

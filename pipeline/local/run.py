@@ -14,7 +14,8 @@ from typing import IO, cast
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, output_to
 from pipeline.failures import chain, describe
-from pipeline.local.outcome import RunOutcome
+from pipeline.local import unchanged
+from pipeline.local.outcome import RunOutcome, write_summary
 from pipeline.local.root import occupied
 from pipeline.report import print_report
 from pipeline.roots import require_writable
@@ -44,16 +45,44 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
             console.print(f"root: {locations.root}, a link to {os.readlink(locations.root)}", markup=False)
         console.file = cast(IO[str], LosableStream(console.file))
         try:
-            progress.started("importing TensorFlow and TFX")
-            from pipeline.local.execution import execute
-
-            outcome = execute(config, locations, run_id, run_dir, progress)
+            outcome = _answered(config, locations, run_dir, progress) or _executed(
+                config, locations, run_id, run_dir, progress
+            )
         except Exception as error:
             raise _user_facing_error(error, progress.current, log_file) from error
     if outcome is not None:
         with contextlib.redirect_stdout(cast(IO[str], LosableStream(sys.stdout))):
             print_report(outcome.summary)
             sys.stdout.flush()
+    return outcome
+
+
+def _answered(
+    config: PipelineConfig, locations: Locations, run_dir: Path, progress: ComponentProgress
+) -> RunOutcome | None:
+    """The outcome of the last run, if nothing has changed since."""
+    summary = unchanged.answer(config, locations)
+    if summary is None:
+        return None
+    _log.info("nothing has changed since the last run: %s", summary["log"])
+    for each in summary["components"]:
+        each |= {"seconds": 0.0, "cached": True}
+        progress.finished(each["component"], 0.0, cached=True)
+    summary["log"] = str(run_dir / "log.txt")
+    write_summary(run_dir, summary)
+    return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)
+
+
+def _executed(
+    config: PipelineConfig, locations: Locations, run_id: str, run_dir: Path, progress: ComponentProgress
+) -> RunOutcome | None:
+    """The outcome of all components, which TFX runs or answers from its cache."""
+    progress.started("importing TensorFlow and TFX")
+    from pipeline.local.execution import execute
+
+    outcome = execute(config, locations, run_id, run_dir, progress)
+    if outcome is not None:
+        unchanged.remember(config, locations, run_dir)
     return outcome
 
 
