@@ -14,6 +14,7 @@ from trainer_module.experiment import Experiment
 from trainer_module.models.config import (
     DcnConfig,
     DlrmConfig,
+    FinalMlpConfig,
     RankingConfig,
     RatingModelConfig,
     TwoTowerConfig,
@@ -99,6 +100,7 @@ MODELS = {
     "dlrm": SmallModel(DlrmConfig(bottom=(16,), top=(16,), dropout=0.1)),
     "dcn": SmallModel(DcnConfig(rank=4, mlp=(16,), dropout=0.1)),
     "wide_deep": SmallModel(WideDeepConfig(mlp=(16,), dropout=0.1)),
+    "final_mlp": SmallModel(FinalMlpConfig(first=(16, 8), second=(8,), heads=2, dropout=0.1)),
     "two_tower": SmallModel(
         TwoTowerConfig(query_mlp=(16,), dropout=0.1),
         objective=Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"])),

@@ -306,12 +306,12 @@ def _model(findings: Findings, task: str, has_numbers: bool) -> Iterator[str]:
         yield "embeddings: {dim: 64}"
         epochs = 20 if rows < 1_500_000 else 8 if rows < 10_000_000 else 3
     elif task == "rating":
-        yield "model: {type: rating}  # the default; or dlrm, dcn, wide_deep"
+        yield "model: {type: rating}  # the default; or dlrm, dcn, final_mlp, wide_deep"
         batch, epochs = min(batch, 1024), 40 if rows < 1_500_000 else 8
     else:
         kind = "dlrm" if has_numbers else "dcn"
         why = "there are numbers beside the tokens" if has_numbers else "tokens alone"
-        yield f"model: {{type: {kind}}}  # {why}; or dlrm, dcn, wide_deep"
+        yield f"model: {{type: {kind}}}  # {why}; or dlrm, dcn, final_mlp, wide_deep"
         yield "embeddings: {dim: 16}"
         epochs = 10 if rows < 200_000 else 3
     yield f"training: {{batch_size: {batch}, epochs: {epochs}}}"

@@ -13,7 +13,15 @@ from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError
-from trainer_module.models.config import MODELS, DcnConfig, DlrmConfig, RankingConfig, RatingModelConfig, WideDeepConfig
+from trainer_module.models.config import (
+    MODELS,
+    DcnConfig,
+    DlrmConfig,
+    FinalMlpConfig,
+    RankingConfig,
+    RatingModelConfig,
+    WideDeepConfig,
+)
 from trainer_module.models.layers import DenseOptions
 from trainer_module.models.objectives import Click, Rating
 from trainer_module.models.ranking import RankingModel, build_ranking_model
@@ -39,6 +47,7 @@ CONFIGS = {
     "dcn, low rank": DcnConfig(rank=1, mlp=(4, 3)),
     "dcn, parallel": DcnConfig(structure="parallel", mlp=(4,)),
     "wide_deep": WideDeepConfig(mlp=(4,)),
+    "final_mlp": FinalMlpConfig(first=(6, 4), second=(4,), heads=2),
 }
 NO_HIDDEN = DlrmConfig(bottom=(), top=())
 # TensorFlow's TPU build compiles for TPUs alone.
@@ -235,6 +244,24 @@ def test_wide_deep_by_hand():
     assert model.scores(features([1], [1], [2.0])).numpy() == pytest.approx([expected])
 
 
+def test_final_mlp_by_hand():
+    random = np.random.default_rng(0)
+    first, second = (random.uniform(0.1, 1, [5, 4]) for _ in range(2))
+    of_first, of_second, form = (random.normal(size=shape) for shape in ([4, 1], [4, 1], [2, 2, 2]))
+    config = FinalMlpConfig(first=(4,), second=(4,), heads=2)
+    model = by_hand(config, (first, np.zeros(4), second, np.full(4, 0.5), form, of_first, [0.25], of_second))
+    inputs = np.array([1, 2, 3, 4, 2.0])
+    one, two = inputs @ first, inputs @ second + 0.5
+    score = 0.25 + one @ of_first[:, 0] + two @ of_second[:, 0]
+    score += one[:2] @ form[0] @ two[:2] + one[2:] @ form[1] @ two[2:]
+    assert model.scores(features([1], [1], [2.0])).numpy() == pytest.approx([score], rel=1e-5)
+
+
+def test_heads_divide_the_last_widths():
+    with pytest.raises(ValueError, match="heads: 3 does not divide 128 and 9"):
+        FinalMlpConfig(second=(9,), heads=3)
+
+
 @every_model
 def test_shapes_are_static(config):
     column = tf.TensorSpec([8, 1], tf.int64)
@@ -246,7 +273,7 @@ def test_shapes_are_static(config):
 @every_model
 def test_dropout_follows_its_seed_and_spares_predictions(config):
     # So many units that one of them is alive and dropped.
-    wide = {name: (64,) for name in ("mlp", "bottom", "top") if name in type(config).model_fields}
+    wide = {name: (64,) for name in ("mlp", "bottom", "top", "first", "second") if name in type(config).model_fields}
     model, one = build(config.model_copy(update=wide | {"dropout": 0.5})), features([1], [1], [2.0])
     for variable in model.trainable_variables:
         # Some weights start at 0, and what they weigh may be dropped unseen.
@@ -304,7 +331,7 @@ def test_dot_products_need_one_width(config):
         check(config, changed(tables=(Table(name="ad", dim=4), Table(name="page"))))
 
 
-@pytest.mark.parametrize("config", [CONFIGS["dcn"], CONFIGS["wide_deep"]])
+@pytest.mark.parametrize("config", [CONFIGS["dcn"], CONFIGS["wide_deep"], CONFIGS["final_mlp"]])
 def test_widths_may_differ_without_dot_products(config):
     spec = changed(tables=(Table(name="ad", dim=4), Table(name="page")))
     check(config, spec)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets
 from trainer_module.data.spec import DatasetSpec, Task
@@ -239,7 +239,7 @@ class DlrmConfig(_RankingModel):
         if not spec.numeric:
             raise ConfigError(
                 "model.type dlrm reads numeric columns and the feature spec has none; declare one in the section "
-                "data, take one out of model.ignore, or set model.type to dcn, rating or wide_deep"
+                "data, take one out of model.ignore, or set model.type to dcn, final_mlp, rating or wide_deep"
             )
 
     def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
@@ -293,6 +293,35 @@ class WideDeepConfig(_RankingModel):
         from trainer_module.models.wide_deep import wide_deep_head
 
         return wide_deep_head(self.mlp, self.dropout, initial_score, dtype)
+
+
+class FinalMlpConfig(_RankingModel):
+    """See `trainer_module.models.final_mlp`.
+
+    Attributes:
+        first: Widths of the first MLP.
+        second: Widths of the second MLP, which reads the same features; another shape lets it see other things.
+        heads: Number of parts in which their last layers are compared; divides both last widths.
+    """
+
+    type: Literal["final_mlp"] = "final_mlp"
+    first: Widths = Field(default=(256, 128), min_length=1)
+    second: Widths = Field(default=(128,), min_length=1)
+    heads: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "FinalMlpConfig":
+        if self.first[-1] % self.heads or self.second[-1] % self.heads:
+            raise ValueError(
+                f"heads: {self.heads} does not divide {self.first[-1]} and {self.second[-1]}, the last widths of first "
+                "and second; choose a number that divides both"
+            )
+        return self
+
+    def head(self, dim: int, initial_score: float, dtype: str) -> "tf.keras.layers.Layer":
+        from trainer_module.models.final_mlp import final_mlp_head
+
+        return final_mlp_head(self.first, self.second, self.heads, self.dropout, initial_score, dtype)
 
 
 class TwoTowerConfig(_Model):
@@ -391,7 +420,7 @@ def _rating_unless_named(value: Any) -> Any:
     return {"type": "rating"} | value if isinstance(value, dict) else value
 
 
-RankingConfig = RatingModelConfig | DlrmConfig | DcnConfig | WideDeepConfig
+RankingConfig = RatingModelConfig | DlrmConfig | DcnConfig | WideDeepConfig | FinalMlpConfig
 ModelConfig = Annotated[
     Annotated[RankingConfig | TwoTowerConfig, Field(discriminator="type")],
     BeforeValidator(_rating_unless_named),
