@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from components.pusher.warmup import WARMUP_FILE
 from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE
+from tests.serving.client import ask
+from tests.serving.loader import serving
 from tests.workspace import NOT_PUSHED, Workspace
 
 EXPERIMENT = """
@@ -146,6 +149,25 @@ def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
     found = json.loads(described.stdout)["recommendations"]
     assert [row["rank"] for row in found] == [1, 2, 3]
     assert not {row["item"] for row in found} & {"3", "4"}
+
+
+def test_a_model_server_answers_as_recommend_does(workspace, first):
+    version = pushed(first[1])
+    assert (version / WARMUP_FILE).stat().st_size
+    process = workspace.recspan(
+        *("recommend", "--user", "nobody", "-k", "3", "--json", "--history", "3,4"),
+        *("--value", "gender=F", "--value", "occupation=artist", "--value", "age=30"),
+    )
+    assert process.returncode == 0, process.stderr
+    request = {
+        **{"user_id": ["nobody"], "gender": ["F"], "occupation": ["artist"], "age": [30.0], "history": [["3", "4"]]},
+        **{"exclude": [[""]], "k": 3},
+    }
+    with serving(version) as (server, _):
+        answer = ask(server, "--signature", "recommend", json.dumps(request))
+    assert answer.returncode == 0, answer.stderr
+    expected = [row["item"] for row in json.loads(process.stdout)["recommendations"]]
+    assert json.loads(answer.stdout)["ids"] == [expected]
 
 
 def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -15,7 +16,7 @@ def is_uri(path: str) -> bool:
     return "://" in path
 
 
-def publish_to_bucket(model_dir: str, base_uri: str, extra_files: dict[str, str]) -> str:
+def publish_to_bucket(model_dir: str, base_uri: str, extra_files: Mapping[str, bytes]) -> str:
     """Copies a SavedModel to `base_uri/VERSION` and writes `saved_model.pb` last.
 
     A server that finds an incomplete version sees no `saved_model.pb`, so it never loads a partial model. An
@@ -24,16 +25,17 @@ def publish_to_bucket(model_dir: str, base_uri: str, extra_files: dict[str, str]
     Args:
         model_dir: A local or remote SavedModel.
         base_uri: Directory of one pipeline. Only one push may run at a time.
-        extra_files: Text by file name, written into the version's directory before `saved_model.pb`.
+        extra_files: Content by path relative to `saved_model.pb`, before which it is written.
 
     Returns:
         URI of the version. Versions are numbered from 1.
     """
     target = os.path.join(base_uri, str(max(_versions(base_uri), default=0) + 1))
-    for name, text in extra_files.items():
-        tf.io.gfile.makedirs(target)
-        with tf.io.gfile.GFile(os.path.join(target, name), "w") as file:
-            file.write(text)
+    for name, content in extra_files.items():
+        path = os.path.join(target, name)
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content)
     copy_tree(model_dir, target)
     return target
 

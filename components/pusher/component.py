@@ -28,9 +28,10 @@ from components.pusher.summary import (
     ingest_summary,
     package_versions,
 )
+from components.pusher.warmup import WARMUP_FILE, warmup_requests
 from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.errors import ModelError
-from trainer_module.export.parity import PARITY_DIRECTORY
+from trainer_module.export.parity import EXAMPLES_FILE, PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)
@@ -89,8 +90,9 @@ def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
         summary["retrieval_index"] = json.loads(_read(index_report))
     if verdict["push"]:
         model_dir = path_utils.serving_model_path(model.uri)
-        summary["verification"] = _verify(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
-        destination = _publish(model_dir, base_directory, summary)
+        parity_dir = os.path.join(model.uri, PARITY_DIRECTORY)
+        summary["verification"] = _verify(model_dir, parity_dir)
+        destination = _publish(model_dir, parity_dir, base_directory, summary)
         summary["pushed_to"] = destination
         pushed_model.set_string_custom_property("pushed_destination", destination)
         _log.info("pushed to %s", destination)
@@ -107,9 +109,14 @@ def push_id(inputs: list[str]) -> str:
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _publish(model_dir: str, base: str, summary: dict[str, Any]) -> str:
+def _publish(model_dir: str, parity_dir: str, base: str, summary: dict[str, Any]) -> str:
     """Publishes a model unless this very push was made already, by a run that was killed before it could record it."""
-    files = {SUMMARY_FILE_NAME: json.dumps(summary, indent=2)}
+    sample = tf.data.TFRecordDataset(os.path.join(parity_dir, EXAMPLES_FILE), "GZIP")
+    files = {
+        SUMMARY_FILE_NAME: json.dumps(summary, indent=2).encode(),
+        # The sample begins with ordinary rows.
+        WARMUP_FILE: warmup_requests(model_dir, list(sample.as_numpy_iterator())),
+    }
     if is_uri(base):
         return finished_push_in_bucket(model_dir, base, summary["push"]) or publish_to_bucket(model_dir, base, files)
     return str(finished_push(model_dir, base, summary["push"]) or publish(model_dir, base, files))

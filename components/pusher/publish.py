@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 
 
-def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
+def publish(model_dir: str, base_dir: str, extra_files: Mapping[str, bytes]) -> Path:
     """Copies a SavedModel to `base_dir/VERSION`, which appears complete or not at all.
 
     TensorFlow Serving watches `base_dir` and loads each new directory with a numeric name immediately. The copy is
@@ -19,7 +20,7 @@ def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
     Args:
         model_dir: A SavedModel.
         base_dir: Created if missing. Must be on a single file system.
-        extra_files: Text by file name, written beside `saved_model.pb`.
+        extra_files: Content by path relative to `saved_model.pb`.
 
     Returns:
         The version's directory. Versions are numbered from 1.
@@ -29,8 +30,9 @@ def publish(model_dir: str, base_dir: str, extra_files: dict[str, str]) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=base))
     try:
         shutil.copytree(model_dir, staging, dirs_exist_ok=True)
-        for name, text in extra_files.items():
-            (staging / name).write_text(text, encoding="utf-8")
+        for name, content in extra_files.items():
+            (staging / name).parent.mkdir(exist_ok=True)
+            (staging / name).write_bytes(content)
         staging.chmod(0o755)  # mkdtemp gives access to the owner only; a model server runs as another user
         return _rename_to_next_version(staging, base)
     finally:

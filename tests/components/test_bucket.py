@@ -42,7 +42,7 @@ def test_what_is_a_uri():
 
 
 def test_a_model_is_published_whole_under_the_next_number(model, remote):
-    assert publish_to_bucket(model, f"{remote}/serving", {"summary.json": "{}"}) == f"{remote}/serving/1"
+    assert publish_to_bucket(model, f"{remote}/serving", {"summary.json": b"{}"}) == f"{remote}/serving/1"
     assert contents(f"{remote}/serving/1") == FILES | {"summary.json": "{}"}
     assert publish_to_bucket(model, f"{remote}/serving", {}) == f"{remote}/serving/2"
 
@@ -57,7 +57,7 @@ def test_the_file_that_makes_it_loadable_comes_last(model, remote, monkeypatch):
         copy(source, destination, overwrite)
 
     monkeypatch.setattr(bucket.tf.io.gfile, "copy", watched)
-    publish_to_bucket(model, f"{remote}/serving", {"summary.json": "{}"})
+    publish_to_bucket(model, f"{remote}/serving", {"summary.json": b"{}"})
     assert written[-1] == "saved_model.pb"
     assert len(written) == len(FILES)
 
@@ -108,7 +108,7 @@ def test_what_an_export_must_answer_lies_beside_a_remote_model(remote):
 def test_a_finished_push_is_found_again_and_a_cut_one_is_not(model, remote):
     base = f"{remote}/serving"
     assert finished_push_in_bucket(model, base, "this") is None
-    target = publish_to_bucket(model, base, {"summary.json": '{"push": "this"}'})
+    target = publish_to_bucket(model, base, {"summary.json": b'{"push": "this"}'})
     assert finished_push_in_bucket(model, base, "this") == target
     assert finished_push_in_bucket(model, base, "another") is None
     with tf.io.gfile.GFile(f"{target}/fingerprint.pb", "w") as file:

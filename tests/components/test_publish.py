@@ -19,7 +19,7 @@ def model(tmp_path: Path) -> str:
 def test_versions_count_up_and_hold_the_whole_model(model, tmp_path):
     base = tmp_path / "serving"
     assert latest_version(base) is None
-    first, second = (publish(model, str(base), {"summary.json": text}) for text in ("{}", "[]"))
+    first, second = (publish(model, str(base), {"summary.json": text}) for text in (b"{}", b"[]"))
     assert [first.name, second.name] == ["1", "2"]
     assert (first / "variables" / "variables.index").read_text() == "index"
     assert (second / "summary.json").read_text() == "[]"
@@ -70,7 +70,7 @@ def test_pushes_at_the_same_time_get_versions_of_their_own(model, tmp_path):
 def test_a_push_that_was_killed_before_it_was_recorded_is_found_again(model, tmp_path):
     base = tmp_path / "serving"
     assert finished_push(model, str(base), "this") is None
-    version = publish(model, str(base), {"summary.json": '{"push": "this"}'})
+    version = publish(model, str(base), {"summary.json": b'{"push": "this"}'})
     assert finished_push(model, str(base), "this") == version
     assert finished_push(model, str(base), "another") is None
 
@@ -78,7 +78,7 @@ def test_a_push_that_was_killed_before_it_was_recorded_is_found_again(model, tmp
 @pytest.mark.parametrize("damage", ["changed", "missing", "no summary"])
 def test_a_damaged_version_is_no_finished_push(damage, model, tmp_path):
     base = tmp_path / "serving"
-    version = publish(model, str(base), {"summary.json": '{"push": "this"}'})
+    version = publish(model, str(base), {"summary.json": b'{"push": "this"}'})
     if damage == "changed":
         (version / "saved_model.pb").write_text("grapf")
     elif damage == "missing":
@@ -90,6 +90,6 @@ def test_a_damaged_version_is_no_finished_push(damage, model, tmp_path):
 
 def test_a_version_after_it_is_another_push(model, tmp_path):
     base = tmp_path / "serving"
-    publish(model, str(base), {"summary.json": '{"push": "this"}'})
-    publish(model, str(base), {"summary.json": '{"push": "later"}'})
+    publish(model, str(base), {"summary.json": b'{"push": "this"}'})
+    publish(model, str(base), {"summary.json": b'{"push": "later"}'})
     assert finished_push(model, str(base), "this") is None
