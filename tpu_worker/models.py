@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.features import Categorical, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
+from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.inputs import length_name
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import Features
@@ -17,11 +19,13 @@ from trainer_module.models.config import (
     FinalMlpConfig,
     RankingConfig,
     RatingModelConfig,
+    TransformerEncoder,
     TwoTowerConfig,
     WideDeepConfig,
 )
 from trainer_module.models.objectives import Objective, Rating
 from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.sequences import ids_name
 from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
 from trainer_module.training.config import TrainingConfig
 
@@ -41,6 +45,23 @@ ROWS = {"user": 100, "item": 301, "tag": 7}
 DIM = 8
 RATING = Rating((1.0, 5.0))
 BAG_LENGTH = 2
+
+# The same tables, and the user's history of items that are known by their ids alone.
+WITH_HISTORY = FeatureSpec(
+    columns=(
+        *SPEC.columns,
+        Categorical(
+            name=HISTORY,
+            table="item",
+            multivalent=True,
+            counted=False,
+            max_sequence_length=BAG_LENGTH,
+            latest_last=True,
+        ),
+        Context(name=HISTORY_TARGETS, dtype="int64"),
+    ),
+    tables=SPEC.tables,
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,7 @@ class SmallModel:
         """Returns features and labels `[batch]`, the same at every call. Each bag has `BAG_LENGTH` ids."""
         random = np.random.default_rng(0)
         features = {}
-        for column in self.spec.categorical:
+        for column in self.config.training_columns(self.spec, self.objective).categorical:
             shape = [batch_size, BAG_LENGTH if column.multivalent else 1]
             ids = random.integers(ROWS[column.table], size=shape)
             features[column.name] = (
@@ -90,6 +111,10 @@ class SmallModel:
                 if column.multivalent
                 else tf.constant(ids)
             )
+            if column.max_sequence_length:
+                features[ids_name(column.name)] = tf.constant(ids)
+                features[length_name(column.name)] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
+                features[HISTORY_TARGETS] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
         return features, tf.constant(random.uniform(1, 5, size=[batch_size]), tf.float32)
@@ -104,5 +129,15 @@ MODELS = {
     "two_tower": SmallModel(
         TwoTowerConfig(query_mlp=(16,), dropout=0.1),
         objective=Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"])),
+    ),
+    "transformer": SmallModel(
+        TwoTowerConfig(
+            query_encoder=TransformerEncoder(positions="all", dropout=0.1),
+            similarity="dot",
+            in_batch_negatives=False,
+            mixed_negatives=2,
+        ),
+        WITH_HISTORY,
+        Retrieval("item", ("item",), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)),
     ),
 }

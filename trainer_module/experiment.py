@@ -39,7 +39,7 @@ class Experiment(Frozen):
         Raises:
             ConfigError: A name in `embeddings` or `model.ignore` is unknown, or what is left contradicts itself.
         """
-        spec = self.embeddings.applied_to(declared)
+        spec = self.model.adapted(self.dataset, self.embeddings.applied_to(declared))
         check_names("model.ignore", self.model.ignore, [column.name for column in spec.inputs])
         try:
             return spec.without(self.model.ignore)

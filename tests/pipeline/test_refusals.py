@@ -13,6 +13,8 @@ INTERACTIONS = {"files": "/shop/events.csv", "user": "customer", "item": "sku", 
 ITEMS = {"files": "/shop/items.csv", "key": "sku", "categorical": ["brand"]}
 USERS = {"files": "/shop/users.csv", "key": "customer", "categorical": ["country"]}
 RATING, CLICK, RETRIEVAL = {"type": "rating"}, {"type": "dcn"}, {"type": "two_tower"}
+TRANSFORMER = RETRIEVAL | {"query_encoder": {"type": "transformer"}}
+ALL_POSITIONS = RETRIEVAL | {"query_encoder": {"type": "transformer", "positions": "all"}}
 TAGS = {"name": "tags", "multivalent": True}
 # Takes a key of `INTERACTIONS` away.
 NONE = object()
@@ -96,6 +98,43 @@ REFUSED = {
         experiment(RATING, sections={"embeddings": {"features": {"history": {"max_sequence_length": 5}}}}, history=5),
         "takes no sequences",
     ),
+    "a transformer without times": (
+        experiment(TRANSFORMER, {"time": NONE}),
+        "query_encoder transformer reads the column history, and there is none. Name interactions.time",
+    ),
+    "a transformer without history": (
+        experiment(TRANSFORMER, history=0),
+        "reads the column history, and there is none",
+    ),
+    "a transformer that ignores the history": (
+        experiment(TRANSFORMER | {"ignore": ["history"]}, split="leave-last-out"),
+        "take history out of model.ignore",
+    ),
+    "heads that do not divide the width": (
+        experiment(TRANSFORMER, sections={"embeddings": {"dim": 63}}, split="leave-last-out"),
+        "2 heads do not divide the rows' width 63",
+    ),
+    "a transformer over a part of the history": (
+        experiment(
+            TRANSFORMER,
+            sections={"embeddings": {"features": {"history": {"max_sequence_length": 5}}}},
+            split="leave-last-out",
+        ),
+        "max_sequence_length is 5, but data.history is 50",
+    ),
+    "all positions of items with attributes": (
+        experiment(ALL_POSITIONS, items=ITEMS, split="leave-last-out"),
+        "candidate tower also reads brand. Add them to model.ignore, or set positions: last",
+    ),
+    "all positions of events with columns": (
+        experiment(ALL_POSITIONS, {"categorical": ["device"]}, split="leave-last-out"),
+        "device describe a row's own item",
+    ),
+    "all positions of weighed rows": (
+        experiment(ALL_POSITIONS, {"weight": "plays"}, split="leave-last-out"),
+        "plays weighs a row's own item",
+    ),
+    "no negatives at all": (experiment(RETRIEVAL | {"in_batch_negatives": False}), "leaves no negatives"),
     # Columns and files.
     "lists in CSV": (
         experiment(CLICK, {"categorical": [TAGS]}),

@@ -90,7 +90,9 @@ def test_an_update_without_rule_is_refused_by_name():
         with_variables(step, [1.0, 2.0])
 
 
-def test_the_function_of_a_training_step_does_what_the_step_does(model, tmp_path):
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.spec is SPEC])
+def test_the_function_of_a_training_step_does_what_the_step_does(name, tmp_path):
+    model = MODELS[name]
     strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
     # Of the optimizers whose updates of single rows, as on CPUs, are made of plain operations.
     model = SmallModel(model.config, WITHOUT_BAGS, model.objective)

@@ -14,6 +14,11 @@ from trainer_module.frozen import Frozen
 
 HISTORY, RATED, RATERS, USER_ACTIVITY = "history", "rated", "raters", "user_activity"
 
+# Number of steps, counted from the row's own item backwards through its history, that the row trains where every step
+# is trained; each train row is the target of one step of one row. 0 for rows whose steps other rows cover, and outside
+# the training split.
+HISTORY_TARGETS = "history_targets"
+
 # The label of interactions that have none: 1 for every row.
 IMPLICIT_LABEL = "interaction"
 
@@ -138,6 +143,7 @@ class Dataset(Frozen):
         items = self.tables.items
         title = items.title_feature if items else ""
         described = [c.name for c, s in columns if s.startswith("items.") and c.kind in ("categorical", "numeric")]
+        events = [c.name for c, s in columns if s.startswith(("interactions.categorical", "interactions.numeric"))]
         is_retrieval = self.task == "retrieval"
         return DatasetSpec(
             name=self.name,
@@ -151,6 +157,8 @@ class Dataset(Frozen):
             slices=self.slice_columns,
             task=self.task,
             candidate_columns=(self.item_key, *described) if is_retrieval else (),
+            event_columns=tuple(events),
+            history=self.history,
             title_key=(title or self.item_key) if is_retrieval else "",
             license_note=self.license_note,
         )
@@ -176,7 +184,9 @@ class Dataset(Frozen):
         if self.history and interactions.item:
             # The item's own column counts each of its tokens; the history would count one again for every later row.
             table = interactions.item.table_name
-            yield Categorical(name=HISTORY, table=table, multivalent=True, counted=False), "history"
+            yield Categorical(name=HISTORY, table=table, multivalent=True, counted=False, latest_last=True), "history"
+            if self.task == "retrieval":
+                yield features.Context(name=HISTORY_TARGETS, dtype="int64"), "history"
         if self.neighbours:
             for name in (RATED, RATERS):
                 yield Categorical(name=name, table=name, multivalent=True), "neighbours"

@@ -39,21 +39,28 @@ class ExampleFiles:
         num_examples: In all files.
     """
 
-    def __init__(self, file_patterns: Sequence[str]):
+    def __init__(self, file_patterns: Sequence[str], nonzero: str = ""):
         """Finds the files and counts their examples.
 
         Args:
             file_patterns: All of one format.
+            nonzero: Column of one integer per example; examples where it is 0 are left out. Empty takes all examples.
 
         Raises:
-            DataError: No file matches, or the files are empty.
+            DataError: No file matches, the files are empty, or no example is left.
         """
         self.files = sorted(tf.io.gfile.glob(list(file_patterns)))
         if not self.files:
             raise DataError(f"no example files match {', '.join(file_patterns)}")
+        self._nonzero = nonzero
         self.num_examples = sum(map(_count, self.files))
         if not self.num_examples:
             raise DataError(f"the example files {', '.join(self.files)} are empty")
+        if nonzero:
+            column = pa.schema([(nonzero, pa.large_list(pa.int64()))])
+            self.num_examples = sum(batch.num_rows for batch in self.batches(column))
+            if not self.num_examples:
+                raise DataError(f"column {nonzero!r} is 0 in all examples of {', '.join(self.files)}")
 
     def batches(
         self, schema: pa.Schema, size: int = BATCH_ROWS, every: int = 1, first: int = 0
@@ -66,8 +73,18 @@ class ExampleFiles:
             every: Takes one in so many examples.
             first: Number of the first example that is taken, below `every`.
         """
-        read = (batch for file in self.files for batch in read_file(file, schema))
+        read = (batch for file in self.files for batch in self._read(file, schema))
         return rebatched(_strided(read, every, first), size)
+
+    def _read(self, file: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        if not self._nonzero:
+            yield from read_file(file, schema)
+            return
+        field = pa.field(self._nonzero, pa.large_list(pa.int64()))
+        with_column = schema if self._nonzero in schema.names else schema.append(field)
+        for batch in read_file(file, with_column):
+            kept = batch.filter(pa.array(single_values(batch, self._nonzero) != 0))
+            yield kept.select(schema.names)
 
 
 def read_file(file: str, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:

@@ -133,6 +133,8 @@ class Categorical(_Column):
         weights: Name of the weights column whose values scale the rows before they are combined.
         bag_width: Largest number of ids per example of a bag. Only bags in a replicated table on a TPU need it, whose
             programs have fixed shapes; an example with more ids stops the training.
+        latest_last: Whether the values are ordered by time, the latest last. A sequence then keeps its latest values;
+            any other keeps its first ones.
     """
 
     kind: Literal["categorical"] = "categorical"
@@ -146,6 +148,7 @@ class Categorical(_Column):
     validate_weights_and_indices: bool = True
     weights: str | None = None
     bag_width: int | None = Field(default=None, ge=1)
+    latest_last: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "Categorical":
@@ -319,7 +322,14 @@ class FeatureSpec(Frozen):
     def for_preprocessing(self) -> "FeatureSpec":
         """The same without what only training looks at, so that a new optimizer does not transform the data again."""
         tables = [Table(name=t.name, vocabulary=t.vocabulary, frequencies=t.frequencies) for t in self.tables]
-        lookups = {"layout", "max_sequence_length", "output_shape", "validate_weights_and_indices", "bag_width"}
+        lookups = {
+            "layout",
+            "max_sequence_length",
+            "output_shape",
+            "validate_weights_and_indices",
+            "bag_width",
+            "latest_last",
+        }
         columns = [
             Categorical(**c.model_dump(exclude=lookups)) if isinstance(c, Categorical) else c for c in self.columns
         ]

@@ -23,7 +23,7 @@ from trainer_module.data.example_files import (
     single_values,
     values_and_row_splits,
 )
-from trainer_module.data.features import Column, FeatureSpec
+from trainer_module.data.features import Categorical, Column, Context, FeatureSpec
 from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
 
@@ -70,8 +70,18 @@ def _without_autotuning() -> tf.data.Options:
     return options
 
 
+def length_name(sequence: str) -> str:
+    """Name of the input with the number of values in a sequence column, int64 `[batch, 1]`."""
+    # No column has such a name.
+    return f"{sequence}:length"
+
+
 class ModelInputs(tf.Module):
-    """From raw columns to model inputs: the transform graph, then the layout that each feature asks for."""
+    """From raw columns to model inputs: the transform graph, then the layout that each feature asks for.
+
+    Sequences that are ordered by time keep their latest values. The number of values of each sequence is a further
+    input, under `length_name`.
+    """
 
     def __init__(self, spec: FeatureSpec, transform: Callable[[Features], Features]):
         """Takes the transform graph.
@@ -91,6 +101,9 @@ class ModelInputs(tf.Module):
     def __call__(self, raw: Features) -> Features:
         """Ids as dense `[batch, 1]`, sparse or ragged tensors, numbers and label as `[batch, 1]`."""
         outputs = self._transform(raw)
+        for column in self._spec.categorical:
+            if column.max_sequence_length and column.name in outputs:
+                outputs |= _sequence(column, outputs[column.name])  # pyright: ignore[reportArgumentType] (sequences are not dense)
         layouts = {column.name: column.ids_layout for column in self._spec.categorical}
         layouts |= {column.weights: column.ids_layout for column in self._spec.categorical if column.weights}
         return {
@@ -101,24 +114,48 @@ class ModelInputs(tf.Module):
         }
 
 
+def _sequence(column: Categorical, ids: tf.SparseTensor | tf.RaggedTensor) -> Features:
+    """The ids of a sequence column, `[batch, ?]`, cut as the column says, and their number."""
+    ragged = without_sparse(ids)
+    if column.latest_last:
+        ragged = ragged[:, -column.max_sequence_length :]
+        ids = ragged.to_sparse() if isinstance(ids, tf.SparseTensor) else ragged  # pyright: ignore[reportAssignmentType] (a slice of a ragged tensor is one)
+    lengths = tf.minimum(ragged.row_lengths(), column.max_sequence_length)
+    return {column.name: ids, length_name(column.name): lengths[:, tf.newaxis]}
+
+
 class ExampleReader:
     """Batches of transformed examples, of one split, for one dataset."""
 
-    def __init__(self, spec: FeatureSpec, model_inputs: ModelInputs, file_patterns: Sequence[str]):
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        model_inputs: ModelInputs,
+        file_patterns: Sequence[str],
+        nonzero: Context | None = None,
+    ):
         """Counts the examples, so that epochs have a known number of steps.
 
         Args:
             spec: Gives the columns.
             model_inputs: Raw columns to model inputs and label.
             file_patterns: As `ExampleFiles` takes them.
+            nonzero: Required column of integers. Examples where it is 0 are left out, and training batches also hold
+                it, `[batch, 1]`.
 
         Raises:
-            DataError: No file matches, or the files are empty.
+            DataError: No file matches, the files are empty, or no example is left.
         """
         self._spec = spec
         self._model_inputs = model_inputs
-        self._examples = ExampleFiles(file_patterns)
+        self._nonzero = nonzero
+        self._file_patterns = file_patterns
+        self._examples = ExampleFiles(file_patterns, nonzero.name if nonzero else "")
         self.files, self.num_examples = self._examples.files, self._examples.num_examples
+
+    def where(self, nonzero: Context) -> "ExampleReader":
+        """A reader of the examples in which a column is not 0; see `nonzero` above."""
+        return ExampleReader(self._spec, self._model_inputs, self._file_patterns, nonzero)
 
     def training_batches(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
@@ -230,8 +267,8 @@ class ExampleReader:
 
     @property
     def _training_columns(self) -> tuple[Column, ...]:
-        weight = self._spec.example_weight
-        return self._columns if weight is None else (*self._columns, weight)
+        further = (self._spec.example_weight, self._nonzero)
+        return (*self._columns, *(column for column in further if column is not None))
 
     def _schema(self, columns: Sequence[Column]) -> pa.Schema:
         schema = self._spec.arrow_schema()
@@ -306,7 +343,14 @@ class ExampleReader:
         self, arrays: Arrays, columns: Sequence[Column], size: int | None = None
     ) -> tuple[Features, tf.Tensor]:
         """Everything but the label as features; labels `[batch]`; both of `size` rows where that is given."""
-        transformed = self._model_inputs(to_tensors(arrays, columns, size))
+        raw = to_tensors(arrays, columns, size)
+        # The transform graph knows inputs, label and weight.
+        untransformed = {column.name: raw.pop(column.name) for column in columns if column == self._nonzero}
+        transformed = self._model_inputs(raw) | untransformed
+        for column in self._spec.categorical:
+            if column.max_sequence_length:
+                name = length_name(column.name)
+                transformed[name] = tf.ensure_shape(transformed[name], [size, 1])
         return transformed, tf.squeeze(transformed.pop(self._spec.label.name), axis=1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from trainer_module.data.dataset import HISTORY
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets
 from trainer_module.data.spec import DatasetSpec, Task
 from trainer_module.errors import ConfigError
@@ -52,6 +53,15 @@ class _Model(Frozen):
     ignore: tuple[str, ...] = ()
     dropout: float = Field(default=0.0, ge=0, lt=1)
     embedding_l2: float = Field(default=0.0, ge=0)
+
+    def adapted(self, dataset: DatasetSpec, spec: FeatureSpec) -> FeatureSpec:
+        """The columns in the form in which the model reads them.
+
+        Args:
+            dataset: Gives their meaning.
+            spec: The columns, with the experiment's changes applied.
+        """
+        return spec
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         """Checks that the model can be trained on a dataset.
@@ -324,16 +334,65 @@ class FinalMlpConfig(_RankingModel):
         return final_mlp_head(self.first, self.second, self.heads, self.dropout, initial_score, dtype)
 
 
+class MeanEncoder(Frozen):
+    """The mean of the items' rows."""
+
+    type: Literal["mean"] = "mean"
+
+
+class RecencyEncoder(Frozen):
+    """A weighted mean of the items' rows, with learned weights by age; see `trainer_module.models.encoders`."""
+
+    type: Literal["recency"] = "recency"
+
+
+class AttentionEncoder(Frozen):
+    """A weighted mean of the items' rows, with weights from rows and ages; see `trainer_module.models.encoders`."""
+
+    type: Literal["attention"] = "attention"
+
+
+class TransformerEncoder(Frozen):
+    """A causal transformer over the items' rows; see `trainer_module.models.encoders`.
+
+    Attributes:
+        layers: Number of blocks of self-attention and feed-forward layer.
+        heads: Number of attention heads, which divides the width of the rows.
+        feedforward: Width of the hidden feed-forward layers, in multiples of the rows' width.
+        dropout: Fraction of inputs, attention weights and hidden units dropped in training.
+        positions: What a training row predicts: `last` its own item from its history; `all` every item of the history
+            from those before it, too. `all` trains on few rows, which together cover every item of the training split
+            once.
+    """
+
+    type: Literal["transformer"] = "transformer"
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    feedforward: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    positions: Literal["last", "all"] = "last"
+
+
+QueryEncoder = MeanEncoder | RecencyEncoder | AttentionEncoder | TransformerEncoder
+
+
 class TwoTowerConfig(_Model):
     """See `trainer_module.models.two_tower`; for interactions.
 
     Attributes:
-        temperature: Divides the dot products of unit vectors: the lower, the more the nearest candidates matter.
+        query_encoder: How the rows of the user's history become one.
+        similarity: Of a query's and a candidate's vector: `cosine` takes the dot product of unit vectors, `dot` that of
+            the vectors as they are.
+        temperature: Divides the similarities in the loss: the lower, the more the nearest candidates matter.
         query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
         candidate_mlp: The same for the candidate tower.
         hard_negatives: How many of each query's negatives count, the hardest; None takes all.
-        mixed_negatives: Number of items per example, drawn uniformly from the catalog, that are negatives too; see
-            `trainer_module.models.negatives`.
+        in_batch_negatives: Whether the items of the batch's other examples are negatives; without them, only
+            `mixed_negatives` are.
+        mixed_negatives: Number of items per example, drawn uniformly from the catalog, that are negatives of all
+            examples of the batch; see `trainer_module.models.negatives`.
+        log_q: Strength of the correction for the items' frequency among the candidates: 1 makes the softmax over the
+            batch estimate that over all items, 0 leaves the correction out.
         dropout: Fraction of embedding and hidden units dropped in training.
     """
 
@@ -342,11 +401,41 @@ class TwoTowerConfig(_Model):
     takes_xla: ClassVar[bool] = False
 
     type: Literal["two_tower"] = "two_tower"
+    query_encoder: Annotated[QueryEncoder, Field(discriminator="type")] = MeanEncoder()
+    similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float = Field(default=0.2, gt=0)
     query_mlp: Widths = ()
     candidate_mlp: Widths = ()
     hard_negatives: int | None = Field(default=None, ge=1)
+    in_batch_negatives: bool = True
     mixed_negatives: int = Field(default=0, ge=0)
+    log_q: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_negatives(self) -> "TwoTowerConfig":
+        if not self.in_batch_negatives and not self.mixed_negatives:
+            raise ValueError(
+                "in_batch_negatives: false leaves no negatives; set mixed_negatives to the number of items per example "
+                "that are drawn from the catalog, or leave in_batch_negatives out"
+            )
+        return self
+
+    @property
+    def trains_all_positions(self) -> bool:
+        """Whether a training row predicts every item of its history."""
+        return isinstance(self.query_encoder, TransformerEncoder) and self.query_encoder.positions == "all"
+
+    def adapted(self, dataset: DatasetSpec, spec: FeatureSpec) -> FeatureSpec:
+        """Makes the history a sequence for the encoders that read one, as long as the data has it."""
+        if isinstance(self.query_encoder, MeanEncoder):
+            return spec
+        columns = tuple(
+            column.model_copy(update={"max_sequence_length": dataset.history})
+            if isinstance(column, Categorical) and column.name == HISTORY and not column.max_sequence_length
+            else column
+            for column in spec.columns
+        )
+        return FeatureSpec(columns=columns, tables=spec.tables)
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         super().check(dataset, spec, dims)
@@ -376,22 +465,74 @@ class TwoTowerConfig(_Model):
                 f"{dataset.item_key} does not keep it; leave embeddings.features.{dataset.item_key}.table out, or "
                 "declare the table with frequencies=True in the dataset's feature spec"
             )
+        if not isinstance(self.query_encoder, MeanEncoder):
+            self._check_encoder(dataset, spec, key, dims[key.table])
+
+    def _check_encoder(self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, dim: int) -> None:
+        where = f"model.query_encoder {self.query_encoder.type}"
+        history = next((column for column in spec.categorical if column.name == HISTORY), None)
+        if history is None or not dataset.history:
+            raise ConfigError(
+                f"{where} reads the column {HISTORY}, and there is none. Name interactions.time and set data.history, "
+                f"or take {HISTORY} out of model.ignore"
+            )
+        if history.max_sequence_length < dataset.history:
+            raise ConfigError(
+                f"{where} reads whole histories: embeddings.features.{HISTORY}.max_sequence_length is "
+                f"{history.max_sequence_length}, but data.history is {dataset.history}. Leave the first out, or lower "
+                "data.history"
+            )
+        if isinstance(self.query_encoder, TransformerEncoder) and dim % self.query_encoder.heads:
+            raise ConfigError(
+                f"{where}: {self.query_encoder.heads} heads do not divide the rows' width {dim}. Change "
+                "model.query_encoder.heads or embeddings.dim"
+            )
+        if self.trains_all_positions:
+            self._check_all_positions(dataset, spec, key, history)
+
+    def _check_all_positions(
+        self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, history: Categorical
+    ) -> None:
+        """The items of a history are known by their keys alone, and the events behind them not at all."""
+        where = "model.query_encoder.positions all"
+        inputs = [column.name for column in spec.inputs]
+        described = [name for name in inputs if name in dataset.candidate_columns and name != dataset.item_key]
+        if described:
+            raise ConfigError(
+                f"{where} knows the items of a history by {dataset.item_key} alone, but the candidate tower also reads "
+                f"{', '.join(described)}. Add them to model.ignore, or set positions: last"
+            )
+        if events := [name for name in inputs if name in dataset.event_columns]:
+            raise ConfigError(
+                f"{where} predicts earlier items too, but {', '.join(events)} describe a row's own item. Add them to "
+                "model.ignore, or set positions: last"
+            )
+        if spec.example_weight:
+            raise ConfigError(
+                f"{where} predicts earlier items too, but {spec.example_weight.name} weighs a row's own item. Leave "
+                "interactions.weight out, or set positions: last"
+            )
+        if history.table != key.table:
+            raise ConfigError(
+                f"{where}: {HISTORY} is looked up in table {history.table} and {key.name} in {key.table}, but an item "
+                f"of a history must have the row of a candidate. Leave embeddings.features.{HISTORY}.table out"
+            )
 
     def check_training(self, training: TrainingConfig) -> None:
         super().check_training(training)
-        candidates = training.batch_size * (1 + self.mixed_negatives)
+        candidates = training.batch_size * (self.in_batch_negatives + self.mixed_negatives)
         if self.hard_negatives and self.hard_negatives > candidates:
             raise ConfigError(
                 f"model.hard_negatives={self.hard_negatives}, but a step has {candidates} candidates: "
-                f"training.batch_size={training.batch_size} times 1 + model.mixed_negatives. Lower the first or raise "
-                "one of the others"
+                f"training.batch_size={training.batch_size} times {int(self.in_batch_negatives)} + "
+                "model.mixed_negatives. Lower the first or raise one of the others"
             )
 
     def prepare(self, data: "TrainingData") -> "tuple[Retrieval, TrainingExamples]":
         """The objective, with the counts of items, and the examples to train on, with drawn items if there are any."""
         from trainer_module.models.retrieval import prepare_retrieval
 
-        return prepare_retrieval(self.mixed_negatives, data)
+        return prepare_retrieval(self, data)
 
     def training_columns(self, spec: FeatureSpec, objective: "Retrieval") -> FeatureSpec:
         """The columns of a training batch: those of an example and of the items drawn for it."""

@@ -15,6 +15,7 @@ from trainer_module.data.inputs import ExampleReader, Features, ModelInputs, wit
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.errors import DataError
 from trainer_module.models.layers import fold_in
+from trainer_module.models.training_data import TrainingExamples
 from trainer_module.training.config import TrainingConfig
 
 _PREFETCHED_BATCHES = 2
@@ -114,7 +115,7 @@ class MixedExamples:
         num_examples: Of the split.
     """
 
-    def __init__(self, examples: ExampleReader, catalog: Catalog, number: int):
+    def __init__(self, examples: TrainingExamples, catalog: Catalog, number: int):
         """Takes the split, the catalog, and how many items to draw per example."""
         self._examples = examples
         self._catalog = catalog

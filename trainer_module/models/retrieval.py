@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
+from trainer_module.data.features import Context
 from trainer_module.data.vocabularies import training_counts
 from trainer_module.errors import ConfigError
+from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
+from trainer_module.models.sequences import SequenceExamples
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 
 
@@ -33,11 +37,16 @@ class Retrieval:
         counts = np.maximum(self.training_counts, 1)
         return np.log(counts / counts.sum()).astype(np.float32)
 
-    def log_sampling_shares(self, mixed_negatives: int) -> np.ndarray:
+    def log_sampling_shares(self, mixed_negatives: int, in_batch: bool = True) -> np.ndarray:
         """Log of each id's share of a training batch's candidates, float32 `[rows]`.
 
         For every candidate that an example brings, by its frequency p, there are `mixed_negatives` from the catalog,
-        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`.
+        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`. It is u if
+        the examples' own items are no candidates of each other. Ids that are not in the catalog then count as one item.
+
+        Args:
+            mixed_negatives: Number of items per example that are drawn from the catalog.
+            in_batch: Whether the items of the batch are candidates.
 
         Raises:
             ConfigError: There are mixed negatives, but nothing is known of the catalog.
@@ -46,16 +55,19 @@ class Retrieval:
             return self.log_frequencies
         if self.catalog_counts is None:
             raise ConfigError("model.mixed_negatives needs the counts of the catalog; set it to 0 or give them")
+        if not in_batch:
+            items = np.maximum(self.catalog_counts, 1)
+            return np.log(items / items.sum()).astype(np.float32)
         counts = np.maximum(self.training_counts, 1)
-        in_batch, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
-        return np.log((in_batch + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
+        by_frequency, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
+        return np.log((by_frequency + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
 
 
-def prepare_retrieval(mixed_negatives: int, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
-    """Counts the items of the training split and, for mixed negatives, of the catalog.
+def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
+    """Chooses the training rows, counts the items of the training split and, for mixed negatives, of the catalog.
 
     Args:
-        mixed_negatives: Number of items drawn per example; 0 does not read the catalog.
+        config: Says which rows are trained on and how many items are drawn per example; 0 does not read the catalog.
         data: Of the Trainer.
 
     Returns:
@@ -65,9 +77,17 @@ def prepare_retrieval(mixed_negatives: int, data: TrainingData) -> tuple[Retriev
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
     (table,) = [table for table in spec.tables if table.name == column.table]
     counts = training_counts(data.transform_output, table)
-    if not mixed_negatives:
-        return Retrieval(dataset.item_key, dataset.candidate_columns, counts), data.train
+    examples = _examples_of_all_positions(data) if config.trains_all_positions else data.train
+    if not config.mixed_negatives:
+        return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
     catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
     in_catalog = catalog.counts(dataset.item_key, len(counts))
     objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog)
-    return objective, MixedExamples(data.train, catalog, mixed_negatives)
+    return objective, MixedExamples(examples, catalog, config.mixed_negatives)
+
+
+def _examples_of_all_positions(data: TrainingData) -> SequenceExamples:
+    """The rows whose histories together hold every item of the training split once as a target."""
+    (targets,) = [c for c in data.spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
+    (history,) = [column for column in data.spec.categorical if column.name == HISTORY]
+    return SequenceExamples(data.train.where(targets), history)

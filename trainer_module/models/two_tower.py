@@ -1,22 +1,28 @@
 """Two-tower retrieval: a query vector and a candidate vector per interaction, trained to find each other in the batch.
 
 Sampled softmax with in-batch negatives and the correction for their frequencies (Yi et al., "Sampling-Bias-Corrected
-Neural Modeling for Large Corpus Item Recommendations", RecSys 2019).
+Neural Modeling for Large Corpus Item Recommendations", RecSys 2019). With an encoder of the history that trains all its
+positions, a row is as many queries as its history has steps.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.data.inputs import length_name
 from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
 from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.encoders import make_encoder
 from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.negatives import negative_name, with_negatives
 from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.sequences import ids_name
 from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
 
 # What the model predicts, by name.
@@ -24,11 +30,21 @@ QUERY, CANDIDATE = "query", "candidate"
 
 _MASKED = -1e9
 
+# Folded into a step's seed for the encoder; far from the numbers of rows and drawn items.
+_ENCODER_SEED = 1 << 20
+
 
 class Tower(tf.keras.layers.Layer):
-    """The sum of what the features of one side say, plus an MLP over them, on the unit sphere."""
+    """The sum of what the features of one side say, plus an MLP over them."""
 
-    def __init__(self, numbers: tf.keras.layers.Layer, mlp: MLP | None, dropout: float, dtype: str = "float32"):
+    def __init__(
+        self,
+        numbers: tf.keras.layers.Layer,
+        mlp: MLP | None,
+        dropout: float,
+        dtype: str = "float32",
+        normalize: bool = True,
+    ):
         """Takes the parts.
 
         Args:
@@ -36,14 +52,16 @@ class Tower(tf.keras.layers.Layer):
             mlp: From embeddings and numbers, side by side, to `[batch, dim]`; None for the sum alone.
             dropout: Fraction of embedding units dropped in training.
             dtype: Keras dtype policy.
+            normalize: Whether vectors get unit length.
         """
         super().__init__(dtype=dtype)
         self._numbers = numbers
         self._mlp = mlp
         self._dropout = dropout
+        self._normalize = normalize
 
     def call(self, rows: Sequence[tf.Tensor], numbers: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
-        """From embeddings `[batch, dim]` or sequences of them `[batch, length, dim]` and numbers `[batch, 1]` to unit
+        """From embeddings `[batch, dim]` or sequences of them `[batch, length, dim]` and numbers `[batch, 1]` to
         vectors, float32 `[batch, dim]`."""
         rows = [_mean(row) if row.shape.rank == 3 else row for row in rows]
         if seed is not None:
@@ -55,7 +73,8 @@ class Tower(tf.keras.layers.Layer):
         if self._mlp:
             of_mlp = None if seed is None else fold_in(seed, len(rows))
             vector += self._mlp(tf.concat([*rows, *numbers], axis=1), seed=of_mlp)
-        return tf.math.l2_normalize(tf.cast(vector, tf.float32), axis=1)
+        vector = tf.cast(vector, tf.float32)
+        return tf.math.l2_normalize(vector, axis=1) if self._normalize else vector
 
 
 def _mean(sequence: tf.Tensor) -> tf.Tensor:
@@ -91,6 +110,39 @@ def sampled_softmax(
     own_ids = candidate_ids[: tf.shape(queries)[0], tf.newaxis]
     # The own candidate enters once, from the diagonal.
     negatives = tf.where(tf.equal(own_ids, candidate_ids), _MASKED, logits)
+    return _cross_entropy(positive, negatives, hard_negatives)
+
+
+def shared_negatives_softmax(
+    queries: tf.Tensor,
+    targets: tf.Tensor,
+    target_ids: tf.Tensor,
+    negatives: tf.Tensor,
+    negative_ids: tf.Tensor,
+    log_shares: tf.Tensor | np.ndarray,
+    temperature: float,
+    hard_negatives: int | None = None,
+) -> tf.Tensor:
+    """Cross entropy of finding each query's target among it and negatives that all queries share, `[queries]`.
+
+    Args:
+        queries: `[queries, dim]`.
+        targets: `[queries, dim]`.
+        target_ids: `[queries]`.
+        negatives: `[negatives, dim]`.
+        negative_ids: `[negatives]`; a negative that is the query's target is left out.
+        log_shares: Log of each id's share of the negatives, subtracted from its logit, `[ids]`.
+        temperature: Divides the dot products.
+        hard_negatives: As in `sampled_softmax`.
+    """
+    positive = tf.reduce_sum(queries * targets, axis=1) / temperature - tf.gather(log_shares, target_ids)
+    logits = tf.matmul(queries, negatives, transpose_b=True) / temperature - tf.gather(log_shares, negative_ids)
+    masked = tf.where(tf.equal(target_ids[:, tf.newaxis], negative_ids), _MASKED, logits)
+    return _cross_entropy(positive, masked, hard_negatives)
+
+
+def _cross_entropy(positive: tf.Tensor, negatives: tf.Tensor, hard_negatives: int | None) -> tf.Tensor:
+    """Of the positive among all, `[queries]`; `positive` is `[queries]`, `negatives` `[queries, negatives]`."""
     if hard_negatives:
         negatives = tf.math.top_k(negatives, hard_negatives, sorted=False).values
     return tf.reduce_logsumexp(tf.concat([positive[:, tf.newaxis], negatives], axis=1), axis=1) - positive
@@ -115,6 +167,7 @@ class TwoTowerModel(tf.keras.Model):
         candidate_tower: tf.keras.layers.Layer,
         config: TwoTowerConfig,
         mixed_negatives: int = 0,
+        encoder: tf.keras.layers.Layer | None = None,
     ):
         """Takes the parts.
 
@@ -123,10 +176,11 @@ class TwoTowerModel(tf.keras.Model):
                 once per step.
             spec: Says which inputs are ids, weights and numbers.
             retrieval: Says which of them describe the item.
-            query_tower: From embeddings, numbers and seed to unit vectors `[batch, dim]`.
+            query_tower: From embeddings, numbers and seed to vectors `[batch, dim]`.
             candidate_tower: The same for items.
-            config: Gives temperature, hard negatives and regularization.
+            config: Gives the loss and regularization.
             mixed_negatives: For so many drawn items per example the embedding layer has columns.
+            encoder: Of the history, one of `trainer_module.models.encoders`; None takes its mean.
         """
         super().__init__()
         self.embedding = embedding
@@ -136,6 +190,7 @@ class TwoTowerModel(tf.keras.Model):
         self._candidate_tower = candidate_tower
         self._config = config
         self._mixed_negatives = mixed_negatives
+        self._encoder = encoder
         self._layer_spec = with_negatives(spec, retrieval.candidate_columns, mixed_negatives)
 
     @property
@@ -144,7 +199,7 @@ class TwoTowerModel(tf.keras.Model):
         return "softmax_loss"
 
     def call(self, features: Features) -> dict[str, tf.Tensor]:
-        """Unit vectors `[batch, dim]` of each example's query and candidate; their dot product is the score."""
+        """Vectors `[batch, dim]` of each example's query and candidate; their dot product is the score."""
         looked_up = self._own(self._look_up(features))
         return {
             QUERY: self.queries_from(looked_up, features),
@@ -154,17 +209,21 @@ class TwoTowerModel(tf.keras.Model):
     def queries_from(
         self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Unit vectors `[batch, dim]` of queries, from looked-up rows and numbers of the query's columns."""
+        """Vectors `[batch, dim]` of queries, from looked-up rows and numbers of the query's columns."""
+        if self._encoder is not None:
+            lengths = tf.squeeze(features[length_name(HISTORY)], axis=1)
+            encoded = self._encoder(looked_up[HISTORY], lengths, _encoder_seed(seed))
+            looked_up = {**looked_up, HISTORY: encoded}
         return self._query_tower(*self._inputs_of(False, looked_up, features), seed)
 
     def candidates_from(
         self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Unit vectors `[batch, dim]` of items, likewise."""
+        """Vectors `[batch, dim]` of items, likewise."""
         return self._candidate_tower(*self._inputs_of(True, looked_up, features), seed)
 
     def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Sampled softmax against the other items of this replica's batch and those drawn, plus regularization,
+        """Sampled softmax against the other items of this replica's batch, those drawn, or both, plus regularization,
         `[batch]`.
 
         Every interaction counts as a choice, by its weight if the spec has a column of weights; the labels' values do
@@ -172,22 +231,20 @@ class TwoTowerModel(tf.keras.Model):
         """
         all_rows = self._look_up(features)
         looked_up = self._own(all_rows)
-        queries = self.queries_from(looked_up, features, fold_in(seed, 0))
-        candidates = [self.candidates_from(looked_up, features, fold_in(seed, 1))]
-        ids = [tf.reshape(features[self._retrieval.item_key], [-1])]
+        own = self.candidates_from(looked_up, features, fold_in(seed, 1))
+        own_ids = tf.reshape(features[self._retrieval.item_key], [-1])
+        candidates, ids = [own], [own_ids]
         for number in range(1, self._mixed_negatives + 1):
             drawn = self._drawn(number, all_rows), self._drawn(number, features)
             candidates.append(self.candidates_from(*drawn, fold_in(seed, 1 + number)))
             ids.append(tf.reshape(drawn[1][self._retrieval.item_key], [-1]))
-        all_ids = tf.concat(ids, axis=0)
-        loss = sampled_softmax(
-            queries,
-            tf.concat(candidates, axis=0),
-            all_ids,
-            tf.gather(self._retrieval.log_sampling_shares(self._mixed_negatives), all_ids),
-            self._config.temperature,
-            self._config.hard_negatives,
-        )
+        first = 0 if self._config.in_batch_negatives else 1
+        negatives = tf.concat(candidates[first:], axis=0), tf.concat(ids[first:], axis=0)
+        if self._config.trains_all_positions:
+            loss = self._loss_of_all_positions(looked_up, features, negatives, seed)
+        else:
+            queries = self.queries_from(looked_up, features, fold_in(seed, 0))
+            loss = self._softmax(queries, own, own_ids, negatives)
         loss = weighted(loss, self._spec, features)
         if not self._config.embedding_l2:
             return loss
@@ -195,13 +252,98 @@ class TwoTowerModel(tf.keras.Model):
         norms = [tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))) for rows in looked_up.values()]
         return loss + self._config.embedding_l2 * tf.add_n(norms)
 
+    def _softmax(
+        self, queries: tf.Tensor, targets: tf.Tensor, target_ids: tf.Tensor, negatives: tuple[tf.Tensor, tf.Tensor]
+    ) -> tf.Tensor:
+        """Softmax of `targets` among `negatives`, which are vectors and ids and begin with the targets themselves if
+        the items of a batch are each other's negatives, `[queries]`."""
+        vectors, ids = negatives
+        temperature, hard = self._config.temperature, self._config.hard_negatives
+        if self._config.in_batch_negatives:
+            return sampled_softmax(queries, vectors, ids, tf.gather(self._log_shares, ids), temperature, hard)
+        return shared_negatives_softmax(queries, targets, target_ids, vectors, ids, self._log_shares, temperature, hard)
+
+    def _loss_of_all_positions(
+        self,
+        looked_up: Mapping[str, tf.Tensor],
+        features: Features,
+        negatives: tuple[tf.Tensor, tf.Tensor],
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Softmax of the steps of each history that the row is to train, `[batch]`.
+
+        The loss of a row is the sum over its steps, scaled so that the mean over the batch is the mean over all steps.
+        """
+        steps = self._steps(looked_up, features)
+        queries = self._queries_of_steps(looked_up, features, fold_in(seed, 0))
+        # Off TPUs, whose programs need fixed shapes, steps that are not trained are left out.
+        chosen = tf.range(queries.shape[0]) if _on_tpu() else tf.where(steps.is_trained)[:, 0]
+        target_rows, target_ids = tf.gather(steps.target_rows, chosen), tf.gather(steps.target_ids, chosen)
+        losses = shared_negatives_softmax(
+            tf.gather(queries, chosen),
+            self._candidate_tower([target_rows], [], fold_in(seed, 1)),
+            target_ids,
+            *negatives,
+            self._log_shares,
+            self._config.temperature,
+            self._config.hard_negatives,
+        )
+        trained = tf.cast(tf.gather(steps.is_trained, chosen), tf.float32)
+        num_rows = looked_up[HISTORY].shape[0] or tf.shape(looked_up[HISTORY])[0]
+        of_rows = tf.math.unsorted_segment_sum(losses * trained, tf.gather(steps.row, chosen), num_rows)
+        return of_rows * tf.cast(num_rows, tf.float32) / tf.reduce_sum(trained)
+
+    def _steps(self, looked_up: Mapping[str, tf.Tensor], features: Features) -> "_Steps":
+        """Targets of the steps: step k has seen the first k items of the history and predicts the next one, or, behind
+        the last one, the row's own item."""
+        lengths, ids, num_targets = (
+            tf.convert_to_tensor(features[name]) for name in (length_name(HISTORY), ids_name(HISTORY), HISTORY_TARGETS)
+        )
+        step = tf.range(self._encoder.num_steps, dtype=tf.int64)
+        is_own = tf.equal(step, lengths)
+        target_ids = tf.where(is_own, features[self._retrieval.item_key], tf.pad(ids, [[0, 0], [0, 1]]))
+        own_rows = tf.reshape(looked_up[self._retrieval.item_key], [-1, 1, looked_up[HISTORY].shape[2]])
+        of_history = tf.pad(looked_up[HISTORY], [[0, 0], [0, 1], [0, 0]])
+        target_rows = tf.where(is_own[:, :, tf.newaxis], own_rows, of_history)
+        is_trained = tf.logical_and(step > lengths - num_targets, step <= lengths)
+        row = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, tf.newaxis], tf.shape(target_ids))
+        return _Steps(
+            target_rows=_flat(target_rows),
+            # What fills up has no id, and is not trained.
+            target_ids=tf.reshape(tf.maximum(target_ids, 0), [-1]),
+            is_trained=tf.reshape(is_trained, [-1]),
+            row=tf.reshape(row, [-1]),
+        )
+
+    def _queries_of_steps(self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor) -> tf.Tensor:
+        """Vectors of each query after each step of its history, `[batch * steps, dim]`."""
+        encoded = self._encoder.steps(looked_up[HISTORY], _encoder_seed(seed))
+        rows, numbers = self._inputs_of(False, {**looked_up, HISTORY: encoded}, features)
+
+        def of_steps(values: tf.Tensor) -> tf.Tensor:
+            if values is encoded:
+                return _flat(values)
+            return tf.repeat(_mean(values) if values.shape.rank == 3 else values, encoded.shape[1], axis=0)
+
+        return self._query_tower([of_steps(row) for row in rows], [of_steps(number) for number in numbers], seed)
+
+    @property
+    def _log_sampling_shares(self) -> np.ndarray:
+        """Log of each id's share of the negatives of a step, float32 `[rows]`."""
+        return self._retrieval.log_sampling_shares(self._mixed_negatives, self._config.in_batch_negatives)
+
+    @property
+    def _log_shares(self) -> np.ndarray:
+        """What is subtracted from a candidate's logit in training, by id, float32 `[rows]`."""
+        return self._config.log_q * self._log_sampling_shares
+
     def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Loss and weights, `[2]`; labels and weights are `[batch]`."""
         looked_up = self._own(self._look_up(features))
         queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
         ids = tf.reshape(features[self._retrieval.item_key], [-1])
         # Padding rows get infinite log-frequency, so they are never candidates.
-        frequencies = tf.where(weights > 0, tf.gather(self._retrieval.log_frequencies, ids), -_MASKED)
+        frequencies = tf.where(weights > 0, tf.gather(self._log_shares_in_evaluation, ids), -_MASKED)
         loss = sampled_softmax(queries, candidates, ids, frequencies, self._config.temperature)
         return tf.stack([tf.reduce_sum(weights * loss), tf.reduce_sum(weights)])
 
@@ -209,6 +351,14 @@ class TwoTowerModel(tf.keras.Model):
         """Metrics by name, from the total of `evaluation_sums`."""
         loss, count = (float(x) for x in sums)
         return {"softmax_loss": loss / count}
+
+    @property
+    def _log_shares_in_evaluation(self) -> np.ndarray:
+        """The same for candidates of evaluation, which come by their frequency alone, whatever those of training.
+
+        As far as training leaves the correction out, scores have learned it.
+        """
+        return self._retrieval.log_frequencies - (1 - self._config.log_q) * self._log_sampling_shares
 
     @property
     def served(self) -> tuple[Served, ...]:
@@ -269,6 +419,36 @@ class TwoTowerModel(tf.keras.Model):
         return rows, [features[c.name] for c in self._spec.numeric if belongs(c.name)]  # pyright: ignore[reportReturnType] (numbers are dense)
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of a batch of histories, one after the other, `[batch * steps]`.
+
+    Attributes:
+        target_rows: Rows of the items that they predict, `[batch * steps, dim]`.
+        target_ids: Ids of these items.
+        is_trained: Whether a step has a target and the row is to train it.
+        row: Number of its row in the batch.
+    """
+
+    target_rows: tf.Tensor
+    target_ids: tf.Tensor
+    is_trained: tf.Tensor
+    row: tf.Tensor
+
+
+def _flat(values: tf.Tensor) -> tf.Tensor:
+    """From `[batch, steps, dim]` to `[batch * steps, dim]`."""
+    return tf.reshape(values, [-1, values.shape[-1]])
+
+
+def _encoder_seed(seed: tf.Tensor | None) -> tf.Tensor | None:
+    return None if seed is None else fold_in(seed, _ENCODER_SEED)
+
+
+def _on_tpu() -> bool:
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+
+
 def build_two_tower(
     config: TwoTowerConfig,
     spec: FeatureSpec,
@@ -293,11 +473,14 @@ def build_two_tower(
     for name, mlp, is_candidate in (("query", config.query_mlp, False), ("candidate", config.candidate_mlp, True)):
         columns = [c for c in spec.inputs if (c.name in retrieval.candidate_columns) == is_candidate]
         deep = MLP(mlp, dim, config.dropout, dtype=dense.dtype) if mlp else None
-        tower = Tower(tf.keras.layers.Dense(dim, dtype=dense.dtype), deep, config.dropout, dense.dtype)
+        numbers = tf.keras.layers.Dense(dim, dtype=dense.dtype)
+        tower = Tower(numbers, deep, config.dropout, dense.dtype, config.similarity == "cosine")
         # Variables are made here, before anything is compiled or restored.
         rows = [tf.zeros([1, dim])] * sum(isinstance(column, Categorical) for column in columns)
         tower(rows, [tf.zeros([1, 1])] * sum(column.kind == "numeric" for column in columns), None)
         towers[name] = tower
     # The layer of a model that will not be trained has no columns for drawn items.
     mixed = config.mixed_negatives if negative_name(retrieval.item_key, 1) in configs else 0
-    return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config, mixed)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    lengths = [column.max_sequence_length for column in spec.categorical if column.name == HISTORY]
+    encoder = make_encoder(config.query_encoder, dim, lengths[0], dense.dtype) if lengths else None
+    return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config, mixed, encoder)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

@@ -16,7 +16,7 @@ def joins_of(dataset: Dataset) -> list[Join]:
         joins.append(ItemAttributes(dataset))
     joins.append(OwnColumns(dataset))
     if dataset.history:
-        joins.append(HistoryJoin(dataset.history))
+        joins.append(HistoryJoin(dataset.history, with_targets=dataset.task == "retrieval"))
     if dataset.neighbours:
         joins.append(NeighbourJoin(dataset.neighbours))
     return joins

@@ -12,7 +12,7 @@ import pyarrow as pa
 from components.example_gen.joins.join import WithoutSummary
 from components.example_gen.output.examples import Part
 from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, Entities, Rows
-from trainer_module.data.dataset import HISTORY
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 
 
 @dataclass(frozen=True)
@@ -157,19 +157,62 @@ def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queri
     return Queries(users, time, items)
 
 
+def history_targets(rows: Interactions, length: int) -> np.ndarray:
+    """Number of steps that each row trains in a model that predicts every item of a history from those before it.
+
+    A step predicts an item from the items of the history before it; the last step predicts the row's own item. The
+    number counts steps from the last one backwards. Every train row is the target of exactly one step of one row. Rows
+    are chosen from each user's end: the last row covers its own item and its history, but not the first item of a full
+    history, which is the own item of the next chosen row. Rows of one time do not stand in each other's histories, so
+    each of them covers its own item.
+
+    Args:
+        rows: All rows of their users.
+        length: Most items of a history.
+
+    Returns:
+        int64 `[rows]`; 0 for rows that are not chosen and for those of other splits.
+    """
+    train = np.flatnonzero(rows.split == TRAIN)
+    train = train[np.lexsort((rows.position[train], rows.time[train], rows.user[train]))]
+    user, time = rows.user[train], rows.time[train]
+    row = np.arange(len(train))
+    same_user = np.concatenate([[False], user[1:] == user[:-1]])[: len(train)]
+    same_time = same_user & np.concatenate([[False], time[1:] == time[:-1]])[: len(train)]
+    # Of each row, the first row of its user and the first of its user and time.
+    of_user, of_time = (np.maximum.accumulate(np.where(same, 0, row)) for same in (same_user, same_time))
+    targets, tied = np.zeros(len(train), np.int64), np.zeros(len(train) + 1, np.int64)
+    last = row[np.append(~same_user[1:], True)] if len(train) else row
+    while len(last):
+        begin, first = of_time[last], of_user[last]
+        before = begin - first
+        covered = np.where(before <= length, before, length - 1)
+        targets[last] = covered + 1
+        np.add.at(tied, begin, 1)
+        np.add.at(tied, last, -1)
+        last = (begin - covered - 1)[begin - covered > first]
+    result = np.zeros(len(rows.user), np.int64)
+    result[train] = np.maximum(targets, np.cumsum(tied[:-1]) > 0)
+    return result
+
+
 class HistoryJoin(WithoutSummary):
-    """The column `history`: items that the row's user had before the row."""
+    """The column `history`: items that the row's user had before the row. For retrieval also `history_targets`."""
 
     name = "history"
     whole_users = True
 
-    def __init__(self, length: int):
-        """Takes the largest number of items."""
+    def __init__(self, length: int, with_targets: bool = False):
+        """Takes the largest number of items, and whether to add `history_targets`."""
         self._length = length
+        self._with_targets = with_targets
 
     def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
-        items = histories(Interactions.of(rows), self._length)
-        return [Part.of_rows({HISTORY: as_tokens(items, entities.items)})]
+        interactions = Interactions.of(rows)
+        columns = {HISTORY: as_tokens(histories(interactions, self._length), entities.items)}
+        if self._with_targets:
+            columns[HISTORY_TARGETS] = _one_each(history_targets(interactions, self._length))
+        return [Part.of_rows(columns)]
 
 
 def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListArray:
@@ -181,6 +224,11 @@ def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListA
     """
     assert table is not None
     return pa.LargeListArray.from_arrays(lists.offsets, table[TOKEN].combine_chunks().take(lists.values))
+
+
+def _one_each(values: np.ndarray) -> pa.LargeListArray:
+    """Lists of one value each."""
+    return pa.LargeListArray.from_arrays(pa.array(np.arange(len(values) + 1), pa.int64()), pa.array(values))
 
 
 def _moments(rows: Interactions) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.example_gen.joins.histories import Interactions, current_queries, find_queries, histories
+from components.example_gen.joins.histories import (
+    Interactions,
+    current_queries,
+    find_queries,
+    histories,
+    history_targets,
+)
 from components.example_gen.rows import EVAL, TEST, TIME, TRAIN, Rows
 from tests.components.example_gen.splits.invented import make_rows
 
@@ -30,6 +36,40 @@ def test_a_history_keeps_the_latest_items_of_its_own_user():
 def test_training_knows_nothing_of_held_out_rows():
     rows = interactions((7, 10, 1, TRAIN), (7, 11, 2, EVAL), (7, 12, 3, TEST), (7, 13, 4, TRAIN), (7, 14, 5, TEST))
     assert histories(rows, 50).to_pylist() == [[], [10], [10, 11], [10], [10, 11, 13]]
+
+
+def test_the_last_row_trains_its_history_and_itself():
+    rows = interactions((7, 10, 1, TRAIN), (7, 11, 2, TRAIN), (8, 10, 1, TRAIN), (7, 12, 3, TRAIN), (7, 13, 4, EVAL))
+    # Three targets: 10 from nothing, 11 from 10, 12 from both. The user with one row is trained from nothing.
+    assert history_targets(rows, 50).tolist() == [0, 0, 1, 3, 0]
+
+
+def test_windows_of_full_histories_meet():
+    rows = interactions(*((7, item, item, TRAIN) for item in range(1, 8)))
+    # Of 7 rows and windows of 3: items 7, 6, 5 by the last row; 4, 3, 2 and 1 by the one of item 4.
+    assert history_targets(rows, 3).tolist() == [0, 0, 0, 4, 0, 0, 3]
+
+
+def test_rows_of_one_time_train_themselves():
+    rows = interactions((7, 10, 1, TRAIN), (7, 11, 2, TRAIN), (7, 12, 2, TRAIN), (7, 13, 2, TRAIN))
+    # One of them trains the history too.
+    assert history_targets(rows, 50).tolist() == [0, 1, 1, 2]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.sampled_from([TRAIN, TRAIN, EVAL, TEST])), max_size=40),
+    st.integers(1, 5),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_train_row_is_trained_once(drawn, length):
+    rows = interactions(*((user, number, time, split) for number, (user, time, split) in enumerate(drawn)))
+    targets = history_targets(rows, length)
+    trained = []
+    for number, (own, history) in enumerate(zip(rows.item, histories(rows, length).to_pylist(), strict=True)):
+        count = targets[number]
+        assert 0 <= count <= len(history) + 1
+        trained += [*history, own][len(history) + 1 - count :] if count else []
+    assert sorted(trained) == sorted(rows.item[rows.split == TRAIN].tolist())
 
 
 def test_a_query_knows_all_but_the_test_rows():

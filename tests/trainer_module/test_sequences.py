@@ -1,0 +1,273 @@
+"""Training on all positions of a history: which rows are read, what their targets are, and the loss by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from trainer_module.blueprint import Blueprint
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
+from trainer_module.data.example_files import write_parquet
+from trainer_module.data.features import Categorical, Context, ExampleWeight, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.inputs import ExampleReader, ModelInputs, length_name
+from trainer_module.embeddings.config import EmbeddingsConfig
+from trainer_module.errors import ConfigError, DataError
+from trainer_module.experiment import Experiment
+from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.negatives import Catalog, MixedExamples, negative_name
+from trainer_module.models.retrieval import Retrieval
+from trainer_module.models.sequences import SequenceExamples, ids_name
+from trainer_module.models.two_tower import TwoTowerModel
+from trainer_module.training.config import TrainingConfig
+
+from .conftest import batch_of, described
+
+LENGTH, NUM_USERS, NUM_ITEMS, DIM = 3, 40, 7, 4
+TARGETS = Context(name=HISTORY_TARGETS, dtype="int64")
+SPEC = FeatureSpec(
+    columns=(
+        Categorical(name="user", table="user", dtype="int64"),
+        Categorical(name="item", table="item", dtype="int64"),
+        Categorical(
+            name=HISTORY,
+            table="item",
+            dtype="int64",
+            multivalent=True,
+            counted=False,
+            max_sequence_length=LENGTH,
+            latest_last=True,
+        ),
+        Numeric(name="age"),
+        TARGETS,
+        Label(name="label"),
+    ),
+    tables=(Table(name="user"), Table(name="item", frequencies=True)),
+)
+ROWS = {"user": NUM_USERS, "item": NUM_ITEMS}
+ONE_HOST = tf.distribute.InputContext()
+RETRIEVAL = Retrieval("item", ("item",), np.array([9, 7, 5, 3, 2, 1, 0]), np.ones(NUM_ITEMS, np.int64))
+SEED = tf.constant([1, 2])
+TRANSFORMER = {"type": "transformer", "positions": "all", "dropout": 0.0}
+
+
+def examples() -> list[dict]:
+    """One row per user, half of them to be left out; the user's number is the row's."""
+    random = np.random.default_rng(0)
+    rows = []
+    for user in range(NUM_USERS):
+        history = random.integers(NUM_ITEMS, size=user % (LENGTH + 2)).tolist()
+        known = min(len(history), LENGTH)
+        full = min(known + 1, LENGTH) if user % 4 else 1
+        rows.append(
+            {
+                "user": [user],
+                "item": [int(random.integers(NUM_ITEMS))],
+                HISTORY: history,
+                "age": [user / NUM_USERS],
+                HISTORY_TARGETS: [full if user % 2 == 0 else 0],
+                "label": [1.0],
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def model_inputs() -> ModelInputs:
+    return ModelInputs(SPEC, dict)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, model_inputs) -> ExampleReader:
+    directory = tmp_path_factory.mktemp("sequences")
+    for number, part in enumerate((examples()[:25], examples()[25:])):
+        write_parquet(str(directory / f"{number}.parquet"), pa.Table.from_batches([batch_of(part, SPEC)]))
+    return ExampleReader(SPEC, model_inputs, [str(directory / "*.parquet")])
+
+
+def batches(examples, config: TrainingConfig, count: int, first_step: int = 0, host=ONE_HOST) -> list:
+    return [features for features, _ in examples.training_batches(config, host, first_step).take(count)]
+
+
+def users(features) -> list[int]:
+    return features["user"].numpy()[:, 0].tolist()
+
+
+def test_only_rows_with_targets_are_read(reader):
+    chosen = reader.where(TARGETS)
+    assert (reader.num_examples, chosen.num_examples) == (NUM_USERS, NUM_USERS // 2)
+    for cache in ("features", "records", "none"):
+        config = TrainingConfig(batch_size=5, cache=cache, shuffle_rows=7)
+        epoch = batches(chosen, config, 4)
+        assert sorted(user for each in epoch for user in users(each)) == list(range(0, NUM_USERS, 2))
+        for each in epoch:
+            for user, targets in zip(users(each), each[HISTORY_TARGETS].numpy(), strict=True):
+                assert targets == examples()[user][HISTORY_TARGETS]
+    assert HISTORY_TARGETS not in batches(reader, TrainingConfig(batch_size=5), 1)[0]
+
+
+def test_hosts_share_the_chosen_rows(reader):
+    hosts = [tf.distribute.InputContext(2, host, 2) for host in range(2)]
+    config = TrainingConfig(batch_size=4, cache="none")
+    found = [
+        user for host in hosts for each in batches(reader.where(TARGETS), config, 5, host=host) for user in users(each)
+    ]
+    assert sorted(found) == list(range(0, NUM_USERS, 2))
+
+
+def test_no_row_with_targets_is_an_error(tmp_path, model_inputs):
+    rows = [row | {HISTORY_TARGETS: [0]} for row in examples()]
+    write_parquet(str(tmp_path / "0.parquet"), pa.Table.from_batches([batch_of(rows, SPEC)]))
+    with pytest.raises(DataError, match=r"column 'history_targets' is 0 in all examples of"):
+        ExampleReader(SPEC, model_inputs, [str(tmp_path / "*")]).where(TARGETS)
+
+
+@pytest.mark.parametrize("cache", ["features", "records", "none"])
+def test_an_interrupted_training_goes_on_with_the_same_rows(reader, cache):
+    config = TrainingConfig(batch_size=6, cache=cache, shuffle_rows=7)
+    chosen = SequenceExamples(reader.where(TARGETS), SPEC.categorical[2])
+    whole, resumed = batches(chosen, config, 9), batches(chosen, config, 4, first_step=5)
+    for expected, found in zip(whole[5:], resumed, strict=True):
+        assert expected.keys() == found.keys()
+        for name in ("user", "item", ids_name(HISTORY), HISTORY_TARGETS, length_name(HISTORY)):
+            np.testing.assert_array_equal(expected[name], found[name])
+
+
+def test_ids_and_length_are_those_of_the_latest_items(reader):
+    (batch,) = batches(SequenceExamples(reader.where(TARGETS), SPEC.categorical[2]), TrainingConfig(batch_size=20), 1)
+    for number, user in enumerate(users(batch)):
+        latest = examples()[user][HISTORY][-LENGTH:]
+        filled = latest + [-1] * (LENGTH - len(latest))
+        assert batch[ids_name(HISTORY)][number].numpy().tolist() == filled
+        assert batch[length_name(HISTORY)][number].numpy().tolist() == [len(latest)]
+        assert tf.sparse.to_dense(batch[HISTORY], -1)[number].numpy().tolist()[: len(latest)] == latest
+    assert batch[ids_name(HISTORY)].shape == (20, LENGTH)
+
+
+def build(similarity: str = "cosine", numbers: int = 2, encoder: dict | None = None, **changes) -> TwoTowerModel:
+    config = TwoTowerConfig(
+        query_encoder=encoder or TRANSFORMER, similarity=similarity, mixed_negatives=numbers, **changes
+    )
+    experiment = Experiment(
+        dataset=described(SPEC, "retrieval", item_key="item", candidate_columns=("item",), history=LENGTH),
+        model=config,
+        embeddings=EmbeddingsConfig(dim=DIM),
+        training=TrainingConfig(batch_size=20),
+    )
+    blueprint = Blueprint(experiment, SPEC, ROWS, RETRIEVAL)
+    model, _ = blueprint.for_training(tf.distribute.get_strategy(), 0.0)
+    return model  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+
+
+@pytest.fixture(scope="module")
+def batch(reader, model_inputs, tmp_path_factory) -> dict:
+    """All chosen rows with two drawn items each."""
+    directory = tmp_path_factory.mktemp("catalog")
+    items = [{"item": [item]} for item in range(NUM_ITEMS)]
+    write_parquet(str(directory / "0.parquet"), pa.Table.from_batches([batch_of(items, SPEC)]))
+    catalog = Catalog(SPEC, model_inputs, ("item",), [str(directory / "*")])
+    chosen = SequenceExamples(reader.where(TARGETS), SPEC.categorical[2])
+    (features,) = batches(MixedExamples(chosen, catalog, 2), TrainingConfig(batch_size=20), 1)
+    return features
+
+
+@pytest.mark.parametrize("in_batch", [True, False], ids=["mixed", "catalog"])
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("log_q", [1.0, 0.5])
+def test_the_loss_of_all_positions_is_that_of_one_query_per_target(batch, in_batch, similarity, log_q):
+    """Step by step: each beginning of a history as a query of its own, each target against the shared negatives."""
+    model = build(similarity, in_batch_negatives=in_batch, log_q=log_q, temperature=0.5)
+    found = model.per_example_loss(batch, tf.ones([20]), SEED)
+    table = model.embedding.trainable_tables["item"].numpy()
+
+    def vectors(ids) -> np.ndarray:
+        rows = table[np.asarray(ids)]
+        return rows / np.linalg.norm(rows, axis=-1, keepdims=True) if similarity == "cosine" else rows
+
+    negatives = [batch[negative_name("item", number)].numpy()[:, 0] for number in (1, 2)]
+    negatives = np.concatenate([batch["item"].numpy()[:, 0], *negatives] if in_batch else negatives)
+    shares = log_q * RETRIEVAL.log_sampling_shares(2, in_batch)
+    losses = []
+    for number, user in enumerate(users(batch)):
+        own, targets = examples()[user]["item"][0], examples()[user][HISTORY_TARGETS][0]
+        known = examples()[user][HISTORY][-LENGTH:]
+        items, of_row = [*known, own], 0.0
+        for step in range(len(known) + 1 - targets, len(known) + 1):
+            short = {name: values[number : number + 1] for name, values in batch.items() if name != HISTORY}
+            short[HISTORY] = tf.sparse.from_dense(tf.constant([[item + 1 for item in items[:step]] + [0] * LENGTH]))
+            short[HISTORY] = short[HISTORY].with_values(tf.cast(short[HISTORY].values - 1, tf.int64))
+            short[length_name(HISTORY)] = tf.constant([[step]], tf.int64)
+            query = model(short)["query"].numpy()[0]
+            others = negatives[negatives != items[step]]
+            logits = vectors([items[step], *others]) @ query / 0.5 - shares[[items[step], *others]]
+            of_row += np.log(np.exp(logits).sum()) - logits[0]
+        losses.append(of_row)
+    count = sum(examples()[user][HISTORY_TARGETS][0] for user in users(batch))
+    np.testing.assert_allclose(found, np.array(losses) * 20 / count, rtol=1e-4)
+
+
+def test_last_positions_alone_against_the_catalog_by_hand(batch):
+    model = build("dot", in_batch_negatives=False, encoder={"type": "recency"}, temperature=1.0)
+    loss = model.per_example_loss(batch, tf.ones([20]), SEED)
+    answers, table = model(batch), model.embedding.trainable_tables["item"].numpy()
+    negatives = np.concatenate([batch[negative_name("item", number)].numpy()[:, 0] for number in (1, 2)])
+    for number in range(20):
+        own = int(batch["item"][number, 0])
+        others = negatives[negatives != own]
+        logits = table[[own, *others]] @ answers["query"].numpy()[number]
+        np.testing.assert_allclose(loss[number], np.log(np.exp(logits).sum()) - logits[0], rtol=1e-4)
+
+
+def test_vectors_keep_their_length_under_dot(batch):
+    for similarity, is_unit in (("cosine", True), ("dot", False)):
+        norms = np.linalg.norm(build(similarity)(batch)["query"], axis=1)
+        assert np.allclose(norms, 1, rtol=1e-5) == is_unit
+
+
+def test_scores_learn_what_the_correction_leaves_out():
+    """Evaluation takes candidates by frequency. Without the correction, scores hold the log of an item's frequency less
+    than its probability, so evaluation must not subtract it once more."""
+    uncorrected, corrected = build(numbers=0, log_q=0.0), build(numbers=0)
+    np.testing.assert_allclose(uncorrected._log_shares_in_evaluation, np.zeros(NUM_ITEMS), atol=1e-6)
+    np.testing.assert_array_equal(corrected._log_shares_in_evaluation, RETRIEVAL.log_frequencies)
+
+
+def check(config: dict, spec: FeatureSpec = SPEC, heads: int = 2, **facts) -> None:
+    encoder = {"type": "transformer", "positions": "all", "heads": heads} | config
+    known = {"item_key": "item", "candidate_columns": ("item", "brand"), "history": LENGTH} | facts
+    TwoTowerConfig(query_encoder=encoder).check(described(spec, "retrieval", **known), spec, dict.fromkeys(ROWS, DIM))
+
+
+def with_columns(*columns) -> FeatureSpec:
+    return FeatureSpec(columns=(*SPEC.columns, *columns), tables=SPEC.tables)
+
+
+def test_what_all_positions_cannot_know_is_refused():
+    check({})
+    brand = with_columns(Categorical(name="brand", table="user", dtype="int64"))
+    with pytest.raises(ConfigError, match=r"candidate tower also reads brand. Add them to model.ignore, or set pos"):
+        check({}, brand)
+    check({"positions": "last"}, brand)
+    with pytest.raises(ConfigError, match=r"but age describe a row's own item"):
+        check({}, event_columns=("age",))
+    with pytest.raises(ConfigError, match=r"plays weighs a row's own item"):
+        check({}, with_columns(ExampleWeight(name="plays")))
+
+
+def test_a_history_that_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match=r"3 heads do not divide the rows' width 4"):
+        check({}, heads=3)
+    with pytest.raises(ConfigError, match=r"max_sequence_length is 3, but data.history is 50"):
+        check({}, history=50)
+    with pytest.raises(ConfigError, match=r"reads the column history, and there is none"):
+        check({}, SPEC.without([HISTORY]))
+    with pytest.raises(ValueError, match=r"in_batch_negatives: false leaves no negatives"):
+        TwoTowerConfig(in_batch_negatives=False)
+
+
+def test_the_history_becomes_a_sequence_of_its_length():
+    bag = SPEC.categorical[2].model_copy(update={"max_sequence_length": 0})
+    spec = FeatureSpec(columns=(*(c for c in SPEC.columns if c.name != HISTORY), bag), tables=SPEC.tables)
+    dataset = described(spec, "retrieval", history=50)
+    for encoder, length in (({"type": "transformer"}, 50), ({"type": "mean"}, 0)):
+        adapted = TwoTowerConfig(query_encoder=encoder).adapted(dataset, spec)
+        assert [c.max_sequence_length for c in adapted.categorical if c.name == HISTORY] == [length]
