@@ -122,7 +122,13 @@ def assemble(fn_args: FnArgs) -> Assembly:
     train_split = ExampleReader(spec, model_inputs, fn_args.train_files)
     train_split.check_example_weights()
     data = TrainingData(
-        experiment.dataset, spec, transform_output, model_inputs, train_split, files.get(CANDIDATES, [])
+        dataset=experiment.dataset,
+        spec=spec,
+        transform_output=transform_output,
+        model_inputs=model_inputs,
+        train=train_split,
+        batch_size=experiment.training.batch_size,
+        candidates=files.get(CANDIDATES, []),
     )
     objective, examples = experiment.model.prepare(data)
     selection = ExampleReader(spec, model_inputs, files["eval"])

@@ -19,7 +19,7 @@ from trainer_module.export import parity, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
 from trainer_module.models.config import TwoTowerConfig
-from trainer_module.models.negatives import Catalog, MixedExamples, with_negatives
+from trainer_module.models.negatives import Catalog, MixedExamples, negative_name, with_negatives
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.two_tower import sampled_softmax
 from trainer_module.training.config import TrainingConfig
@@ -142,12 +142,14 @@ def test_the_batches_themselves_stay_the_same(world, catalog):
 
 
 def test_a_dataset_without_a_catalog_is_refused(world):
-    with pytest.raises(DataError, match=r"no example files match /nowhere/Split-candidates.*set model\.mixed_neg"):
+    with pytest.raises(DataError, match=r"no example files match /nowhere/Split-candidates.*or leave them out"):
         Catalog(world.spec, world.model_inputs, CANDIDATE_COLUMNS, ["/nowhere/Split-candidates/*"])
 
 
-def train(world, catalog: Catalog, directory, number: int) -> tuple[Blueprint, TrainingLoop, Trained]:
-    """A short training with so many drawn items per example."""
+def train(
+    world, catalog: Catalog, directory, number: int, whole: bool = False
+) -> tuple[Blueprint, TrainingLoop, Trained]:
+    """A short training with so many drawn items per example, or with all items."""
     training = TrainingConfig(
         batch_size=100,
         epochs=6,
@@ -155,19 +157,20 @@ def train(world, catalog: Catalog, directory, number: int) -> tuple[Blueprint, T
         embedding_optimizer={"name": "adam", "learning_rate": 0.05},
         dense_optimizer={"name": "adam", "learning_rate": 0.05},
     )
-    model = TwoTowerConfig(mixed_negatives=number)
+    model = TwoTowerConfig(full_softmax=True) if whole else TwoTowerConfig(mixed_negatives=number)
     experiment = Experiment(
         dataset=described(world.spec), model=model, embeddings=EmbeddingsConfig(dim=2), training=training
     )
     (table,) = [table for table in world.spec.tables if table.name == "item"]
     counts = training_counts(world.transform_output, table)
-    retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, catalog.counts("item", len(counts)))
+    in_catalog = catalog.counts("item", len(counts))
+    retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, in_catalog, number if whole else 0)
     blueprint = Blueprint(experiment, world.spec, Vocabularies(world.spec, world.transform_output).rows, retrieval)
     strategy = make_strategy(training)
     trained, optimizer = blueprint.for_training(strategy, 0.0)
     loop = TrainingLoop(strategy, trained, optimizer, training, str(directory / "state"), str(directory))
     examples = world.reader()
-    result = loop.fit(MixedExamples(examples, catalog, number) if number else examples, examples)
+    result = loop.fit(MixedExamples(examples, catalog, number, whole) if number else examples, examples)
     return blueprint, loop, Trained(result.checkpoint, trained, strategy)
 
 
@@ -189,6 +192,41 @@ def test_the_loss_is_the_softmax_over_the_batchs_items_and_the_drawn_ones(world,
     expected = sampled_softmax(trained.model(features)["query"], candidates, ids, shares, 0.2)
     loss = trained.model.per_example_loss(features, labels, tf.constant([0, 0]))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_a_batch_brings_every_item_of_the_catalog_once(world, catalog):
+    number = -(-catalog.num_items // 4)
+    features = catalog.all(number, 4)
+    ids = np.concatenate([features[negative_name("item", copy)][:, 0] for copy in range(1, number + 1)])
+    assert len(ids) == 4 * number
+    counts = catalog.counts("item", int(ids.max()) + 1)
+    assert np.bincount(ids[: catalog.num_items]).tolist() == counts.tolist()
+
+
+def test_the_full_softmax_is_over_the_target_and_all_other_items(world, catalog, tmp_path):
+    copies = -(-catalog.num_items // 100)
+    _, _, trained = train(world, catalog, tmp_path, copies, whole=True)
+    examples = MixedExamples(world.reader(), catalog, copies, whole=True)
+    features, labels = next(iter(examples.training_batches(TrainingConfig(batch_size=100), ONE_HOST)))
+    model = trained.model
+    loss = model.per_example_loss(features, labels, tf.constant([0, 0]))
+    of_copies = [
+        features | {name: features[negative_name(name, copy)] for name in CANDIDATE_COLUMNS}
+        for copy in range(1, copies + 1)
+    ]
+    items = tf.concat([model(each)["candidate"] for each in of_copies], axis=0)[: catalog.num_items]
+    ids = tf.concat([each["item"][:, 0] for each in of_copies], axis=0)[: catalog.num_items]
+    predicted = model(features)
+    scores = tf.matmul(predicted["query"], items, transpose_b=True).numpy() / 0.2
+    own = tf.reduce_sum(predicted["query"] * predicted["candidate"], axis=1).numpy() / 0.2
+    others = np.where(features["item"].numpy() == ids.numpy(), -np.inf, scores)
+    np.testing.assert_allclose(loss, np.logaddexp(own, np.logaddexp.reduce(others, axis=1)) - own, rtol=1e-4)
+
+
+def test_all_items_need_the_whole_batch_on_one_device(world, catalog):
+    examples = MixedExamples(world.reader(), catalog, 3, whole=True)
+    with pytest.raises(ConfigError, match="there are 2 replicas"):
+        examples.training_batches(TrainingConfig(batch_size=50), tf.distribute.InputContext(1, 0, 2))
 
 
 def test_an_item_that_nobody_chose_is_trained_only_if_it_is_drawn(world, catalog, mixed, tmp_path):

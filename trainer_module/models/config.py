@@ -373,6 +373,44 @@ class TransformerEncoder(Frozen):
     positions: Literal["last", "all"] = "last"
 
 
+class SoftmaxLoss(Frozen):
+    """The target's share of a softmax over it and the negatives."""
+
+    type: Literal["softmax"] = "softmax"
+
+
+class GbceLoss(Frozen):
+    """Binary cross entropy, calibrated for the share of the catalog that is drawn; see
+    `trainer_module.models.retrieval_losses`.
+
+    Attributes:
+        calibration: 0 is plain binary cross entropy; the nearer to 1, the nearer are probabilities to those of training
+            with all items as negatives.
+    """
+
+    type: Literal["gbce"] = "gbce"
+    calibration: float = Field(default=0.75, ge=0, le=1)
+
+
+class ContrastiveLoss(Frozen):
+    """Cosine contrastive loss; see `trainer_module.models.retrieval_losses`.
+
+    Attributes:
+        margin: Cosine up to which a negative costs nothing.
+        negative_weight: Of the mean over the negatives, against the target's part.
+    """
+
+    type: Literal["contrastive"] = "contrastive"
+    margin: float = Field(default=0.5, ge=-1, lt=1)
+    negative_weight: float = Field(default=10.0, gt=0)
+
+
+RetrievalLoss = SoftmaxLoss | GbceLoss | ContrastiveLoss
+
+LARGEST_FULL_SOFTMAX = 100_000
+"""Beyond so many items, the scores of a batch take gigabytes."""
+
+
 QueryEncoder = MeanEncoder | RecencyEncoder | AttentionEncoder | TransformerEncoder
 
 
@@ -383,7 +421,9 @@ class TwoTowerConfig(_Model):
         query_encoder: How the rows of the user's history become one.
         similarity: Of a query's and a candidate's vector: `cosine` takes the dot product of unit vectors, `dot` that of
             the vectors as they are.
-        temperature: Divides the similarities in the loss: the lower, the more the nearest candidates matter.
+        loss: What the similarities of a query with its target and with negatives cost. Evaluation measures the softmax,
+            whatever the training's loss.
+        temperature: Divides the similarities in a softmax or gBCE: the lower, the more the nearest candidates matter.
         query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
         candidate_mlp: The same for the candidate tower.
         hard_negatives: How many of each query's negatives count, the hardest; None takes all.
@@ -391,6 +431,8 @@ class TwoTowerConfig(_Model):
             `mixed_negatives` are.
         mixed_negatives: Number of items per example, drawn uniformly from the catalog, that are negatives of all
             examples of the batch; see `trainer_module.models.negatives`.
+        full_softmax: Whether every item of the catalog is a candidate in every step, in place of drawn items and those
+            of the batch; for catalogs of at most 100,000 items, on one device.
         log_q: Strength of the correction for the items' frequency among the candidates: 1 makes the softmax over the
             batch estimate that over all items, 0 leaves the correction out.
         dropout: Fraction of embedding and hidden units dropped in training.
@@ -403,22 +445,65 @@ class TwoTowerConfig(_Model):
     type: Literal["two_tower"] = "two_tower"
     query_encoder: Annotated[QueryEncoder, Field(discriminator="type")] = MeanEncoder()
     similarity: Literal["cosine", "dot"] = "cosine"
+    loss: Annotated[RetrievalLoss, Field(discriminator="type")] = SoftmaxLoss()
     temperature: float = Field(default=0.2, gt=0)
     query_mlp: Widths = ()
     candidate_mlp: Widths = ()
     hard_negatives: int | None = Field(default=None, ge=1)
     in_batch_negatives: bool = True
     mixed_negatives: int = Field(default=0, ge=0)
+    full_softmax: bool = False
     log_q: float = Field(default=1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _has_negatives(self) -> "TwoTowerConfig":
+        if self.full_softmax:
+            return self
         if not self.in_batch_negatives and not self.mixed_negatives:
             raise ValueError(
                 "in_batch_negatives: false leaves no negatives; set mixed_negatives to the number of items per example "
                 "that are drawn from the catalog, or leave in_batch_negatives out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> "TwoTowerConfig":
+        given = self.model_fields_set
+        if self.full_softmax:
+            if self.loss.type != "softmax":
+                raise ValueError(f"full_softmax goes with loss softmax; got {self.loss.type}. Leave one of them out")
+            if taken := sorted(given & {"in_batch_negatives", "mixed_negatives", "hard_negatives", "log_q"}):
+                raise ValueError(
+                    f"full_softmax: every item is a candidate once, so {', '.join(taken)} would change nothing; leave "
+                    "it out"
+                )
+        if self.loss.type != "softmax" and "log_q" in given:
+            raise ValueError(f"log_q corrects a sampled softmax; loss {self.loss.type} takes none. Leave log_q out")
+        if self.loss.type == "contrastive" and self.similarity != "cosine":
+            raise ValueError(
+                "loss contrastive compares cosines with a margin; leave similarity: dot out, or choose another loss"
+            )
+        if self.loss.type == "gbce" and self.in_batch_negatives:
+            raise ValueError(
+                "loss gbce is calibrated for negatives drawn uniformly from the catalog; set in_batch_negatives: false "
+                "and mixed_negatives to the number of items per example"
+            )
+        return self
+
+    @property
+    def correction(self) -> float:
+        """Strength of the correction for frequencies in the loss of the training."""
+        return self.log_q if self.loss.type == "softmax" else 0.0
+
+    @property
+    def has_in_batch_negatives(self) -> bool:
+        """Whether the items of the batch's other examples are negatives."""
+        return self.in_batch_negatives and not self.full_softmax
+
+    @property
+    def reads_catalog(self) -> bool:
+        """Whether training needs all items in memory."""
+        return self.full_softmax or self.mixed_negatives > 0
 
     @property
     def trains_all_positions(self) -> bool:
@@ -520,7 +605,7 @@ class TwoTowerConfig(_Model):
 
     def check_training(self, training: TrainingConfig) -> None:
         super().check_training(training)
-        candidates = training.batch_size * (self.in_batch_negatives + self.mixed_negatives)
+        candidates = training.batch_size * (self.has_in_batch_negatives + self.mixed_negatives)
         if self.hard_negatives and self.hard_negatives > candidates:
             raise ConfigError(
                 f"model.hard_negatives={self.hard_negatives}, but a step has {candidates} candidates: "
@@ -538,7 +623,11 @@ class TwoTowerConfig(_Model):
         """The columns of a training batch: those of an example and of the items drawn for it."""
         from trainer_module.models.negatives import with_negatives
 
-        return with_negatives(spec, objective.candidate_columns, self.mixed_negatives)
+        return with_negatives(spec, objective.candidate_columns, self.num_drawn(objective))
+
+    def num_drawn(self, objective: "Retrieval") -> int:
+        """Number of items of the catalog that come with each example of a training batch."""
+        return objective.copies if self.full_softmax else self.mixed_negatives
 
     def build(
         self,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ExampleReader, Features, ModelInputs, without_sparse
 from trainer_module.data.spec import CANDIDATES
-from trainer_module.errors import DataError
+from trainer_module.errors import ConfigError, DataError
 from trainer_module.models.layers import fold_in
 from trainer_module.models.training_data import TrainingExamples
 from trainer_module.training.config import TrainingConfig
@@ -76,8 +76,8 @@ class Catalog:
             reader = ExampleReader(spec, model_inputs, file_patterns)
         except DataError as error:
             raise DataError(
-                f"model.mixed_negatives draws from the split {CANDIDATES}: {error}. Ingest a dataset of interactions "
-                "with its items, or set model.mixed_negatives to 0"
+                f"model.mixed_negatives and model.full_softmax read the split {CANDIDATES}: {error}. Ingest a dataset "
+                "of interactions with its items, or leave them out"
             ) from error
         columns = [column for column in spec.inputs if column.name in candidate_columns]
         parts = []
@@ -99,9 +99,19 @@ class Catalog:
 
         They follow from `seed`, int32 `[2]`, alone.
         """
+        return self._at(tf.random.stateless_uniform([number, size], seed, 0, self.num_items, tf.int64))
+
+    def all(self, number: int, size: int) -> Features:
+        """All items in their order, `number` for each of `size` examples; behind the last one, the first ones fill up.
+
+        The first column per column of the catalog holds the first `size` items, and so on.
+        """
+        return self._at(tf.reshape(tf.range(number * size, dtype=tf.int64) % self.num_items, [number, size]))
+
+    def _at(self, rows: tf.Tensor) -> Features:
+        """The columns of items by their number, `[number, size]`."""
         drawn: Features = {}
-        rows = tf.random.stateless_uniform([number, size], seed, 0, self.num_items, tf.int64)
-        for copy in range(number):
+        for copy in range(int(rows.shape[0])):
             for name, column in self._columns.items():
                 value = tf.gather(column, rows[copy])
                 drawn[negative_name(name, copy + 1)] = value.to_sparse() if name in self._sparse else value  # pyright: ignore[reportAttributeAccessIssue] (it is ragged)
@@ -115,11 +125,19 @@ class MixedExamples:
         num_examples: Of the split.
     """
 
-    def __init__(self, examples: TrainingExamples, catalog: Catalog, number: int):
-        """Takes the split, the catalog, and how many items to draw per example."""
+    def __init__(self, examples: TrainingExamples, catalog: Catalog, number: int, whole: bool = False):
+        """Takes the parts.
+
+        Args:
+            examples: The split.
+            catalog: What is drawn from.
+            number: How many items come with each example.
+            whole: Whether they are all items in their order, the same in every batch, rather than drawn ones.
+        """
         self._examples = examples
         self._catalog = catalog
         self._number = number
+        self._whole = whole
         self.num_examples = examples.num_examples
 
     def training_batches(
@@ -128,13 +146,23 @@ class MixedExamples:
         """As `ExampleReader.training_batches`, with the drawn items' columns.
 
         What is drawn depends on the seed, the batch's number and the host alone.
+
+        Raises:
+            ConfigError: All items are to come with a batch that several replicas share.
         """
+        if self._whole and context.num_replicas_in_sync > 1:
+            raise ConfigError(
+                f"model.full_softmax needs the whole batch on one device, and there are {context.num_replicas_in_sync} "
+                "replicas; set model.mixed_negatives and model.in_batch_negatives: false, or train on one device"
+            )
         size = context.get_per_replica_batch_size(config.batch_size)
         of_host = tf.constant([config.seed, context.input_pipeline_id])
 
         @tf.autograph.experimental.do_not_convert
         def add(number: tf.Tensor, batch: tuple[Features, tf.Tensor]) -> tuple[Features, tf.Tensor]:
             features, labels = batch
+            if self._whole:
+                return features | self._catalog.all(self._number, size), labels
             seed = fold_in(of_host, tf.cast(number, tf.int32))
             return features | self._catalog.draw(self._number, size, seed), labels
 

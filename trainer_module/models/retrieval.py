@@ -7,8 +7,8 @@ import numpy as np
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Context
 from trainer_module.data.vocabularies import training_counts
-from trainer_module.errors import ConfigError
-from trainer_module.models.config import TwoTowerConfig
+from trainer_module.errors import ConfigError, DataError
+from trainer_module.models.config import LARGEST_FULL_SOFTMAX, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
 from trainer_module.models.sequences import SequenceExamples
 from trainer_module.models.training_data import TrainingData, TrainingExamples
@@ -23,13 +23,21 @@ class Retrieval:
         candidate_columns: All columns that describe the item; every other input describes the query.
         training_counts: Rows of the training split per id of the item, int64 `[rows]`; empty for a model that will
             not be trained.
-        catalog_counts: Items of the catalog per id, int64 `[rows]`; only mixed negatives ask for them.
+        catalog_counts: Items of the catalog per id, int64 `[rows]`; only negatives from the catalog ask for them.
+        copies: For a softmax over all items: number of items that come with each example, so that a batch brings the
+            whole catalog.
     """
 
     item_key: str
     candidate_columns: tuple[str, ...]
     training_counts: np.ndarray
     catalog_counts: np.ndarray | None = None
+    copies: int = 0
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog; 0 if nothing is known of it."""
+        return 0 if self.catalog_counts is None else int(self.catalog_counts.sum())
 
     @property
     def log_frequencies(self) -> np.ndarray:
@@ -67,23 +75,35 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     """Chooses the training rows, counts the items of the training split and, for mixed negatives, of the catalog.
 
     Args:
-        config: Says which rows are trained on and how many items are drawn per example; 0 does not read the catalog.
+        config: Says which rows are trained on and which items of the catalog come with them.
         data: Of the Trainer.
 
     Returns:
         The objective, and the examples to train on.
+
+    Raises:
+        DataError: The catalog is too large for a softmax over all its items.
     """
     dataset, spec = data.dataset, data.spec
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
     (table,) = [table for table in spec.tables if table.name == column.table]
     counts = training_counts(data.transform_output, table)
     examples = _examples_of_all_positions(data) if config.trains_all_positions else data.train
-    if not config.mixed_negatives:
+    if not config.reads_catalog:
         return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
     catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
     in_catalog = catalog.counts(dataset.item_key, len(counts))
-    objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog)
-    return objective, MixedExamples(examples, catalog, config.mixed_negatives)
+    copies = 0
+    if config.full_softmax:
+        if catalog.num_items > LARGEST_FULL_SOFTMAX:
+            raise DataError(
+                f"model.full_softmax: the catalog has {catalog.num_items:,} items, more than {LARGEST_FULL_SOFTMAX:,}. "
+                "Draw from it instead: set model.mixed_negatives and model.in_batch_negatives: false"
+            )
+        copies = -(-catalog.num_items // data.batch_size)
+    objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog, copies)
+    drawn = config.num_drawn(objective)
+    return objective, MixedExamples(examples, catalog, drawn, whole=config.full_softmax)
 
 
 def _examples_of_all_positions(data: TrainingData) -> SequenceExamples:

@@ -39,6 +39,7 @@ class TrainingData:
         transform_output: Of Transform.
         model_inputs: Raw columns to model inputs.
         train: The training split.
+        batch_size: Examples per step, over all replicas.
         candidates: Patterns of the files of the split `candidates`; empty where the dataset has none.
     """
 
@@ -47,4 +48,5 @@ class TrainingData:
     transform_output: tft.TFTransformOutput
     model_inputs: ModelInputs
     train: ExampleReader
+    batch_size: int
     candidates: Sequence[str] = ()

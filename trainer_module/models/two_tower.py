@@ -16,19 +16,18 @@ from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import length_name
 from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
-from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.config import ContrastiveLoss, GbceLoss, TwoTowerConfig
 from trainer_module.models.encoders import make_encoder
 from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
 from trainer_module.models.negatives import negative_name, with_negatives
 from trainer_module.models.retrieval import Retrieval
-from trainer_module.models.sequences import ids_name
+from trainer_module.models.retrieval_losses import MASKED, PairLoss, binary, calibrating_power, contrastive, softmax
+from trainer_module.models.sequences import NO_ID, ids_name
 from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
 
 # What the model predicts, by name.
 QUERY, CANDIDATE = "query", "candidate"
-
-_MASKED = -1e9
 
 # Folded into a step's seed for the encoder; far from the numbers of rows and drawn items.
 _ENCODER_SEED = 1 << 20
@@ -90,8 +89,9 @@ def sampled_softmax(
     log_frequencies: tf.Tensor,
     temperature: float,
     hard_negatives: int | None = None,
+    loss: PairLoss = softmax,
 ) -> tf.Tensor:
-    """Cross entropy of finding each query's own candidate among all, `[batch]`.
+    """The loss of finding each query's own candidate among all, `[batch]`.
 
     A candidate is among them in proportion to its frequency, so frequent ones are negatives too often. Subtracting
     the log frequency from its logit makes the softmax over the sample estimate the one over all items (Yi et al., 2019,
@@ -104,13 +104,14 @@ def sampled_softmax(
         log_frequencies: Of the candidates in the sample, `[candidates]`.
         temperature: Divides the dot products.
         hard_negatives: Only so many of each query's negatives count, those with the largest logits; None takes all.
+        loss: Of the logits.
     """
     logits = tf.matmul(queries, candidates, transpose_b=True) / temperature - log_frequencies
     positive = tf.linalg.diag_part(logits)
     own_ids = candidate_ids[: tf.shape(queries)[0], tf.newaxis]
     # The own candidate enters once, from the diagonal.
-    negatives = tf.where(tf.equal(own_ids, candidate_ids), _MASKED, logits)
-    return _cross_entropy(positive, negatives, hard_negatives)
+    negatives = tf.where(tf.equal(own_ids, candidate_ids), MASKED, logits)
+    return loss(positive, _hardest(negatives, hard_negatives))
 
 
 def shared_negatives_softmax(
@@ -122,30 +123,32 @@ def shared_negatives_softmax(
     log_shares: tf.Tensor | np.ndarray,
     temperature: float,
     hard_negatives: int | None = None,
+    loss: PairLoss = softmax,
 ) -> tf.Tensor:
-    """Cross entropy of finding each query's target among it and negatives that all queries share, `[queries]`.
+    """The loss of finding each query's target among it and negatives that all queries share, `[queries]`.
 
     Args:
         queries: `[queries, dim]`.
         targets: `[queries, dim]`.
         target_ids: `[queries]`.
         negatives: `[negatives, dim]`.
-        negative_ids: `[negatives]`; a negative that is the query's target is left out.
+        negative_ids: `[negatives]`; a negative that is the query's target is left out, and so is one without an id
+            (`NO_ID`).
         log_shares: Log of each id's share of the negatives, subtracted from its logit, `[ids]`.
         temperature: Divides the dot products.
         hard_negatives: As in `sampled_softmax`.
+        loss: Of the logits.
     """
     positive = tf.reduce_sum(queries * targets, axis=1) / temperature - tf.gather(log_shares, target_ids)
-    logits = tf.matmul(queries, negatives, transpose_b=True) / temperature - tf.gather(log_shares, negative_ids)
-    masked = tf.where(tf.equal(target_ids[:, tf.newaxis], negative_ids), _MASKED, logits)
-    return _cross_entropy(positive, masked, hard_negatives)
+    shares = tf.gather(log_shares, tf.maximum(negative_ids, 0))
+    logits = tf.matmul(queries, negatives, transpose_b=True) / temperature - shares
+    left_out = tf.logical_or(tf.equal(target_ids[:, tf.newaxis], negative_ids), tf.equal(negative_ids, NO_ID))
+    return loss(positive, _hardest(tf.where(left_out, MASKED, logits), hard_negatives))
 
 
-def _cross_entropy(positive: tf.Tensor, negatives: tf.Tensor, hard_negatives: int | None) -> tf.Tensor:
-    """Of the positive among all, `[queries]`; `positive` is `[queries]`, `negatives` `[queries, negatives]`."""
-    if hard_negatives:
-        negatives = tf.math.top_k(negatives, hard_negatives, sorted=False).values
-    return tf.reduce_logsumexp(tf.concat([positive[:, tf.newaxis], negatives], axis=1), axis=1) - positive
+def _hardest(negatives: tf.Tensor, number: int | None) -> tf.Tensor:
+    """The largest scores of each query, `[queries, number]`; all for None."""
+    return tf.math.top_k(negatives, number, sorted=False).values if number else negatives
 
 
 class TwoTowerModel(tf.keras.Model):
@@ -223,7 +226,7 @@ class TwoTowerModel(tf.keras.Model):
         return self._candidate_tower(*self._inputs_of(True, looked_up, features), seed)
 
     def per_example_loss(self, features: Features, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Sampled softmax against the other items of this replica's batch, those drawn, or both, plus regularization,
+        """The config's loss against the other items of this replica's batch, those drawn, or both, plus regularization,
         `[batch]`.
 
         Every interaction counts as a choice, by its weight if the spec has a column of weights; the labels' values do
@@ -238,13 +241,13 @@ class TwoTowerModel(tf.keras.Model):
             drawn = self._drawn(number, all_rows), self._drawn(number, features)
             candidates.append(self.candidates_from(*drawn, fold_in(seed, 1 + number)))
             ids.append(tf.reshape(drawn[1][self._retrieval.item_key], [-1]))
-        first = 0 if self._config.in_batch_negatives else 1
-        negatives = tf.concat(candidates[first:], axis=0), tf.concat(ids[first:], axis=0)
+        first = 0 if self._config.has_in_batch_negatives else 1
+        negatives = tf.concat(candidates[first:], axis=0), self._with_ids(tf.concat(ids[first:], axis=0))
         if self._config.trains_all_positions:
             loss = self._loss_of_all_positions(looked_up, features, negatives, seed)
         else:
             queries = self.queries_from(looked_up, features, fold_in(seed, 0))
-            loss = self._softmax(queries, own, own_ids, negatives)
+            loss = self._pair_loss(queries, own, own_ids, negatives)
         loss = weighted(loss, self._spec, features)
         if not self._config.embedding_l2:
             return loss
@@ -252,16 +255,39 @@ class TwoTowerModel(tf.keras.Model):
         norms = [tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))) for rows in looked_up.values()]
         return loss + self._config.embedding_l2 * tf.add_n(norms)
 
-    def _softmax(
+    def _with_ids(self, ids: tf.Tensor) -> tf.Tensor:
+        """Ids of negatives, without those that only fill up the last examples where the whole catalog is drawn."""
+        if not self._config.full_softmax:
+            return ids
+        return tf.where(tf.range(tf.shape(ids)[0]) < self._retrieval.num_items, ids, NO_ID)
+
+    def _pair_loss(
         self, queries: tf.Tensor, targets: tf.Tensor, target_ids: tf.Tensor, negatives: tuple[tf.Tensor, tf.Tensor]
     ) -> tf.Tensor:
-        """Softmax of `targets` among `negatives`, which are vectors and ids and begin with the targets themselves if
-        the items of a batch are each other's negatives, `[queries]`."""
+        """Loss of `targets` among `negatives`, which are vectors and ids and begin with the targets themselves if the
+        items of a batch are each other's negatives, `[queries]`."""
         vectors, ids = negatives
-        temperature, hard = self._config.temperature, self._config.hard_negatives
-        if self._config.in_batch_negatives:
-            return sampled_softmax(queries, vectors, ids, tf.gather(self._log_shares, ids), temperature, hard)
-        return shared_negatives_softmax(queries, targets, target_ids, vectors, ids, self._log_shares, temperature, hard)
+        hard, temperature = self._config.hard_negatives, self._temperature
+        if self._config.has_in_batch_negatives:
+            shares = tf.gather(self._log_shares, ids)
+            return sampled_softmax(queries, vectors, ids, shares, temperature, hard, self._loss(ids))
+        return shared_negatives_softmax(
+            queries, targets, target_ids, vectors, ids, self._log_shares, temperature, hard, self._loss(ids)
+        )
+
+    @property
+    def _temperature(self) -> float:
+        # A margin between cosines is one between the cosines themselves.
+        return 1.0 if self._config.loss.type == "contrastive" else self._config.temperature
+
+    def _loss(self, negative_ids: tf.Tensor) -> PairLoss:
+        config = self._config.loss
+        if isinstance(config, ContrastiveLoss):
+            return contrastive(config.margin, config.negative_weight)
+        if isinstance(config, GbceLoss):
+            sampled = int(negative_ids.shape[0]) / max(self._retrieval.num_items - 1, 1)
+            return binary(calibrating_power(sampled, config.calibration))
+        return softmax
 
     def _loss_of_all_positions(
         self,
@@ -285,8 +311,9 @@ class TwoTowerModel(tf.keras.Model):
             target_ids,
             *negatives,
             self._log_shares,
-            self._config.temperature,
+            self._temperature,
             self._config.hard_negatives,
+            self._loss(negatives[1]),
         )
         trained = tf.cast(tf.gather(steps.is_trained, chosen), tf.float32)
         num_rows = looked_up[HISTORY].shape[0] or tf.shape(looked_up[HISTORY])[0]
@@ -330,12 +357,12 @@ class TwoTowerModel(tf.keras.Model):
     @property
     def _log_sampling_shares(self) -> np.ndarray:
         """Log of each id's share of the negatives of a step, float32 `[rows]`."""
-        return self._retrieval.log_sampling_shares(self._mixed_negatives, self._config.in_batch_negatives)
+        return self._retrieval.log_sampling_shares(self._mixed_negatives, self._config.has_in_batch_negatives)
 
     @property
     def _log_shares(self) -> np.ndarray:
         """What is subtracted from a candidate's logit in training, by id, float32 `[rows]`."""
-        return self._config.log_q * self._log_sampling_shares
+        return self._config.correction * self._log_sampling_shares
 
     def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Loss and weights, `[2]`; labels and weights are `[batch]`."""
@@ -343,7 +370,7 @@ class TwoTowerModel(tf.keras.Model):
         queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
         ids = tf.reshape(features[self._retrieval.item_key], [-1])
         # Padding rows get infinite log-frequency, so they are never candidates.
-        frequencies = tf.where(weights > 0, tf.gather(self._log_shares_in_evaluation, ids), -_MASKED)
+        frequencies = tf.where(weights > 0, tf.gather(self._log_shares_in_evaluation, ids), -MASKED)
         loss = sampled_softmax(queries, candidates, ids, frequencies, self._config.temperature)
         return tf.stack([tf.reduce_sum(weights * loss), tf.reduce_sum(weights)])
 
@@ -358,7 +385,7 @@ class TwoTowerModel(tf.keras.Model):
 
         As far as training leaves the correction out, scores have learned it.
         """
-        return self._retrieval.log_frequencies - (1 - self._config.log_q) * self._log_sampling_shares
+        return self._retrieval.log_frequencies - (1 - self._config.correction) * self._log_sampling_shares
 
     @property
     def served(self) -> tuple[Served, ...]:
@@ -480,7 +507,7 @@ def build_two_tower(
         tower(rows, [tf.zeros([1, 1])] * sum(column.kind == "numeric" for column in columns), None)
         towers[name] = tower
     # The layer of a model that will not be trained has no columns for drawn items.
-    mixed = config.mixed_negatives if negative_name(retrieval.item_key, 1) in configs else 0
+    mixed = config.num_drawn(retrieval) if negative_name(retrieval.item_key, 1) in configs else 0
     lengths = [column.max_sequence_length for column in spec.categorical if column.name == HISTORY]
     encoder = make_encoder(config.query_encoder, dim, lengths[0], dense.dtype) if lengths else None
     return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config, mixed, encoder)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
