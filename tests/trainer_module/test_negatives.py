@@ -18,7 +18,7 @@ from trainer_module.experiment import Experiment
 from trainer_module.export import parity, routes
 from trainer_module.export.config import ExportConfig
 from trainer_module.export.routes import Trained, export
-from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.config import ContrastiveLoss, GbceLoss, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples, negative_name, with_negatives
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.two_tower import sampled_softmax
@@ -147,9 +147,9 @@ def test_a_dataset_without_a_catalog_is_refused(world):
 
 
 def train(
-    world, catalog: Catalog, directory, number: int, whole: bool = False
+    world, catalog: Catalog, directory, number: int, model: TwoTowerConfig | None = None
 ) -> tuple[Blueprint, TrainingLoop, Trained]:
-    """A short training with so many drawn items per example, or with all items."""
+    """A short training with so many items of the catalog per example."""
     training = TrainingConfig(
         batch_size=100,
         epochs=6,
@@ -157,20 +157,20 @@ def train(
         embedding_optimizer={"name": "adam", "learning_rate": 0.05},
         dense_optimizer={"name": "adam", "learning_rate": 0.05},
     )
-    model = TwoTowerConfig(full_softmax=True) if whole else TwoTowerConfig(mixed_negatives=number)
+    model = model or TwoTowerConfig(mixed_negatives=number)
     experiment = Experiment(
         dataset=described(world.spec), model=model, embeddings=EmbeddingsConfig(dim=2), training=training
     )
     (table,) = [table for table in world.spec.tables if table.name == "item"]
     counts = training_counts(world.transform_output, table)
     in_catalog = catalog.counts("item", len(counts))
-    retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, in_catalog, number if whole else 0)
+    retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts, in_catalog, number if model.full_softmax else 0)
     blueprint = Blueprint(experiment, world.spec, Vocabularies(world.spec, world.transform_output).rows, retrieval)
     strategy = make_strategy(training)
     trained, optimizer = blueprint.for_training(strategy, 0.0)
     loop = TrainingLoop(strategy, trained, optimizer, training, str(directory / "state"), str(directory))
     examples = world.reader()
-    result = loop.fit(MixedExamples(examples, catalog, number, whole) if number else examples, examples)
+    result = loop.fit(MixedExamples(examples, catalog, number, model.full_softmax) if number else examples, examples)
     return blueprint, loop, Trained(result.checkpoint, trained, strategy)
 
 
@@ -205,7 +205,7 @@ def test_a_batch_brings_every_item_of_the_catalog_once(world, catalog):
 
 def test_the_full_softmax_is_over_the_target_and_all_other_items(world, catalog, tmp_path):
     copies = -(-catalog.num_items // 100)
-    _, _, trained = train(world, catalog, tmp_path, copies, whole=True)
+    _, _, trained = train(world, catalog, tmp_path, copies, TwoTowerConfig(full_softmax=True))
     examples = MixedExamples(world.reader(), catalog, copies, whole=True)
     features, labels = next(iter(examples.training_batches(TrainingConfig(batch_size=100), ONE_HOST)))
     model = trained.model
@@ -221,6 +221,25 @@ def test_the_full_softmax_is_over_the_target_and_all_other_items(world, catalog,
     own = tf.reduce_sum(predicted["query"] * predicted["candidate"], axis=1).numpy() / 0.2
     others = np.where(features["item"].numpy() == ids.numpy(), -np.inf, scores)
     np.testing.assert_allclose(loss, np.logaddexp(own, np.logaddexp.reduce(others, axis=1)) - own, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TwoTowerConfig(mixed_negatives=2, in_batch_negatives=False, loss=GbceLoss()),
+        TwoTowerConfig(mixed_negatives=2, loss=ContrastiveLoss(margin=0.2), hard_negatives=20),
+    ],
+    ids=["gbce", "contrastive"],
+)
+def test_other_losses_fall_in_training(world, catalog, tmp_path, model):
+    _, _, trained = train(world, catalog, tmp_path, 2, model)
+    examples = MixedExamples(world.reader(), catalog, 2)
+    features, labels = next(iter(examples.training_batches(TrainingConfig(batch_size=100), ONE_HOST)))
+    after = tf.reduce_mean(trained.model.per_example_loss(features, labels, tf.constant([0, 0])))
+    for table in trained.model.embedding.trainable_tables.values():
+        table.assign(0.1 * tf.random.stateless_normal(table.shape, [1, 2]))
+    before = tf.reduce_mean(trained.model.per_example_loss(features, labels, tf.constant([0, 0])))
+    assert after < before - 0.05
 
 
 def test_all_items_need_the_whole_batch_on_one_device(world, catalog):
