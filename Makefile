@@ -64,6 +64,7 @@ bench: setup ## Measure the way of the data, ingestion, training, checkpoints, e
 	@$(RUN)/python -m benchmarks.data_path --rows 1000 --rows 1000000
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
+	@$(RUN)/python -m benchmarks.step
 	@$(RUN)/python -m benchmarks.checkpoints
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
 	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000

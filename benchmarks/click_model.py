@@ -37,13 +37,13 @@ _LABEL = "click"
 
 
 def feature_spec(workload: Workload) -> FeatureSpec:
-    """Columns `id-00`, ..., each with its own table, and `number-00`, ..."""
-    names = [f"id-{number:02d}" for number in range(len(workload.rows))]
+    """Columns `id_00`, ..., each with its own table, and `number_00`, ..."""
+    names = [f"id_{number:02d}" for number in range(len(workload.rows))]
     return FeatureSpec(
         columns=(
             # Every example has exactly one valid id per column, so validation is not needed.
             *(Categorical(name=n, table=n, dtype="int64", validate_weights_and_indices=False) for n in names),
-            *(Numeric(name=f"number-{number:02d}") for number in range(workload.num_numbers)),
+            *(Numeric(name=f"number_{number:02d}") for number in range(workload.num_numbers)),
             Label(name=_LABEL),
         ),
         tables=tuple(Table(name=name) for name in names),
