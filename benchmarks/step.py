@@ -56,7 +56,6 @@ def _parts(workload: Workload, parts: tuple, size: int) -> dict[str, Callable[[]
     features = {name: values[:, tf.newaxis] for name, values in ids.items()}
     features |= {c.name: tf.random.normal([size, 1]) for c in feature_spec(workload).numeric}
     labels = tf.cast(tf.random.uniform([size]) < 0.25, tf.float32)
-    seed = tf.constant([0, 0])
     loop = make_loop(workload, training_config(workload, size), parts)
     rows = {name: tf.gather(tables[name], of_table) for name, of_table in ids.items()}
     gradients = {name: tf.random.normal([size, workload.dim]) for name in ids}
@@ -69,14 +68,15 @@ def _parts(workload: Workload, parts: tuple, size: int) -> dict[str, Callable[[]
     def look_up():
         return [tf.gather(tables[name], of_table) for name, of_table in ids.items()]
 
+    of_tables = {table.ref() for table in tables.values()}
+    dense = [variable for variable in model.trainable_variables if variable.ref() not in of_tables]
+
     @tf.function
     def dense_part():
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            numbers = [features[column.name] for column in feature_spec(workload).numeric]
-            scores = model._head(list(rows.values()), numbers, seed)
-            loss = tf.reduce_mean(model.objective.loss(scores, labels))
-        return tape.gradient(loss, [*rows.values(), *model._head.trainable_variables])
+            mean = tf.reduce_mean(model.predict_from(rows, features))
+        return tape.gradient(mean, [*rows.values(), *dense])
 
     @tf.function
     def add_up():

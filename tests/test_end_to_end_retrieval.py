@@ -175,15 +175,33 @@ def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
     assert without.returncode == 1 and "no pushed ranking model" in without.stderr
     process = workspace.recspan(
         *("pipeline", "run", "--config", "synthetic", "--set", "training.epochs=1"),
-        *("--set", "evaluation={beat_baseline: false}"),
+        *("--set", "evaluation={beat_baseline: false}", "--set", "data.split.by=leave-last-out"),
     )
     assert process.returncode == 0, process.stdout + process.stderr
     found, ranked = (workspace.recspan("recommend", "--user", "1", "-k", "5", *rank) for rank in ([], ["--rank"]))
     items, scores = shown(ranked)
     assert set(items) == set(shown(found)[0]) and len(items) == 5
     assert scores == sorted(scores, reverse=True) and 1 <= scores[-1] <= scores[0] <= 5
-    assert "ranked by: runs/serving/synthetic-random-rating/1" in ranked.stdout
+    assert "ranked by: runs/serving/synthetic-leave-last-out-rating/1" in ranked.stdout
     assert f": {scores[0]:.2f}\n" in workspace.recspan("predict", "--user", "1", "--item", items[0]).stdout
+
+
+def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(workspace, first):
+    """Lists of one item out of one are as good as without ranking."""
+    of_both = ("--retrieval", "runs/serving/small/1", "--ranking", "runs/serving/synthetic-leave-last-out-rating/1")
+    worse = workspace.recspan("pipeline", "combine", *of_both, "--candidates", "100")
+    assert worse.returncode == NOT_PUSHED, worse.stdout + worse.stderr
+    assert re.search(r"nDCG@10 over 150 queries: both stages 0\.\d+, retrieval alone 0\.\d+", worse.stdout)
+    assert "not pushed: ranking makes the lists worse" in worse.stdout
+    assert not list((workspace.directory / "runs" / "serving" / "two-stage").iterdir())
+    same = workspace.recspan("pipeline", "combine", *of_both, "--candidates", "1", "-k", "1")
+    assert same.returncode == 0, same.stdout + same.stderr
+    version = "runs/serving/two-stage/1"
+    assert (workspace.directory / version / WARMUP_FILE).stat().st_size
+    question = ("recommend", "--user", "1", "-k", "1", "--exclude-seen", "--json", "--model")
+    answers = [workspace.recspan(*question, model).stdout for model in (version, "runs/serving/small/1")]
+    items = [json.loads(answer)["recommendations"][0]["item"] for answer in answers]
+    assert items[0] == items[1]
 
 
 def test_a_transformer_trains_all_positions_and_answers_any_history(workspace, first):

@@ -1,5 +1,6 @@
 """Runs on this machine: `pipeline run` and `pipeline rehearse`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -62,3 +63,36 @@ def rehearse(
         outcome = rehearse_experiment(load_config(config, parse_assignments(assignments or [])), root, data_dir, given)
     if outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
+
+
+def combine(
+    retrieval: Annotated[Path, typer.Option(help="A pushed version of a retrieval model.")],
+    ranking: Annotated[Path, typer.Option(help="A pushed version of a ranking model of the same tables.")],
+    name: Annotated[str, typer.Option(help="Name of the whole; versions lie in ROOT/serving/NAME.")] = "two-stage",
+    candidates: Annotated[int, typer.Option(min=1, help="Items that are ranked for each query.")] = 100,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="Length of the lists that are judged.")] = 10,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Put a retrieval and a ranking model into one SavedModel; exits with 3 if ranking makes its lists worse."""
+    if k > candidates:
+        raise ConfigError(f"-k {k}: lists cannot be longer than --candidates {candidates}")
+    from pipeline.console import output_to
+
+    with output_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
+        from pipeline.two_stage.combine import combine as combine_models
+
+        combined = combine_models(retrieval, ranking, root.absolute() / "serving" / name, candidates, k, data_dir)
+        judged = combined.judgement
+        low, high = judged.difference
+        console.print(
+            f"nDCG@{judged.k} over {judged.num_queries} queries: both stages {judged.whole:.4f}, retrieval alone "
+            f"{judged.retrieval:.4f}, difference from {low:+.4f} to {high:+.4f} (95%)",
+            soft_wrap=True,
+            highlight=False,
+        )
+        if combined.pushed_to is None:
+            console.print("not pushed: ranking makes the lists worse", highlight=False)
+            raise typer.Exit(NOT_PUSHED)
+        console.print(f"pushed to {combined.pushed_to}", soft_wrap=True, highlight=False)

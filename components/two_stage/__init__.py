@@ -1,0 +1,1 @@
+"""Two stages in one SavedModel: retrieve candidates, rank them."""

@@ -1,0 +1,227 @@
+"""`recspan pipeline combine`: two pushed models become one, if that is better than the first of them alone."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from components.evaluation.ranking_metrics import confidence_interval, find_hits, ndcg
+from components.example_gen.joins.attributes import ItemAttributes
+from components.example_gen.loading import load
+from components.pusher.layout import SUMMARY_FILE_NAME
+from components.pusher.publish import publish
+from components.pusher.verify import request_columns
+from components.pusher.warmup import WARMUP_FILE, warmup_requests
+from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
+from components.retrieval_index.exact import IDS
+from components.scratch import scratch_directory
+from components.two_stage.model import save_two_stage
+from pipeline.ask.recommend import IndexModel
+from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
+from pipeline.two_stage.lineage import examples_of
+from trainer_module.data.dataset import Dataset
+from trainer_module.data.example_files import ExampleFiles, serialized
+from trainer_module.data.spec import QUERIES, RELEVANT
+from trainer_module.errors import ConfigError, DataError
+from trainer_module.models.signatures import BY_COLUMN as PREDICT
+
+_log = logging.getLogger(__name__)
+
+# Share of the test pairs that the ranking model may have been trained on: those that a table holds twice.
+_LARGEST_LEAK = 0.01
+_QUERIES_AT_ONCE = 256
+_WARMUP_EXAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What ranking makes of the candidates, over the queries of the retrieval model's test split.
+
+    Attributes:
+        k: Length of the lists.
+        num_queries: Number of queries with a relevant item.
+        retrieval: Mean nDCG of the retrieval model alone.
+        whole: Mean nDCG of both stages.
+        difference: Ends of the 95% bootstrap interval of the mean difference.
+    """
+
+    k: int
+    num_queries: int
+    retrieval: float
+    whole: float
+    difference: tuple[float, float]
+
+    @property
+    def is_no_worse(self) -> bool:
+        """Whether ranking does not make the lists worse."""
+        return self.whole >= self.retrieval
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Outcome of `combine`.
+
+    Attributes:
+        judgement: Of the whole.
+        pushed_to: The version; None if ranking makes the lists worse.
+    """
+
+    judgement: Judgement
+    pushed_to: Path | None
+
+
+def combine(
+    retrieval: Path, ranking: Path, serving: Path, num_candidates: int, k: int, data_dir: Path | None = None
+) -> Combined:
+    """Builds the model, compares it with the retrieval model alone and publishes it if it is no worse.
+
+    Args:
+        retrieval: A pushed version of a retrieval model.
+        ranking: A pushed version of a ranking model of the same tables.
+        serving: Directory of the versions.
+        num_candidates: Number of items that are ranked for each query.
+        k: Length of the lists that are judged.
+        data_dir: Holds the raw files; None means where the retrieval model's data came from.
+
+    Raises:
+        ConfigError: The two models do not fit together.
+        DataError: The ranking model was trained on rows that judge the whole, or the data is not there.
+        ModelError: One of the directories holds no pushed version, or its run cannot be found.
+    """
+    summaries = read_summary(retrieval), read_summary(ranking)
+    dataset, ranked = (data_config(summary).described() for summary in summaries)
+    _check_fit(dataset, ranked, summaries[0])
+    directory = raw_directory(summaries[0], data_dir)
+    queries, rows = examples_of(retrieval), examples_of(ranking)
+    _check_leak(dataset, ranked, queries, rows)
+    serving.mkdir(parents=True, exist_ok=True)
+    with scratch_directory(serving, ".combining-") as scratch:
+        model_dir = str(scratch / "model")
+        models = load_model(retrieval, RECOMMEND), load_model(ranking, PREDICT)
+        items, ids = _item_columns(directory, summaries[1], models[1])
+        save_two_stage(*models, items, ids, num_candidates, model_dir)
+        batches = list(ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(_query_schema(dataset), _QUERIES_AT_ONCE))
+        judgement = judge(IndexModel(retrieval), IndexModel(Path(model_dir)), batches, k)
+        if not judgement.is_no_worse:
+            return Combined(judgement, None)
+        two_stage = {"retrieval": str(retrieval), "ranking": str(ranking), "candidates": num_candidates}
+        summary = {
+            **{key: summaries[0][key] for key in ("config", "data_dir", "packages")},
+            "two_stage": two_stage | asdict(judgement),
+        }
+        files = {
+            SUMMARY_FILE_NAME: json.dumps(summary, indent=2).encode(),
+            WARMUP_FILE: warmup_requests(model_dir, serialized(batches[0].slice(0, _WARMUP_EXAMPLES))),
+        }
+        return Combined(judgement, publish(model_dir, str(serving), files))
+
+
+def judge(alone: IndexModel, whole: IndexModel, batches: Sequence[pa.RecordBatch], k: int) -> Judgement:
+    """Compares the lists of two models, seen items left out.
+
+    Args:
+        alone: The retrieval model.
+        whole: Both stages.
+        batches: Queries with what is relevant to them.
+        k: Length of the lists.
+    """
+    values: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for number, batch in enumerate(batches, start=1):
+        relevant = _filled_up(batch.column(RELEVANT).to_pylist())
+        for of_model, model in zip(values, (alone, whole), strict=True):
+            hits = find_hits(model.find(batch, k, exclude_seen=True)[IDS], relevant)
+            of_model.append(ndcg(hits, (relevant != b"").sum(axis=1), k))
+        _log.info("judged %d of %d batches of queries", number, len(batches))
+    first, both = (np.concatenate(of_model) for of_model in values)
+    counts = ~np.isnan(first)
+    return Judgement(
+        k=k,
+        num_queries=int(counts.sum()),
+        retrieval=float(first[counts].mean()),
+        whole=float(both[counts].mean()),
+        difference=confidence_interval((both - first)[counts]),
+    )
+
+
+def _check_fit(dataset: Dataset, ranked: Dataset, summary: Mapping[str, Any]) -> None:
+    if dataset.task != "retrieval" or "two_stage" in summary:
+        raise ConfigError("--retrieval: this version does not retrieve by itself; name one of a retrieval model")
+    if ranked.task == "retrieval":
+        raise ConfigError("--ranking: this version retrieves; name one of a model that predicts ratings or clicks")
+    for what in ("user_key", "item_key"):
+        if getattr(dataset, what) != getattr(ranked, what):
+            raise ConfigError(
+                f"the retrieval model's {what} is {getattr(dataset, what)!r}, the ranking model's "
+                f"{getattr(ranked, what)!r}; train both on the same tables"
+            )
+    if ranked.neighbours:
+        raise ConfigError(
+            "--ranking: data.neighbours looks at user and item together, which a SavedModel cannot join; train a model "
+            "without it"
+        )
+
+
+def _check_leak(dataset: Dataset, ranked: Dataset, queries: str, rows: str) -> None:
+    """Refuses a ranking model that was trained on the rows that judge the whole."""
+    of_test = _query_schema(dataset)
+    judged = pa.concat_arrays(
+        [
+            _pairs(_repeated(batch, dataset.user_key), batch.column(RELEVANT).flatten())
+            for batch in ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(of_test)
+        ]
+    )
+    keys = pa.schema([ranked.spec().features.arrow_schema().field(key) for key in (ranked.user_key, ranked.item_key)])
+    leaked = 0
+    for batch in ExampleFiles([f"{rows}/Split-train/*"]).batches(keys):
+        trained = _pairs(batch.column(0).flatten(), batch.column(1).flatten())
+        leaked += pc.sum(pc.is_in(trained, judged)).as_py() or 0
+    if leaked > _LARGEST_LEAK * len(judged):
+        raise DataError(
+            f"the ranking model was trained on {leaked:,} rows that are among the {len(judged):,} test rows of the "
+            "retrieval model, so that the comparison would flatter it. Train both with the same section data.split, by "
+            "time, user, column or leave-last-out"
+        )
+
+
+def _item_columns(directory: str, summary: Mapping[str, Any], ranking: Any) -> tuple[dict[str, tf.Tensor], list[str]]:
+    """The ranking model's columns of all items, and their identifiers."""
+    config = data_config(summary)
+    dataset = config.described()
+    # Items that only interactions name are items, too.
+    entities = load(directory, config, {}, with_interactions=True).entities
+    assert entities.items is not None
+    columns = ItemAttributes(dataset).columns(np.arange(entities.items.num_rows), entities)
+    specs = ranking.signatures[PREDICT].structured_input_signature[1]
+    examples = serialized(pa.RecordBatch.from_pydict(columns))
+    found = request_columns(examples, {name: spec for name, spec in specs.items() if name in columns})
+    return found, [values[0].decode() for values in columns[dataset.item_key].to_pylist()]
+
+
+def _query_schema(dataset: Dataset) -> pa.Schema:
+    return dataset.spec().query_schema()
+
+
+def _repeated(batch: pa.RecordBatch, key: str) -> pa.Array:
+    """The value of `key` once for each relevant item."""
+    lengths = pc.list_value_length(batch.column(RELEVANT)).to_numpy(zero_copy_only=False)
+    return batch.column(key).flatten().take(pa.array(np.repeat(np.arange(batch.num_rows), lengths)))
+
+
+def _pairs(users: pa.Array, items: pa.Array) -> pa.Array:
+    binary = pa.large_binary()
+    return pc.binary_join_element_wise(users.cast(binary), items.cast(binary), pa.scalar(b"\0", binary))
+
+
+def _filled_up(lists: Sequence[list[bytes]]) -> np.ndarray:
+    """`[queries, n]`, filled up with empty texts."""
+    filled = np.full([len(lists), max(map(len, lists), default=0)], b"", object)
+    for row, values in zip(filled, lists, strict=True):
+        row[: len(values)] = values
+    return filled

@@ -1,0 +1,100 @@
+"""Two stages in one SavedModel, from small models whose answers are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.two_stage.model import save_two_stage
+from trainer_module.errors import ConfigError
+
+IDS = ["a", "b", "c", "d"]
+PRICES = tf.constant([1.0, 2.0, 3.0, 4.0])
+TAGS = tf.constant([["x", ""], ["x", "y"], ["", ""], ["y", ""]])
+
+
+class Retrieval(tf.Module):
+    """Finds a, b, c, d in this order, for everybody."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="user"),
+            tf.TensorSpec([None, None], tf.string, name="exclude"),
+            tf.TensorSpec([], tf.int32, name="k"),
+        ]
+    )
+    def recommend(self, user, exclude, k):
+        left = tf.reduce_all(tf.constant(IDS)[tf.newaxis, :, tf.newaxis] != exclude[:, tf.newaxis], axis=2)
+        scores = tf.where(left, [[4.0, 3.0, 2.0, 1.0]], -np.inf)
+        best = tf.math.top_k(scores, tf.minimum(k, len(IDS)))
+        ids = tf.where(best.values > -np.inf, tf.gather(tf.constant(IDS), best.indices), "")
+        return {"ids": ids, "titles": tf.strings.upper(ids), "scores": best.values}
+
+
+class Ranking(tf.Module):
+    """The price, plus 10 for each tag that is the user's name."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="user"),
+            tf.TensorSpec([None], tf.string, name="item"),
+            tf.TensorSpec([None], tf.float32, name="price"),
+            tf.TensorSpec([None, None], tf.string, name="tags"),
+            tf.TensorSpec([None], tf.float32, name="hour"),
+        ]
+    )
+    def predict(self, user, item, price, tags, hour):
+        liked = tf.reduce_sum(tf.cast(tags == user[:, tf.newaxis], tf.float32), axis=1)
+        return {"rating": price + 10 * liked + hour + 0 * tf.cast(tf.strings.length(item), tf.float32)}
+
+
+class OtherUser(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="user")])
+    def predict(self, user):
+        return {"rating": tf.cast(tf.shape(user)[:1], tf.float32)}
+
+
+def saved(module: tf.Module, directory, name: str):
+    tf.saved_model.save(module, str(directory), {name: getattr(module, name)})
+    return tf.saved_model.load(str(directory))
+
+
+@pytest.fixture(scope="module")
+def recommend(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("stages")
+    retrieval = saved(Retrieval(), directory / "retrieval", "recommend")
+    ranking = saved(Ranking(), directory / "ranking", "predict")
+    items = {"item": tf.constant(IDS), "price": PRICES, "tags": TAGS}
+    save_two_stage(retrieval, ranking, items, IDS, 3, str(directory / "whole"))
+    return tf.saved_model.load(str(directory / "whole")).signatures["recommend"]
+
+
+def answer(recommend, users: list[str], exclude: list[list[str]], k: int) -> dict[str, list]:
+    found = recommend(
+        user=tf.constant(users),
+        hour=tf.constant([0.5] * len(users)),
+        exclude=tf.constant(exclude),
+        k=tf.constant(k),
+    )
+    return {name: value.numpy().tolist() for name, value in found.items()}
+
+
+def test_candidates_are_ranked_by_their_own_columns(recommend):
+    found = answer(recommend, ["x", "nobody"], [[""], [""]], 2)
+    # Of the candidates a, b and c: x likes a and b; for others the price decides.
+    assert found["ids"] == [[b"b", b"a"], [b"c", b"b"]]
+    assert found["titles"] == [[b"B", b"A"], [b"C", b"B"]]
+    assert found["scores"] == [[12.5, 11.5], [3.5, 2.5]]
+    assert found["retrieval_scores"] == [[3.0, 4.0], [2.0, 3.0]]
+
+
+def test_what_is_excluded_makes_room_and_too_few_are_filled_up(recommend):
+    found = answer(recommend, ["nobody", "nobody"], [["b", "", ""], ["a", "b", "c"]], 5)
+    assert found["ids"] == [[b"d", b"c", b"a"], [b"d", b"", b""]]
+    assert found["scores"][1][1:] == [-np.inf, -np.inf]
+
+
+def test_a_column_that_the_models_take_differently_is_refused(tmp_path):
+    retrieval = saved(Retrieval(), tmp_path / "retrieval", "recommend")
+    ranking = saved(OtherUser(), tmp_path / "ranking", "predict")
+    with pytest.raises(ConfigError, match=r"column 'user': .* string of rank 1, the ranking model string of rank 2"):
+        save_two_stage(retrieval, ranking, {"item": tf.constant(IDS)}, IDS, 3, str(tmp_path / "whole"))
