@@ -16,7 +16,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import HashBuckets
-from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.inputs import ExampleReader, ModelInputs, limits_of_process
+from trainer_module.data.paths import is_remote
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
 from trainer_module.experiment import Experiment
@@ -119,7 +120,8 @@ def assemble(fn_args: FnArgs) -> Assembly:
     model_inputs = ModelInputs(spec, transform_output.transform_features_layer())
     vocabularies = Vocabularies(spec, transform_output)
     files = _files_by_split(fn_args)
-    train_split = ExampleReader(spec, model_inputs, fn_args.train_files)
+    limits = limits_of_process(_directory_for_features(fn_args))
+    train_split = ExampleReader(spec, model_inputs, fn_args.train_files, limits=limits)
     train_split.check_example_weights()
     data = TrainingData(
         dataset=experiment.dataset,
@@ -131,7 +133,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
         candidates=files.get(CANDIDATES, []),
     )
     objective, examples = experiment.model.prepare(data)
-    selection = ExampleReader(spec, model_inputs, files["eval"])
+    selection = ExampleReader(spec, model_inputs, files["eval"], limits=limits)
     for reader in (train_split, selection):
         check_ids(spec, vocabularies.rows, reader.features(reader.head(_CHECKED_EXAMPLES)))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
@@ -241,6 +243,15 @@ def _experiment(fn_args: FnArgs) -> Experiment:
         return experiment
     training = experiment.training.model_copy(update={"steps": fn_args.train_steps})
     return experiment.model_copy(update={"training": training})
+
+
+def _directory_for_features(fn_args: FnArgs) -> str | None:
+    """Where features that memory cannot hold go; None, the directory for temporary files, if states lie in a bucket."""
+    directory = fn_args.custom_config["checkpoints"]
+    if is_remote(directory):
+        return None
+    tf.io.gfile.makedirs(directory)
+    return directory
 
 
 def _checkpoint_dir(fn_args: FnArgs, experiment: Experiment, vocabularies: str, train: ExampleReader) -> str:

@@ -72,7 +72,7 @@ def rows() -> list[dict]:
 def serialize(row: dict) -> bytes:
     features = tf.train.Features()
     for name, values in row.items():
-        kind = "float_list" if name in ("year", "rating", "plays") else "bytes_list"
+        kind = "float_list" if name in ("year", "rating", "plays", "strengths") else "bytes_list"
         getattr(features.feature[name], kind).value.extend(values)
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
 

@@ -20,6 +20,7 @@ import tensorflow_transform as tft
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import FeatureSpec
 from trainer_module.data.inputs import ExampleReader, ModelInputs
+from trainer_module.data.row_store import Limits
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -65,7 +66,7 @@ def kill_in_save(after_weights: bool) -> None:
     Checkpoints.save, tf.train.CheckpointManager.save = deadly_save, deadly_manager_save
 
 
-def train(world: dict, training: dict, directory: str) -> dict:
+def train(world: dict, training: dict, directory: str, limits: Limits | None) -> dict:
     spec = FeatureSpec.model_validate_json(world["spec"])
     config = TrainingConfig.model_validate(training)
     dataset = DatasetSpec(name="small", features=spec)
@@ -76,7 +77,7 @@ def train(world: dict, training: dict, directory: str) -> dict:
         training=config,
     )
     output = tft.TFTransformOutput(world["transform"])
-    reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), world["files"])
+    reader = ExampleReader(spec, ModelInputs(spec, output.transform_features_layer()), world["files"], limits=limits)
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
     vocabularies = Vocabularies(spec, output)
@@ -108,7 +109,8 @@ def run(world: dict, scenario: dict) -> None:
     if "save" in scenario:
         kill_in_save(after_weights=scenario["save"] == "after")
     try:
-        outcome = train(world, scenario["training"], scenario["directory"])
+        limits = Limits(0, 0, scenario["directory"]) if scenario.get("features") == "in files" else None
+        outcome = train(world, scenario["training"], scenario["directory"], limits)
     except Preempted as preempted:
         print(preempted, file=sys.stderr)
         os._exit(PREEMPTED)

@@ -17,9 +17,14 @@ KILLED = -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def runs(world, tmp_path_factory) -> dict[str, list[dict]]:
+def directory(tmp_path_factory) -> Path:
+    """Holds a directory for each scenario."""
+    return tmp_path_factory.mktemp("resume")
+
+
+@pytest.fixture(scope="module")
+def runs(world, directory) -> dict[str, list[dict]]:
     """Outcomes of all runs, by scenario."""
-    directory = tmp_path_factory.mktemp("resume")
     from_files = TRAINING | {"cache": "none", "shuffle_rows": 300}
     kill, term = int(signal.SIGKILL), int(signal.SIGTERM)
     plans = {
@@ -29,6 +34,7 @@ def runs(world, tmp_path_factory) -> dict[str, list[dict]]:
         "killed after a save": [{"save": "after"}, {}],
         "preempted": [{"signal": term, "step": 14}, {}],
         "uninterrupted, from files": [{"training": from_files}],
+        "killed, features in files": [{"signal": kill, "step": 18, "features": "in files"}, {"features": "in files"}],
         "killed, from files": [{"signal": kill, "step": 18, "training": from_files}, {"training": from_files}],
     }
     scenarios = [
@@ -70,6 +76,15 @@ def test_an_interrupted_training_ends_with_the_same_bits(runs, name, codes, resu
     assert final["resumed_at"] == resumed_at
     assert (final["steps"], final["best_step"]) == (expected["steps"], expected["best_step"])
     assert {key for key, digest in final["state"].items() if digest != expected["state"][key]} == set()
+
+
+def test_features_in_files_train_and_resume_as_those_in_memory(runs, directory):
+    (expected,) = runs["uninterrupted"]
+    killed, final = runs["killed, features in files"]
+    assert (killed["code"], final["resumed_at"]) == (KILLED, 16)
+    assert final["state"] == expected["state"]
+    left = {path.name for path in (directory / "killed,-features-in-files").iterdir()}
+    assert {name for name in left if "tfevents" not in name} == {"best", "checkpoints", "outcome.json"}
 
 
 def test_the_compared_state_is_all_there_is(runs):

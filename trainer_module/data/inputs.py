@@ -4,6 +4,7 @@ Training, evaluation and serving turn raw columns into model inputs by the same 
 exported model, so the two cannot drift apart.
 """
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,12 @@ from trainer_module.data.example_files import (
     values_and_row_splits,
 )
 from trainer_module.data.features import Categorical, Column, Context, FeatureSpec
+from trainer_module.data.row_store import Columns, Limits, store
 from trainer_module.errors import DataError
+from trainer_module.memory import budget
 from trainer_module.training.config import TrainingConfig
+
+_log = logging.getLogger(__name__)
 
 Features = dict[str, tf.Tensor | tf.SparseTensor | tf.RaggedTensor]
 
@@ -35,6 +40,8 @@ Arrays = Mapping[str, Any]
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
 _PARALLEL_CALLS = os.cpu_count() or 1
+# A transformed value, and one of a sparse column with its two indices.
+_CELL_BYTES, _SPARSE_CELL_BYTES = 8, 24
 
 
 def parse_request(examples: tf.Tensor, columns: Sequence[Column]) -> Features:
@@ -104,8 +111,7 @@ class ModelInputs(tf.Module):
         for column in self._spec.categorical:
             if column.max_sequence_length and column.name in outputs:
                 outputs |= _sequence(column, outputs[column.name])  # pyright: ignore[reportArgumentType] (sequences are not dense)
-        layouts = {column.name: column.ids_layout for column in self._spec.categorical}
-        layouts |= {column.weights: column.ids_layout for column in self._spec.categorical if column.weights}
+        layouts = _layouts(self._spec)
         return {
             name: tf.RaggedTensor.from_sparse(value)
             if layouts.get(name) == "ragged" and isinstance(value, tf.SparseTensor)
@@ -133,6 +139,7 @@ class ExampleReader:
         model_inputs: ModelInputs,
         file_patterns: Sequence[str],
         nonzero: Context | None = None,
+        limits: Limits | None = None,
     ):
         """Counts the examples, so that epochs have a known number of steps.
 
@@ -142,6 +149,8 @@ class ExampleReader:
             file_patterns: As `ExampleFiles` takes them.
             nonzero: Required column of integers. Examples where it is 0 are left out, and training batches also hold
                 it, `[batch, 1]`.
+            limits: What `training.cache: features` may hold in memory; None is what this process's budget allows, with
+                files among the temporary ones.
 
         Raises:
             DataError: No file matches, the files are empty, or no example is left.
@@ -149,13 +158,14 @@ class ExampleReader:
         self._spec = spec
         self._model_inputs = model_inputs
         self._nonzero = nonzero
+        self._limits = limits or limits_of_process()
         self._file_patterns = file_patterns
         self._examples = ExampleFiles(file_patterns, nonzero.name if nonzero else "")
         self.files, self.num_examples = self._examples.files, self._examples.num_examples
 
     def where(self, nonzero: Context) -> "ExampleReader":
         """A reader of the examples in which a column is not 0; see `nonzero` above."""
-        return ExampleReader(self._spec, self._model_inputs, self._file_patterns, nonzero)
+        return ExampleReader(self._spec, self._model_inputs, self._file_patterns, nonzero, self._limits)
 
     def training_batches(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
@@ -174,7 +184,7 @@ class ExampleReader:
         """
         size = context.get_per_replica_batch_size(config.batch_size)
         first_example = first_step * size * (context.num_replicas_in_sync // context.num_input_pipelines)
-        batches = self._from_memory if config.cache == "features" else self._from_files
+        batches = self._from_features if config.cache == "features" else self._from_files
         return (
             batches(config, context, first_example, size)
             .prefetch(_PREFETCHED_BATCHES)
@@ -209,7 +219,7 @@ class ExampleReader:
         if config.cache == "records":
             batches = batches.cache()
         batches = _map(batches, transformed)
-        if config.cache == "features":
+        if config.cache == "features" and self._fits_in_memory(context):
             batches = batches.cache()
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(_without_autotuning())
 
@@ -274,36 +284,53 @@ class ExampleReader:
         schema = self._spec.arrow_schema()
         return pa.schema([schema.field(column.name) for column in columns])
 
-    def _from_memory(
+    def _from_features(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
     ) -> tf.data.Dataset:
         """Gathers batches from the transformed split, by a permutation of its own in every epoch."""
-        columns, labels = self._columns_in_memory(context)
-        num_examples = labels.shape[0]
-        layouts = {column.name: column.ids_layout for column in self._spec.categorical}
+        rows_of_host = store(self._transformed_parts(context), self._limits)
+        layouts = _layouts(self._spec)
 
         def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
-            rows = _shuffled_rows(first + tf.range(size, dtype=tf.int64), num_examples, config.seed)
-            features = {name: tf.gather(column, rows) for name, column in columns.items()}
-            as_sparse = (name for name, value in features.items() if isinstance(value, tf.RaggedTensor))
-            features |= {name: features[name].to_sparse() for name in as_sparse if layouts.get(name) != "ragged"}
-            return features, tf.ensure_shape(tf.gather(labels, rows), [size])
+            positions = first + tf.range(size, dtype=tf.int64)
+            gathered = rows_of_host.gather(_shuffled_rows(positions, rows_of_host.num_rows, config.seed))
+            labels = gathered.pop(self._spec.label.name)
+            features = {
+                name: value.to_sparse()
+                if isinstance(value, tf.RaggedTensor) and layouts.get(name) != "ragged"
+                else value
+                for name, value in gathered.items()
+            }
+            return features, tf.ensure_shape(labels, [size])
 
         return _map(tf.data.Dataset.counter(first_example, size), batch)
 
-    def _columns_in_memory(self, context: tf.distribute.InputContext) -> tuple[Features, tf.Tensor]:
-        """This host's transformed examples: dense or ragged columns, and labels `[num_examples]`."""
+    def _transformed_parts(self, context: tf.distribute.InputContext) -> Iterator[Columns]:
+        """This host's transformed examples, dense or ragged columns, with labels `[rows]` among them."""
         columns = self._training_columns
 
         def raw() -> Iterator[Arrays]:
             return (to_arrays(batch, columns) for batch in self._share_of(context, columns))
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
-        parts = list(_map(batches, lambda arrays: self._features_and_labels(arrays, columns)))
-        in_memory = {
-            name: tf.concat([without_sparse(features[name]) for features, _ in parts], axis=0) for name in parts[0][0]
-        }
-        return in_memory, tf.concat([labels for _, labels in parts], axis=0)
+        for features, labels in _map(batches, lambda arrays: self._features_and_labels(arrays, columns)):
+            yield {name: without_sparse(value) for name, value in features.items()} | {self._spec.label.name: labels}
+
+    def _fits_in_memory(self, context: tf.distribute.InputContext) -> bool:
+        """Whether this host's share of the transformed eval split may be held, judged by the first examples."""
+        head = self.head(BATCH_ROWS)
+        cells = [(column.name, _CELL_BYTES if _is_dense(column) else _SPARSE_CELL_BYTES) for column in self._columns]
+        per_example = sum(size * max(1.0, _mean_length(head.column(name))) for name, size in cells)
+        num_bytes = per_example * self.num_examples / context.num_input_pipelines
+        fits = num_bytes <= self._limits.evaluation_bytes
+        if not fits:
+            _log.info(
+                "the transformed eval split would take %.3f GB, and memory may hold %.3f of it: every evaluation reads "
+                "its examples again",
+                num_bytes / 1e9,
+                self._limits.evaluation_bytes / 1e9,
+            )
+        return fits
 
     def _from_files(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
@@ -403,6 +430,22 @@ def array_signature(columns: Sequence[Column]) -> dict[str, Any]:
         else (tf.TensorSpec([None], column.dtype), tf.TensorSpec([None], tf.int64))
         for column in columns
     }
+
+
+def limits_of_process(directory: str | None = None) -> Limits:
+    """What this process's budget lets splits take, with files in a local directory or among the temporary ones."""
+    of_process = budget()
+    return Limits(of_process.training_cache, of_process.evaluation_cache, directory)
+
+
+def _layouts(spec: FeatureSpec) -> dict[str, str]:
+    """How the layer wants ids and their weights, by column."""
+    layouts = {column.name: column.ids_layout for column in spec.categorical}
+    return layouts | {column.weights: column.ids_layout for column in spec.categorical if column.weights}
+
+
+def _mean_length(lists: pa.Array) -> float:
+    return len(lists.flatten()) / max(1, len(lists))
 
 
 def _is_dense(column: Column) -> bool:

@@ -48,8 +48,8 @@ class TrainingConfig(Frozen):
         precision: Of the dense part's arithmetic; `auto` is bfloat16 on TPUs and float32 elsewhere. Embedding rows,
             weights and the loss stay float32.
         jit_compile: Compile the dense part with XLA on CPUs and GPUs (a TPU always does).
-        cache: `features` keeps the transformed split in memory and shuffles all of it; `records` keeps the raw
-            columns in memory; `none` reads the files in every epoch.
+        cache: `features` keeps the transformed split in memory, or in files if it exceeds the budget, and shuffles all
+            of it; `records` keeps the raw columns in memory; `none` reads the files in every epoch.
         shuffle_rows: Unless `cache` is `features`, so many consecutive examples are shuffled among each other; 0 does
             not shuffle.
         profile_steps: First and last step of a TensorBoard profile, rounded to whole calls.
