@@ -23,6 +23,7 @@ from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
 from trainer_module.export.config import ExportConfig
 from trainer_module.frozen import Frozen
+from trainer_module.memory import LEAST_GB
 from trainer_module.models.config import ModelConfig, RatingModelConfig
 from trainer_module.suggestions import did_you_mean, nearest
 from trainer_module.training.config import TrainingConfig, WarmStartConfig
@@ -174,6 +175,8 @@ class PipelineConfig(Frozen):
         evaluation: When a model is good enough.
         cache: Whether unchanged steps are answered from earlier runs.
         modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
+        memory_gb: Gigabytes (10^9 bytes) that a local run may use, tables and vocabularies apart; None is 80% of the
+            machine's memory. No result depends on it.
         beam: Where the Beam jobs of a local run are executed.
         vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
@@ -189,6 +192,7 @@ class PipelineConfig(Frozen):
     evaluation: EvaluationConfig = EvaluationConfig()
     cache: bool = True
     modules: tuple[str, ...] = ()
+    memory_gb: float | None = Field(default=None, ge=LEAST_GB)
     beam: LocalBeamConfig = LocalBeamConfig()
     vertex: VertexConfig | None = None
 
@@ -258,7 +262,9 @@ class PipelineConfig(Frozen):
 
     def without_local_paths(self) -> "PipelineConfig":
         """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
-        return self.model_copy(update={"data": self.data.portable(), "beam": LocalBeamConfig(), "vertex": None})
+        return self.model_copy(
+            update={"data": self.data.portable(), "memory_gb": None, "beam": LocalBeamConfig(), "vertex": None}
+        )
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,14 @@ def _components(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="components", title_justify="left")
     table.add_column("component")
     table.add_column("seconds", justify="right")
+    table.add_column("peak GB", justify="right")
     table.add_column("")
     for row in rows:
-        table.add_row(row["component"], f"{row['seconds']:.1f}", "cached" if row["cached"] else "")
+        # A rehearsal's tasks are processes of their own, whose memory is not measured.
+        peak = f"{row['peak_memory_gb']:.2f}" if "peak_memory_gb" in row else ""
+        table.add_row(row["component"], f"{row['seconds']:.1f}", peak, "cached" if row["cached"] else "")
     table.add_section()
-    table.add_row("sum", f"{sum(row['seconds'] for row in rows):.1f}", "")
+    table.add_row("sum", f"{sum(row['seconds'] for row in rows):.1f}", "", "")
     return table
 
 

@@ -17,6 +17,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=...")] = None,
     split: Annotated[str | None, typer.Option(help="Short for --set data.split.by=...")] = None,
     max_bad_rows: Annotated[int | None, typer.Option(help="Short for --set data.max_bad_rows=...")] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(help="Memory that the run may use, in GB; 80% of this machine's if not given.")
+    ] = None,
     assignments: Assignments = None,
     root: Root = Path("runs"),
     data_dir: DataDir = None,
@@ -27,7 +30,12 @@ def run(
     from pipeline.local.run import run_locally
 
     keeps(RESULTS_OF_COMPONENTS)
-    shortcuts = {"data.dataset": dataset, "data.split.by": split, "data.max_bad_rows": max_bad_rows}
+    shortcuts = {
+        "data.dataset": dataset,
+        "data.split.by": split,
+        "data.max_bad_rows": max_bad_rows,
+        "memory_gb": memory_gb,
+    }
     overrides = {key: value for key, value in shortcuts.items() if value is not None}
     overrides |= parse_assignments(assignments or [])
     if not cache:

@@ -18,6 +18,7 @@ from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import EVALUATOR, PUSHER, create_pipeline
+from trainer_module.memory import GIGABYTE, stated
 
 
 def execute(
@@ -42,7 +43,8 @@ def execute(
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
-    components = ObservedLocalRunner(run_id, observer, {EVALUATOR: prepare}).run(create_pipeline(config, platform))
+    with stated(config.memory_gb):
+        components = ObservedLocalRunner(run_id, observer, {EVALUATOR: prepare}).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)
 
 
@@ -51,7 +53,13 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     (pusher,) = [run for run in components if run.component == PUSHER]
     summary = json.loads(Path(_output_uri(metadata, pusher.execution_id), SUMMARY_FILE_NAME).read_text())
     summary["components"] = [
-        {"component": run.component, "seconds": round(run.seconds, 2), "cached": run.cached} for run in components
+        {
+            "component": run.component,
+            "seconds": round(run.seconds, 2),
+            "cached": run.cached,
+            "peak_memory_gb": round(run.peak_bytes / GIGABYTE, 3),
+        }
+        for run in components
     ]
     summary["log"] = str(run_dir / "log.txt")
     write_summary(run_dir, summary)

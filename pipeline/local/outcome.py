@@ -19,12 +19,14 @@ class ComponentRun:
         seconds: Wall-clock time, including TFX's driver and publisher.
         cached: Whether the outputs of an earlier execution were reused.
         execution_id: Id of the execution in the metadata store.
+        peak_bytes: Peak resident memory of the process while the component ran.
     """
 
     component: str
     seconds: float
     cached: bool
     execution_id: int
+    peak_bytes: int
 
 
 @dataclass(frozen=True)

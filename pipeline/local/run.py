@@ -21,6 +21,7 @@ from pipeline.report import print_report
 from pipeline.roots import require_writable
 from pipeline.streams import LosableStream
 from trainer_module.errors import RecspanError
+from trainer_module.memory import check as check_memory
 
 # Not one of the product's loggers, whose messages are shown on the console too.
 _log = logging.getLogger("recspan")
@@ -34,10 +35,12 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
 
     Raises:
         RecspanError: A component failed; the message begins with the cause and names the log file. Or the root cannot
-            be used, for instance because another run is using it.
+            be used, for instance because another run is using it, or the machine has less memory than the budget.
     """
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     require_writable(locations.root, "--root")
+    if config.memory_gb is not None:
+        check_memory(config.memory_gb, "memory_gb")
     run_dir = locations.root / "runs" / run_id
     log_file = run_dir / "log.txt"
     with occupied(locations.root, run_id), output_to(log_file) as console, ComponentProgress(console) as progress:

@@ -11,10 +11,11 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
 from pipeline.local.answers import Answers
 from pipeline.local.outcome import ComponentRun
+from pipeline.local.peak_memory import PeakMemory
 from pipeline.observer import Observer
 
 _log = logging.getLogger(__name__)
@@ -62,11 +63,22 @@ class ObservedLocalRunner(LocalDagRunner):
         connection = deployment.metadata_connection_config
         connection = getattr(connection, connection.WhichOneof("connection_config"))
         self._check_answers(pipeline, connection)
+        with PeakMemory() as peak:
+            return self._run_nodes(pipeline, deployment, connection, peak)
+
+    def _run_nodes(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        deployment: local_deployment_config_pb2.LocalDeploymentConfig,
+        connection: metadata_store_pb2.ConnectionConfig,
+        peak: PeakMemory,
+    ) -> list[ComponentRun]:
         runs = []
         for node in pipeline.nodes:
             name = node.pipeline_node.node_info.id
             self._observer.started(name)
             started = time.monotonic()
+            peak.restart()
             if name in self._ahead and not all(run.cached for run in runs):
                 self._ahead[name]()
             execution = launcher.Launcher(
@@ -85,7 +97,7 @@ class ObservedLocalRunner(LocalDagRunner):
                     _answers(handle, pipeline).list_outputs(execution.execution_id)
             if record.last_known_state == metadata_store_pb2.Execution.FAILED:
                 raise RuntimeError(f"TFX could not resolve the inputs of {name}")
-            runs.append(ComponentRun(name, seconds, cached, execution.execution_id))
+            runs.append(ComponentRun(name, seconds, cached, execution.execution_id, peak.bytes()))
             self._observer.finished(name, seconds, cached)
         return runs
 

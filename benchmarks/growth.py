@@ -1,0 +1,246 @@
+"""Measures how seconds and peak memory of every component grow with the number of rows.
+
+python -m benchmarks.growth --rows 250000 --rows 1000000 --rows 4000000 --clicks 250000 --clicks 1000000
+
+Ratings are those of `benchmarks.data_path`, of 50,000 users and 20,000 items whatever the number of rows; clicks are
+generated in Criteo's format, with 13 numbers and 26 categories of 33,000 tokens in all. A small DLRM is trained for one
+epoch. Every run is a new process under the same memory budget. Vocabularies have the same size or nearly so at any
+number of rows: what grows, grows with the rows.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.data_path_workload import write_ratings
+from benchmarks.machine import measured_on
+from benchmarks.torch_environment import ROOT, ContenderFailed
+
+_RESULT = Path(__file__).parent / "results" / "growth.md"
+_PLOT = ROOT / "docs" / "growth.svg"
+_PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
+_RATINGS, _CLICKS = "ratings", "clicks"
+# What the claim allows a peak to grow by, from the fewest to the most rows.
+_FLAT = 0.2
+# Below this a component's time is that of its fixed part.
+_SECONDS_WORTH_COMPARING = 5.0
+
+_EXPERIMENTS = {
+    _RATINGS: """\
+name: growth-ratings
+data:
+  interactions: {{files: {directory}/ratings.csv, user: user, item: item, label: rating, numeric: [number]}}
+  task: rating
+  label_range: [1, 5]
+  slices: []
+  split: {{by: random, eval_fraction: 0.1, test_fraction: 0.1}}
+model: {{type: dlrm, bottom: [16], top: [64]}}
+embeddings: {{dim: 16}}
+training: {{epochs: 1}}
+evaluation: {{beat_baseline: false}}
+memory_gb: {memory_gb}
+""",
+    _CLICKS: """\
+name: growth-clicks
+data: {{dataset: synthetic-criteo}}
+model: {{type: dlrm, bottom: [64], top: [64]}}
+embeddings: {{dim: 8}}
+training: {{epochs: 1, batch_size: 2048}}
+evaluation: {{beat_baseline: false}}
+memory_gb: {memory_gb}
+""",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: seconds and peak resident bytes, by component, and what the Trainer said of its features."""
+
+    rows: int
+    seconds: dict[str, float]
+    peak: dict[str, float]
+    features: str
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def largest_peak(self) -> float:
+        return max(self.peak.values())
+
+
+def main(
+    rows: Annotated[list[int] | None, typer.Option(help="Number of ratings; may be given several times.")] = None,
+    clicks: Annotated[list[int] | None, typer.Option(help="Number of clicks; may be given several times.")] = None,
+    memory_gb: Annotated[float, typer.Option(help="Budget of every run.")] = 2.5,
+    output: Annotated[Path, typer.Option(help="File for the result tables.")] = _RESULT,
+    plot: Annotated[Path, typer.Option(help="File for the plot.")] = _PLOT,
+) -> None:
+    """Measure all sizes; print tables, and write them and a plot to files."""
+    sizes = {_RATINGS: sorted(rows or []), _CLICKS: sorted(clicks or [])}
+    if not any(sizes.values()):
+        sizes = {_RATINGS: [250_000, 1_000_000, 4_000_000], _CLICKS: [250_000, 1_000_000]}
+    console = Console(stderr=True)
+    results: dict[str, list[Measured]] = {}
+    for kind, numbers in sizes.items():
+        for number in numbers:
+            with tempfile.TemporaryDirectory() as scratch, console.status(f"{number:,} {kind}"):
+                measured = _measured(kind, number, memory_gb, Path(scratch))
+            results.setdefault(kind, []).append(measured)
+            console.print(
+                f"{number:,} {kind}: {measured.total_seconds:.1f} s, {measured.largest_peak:.2f} GB", highlight=False
+            )
+    report = _report(results, memory_gb, plot)
+    print(report)
+    for file, text in ((output, report + "\n"), (plot, render_plot(results))):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def _measured(kind: str, number: int, memory_gb: float, scratch: Path) -> Measured:
+    """Generates data and runs the pipeline on it in a new process.
+
+    Raises:
+        ContenderFailed: The run failed.
+    """
+    data = scratch / "data"
+    data.mkdir()
+    recspan = str(Path(sys.executable).parent / "recspan")
+    if kind == _RATINGS:
+        write_ratings(data / "ratings.csv", number)
+    else:
+        _run([recspan, "data", "generate-clicks", "--rows", str(number), "--data-dir", str(data / "clicks")])
+    experiment = scratch / "experiment.yaml"
+    experiment.write_text(_EXPERIMENTS[kind].format(directory=data, memory_gb=memory_gb))
+    command = [recspan, "pipeline", "run", "--config", str(experiment), "--root", str(scratch / "runs")]
+    _run([*command, *(("--data-dir", str(data / "clicks")) if kind == _CLICKS else ())])
+    (summary_file,) = (scratch / "runs" / "runs").glob("*/summary.json")
+    components = json.loads(summary_file.read_text())["components"]
+    log = (summary_file.parent / "log.txt").read_text()
+    (features,) = {line.partition(" rows: ")[2] for line in log.splitlines() if ": features of " in line}
+    return Measured(
+        number,
+        {each["component"]: each["seconds"] for each in components},
+        {each["component"]: each["peak_memory_gb"] for each in components},
+        features.partition(" (")[0].partition(" below")[0],
+    )
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ContenderFailed(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+
+
+def _report(results: dict[str, list[Measured]], memory_gb: float, plot: Path) -> str:
+    options = [f"--rows {each.rows}" for each in results.get(_RATINGS, [])]
+    options += [f"--clicks {each.rows}" for each in results.get(_CLICKS, [])]
+    lines = [
+        "# Time and memory by the number of rows",
+        "",
+        f"`python -m benchmarks.growth {' '.join(options)} --memory-gb {memory_gb:g}`",
+        "",
+        " ".join(line.strip() for line in (__doc__ or "").split("\n\n")[2].splitlines()),
+        "",
+        f"![Seconds and peak memory by rows](../../docs/{plot.name})",
+    ]
+    for kind, runs in results.items():
+        lines += ["", f"## {kind.title()}", "", *_table(runs), "", *_verdict(runs)]
+    return "\n".join([*lines, "", measured_on(_PACKAGES)])
+
+
+def _table(runs: list[Measured]) -> list[str]:
+    """Seconds and peaks by component, in two columns for each number of rows."""
+    header = " | ".join(f"{run.rows:,}: s | GB" for run in runs)
+    lines = [f"| component | {header} |", f"|---|{'---:|' * 2 * len(runs)}"]
+    for name in runs[0].seconds:
+        cells = " | ".join(f"{run.seconds[name]:.1f} | {run.peak[name]:.2f}" for run in runs)
+        lines.append(f"| {name} | {cells} |")
+    sums = " | ".join(f"**{run.total_seconds:.1f}** | **{run.largest_peak:.2f}**" for run in runs)
+    features = " | ".join(f"{run.features} | " for run in runs)
+    return [*lines, f"| **sum, largest peak** | {sums} |", f"| transformed training split | {features} |"]
+
+
+def _verdict(runs: list[Measured]) -> list[str]:
+    """Which components take more than linear time, or a peak that is not flat, between the fewest and the most rows."""
+    if len(runs) < 2:
+        return []
+    first, last = runs[0], runs[-1]
+    factor = last.rows / first.rows
+    slow = [
+        f"{name} ({last.seconds[name] / first.seconds[name]:.1f} times)"
+        for name in first.seconds
+        if first.seconds[name] > _SECONDS_WORTH_COMPARING and last.seconds[name] > factor * first.seconds[name]
+    ]
+    grown = [
+        f"{name} ({100 * (last.peak[name] / first.peak[name] - 1):+.0f}%)"
+        for name in first.peak
+        if last.peak[name] > (1 + _FLAT) * first.peak[name]
+    ]
+    return [
+        f"From {first.rows:,} to {last.rows:,} rows, {factor:g} times as many, the whole takes "
+        f"{last.total_seconds / first.total_seconds:.1f} times as long; components that take more than {factor:g} "
+        f"times as long: {', '.join(slow) or 'none'}. The largest peak grows by "
+        f"{100 * (last.largest_peak / first.largest_peak - 1):.0f}%; components whose peak grows by more than "
+        f"{100 * _FLAT:.0f}%: {', '.join(grown) or 'none'}."
+    ]
+
+
+_WIDTH, _HEIGHT, _MARGIN = 420, 300, 56
+_COLOURS = {_RATINGS: "#1f77b4", _CLICKS: "#d62728"}
+
+
+def render_plot(results: dict[str, list[Measured]]) -> str:
+    """An SVG: seconds of the whole, and the largest peak, by the number of rows; rows and seconds logarithmic."""
+    seconds = {kind: [(run.rows, run.total_seconds) for run in runs] for kind, runs in results.items()}
+    peaks = {kind: [(run.rows, run.largest_peak) for run in runs] for kind, runs in results.items()}
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="white"/>'
+        f"{_panel('seconds, sum of components', seconds, 0, logarithmic=True)}"
+        f"{_panel('largest peak, GB', peaks, _WIDTH, logarithmic=False)}</svg>\n"
+    )
+
+
+def _panel(title: str, lines: dict[str, list[tuple[int, float]]], left: int, logarithmic: bool) -> str:
+    points = [point for line in lines.values() for point in line]
+    scale = math.log10 if logarithmic else float
+    low_x, high_x = (math.log10(bound(x for x, _ in points)) for bound in (min, max))
+    low_y = scale(min(y for _, y in points) / 2) if logarithmic else 0.0
+    high_y = scale(1.2 * max(y for _, y in points))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (math.log10(x) - low_x) / ((high_x - low_x) or 1)
+        up = (scale(y) - low_y) / (high_y - low_y)
+        return left + _MARGIN + across * (_WIDTH - 2 * _MARGIN), _HEIGHT - _MARGIN - up * (_HEIGHT - 2 * _MARGIN)
+
+    bottom, right, top = _HEIGHT - _MARGIN, left + _WIDTH - _MARGIN, _MARGIN
+    parts = [
+        f'<text x="{left + _MARGIN}" y="{top - 16}" font-weight="bold">{title}</text>',
+        f'<path d="M{left + _MARGIN} {top}V{bottom}H{right}" fill="none" stroke="black"/>',
+    ]
+    for rows in sorted({x for x, _ in points}):
+        x = place(rows, points[0][1])[0]
+        parts.append(f'<text x="{x:.0f}" y="{bottom + 18}" text-anchor="middle">{rows / 1e6:g}M</text>')
+    for number, (kind, line) in enumerate(lines.items()):
+        places, colour = [place(*point) for point in line], _COLOURS[kind]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for (x, y), (_, value) in zip(places, line, strict=True):
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
+            parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle" fill="{colour}">{value:.3g}</text>')
+        parts.append(f'<text x="{left + _MARGIN + 8}" y="{top + 16 * number}" fill="{colour}">{kind}</text>')
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    typer.run(main)

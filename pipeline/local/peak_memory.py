@@ -1,0 +1,46 @@
+"""Peak memory of this process by component."""
+
+import threading
+from types import TracebackType
+
+import psutil
+
+# Short beside the time that anything large needs to be allocated and used.
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+
+class PeakMemory:
+    """Context manager that looks at the resident memory of this process again and again.
+
+    The kernel's own counter is not taken: the Trainer resets it for the forecast of an export. Processes that a
+    component starts are not counted.
+    """
+
+    def __init__(self):
+        self._process, self._peak = psutil.Process(), 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._ended.set()
+        self._thread.join()
+
+    def restart(self) -> None:
+        """Forgets what was seen."""
+        self._peak = 0
+
+    def bytes(self) -> int:
+        """The most that was resident since the last restart, in bytes, with mapped libraries."""
+        self._look()
+        return self._peak
+
+    def _look_on(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
+            self._look()
+
+    def _look(self) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
