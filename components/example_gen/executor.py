@@ -1,9 +1,15 @@
 """Reads the tables of a dataset, splits its rows and publishes examples, or nothing."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from apache_beam.runners.direct.direct_runner import DirectRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tfx.components.example_gen import utils as example_gen
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils, standard_component_specs
@@ -17,16 +23,25 @@ from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
 from components.example_gen.rows import SPLITS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
+from components.example_gen.spilling import IN_MEMORY, Aside
 from components.example_gen.transforms import Ingestion, Reading, ingest
-from trainer_module.data.paths import literal
+from components.scratch import scratch_directory
+from trainer_module.data.paths import is_remote, literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
+from trainer_module.memory import budget
 
 # Execution properties. They have no default of their own, because a runtime parameter cannot be absent.
 WINDOW, LAST_SPAN = "window", "last_span"
 ALL_SPANS, NEWEST_SPAN = 0, -1
 
 SPANS = "spans"
+
+# Begins the name of the directory in which rows wait.
+_ROWS_ASIDE = "rows-aside-"
+# What a row and each of its cells take while they wait in memory: some 360 bytes a row of four columns, as the peaks of
+# `recspan bench data --until ExampleGen` on 250,000 and a million rows of `benchmarks.growth` differ.
+_BYTES_PER_ROW, _BYTES_PER_CELL = 100, 64
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +83,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         pieces = _pieces(files, config)
         attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
         reading = Reading.of(directory, config, files, pieces)
-        run = Ingestion(reading, split_uris=uris, examples_uri=artifact.uri)
-        with self._make_beam_pipeline() as pipeline:
-            ingest(pipeline, pieces, run)
+        pipeline = self._make_beam_pipeline()
+        in_process = runs_in_process(pipeline.runner)
+        with _aside(artifact.uri if in_process else None, reading.approximate_rows * _bytes_per_row(config)) as aside:
+            run = Ingestion(replace(reading, aside=aside), split_uris=uris, examples_uri=artifact.uri)
+            with pipeline:
+                ingest(pipeline, pieces, run)
         outcome = combine([attributes, take_outcome(artifact.uri).relative_to(directory)], config.max_bad_rows)
         check_bad_rows(outcome, config.max_bad_rows, directory)
         check_splits(outcome, config.split.by, dataset.task)
@@ -95,6 +113,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         wanted = interaction_columns(config.described(), config.split_column)
         check_columns(files, table, wanted, "data.interactions")
         return files
+
+
+def runs_in_process(runner: object) -> bool:
+    """Whether a runner of Beam executes jobs in this process or its children, and so holds what waits in memory."""
+    return isinstance(runner, FnApiRunner | DirectRunner)
+
+
+@contextmanager
+def _aside(examples_uri: str | None, num_bytes: int) -> Iterator[Aside]:
+    """Where rows wait: where they are, or in files beside the examples if memory has no room for `num_bytes`.
+
+    Args:
+        examples_uri: None where a cluster's runner keeps its elements itself.
+        num_bytes: Of all rows.
+    """
+    room = budget().ingested_rows
+    if examples_uri is None or num_bytes <= room or is_remote(examples_uri):
+        yield IN_MEMORY
+        return
+    with scratch_directory(Path(examples_uri), _ROWS_ASIDE) as directory:
+        _log.info("rows wait in files: about %.1f GB, and memory may hold %.1f of them", num_bytes / 1e9, room / 1e9)
+        yield Aside(str(directory))
+
+
+def _bytes_per_row(config: DataConfig) -> int:
+    """What a row takes while it waits in memory, roughly."""
+    return _BYTES_PER_ROW + _BYTES_PER_CELL * len(interaction_columns(config.described(), config.split_column))
 
 
 def _require_known_dataset(directory: str, config: DataConfig) -> None:

@@ -34,7 +34,8 @@ from components.example_gen.readers.blocks import Piece, read
 from components.example_gen.readers.files import relative
 from components.example_gen.readers.time_units import ColumnUnit, unit_of
 from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
-from components.example_gen.splits.evidence import Evidence, concatenate
+from components.example_gen.spilling import IN_MEMORY, Aside, got, of_value
+from components.example_gen.splits.evidence import concatenate
 from components.example_gen.splits.protocol import SplitProtocol
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import CANDIDATES, QUERIES
@@ -58,6 +59,7 @@ class Reading:
         num_pieces: Number of pieces.
         approximate_rows: Upper estimate of the number of interactions, which sets the number of partitions.
         time_unit: Of the interactions' times.
+        aside: Where rows wait for a step that must have seen all of them first.
     """
 
     directory: str
@@ -66,6 +68,7 @@ class Reading:
     num_pieces: int
     approximate_rows: int
     time_unit: ColumnUnit
+    aside: Aside = IN_MEMORY
 
     @classmethod
     def of(cls, directory: str, config: DataConfig, files: Iterable[str], pieces: Sequence[Piece]) -> "Reading":
@@ -150,7 +153,7 @@ def read_interactions(
         | "Read" >> beam.ParDo(_Read(reading, shared)).with_outputs(_OUTCOME, main="rows")
     )
     seen = _seen_tokens(converted.rows, entity_tables.open_roles(reading.dataset))
-    rows = converted.rows | "LookUp" >> beam.ParDo(_LookUp(shared), *seen)
+    rows = converted.rows | "LookUp" >> beam.ParDo(_LookUp(reading, shared), *seen)
     return RowsInPipeline(rows, converted[_OUTCOME], seen)
 
 
@@ -171,7 +174,7 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
     known = [_summary(assigned, join, shared, seen) for join in joins if join.needs_summary]
     batches = assigned
     if dataset.task == "retrieval" or any(join.whole_users for join in joins):
-        batches = assigned | "GatherUsers" >> GatherUsers(run.reading.num_partitions)
+        batches = assigned | "GatherUsers" >> GatherUsers(run.reading.num_partitions, aside=run.reading.aside)
     outputs = batches | "Write" >> beam.ParDo(_Write(run, shared), *known, *seen).with_outputs(_OUTCOME, _EVIDENCE)
     if dataset.task == "retrieval":
         counts = _merged(assigned, "CountItems", shared, seen, train_counts_of_items, _add_arrays)
@@ -188,19 +191,22 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
 class GatherUsers(beam.PTransform):
     """From blocks of files to partitions that hold all rows of their users, in the order of the files."""
 
-    def __init__(self, num_partitions: int, schema: pa.Schema | None = None):
+    def __init__(self, num_partitions: int, schema: pa.Schema | None = None, aside: Aside = IN_MEMORY):
         """Takes the settings.
 
         Args:
             num_partitions: A user is in the partition of the user's number modulo this one.
             schema: If given, of all batches; partitions without rows are then among the output.
+            aside: Where rows wait until all have been seen.
         """
         super().__init__()
         self._num_partitions = num_partitions
-        self._schema = schema
+        self._schema, self._aside = schema, aside
 
     def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
-        parts = input_or_inputs | "Partition" >> beam.FlatMap(_by_partition, self._num_partitions)
+        parts = input_or_inputs | "Partition" >> beam.FlatMap(
+            of_value(_by_partition), self._num_partitions, self._aside
+        )
         if self._schema is not None:
             empty = Rows(-1, pa.RecordBatch.from_pylist([], self._schema), np.empty(0, np.int8))
             of_all = [(number, empty) for number in range(self._num_partitions)]
@@ -251,29 +257,37 @@ class _Read(beam.DoFn):
                 outcome = Outcome.of_bad_rows(bad, dropped)
                 yield beam.pvalue.TaggedOutput(_OUTCOME, combine([outcome], config.max_bad_rows))
             # A compressed file is one piece of several blocks, whose files of examples need distinct names.
-            yield Rows(element.index + number * reading.num_pieces, batch)
+            rows = Rows(element.index + number * reading.num_pieces, batch)
+            # Unless steps follow that need the tokens of all rows, Beam hands blocks on one by one.
+            yield reading.aside.put(rows) if entity_tables.open_roles(dataset) else rows
 
 
 class _LookUp(beam.DoFn):
     """Replaces tokens of users and items by their numbers."""
 
-    def __init__(self, shared: SharedEntities):
-        self._shared = shared
+    def __init__(self, reading: Reading, shared: SharedEntities):
+        self._aside, self._shared = reading.aside, shared
+        self._all_are_summarized = reading.config.split_protocol().needs_plan
 
-    def process(self, element: Rows, *seen: Any) -> Iterator[Rows]:
-        yield Rows(element.index, entity_tables.look_up(element.batch, self._shared.get(seen)))
+    def process(self, element: Any, *seen: Any) -> Iterator[Any]:
+        rows = got(element)
+        found = Rows(rows.index, entity_tables.look_up(rows.batch, self._shared.get(seen)))
+        yield self._aside.put(found) if self._all_are_summarized else found
 
 
 class _Assign(beam.DoFn):
     """Gives rows their splits."""
 
     def __init__(self, run: Ingestion, shared: SharedEntities):
-        self._protocol, self._shared = run.protocol(), shared
+        self._protocol, self._shared, self._aside = run.protocol(), shared, run.reading.aside
+        self._all_are_summarized = any(join.needs_summary for join in joins_of(run.dataset))
 
-    def process(self, element: Rows, *sides: Any) -> Iterator[Rows]:
+    def process(self, element: Any, *sides: Any) -> Iterator[Any]:
+        rows = got(element)
         plan, seen = (sides[0], sides[1:]) if self._protocol.needs_plan else (None, sides)
-        split = self._protocol.assign(element, plan, self._shared.get(seen))
-        yield Rows(element.index, element.batch, split)
+        split = self._protocol.assign(rows, plan, self._shared.get(seen))
+        assigned = Rows(rows.index, rows.batch, split)
+        yield self._aside.put(assigned) if self._all_are_summarized else assigned
 
 
 class _Write(beam.DoFn):
@@ -290,7 +304,8 @@ class _Write(beam.DoFn):
         self._history = dataset.history
         self._writer = ExampleWriter(self._run.config.payload)
 
-    def process(self, element: Rows, *sides: Any) -> Iterator[Any]:
+    def process(self, element: Any, *sides: Any) -> Iterator[Any]:
+        element = got(element)
         summarized = [join for join in self._joins if join.needs_summary]
         known: dict[str, Any] = {join.name: side for join, side in zip(summarized, sides, strict=False)}
         entities = self._shared.get(sides[len(summarized) :])
@@ -314,8 +329,8 @@ class _Write(beam.DoFn):
         outcome = Outcome(split_rows=tuple(counts.tolist()), split_positives=tuple(labels.tolist()))
         yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
         num_parts = 1 + self._run.reading.approximate_rows // _ROWS_PER_CHECK
-        for part in self._protocol.parts(self._protocol.evidence(rows), num_parts).items():
-            yield beam.pvalue.TaggedOutput(_EVIDENCE, part)
+        for number, part in self._protocol.parts(self._protocol.evidence(rows), num_parts).items():
+            yield beam.pvalue.TaggedOutput(_EVIDENCE, (number, self._run.reading.aside.put(part)))
 
 
 class _WriteCandidates(beam.DoFn):
@@ -336,7 +351,7 @@ def _seen_tokens(converted: beam.PCollection, roles: Sequence[str]) -> list[beam
         return []
     seen = (
         converted
-        | "Seen" >> beam.Map(lambda rows: entity_tables.seen_tokens(rows.batch, roles))
+        | "Seen" >> beam.Map(of_value(lambda rows: entity_tables.seen_tokens(rows.batch, roles)))
         | "MergeSeen" >> beam.CombineGlobally(MergeAll(entity_tables.merge_seen)).without_defaults()
     )
     return [beam.pvalue.AsSingleton(seen)]
@@ -348,7 +363,7 @@ def _plan(rows: beam.PCollection, protocol: SplitProtocol) -> list[beam.pvalue.A
         return []
     plan = (
         rows
-        | "Summarize" >> beam.Map(protocol.summarize)
+        | "Summarize" >> beam.Map(of_value(protocol.summarize))
         | "Merge" >> beam.CombineGlobally(MergeAll(protocol.merge)).without_defaults()
         | "Plan" >> beam.Map(protocol.plan)
     )
@@ -373,7 +388,7 @@ def _merged(
 
     return (
         assigned
-        | label >> beam.Map(of_block, *seen)
+        | label >> beam.Map(of_value(of_block), *seen)
         | f"Merge{label}" >> beam.CombineGlobally(MergeAll(merge)).without_defaults()
     )
 
@@ -382,16 +397,16 @@ def _add_arrays(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.sum(parts, axis=0)
 
 
-def _by_partition(rows: Rows, num_partitions: int) -> Iterator[tuple[int, Rows]]:
+def _by_partition(rows: Rows, num_partitions: int, aside: Aside) -> Iterator[tuple[int, Any]]:
     assert rows.split is not None
     partition = rows.column(USER) % num_partitions
     for number in np.unique(partition).tolist():
         mine = partition == number
-        yield number, Rows(rows.index, rows.batch.filter(pa.array(mine)), rows.split[mine])
+        yield number, aside.put(Rows(rows.index, rows.batch.filter(pa.array(mine)), rows.split[mine]))
 
 
-def _concatenate(number: int, parts: Iterable[Rows]) -> Rows:
-    parts = sorted(parts, key=lambda rows: rows.index)
+def _concatenate(number: int, elements: Iterable[Any]) -> Rows:
+    parts: list[Rows] = sorted(map(got, elements), key=lambda rows: rows.index)
     table = pa.Table.from_batches([rows.batch for rows in parts])
     batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
     splits = [rows.split for rows in parts if rows.split is not None]
@@ -399,5 +414,5 @@ def _concatenate(number: int, parts: Iterable[Rows]) -> Rows:
 
 
 # Beam checks type hints at run time, and no instance is known to be of a Protocol; hence `Any`.
-def _find_leaks(part: tuple[int, Iterable[Evidence]], protocol: Any, files: Sequence[str]) -> Outcome:
-    return Outcome(leaks=tuple(protocol.find_leaks(concatenate(list(part[1])), files)))
+def _find_leaks(part: tuple[int, Iterable[Any]], protocol: Any, files: Sequence[str]) -> Outcome:
+    return Outcome(leaks=tuple(protocol.find_leaks(concatenate(list(map(got, part[1]))), files)))

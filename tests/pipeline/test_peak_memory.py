@@ -43,7 +43,7 @@ def test_the_report_shows_it_where_it_was_measured(monkeypatch):
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, float("nan"), "much"])
 def test_a_budget_that_nothing_fits_into_is_refused_when_the_experiment_is_read(value):
-    with pytest.raises(ConfigError, match="^memory_gb: expected"):
+    with pytest.raises(ConfigError, match=r"^memory_gb: expected"):
         load_config(overrides={"memory_gb": value})
 
 

@@ -1,0 +1,60 @@
+"""Values between the steps of an ingestion that lie in files, since Beam's in-process runner holds elements in memory.
+
+The runner keeps everything that it has not handed on yet: all rows, where a step must have seen all of them before the
+next one begins. An element that was put aside is the name of a file.
+"""
+
+import os
+import pickle
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PutAside:
+    """A value in a file."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Where values are put aside.
+
+    Attributes:
+        directory: Local directory that all workers see; None leaves values where they are.
+    """
+
+    directory: str | None = None
+
+    def put(self, value: Any) -> Any:
+        """The value, or what `got` makes it from again; the file stays, because a value may be read several times."""
+        if self.directory is None:
+            return value
+        path = os.path.join(self.directory, uuid.uuid4().hex)
+        with open(path, "wb") as file:
+            pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+        return PutAside(path)
+
+
+# Values stay where they are.
+IN_MEMORY = Aside()
+
+
+def got(element: Any) -> Any:
+    """The value of an element, whether or not it was put aside."""
+    if not isinstance(element, PutAside):
+        return element
+    with open(element.path, "rb") as file:
+        return pickle.load(file)
+
+
+def of_value(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function for a first argument that may have been put aside."""
+
+    def of_element(element: Any, *others: Any) -> Any:
+        return function(got(element), *others)
+
+    return of_element
