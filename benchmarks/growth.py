@@ -50,7 +50,7 @@ memory_gb: {memory_gb}
 """,
     _CLICKS: """\
 name: growth-clicks
-data: {{dataset: synthetic-criteo}}
+data: {{dataset: synthetic-criteo, generated: {{rows: {rows}}}}}
 model: {{type: dlrm, bottom: [64], top: [64]}}
 embeddings: {{dim: 8}}
 training: {{epochs: 1, batch_size: 2048}}
@@ -120,7 +120,7 @@ def _measured(kind: str, number: int, memory_gb: float, scratch: Path) -> Measur
     else:
         _run([recspan, "data", "generate-clicks", "--rows", str(number), "--data-dir", str(data / "clicks")])
     experiment = scratch / "experiment.yaml"
-    experiment.write_text(_EXPERIMENTS[kind].format(directory=data, memory_gb=memory_gb))
+    experiment.write_text(_EXPERIMENTS[kind].format(directory=data, rows=number, memory_gb=memory_gb))
     command = [recspan, "pipeline", "run", "--config", str(experiment), "--root", str(scratch / "runs")]
     _run([*command, *(("--data-dir", str(data / "clicks")) if kind == _CLICKS else ())])
     (summary_file,) = (scratch / "runs" / "runs").glob("*/summary.json")

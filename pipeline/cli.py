@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pipeline.commands import datasets, environment, prediction, runs, vertex
+from pipeline.commands import bench, datasets, environment, prediction, runs, vertex
 from pipeline.exit_codes import FAILED
 from pipeline.interruption import end_when_asked_to, exit_code
 from pipeline.streams import prepare_streams
@@ -21,9 +21,11 @@ app = typer.Typer(
     add_completion=False,
 )
 data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine on your own experiment and data.", no_args_is_help=True)
 pipeline_app = typer.Typer(help="Run the pipeline, here or on Vertex AI.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(bench_app, name="bench")
 
 # Help texts list commands in this order.
 app.command()(environment.doctor)
@@ -44,6 +46,9 @@ pipeline_app.command()(runs.rehearse)
 pipeline_app.command()(vertex.status)
 pipeline_app.command("list")(vertex.list_runs)
 pipeline_app.command()(vertex.cancel)
+bench_app.command()(bench.data)
+bench_app.command()(bench.train)
+bench_app.command()(bench.serve)
 
 
 def main() -> None:

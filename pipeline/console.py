@@ -91,7 +91,7 @@ class ProgressMessages(logging.Handler):
 
 
 @contextmanager
-def output_to(log_file: Path) -> Iterator[Console]:
+def output_to(log_file: Path, messages_to: Console | None = None) -> Iterator[Console]:
     """Redirects all output of this process to a file.
 
     Replaces the file descriptors and not only `sys.stdout` and `sys.stderr`, because TensorFlow's C++ code writes to
@@ -99,6 +99,7 @@ def output_to(log_file: Path) -> Iterator[Console]:
 
     Args:
         log_file: File to which the output is appended.
+        messages_to: Shows the product's own log messages; None is the console that is yielded.
 
     Yields:
         A console that still prints to the terminal.
@@ -113,7 +114,7 @@ def output_to(log_file: Path) -> Iterator[Console]:
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     console = Console(file=stream)
-    messages = ProductMessages(console)
+    messages = ProductMessages(messages_to or console)
     try:
         with log_file.open("ab") as target:
             os.dup2(target.fileno(), 1)

@@ -41,6 +41,14 @@ def runtime_parameters(config: PipelineConfig) -> dict[str, int | str]:
     return {TRAIN_ARGS: DEFAULT_TRAIN_ARGS, **span_properties(config.data)}
 
 
+def eval_splits(dataset: DatasetSpec) -> list[str]:
+    """The splits that the Trainer gets beside the training split, in the order in which TFX gives it their files.
+
+    TFX does not give it their names.
+    """
+    return ["eval", CANDIDATES] if dataset.task == "retrieval" else ["eval"]
+
+
 def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
     """Wires the pipeline.
 
@@ -88,8 +96,6 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         earlier = latest_blessed_model().with_id("EarlierModel")
         components.append(earlier)
         earlier_model = earlier.outputs["model"]
-    # TFX gives the Trainer the files of each split in this order, but not the splits' names.
-    eval_splits = ["eval", CANDIDATES] if dataset.task == "retrieval" else ["eval"]
     trainer = platform.trainer(
         run_fn="trainer_module.run_fn.run_fn",
         examples=example_gen.outputs["examples"],
@@ -97,9 +103,9 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         schema=schema.outputs["schema"],
         base_model=earlier_model,
         train_args=RuntimeParameter(name=TRAIN_ARGS, ptype=str, default=DEFAULT_TRAIN_ARGS),
-        eval_args=trainer_pb2.EvalArgs(splits=eval_splits),
+        eval_args=trainer_pb2.EvalArgs(splits=eval_splits(dataset)),
         custom_config={
-            "eval_splits": eval_splits,
+            "eval_splits": eval_splits(dataset),
             "experiment": portable_config.experiment.model_dump_json(),
             "checkpoints": platform.checkpoints,
             "source_hash": source_hash("trainer_module.run_fn"),

@@ -187,6 +187,49 @@ class TestFirstRun:
         assert 1 <= json.loads(described.stdout)["prediction"] <= 5
 
 
+class TestBench:
+    """`recspan bench` on the experiment of the first run."""
+
+    def test_serving_is_measured_for_every_signature(self, workspace, first):
+        process = workspace.recspan(
+            *["bench", "serve", "--config", "small.yaml", "--batch-size", "3", "--seconds", "0.1", "--json"]
+        )
+        assert process.returncode == 0, process.stderr
+        found = json.loads(process.stdout)
+        assert found["model"] == first[1]["pushed_to"]
+        assert {row["signature"] for row in found["measurements"]} == set(first[1]["verification"]["signatures"])
+        assert all(row["batch_size"] == 3 and row["p99_ms"] > 0 for row in found["measurements"])
+
+    def test_training_is_measured_with_and_without_its_input(self, workspace, first):
+        options = ["--batch-size", "64", "--batch-size", "256", "--seconds", "0.1", "--scratch", "temporary", "--json"]
+        process = workspace.recspan("bench", "train", "--config", "small.yaml", *options)
+        assert process.returncode == 0, process.stderr
+        rows = json.loads(process.stdout)["measurements"]
+        assert [row["batch_size"] for row in rows] == [64, 256]
+        for row in rows:
+            assert row["examples_per_second"] > 0 < row["step_alone"]
+            assert 0 <= row["input_percent"] < 100
+        # Data were prepared by the run, and what this training wrote is gone.
+        assert "Transform cached" in " ".join(process.stderr.split())
+        assert not list((workspace.directory / "temporary").iterdir())
+
+    def test_components_are_measured_in_a_directory_of_their_own(self, workspace, first):
+        process = workspace.recspan(
+            *["bench", "data", "--config", "small.yaml", "--until", "StatisticsGen", "--scratch", "temporary"]
+        )
+        assert process.returncode == 0, process.stderr
+        for text in ("ExampleGen", "StatisticsGen", "all", "rows per second", "peak memory gb", "rows: 20,000"):
+            assert text in process.stdout
+        assert "Transform" not in process.stdout
+        assert not list((workspace.directory / "temporary").iterdir())
+
+    def test_a_run_with_a_budget_finds_all_results_of_one_without(self, workspace, first):
+        assert all(row["peak_memory_gb"] > 0.3 for row in first[1]["components"])
+        process, summary = workspace.run("--memory-gb", "2.5")
+        assert process.returncode == 0, process.stderr
+        assert executed(summary) == []
+
+
 def ratings(model: str | Path) -> np.ndarray:
     """What a pushed model predicts for random users and movies, known and unknown."""
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ from trainer_module.training.naive_baseline import (
     fit_naive_baseline,
     initial_biases,
 )
+from trainer_module.training.split_optimizer import SplitOptimizer
 from trainer_module.training.warm_start import TableReport, warm_start
 
 _log = logging.getLogger(__name__)
@@ -153,10 +154,7 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
     config, vocabularies = assembly.experiment.training, assembly.vocabularies
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
-    mean_label, biases, scale = _start(assembly)
-    model, optimizer = assembly.blueprint.for_training(strategy, mean_label, biases, scale)
-    directory = fn_args.model_run_dir
-    loop = TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, vocabularies.fingerprints)
+    loop, model, optimizer = make_loop(assembly, strategy, checkpoints, fn_args.model_run_dir)
     moved: list[TableReport] = []
 
     def start() -> None:
@@ -164,10 +162,26 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
             moved.extend(warm_start(earlier, model, optimizer, vocabularies))
             if assembly.experiment.model.num_biases:
                 # The earlier training corrected the biases of other ratings.
-                model.correct(mean_label, biases, scale)
+                model.correct(*_start(assembly))
 
     result = loop.fit(assembly.examples, assembly.selection, start)
     return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))
+
+
+def make_loop(
+    assembly: Assembly, strategy: tf.distribute.Strategy, checkpoints: str, directory: str
+) -> tuple[TrainingLoop, Any, SplitOptimizer]:
+    """Makes a new model, its optimizers and the loop that trains it.
+
+    Args:
+        assembly: What is trained, on what.
+        strategy: Where.
+        checkpoints: Directory of the training's states.
+        directory: For logs and the best weights.
+    """
+    model, optimizer = assembly.blueprint.for_training(strategy, *_start(assembly))
+    config, fingerprints = assembly.experiment.training, assembly.vocabularies.fingerprints
+    return TrainingLoop(strategy, model, optimizer, config, checkpoints, directory, fingerprints), model, optimizer
 
 
 def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,7 +29,13 @@ class ObservedLocalRunner(LocalDagRunner):
     The base class has no hook around a component, so `run_with_ir` is written anew.
     """
 
-    def __init__(self, run_id: str, observer: Observer, ahead: Mapping[str, Callable[[], None]] = MappingProxyType({})):
+    def __init__(
+        self,
+        run_id: str,
+        observer: Observer,
+        ahead: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+        only: Collection[str] | None = None,
+    ):
         """Sets the run's name and its observer.
 
         Args:
@@ -37,9 +43,10 @@ class ObservedLocalRunner(LocalDagRunner):
             observer: Receives the progress.
             ahead: What is to be started beside a component, by its id, because a later one will wait for it. It is
                 left out while all components are answered from the cache.
+            only: Ids of the components that are run, with all that they need; None runs all.
         """
         super().__init__()
-        self._ahead = ahead
+        self._ahead, self._only = ahead, only
         self._run_id = run_id
         self._observer = observer
 
@@ -76,6 +83,8 @@ class ObservedLocalRunner(LocalDagRunner):
         runs = []
         for node in pipeline.nodes:
             name = node.pipeline_node.node_info.id
+            if self._only is not None and name not in self._only:
+                continue
             self._observer.started(name)
             started = time.monotonic()
             peak.restart()

@@ -25,6 +25,10 @@ VERBS = [
     ["pipeline", "status"],
     ["pipeline", "list"],
     ["pipeline", "cancel"],
+    ["bench"],
+    ["bench", "data"],
+    ["bench", "train"],
+    ["bench", "serve"],
 ]
 
 # Prints, per verb, the exit code of its help, the text, and which modules that take long have been imported by then.

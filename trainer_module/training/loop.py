@@ -230,6 +230,10 @@ class TrainingLoop:
             input_bound_percent=clock.waiting_percent,
         )
 
+    def make_variables(self, reader: ExampleReader) -> None:
+        """Makes all variables and optimizer slots, as `fit` does first, for callers of `train_steps`."""
+        self._make_variables(self._evaluation_batches(reader))
+
     def evaluate(self, reader: ExampleReader) -> dict[str, float]:
         """The model's metrics over all examples of `reader`."""
         return self._evaluate(self._evaluation_batches(reader), reader.num_examples)
