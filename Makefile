@@ -62,6 +62,7 @@ images-check: setup ## Make both images' Python environments by the commands of 
 
 bench: setup ## Measure the way of the data, ingestion, training, checkpoints, export, search and baselines; an hour of a quiet machine
 	@$(RUN)/python -m benchmarks.data_path --rows 1000 --rows 1000000
+	@$(RUN)/python -m benchmarks.growth
 	@$(RUN)/python -m benchmarks.example_gen --rows 1000000
 	@$(RUN)/python -m benchmarks.training --rounds 2
 	@$(RUN)/python -m benchmarks.step
