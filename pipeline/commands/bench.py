@@ -14,7 +14,6 @@ from pipeline.commands.options import Assignments, ConfigFile, DataDir, Root
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.bench.components import Outputs
     from pipeline.config import Locations, PipelineConfig
     from pipeline.console import ComponentProgress
 
@@ -42,10 +41,11 @@ def data(
     settings = _settings(config, assignments, memory_gb)
     with _scratch(scratch) as root, _output() as (console, progress):
         locations = Locations.resolve(settings, root, data_dir)
-        progress.started("importing TensorFlow and TFX")
-        from pipeline.bench.data import measure
+        with _occupied(locations):
+            progress.started("importing TensorFlow and TFX")
+            from pipeline.bench.data import measure
 
-        rows, facts = measure(settings, locations.data, until, locations.root, progress)
+            rows, facts = measure(settings, locations.data, until, locations.root, progress)
         print_rows(console, rows, facts, as_json)
 
 
@@ -69,10 +69,12 @@ def train(
     settings = _settings(config, assignments, memory_gb)
     locations = Locations.resolve(settings, root, data_dir)
     sizes = batch_size or [settings.training.batch_size]
-    with _scratch(scratch) as directory, _output() as (console, progress):
-        outputs = _prepared(settings, locations, "Transform", progress)
+    with _scratch(scratch) as directory, _output() as (console, progress), _occupied(locations):
+        progress.started("importing TensorFlow and TFX")
+        from pipeline.bench.components import run_until
         from pipeline.bench.train import measure
 
+        outputs = run_until(settings, locations, "Transform", progress)
         rows = []
         progress.started("training steps")
         for speed in measure(settings, outputs, sizes, seconds, directory):
@@ -103,10 +105,12 @@ def serve(
 
         model = pushed(locations.serving(settings.pipeline_name))
         rows: list[dict[str, Any]] = []
-        with one_core():
-            outputs = _prepared(settings, locations, "ExampleGen", progress)
+        with one_core(), _occupied(locations):
+            progress.started("importing TensorFlow and TFX")
+            from pipeline.bench.components import run_until
             from pipeline.bench.requests import some_examples
 
+            outputs = run_until(settings, locations, "ExampleGen", progress)
             progress.started("requests")
             examples = some_examples(outputs, settings.dataset)
             for row in measure(model, examples, batch_size or [1, 16, 256], seconds):
@@ -154,16 +158,12 @@ def _output() -> Iterator[tuple["Console", "ComponentProgress"]]:
         yield console, progress
 
 
-def _prepared(
-    settings: "PipelineConfig", locations: "Locations", last: str, progress: "ComponentProgress"
-) -> "Outputs":
-    """The outputs of the components up to one, from the cache where an earlier run has made them."""
+@contextmanager
+def _occupied(locations: "Locations") -> Iterator[None]:
+    """Keeps runs out of the root, and temporary files in it until the end."""
     from pipeline.local.root import occupied
     from pipeline.roots import require_writable
 
     require_writable(locations.root, "--root")
     with occupied(locations.root, "bench"):
-        progress.started("importing TensorFlow and TFX")
-        from pipeline.bench.components import run_until
-
-        return run_until(settings, locations, last, progress)
+        yield

@@ -15,7 +15,7 @@ from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
 from pipeline.local.answers import Answers
 from pipeline.local.outcome import ComponentRun
-from pipeline.local.peak_memory import PeakMemory
+from pipeline.local.peak_memory import PeakMemory, release_memory
 from pipeline.observer import Observer
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,8 @@ class ObservedLocalRunner(LocalDagRunner):
             if record.last_known_state == metadata_store_pb2.Execution.FAILED:
                 raise RuntimeError(f"TFX could not resolve the inputs of {name}")
             runs.append(ComponentRun(name, seconds, cached, execution.execution_id, peak.bytes()))
+            if not cached:
+                release_memory()
             self._observer.finished(name, seconds, cached)
         return runs
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline import report
 from pipeline.config import load_config
-from pipeline.local.peak_memory import PeakMemory
+from pipeline.local.peak_memory import PeakMemory, release_memory
 from tests.launcher import recspan
 from trainer_module.errors import ConfigError
 
@@ -27,6 +27,19 @@ def test_a_peak_is_seen_after_it_is_over_and_forgotten_by_a_restart():
         assert peak.bytes() >= before + 90 * MEGABYTE
         peak.restart()
         assert peak.bytes() < before + 50 * MEGABYTE
+
+
+def test_freed_memory_is_given_back():
+    # Below the size from which the C library takes and returns each array by itself.
+    arrays = [np.ones(64 * 1024, np.int8) for _ in range(3000)]
+    last = arrays[-1]
+    with PeakMemory() as peak:
+        full = peak.bytes()
+        arrays.clear()
+        release_memory()
+        peak.restart()
+        assert peak.bytes() < full - 150 * MEGABYTE
+    assert last.all()
 
 
 def test_the_report_shows_it_where_it_was_measured(monkeypatch):
