@@ -38,7 +38,7 @@ def _components(rows: list[dict[str, Any]]) -> Table:
     table.add_column("peak GB", justify="right")
     table.add_column("")
     for row in rows:
-        # A rehearsal's tasks are processes of their own, whose memory is not measured.
+        # Not measured where nothing ran, and of a rehearsal's tasks, which are processes of their own.
         peak = f"{row['peak_memory_gb']:.2f}" if "peak_memory_gb" in row else ""
         table.add_row(row["component"], f"{row['seconds']:.1f}", peak, "cached" if row["cached"] else "")
     table.add_section()

@@ -70,6 +70,7 @@ def _answered(
     _log.info("nothing has changed since the last run: %s", summary["log"])
     for each in summary["components"]:
         each |= {"seconds": 0.0, "cached": True}
+        each.pop("peak_memory_gb", None)
         progress.finished(each["component"], 0.0, cached=True)
     summary["log"] = str(run_dir / "log.txt")
     write_summary(run_dir, summary)
