@@ -218,7 +218,7 @@ class TestBench:
             *["bench", "data", "--config", "small.yaml", "--until", "StatisticsGen", "--scratch", "temporary"]
         )
         assert process.returncode == 0, process.stderr
-        for text in ("ExampleGen", "StatisticsGen", "all", "rows per second", "peak memory gb", "rows: 20,000"):
+        for text in ("ExampleGen", "StatisticsGen", "all", "rows/s", "peak memory gb", "rows: 20,000"):
             assert text in process.stdout
         assert "Transform" not in process.stdout
         assert not list((workspace.directory / "temporary").iterdir())

@@ -25,7 +25,8 @@ def print_rows(console: Console, rows: Sequence[Row], facts: Mapping[str, Any], 
         return
     table = Table()
     for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        title = name.replace("_per_second", "/s").replace("_", " ")
+        table.add_column(title, justify="left" if isinstance(value, str) else "right")
     for row in rows:
         table.add_row(*map(shown, row.values()))
     console.print(table)

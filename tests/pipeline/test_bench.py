@@ -22,7 +22,10 @@ from pipeline.wiring import create_pipeline
 from tests.launcher import recspan
 from trainer_module.errors import ConfigError, ModelError
 
-ROWS = [{"name": "one", "rate": 1234.5, "peak": None}, {"name": "two", "rate": 0.1234, "peak": 3}]
+ROWS = [
+    {"name": "one", "calls_per_second": 1234.5, "peak_gb": None},
+    {"name": "two", "calls_per_second": 0.1234, "peak_gb": 3},
+]
 
 
 def printed(as_json: bool) -> str:
@@ -33,7 +36,7 @@ def printed(as_json: bool) -> str:
 
 def test_a_table_shows_numbers_as_a_person_reads_them():
     text = printed(as_json=False)
-    for cell in ("1,234", "0.123", " - ", "rows in all: 7,000"):
+    for cell in ("calls/s", "peak gb", "1,234", "0.123", " - ", "rows in all: 7,000"):
         assert cell in text
     assert shown(99.94) == "99.9"
 
