@@ -80,7 +80,11 @@ def ended(world, tmp_path_factory):
         training=TrainingConfig(strategy="cpu", batch_size=100, epochs=1),
     )
     args = SimpleNamespace(
-        custom_config={"experiment": experiment.model_dump_json(), "eval_splits": ["eval"]},
+        custom_config={
+            "experiment": experiment.model_dump_json(),
+            "eval_splits": ["eval"],
+            "checkpoints": str(directory / "states"),
+        },
         train_steps=None,
         base_model=None,
         train_files=world.files[:1],
