@@ -25,7 +25,8 @@ def main() -> int:
     root = Path(os.environ.get("RECSPAN_ROOT", "runs"))
     try:
         config = load_config(Path(file) if file else None)
-        outcome = run_locally(config, Locations.resolve(config, root, Path(data) if data else None))
+        locations = Locations.resolve(config, root, Path(data) if data else None)
+        outcome = run_locally(config, locations, ask_tfx=True)
     except RecspanError as error:
         print(f"error: {error}", file=sys.stderr)
         return exit_code(error)

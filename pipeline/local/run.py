@@ -27,8 +27,13 @@ from trainer_module.memory import check as check_memory
 _log = logging.getLogger("recspan")
 
 
-def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | None:
+def run_locally(config: PipelineConfig, locations: Locations, ask_tfx: bool = False) -> RunOutcome | None:
     """Runs the pipeline with TFX's local runner, shows its progress and writes its summary.
+
+    Args:
+        config: The experiment.
+        locations: Where it reads and writes.
+        ask_tfx: Whether TFX runs even if nothing has changed since the last run; the `tfx` CLI looks for its runner.
 
     Returns:
         The outcome; None if no component was started, which happens when the `tfx` CLI reads a pipeline's definition.
@@ -48,9 +53,8 @@ def run_locally(config: PipelineConfig, locations: Locations) -> RunOutcome | No
             console.print(f"root: {locations.root}, a link to {os.readlink(locations.root)}", markup=False)
         console.file = cast(IO[str], LosableStream(console.file))
         try:
-            outcome = _answered(config, locations, run_dir, progress) or _executed(
-                config, locations, run_id, run_dir, progress
-            )
+            answered = None if ask_tfx else _answered(config, locations, run_dir, progress)
+            outcome = answered or _executed(config, locations, run_id, run_dir, progress)
         except Exception as error:
             raise _user_facing_error(error, progress.current, log_file) from error
     if outcome is not None:
