@@ -19,7 +19,7 @@ from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
 from trainer_module.models.config import ContrastiveLoss, GbceLoss, TwoTowerConfig
 from trainer_module.models.encoders import make_encoder
 from trainer_module.models.example_weights import weighted
-from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
+from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in, on_tpu
 from trainer_module.models.negatives import negative_name, with_negatives
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.retrieval_losses import MASKED, PairLoss, binary, calibrating_power, contrastive, softmax
@@ -303,7 +303,7 @@ class TwoTowerModel(tf.keras.Model):
         steps = self._steps(looked_up, features)
         queries = self._queries_of_steps(looked_up, features, fold_in(seed, 0))
         # Off TPUs, whose programs need fixed shapes, steps that are not trained are left out.
-        chosen = tf.range(queries.shape[0]) if _on_tpu() else tf.where(steps.is_trained)[:, 0]
+        chosen = tf.range(queries.shape[0]) if on_tpu() else tf.where(steps.is_trained)[:, 0]
         target_rows, target_ids = tf.gather(steps.target_rows, chosen), tf.gather(steps.target_ids, chosen)
         losses = shared_negatives_softmax(
             tf.gather(queries, chosen),
@@ -344,7 +344,8 @@ class TwoTowerModel(tf.keras.Model):
 
     def _queries_of_steps(self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor) -> tf.Tensor:
         """Vectors of each query after each step of its history, `[batch * steps, dim]`."""
-        encoded = self._encoder.steps(looked_up[HISTORY], _encoder_seed(seed))
+        lengths = tf.squeeze(features[length_name(HISTORY)], axis=1)
+        encoded = self._encoder.steps(looked_up[HISTORY], lengths, _encoder_seed(seed))
         rows, numbers = self._inputs_of(False, {**looked_up, HISTORY: encoded}, features)
 
         def of_steps(values: tf.Tensor) -> tf.Tensor:
@@ -470,10 +471,6 @@ def _flat(values: tf.Tensor) -> tf.Tensor:
 
 def _encoder_seed(seed: tf.Tensor | None) -> tf.Tensor | None:
     return None if seed is None else fold_in(seed, _ENCODER_SEED)
-
-
-def _on_tpu() -> bool:
-    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
 
 
 def build_two_tower(
