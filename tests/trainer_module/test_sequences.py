@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
-from trainer_module.data.example_files import write_parquet
+from trainer_module.data.example_files import serialized, write_parquet
 from trainer_module.data.features import Categorical, Context, ExampleWeight, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs, length_name
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -103,6 +103,16 @@ def test_only_rows_with_targets_are_read(reader):
             for user, targets in zip(users(each), each[HISTORY_TARGETS].numpy(), strict=True):
                 assert targets == examples()[user][HISTORY_TARGETS]
     assert HISTORY_TARGETS not in batches(reader, TrainingConfig(batch_size=5), 1)[0]
+
+
+def test_records_are_chosen_as_columns_are(reader, model_inputs, tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "0.gz"), tf.io.TFRecordOptions("GZIP")) as writer:
+        for record in serialized(batch_of(examples(), SPEC)):
+            writer.write(record)
+    chosen = ExampleReader(SPEC, model_inputs, [str(tmp_path / "*")]).where(TARGETS)
+    assert chosen.num_examples == NUM_USERS // 2
+    config = TrainingConfig(batch_size=20)
+    assert users(*batches(chosen, config, 1)) == users(*batches(reader.where(TARGETS), config, 1))
 
 
 def test_hosts_share_the_chosen_rows(reader):
