@@ -207,7 +207,7 @@ def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(worksp
 def test_a_transformer_trains_all_positions_and_answers_any_history(workspace, first):
     encoder = "{type: transformer, positions: all}"
     model = f"{{type: two_tower, query_encoder: {encoder}, similarity: dot, in_batch_negatives: false, "
-    model += "mixed_negatives: 2, ignore: [user_id, genres, title_words, release_year]}"
+    model += "mixed_negatives: 2, ignore: [user_id, genres, title_words]}"
     process = workspace.recspan(
         *("pipeline", "run", "--config", "small.yaml", "--root", "sequences"),
         *("--set", f"model={model}", "--set", "embeddings.features={}", "--set", "training.epochs=2"),

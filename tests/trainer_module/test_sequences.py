@@ -1,5 +1,7 @@
 """Training on all positions of a history: which rows are read, what their targets are, and the loss by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -43,7 +45,12 @@ SPEC = FeatureSpec(
     ),
     tables=(Table(name="user"), Table(name="item", frequencies=True)),
 )
-ROWS = {"user": NUM_USERS, "item": NUM_ITEMS}
+# Items have a brand and a price.
+DESCRIBED = FeatureSpec(
+    columns=(*SPEC.columns, Categorical(name="brand", table="brand", dtype="int64"), Numeric(name="price")),
+    tables=(*SPEC.tables, Table(name="brand")),
+)
+ROWS = {"user": NUM_USERS, "item": NUM_ITEMS, "brand": 3}
 ONE_HOST = tf.distribute.InputContext()
 RETRIEVAL = Retrieval("item", ("item",), np.array([9, 7, 5, 3, 2, 1, 0]), np.ones(NUM_ITEMS, np.int64))
 SEED = tf.constant([1, 2])
@@ -153,17 +160,26 @@ def test_ids_and_length_are_those_of_the_latest_items(reader):
     assert batch[ids_name(HISTORY)].shape == (20, LENGTH)
 
 
-def build(similarity: str = "cosine", numbers: int = 2, encoder: dict | None = None, **changes) -> TwoTowerModel:
+def build(
+    similarity: str = "cosine",
+    numbers: int = 2,
+    encoder: dict | None = None,
+    spec: FeatureSpec = SPEC,
+    retrieval: Retrieval = RETRIEVAL,
+    **changes,
+) -> TwoTowerModel:
     config = TwoTowerConfig(
         query_encoder=encoder or TRANSFORMER, similarity=similarity, mixed_negatives=numbers, **changes
     )
+    facts = {"item_key": "item", "candidate_columns": retrieval.candidate_columns, "history": LENGTH}
     experiment = Experiment(
-        dataset=described(SPEC, "retrieval", item_key="item", candidate_columns=("item",), history=LENGTH),
+        dataset=described(spec, "retrieval", **facts),
         model=config,
         embeddings=EmbeddingsConfig(dim=DIM),
         training=TrainingConfig(batch_size=20),
     )
-    blueprint = Blueprint(experiment, SPEC, ROWS, RETRIEVAL)
+    experiment.check()
+    blueprint = Blueprint(experiment, spec, ROWS, retrieval)
     model, _ = blueprint.for_training(tf.distribute.get_strategy(), 0.0)
     return model  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
 
@@ -215,6 +231,50 @@ def test_the_loss_of_all_positions_is_that_of_one_query_per_target(batch, in_bat
     np.testing.assert_allclose(found, np.array(losses) * 20 / count, rtol=1e-4)
 
 
+def test_the_items_of_a_history_have_their_attributes(reader, tmp_path):
+    """The rows have other brands and prices than their items in the catalog, to tell the two apart."""
+    model_inputs = ModelInputs(DESCRIBED, dict)
+    for name, rows in (
+        ("rows", [row | {"brand": [0], "price": [0.9]} for row in examples()]),
+        ("items", [{"item": [item], "brand": [item % 3], "price": [item / 10]} for item in range(NUM_ITEMS)]),
+    ):
+        write_parquet(str(tmp_path / f"{name}.parquet"), pa.Table.from_batches([batch_of(rows, DESCRIBED)]))
+    columns = ("item", "brand", "price")
+    catalog = Catalog(DESCRIBED, model_inputs, columns, [str(tmp_path / "items.parquet")])
+    by_id = {name: catalog.by_id(name, "item", NUM_ITEMS) for name in ("brand", "price")}
+    chosen = ExampleReader(DESCRIBED, model_inputs, [str(tmp_path / "rows.parquet")]).where(TARGETS)
+    sequences = MixedExamples(SequenceExamples(chosen, DESCRIBED.categorical[2], by_id), catalog, 2)
+    (batch,) = batches(sequences, TrainingConfig(batch_size=20), 1)
+    retrieval = replace(RETRIEVAL, candidate_columns=columns)
+    model = build("dot", spec=DESCRIBED, retrieval=retrieval, in_batch_negatives=False, temperature=1.0)
+    model._candidate_tower._numbers.kernel.assign([[0.1, -0.2, 0.3, 0.05]])
+    found = model.per_example_loss(batch, tf.ones([20]), SEED)
+    tables = {name: table.numpy() for name, table in model.embedding.trainable_tables.items()}
+
+    def vectors(items, brands=None, prices=None) -> np.ndarray:
+        items = np.asarray(items)
+        brands, prices = items % 3 if brands is None else brands, items / 10 if prices is None else prices
+        return tables["item"][items] + tables["brand"][brands] + np.outer(prices, [0.1, -0.2, 0.3, 0.05])
+
+    negatives = np.concatenate([batch[negative_name("item", number)].numpy()[:, 0] for number in (1, 2)])
+    lengths, count = batch[length_name(HISTORY)][:, 0], 0
+    queries = model._queries_of_steps(model._own(model._look_up(batch)), batch, SEED).numpy().reshape(20, -1, DIM)
+    for number, user in enumerate(users(batch)):
+        known, own = examples()[user][HISTORY][-LENGTH:], examples()[user]["item"][0]
+        of_row = 0.0
+        for step in range(len(known) + 1 - examples()[user][HISTORY_TARGETS][0], len(known) + 1):
+            item = own if step == lengths[number] else known[step]
+            target = vectors([item], [0], [0.9]) if step == lengths[number] else vectors([item])
+            logits = np.concatenate([target, vectors(negatives[negatives != item])]) @ queries[number, step]
+            of_row += np.log(np.exp(logits).sum()) - logits[0]
+            count += 1
+        np.testing.assert_allclose(found[number] * sum(batch[HISTORY_TARGETS].numpy())[0] / 20, of_row, rtol=1e-3)
+    assert count == batch[HISTORY_TARGETS].numpy().sum()
+    # Outside training, no batch has attributes of the history.
+    short = {name: value for name, value in batch.items() if "negative" not in name and "of_history" not in name}
+    np.testing.assert_allclose(model(short)["candidate"], model(batch)["candidate"], rtol=1e-6)
+
+
 def test_last_positions_alone_against_the_catalog_by_hand(batch):
     model = build("dot", in_batch_negatives=False, encoder={"type": "recency"}, temperature=1.0)
     loss = model.per_example_loss(batch, tf.ones([20]), SEED)
@@ -253,10 +313,11 @@ def with_columns(*columns) -> FeatureSpec:
 
 def test_what_all_positions_cannot_know_is_refused():
     check({})
-    brand = with_columns(Categorical(name="brand", table="user", dtype="int64"))
-    with pytest.raises(ConfigError, match=r"candidate tower also reads brand. Add them to model.ignore, or set pos"):
-        check({}, brand)
-    check({"positions": "last"}, brand)
+    check({}, with_columns(Categorical(name="brand", table="user", dtype="int64")))
+    brands = with_columns(Categorical(name="brand", table="user", dtype="int64", multivalent=True))
+    with pytest.raises(ConfigError, match=r"brand of the candidate tower may hold any number. Add them to model.ign"):
+        check({}, brands)
+    check({"positions": "last"}, brands)
     with pytest.raises(ConfigError, match=r"but age describe a row's own item"):
         check({}, event_columns=("age",))
     with pytest.raises(ConfigError, match=r"plays weighs a row's own item"):

@@ -1,8 +1,10 @@
 """The objective of interactions: find the item that the user chose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Context
@@ -10,7 +12,7 @@ from trainer_module.data.vocabularies import training_counts
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.models.config import LARGEST_FULL_SOFTMAX, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
-from trainer_module.models.sequences import SequenceExamples
+from trainer_module.models.sequences import SequenceExamples, attributes
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 
 
@@ -88,10 +90,16 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
     (table,) = [table for table in spec.tables if table.name == column.table]
     counts = training_counts(data.transform_output, table)
-    examples = _examples_of_all_positions(data) if config.trains_all_positions else data.train
-    if not config.reads_catalog:
+    described = config.trains_all_positions and attributes(spec, dataset.candidate_columns, dataset.item_key)
+    if not config.reads_catalog and not described:
+        examples = _examples_of_all_positions(data, {}) if config.trains_all_positions else data.train
         return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
     catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
+    examples = data.train
+    if config.trains_all_positions:
+        names = [column.name for column in described or ()]
+        by_id = {name: catalog.by_id(name, dataset.item_key, len(counts)) for name in names}
+        examples = _examples_of_all_positions(data, by_id)
     in_catalog = catalog.counts(dataset.item_key, len(counts))
     copies = 0
     if config.full_softmax:
@@ -102,12 +110,14 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
             )
         copies = -(-catalog.num_items // data.batch_size)
     objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog, copies)
+    if not config.reads_catalog:
+        return objective, examples
     drawn = config.num_drawn(objective)
     return objective, MixedExamples(examples, catalog, drawn, whole=config.full_softmax)
 
 
-def _examples_of_all_positions(data: TrainingData) -> SequenceExamples:
+def _examples_of_all_positions(data: TrainingData, by_id: Mapping[str, tf.Tensor]) -> SequenceExamples:
     """The rows whose histories together hold every item of the training split once as a target."""
     (targets,) = [c for c in data.spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
     (history,) = [column for column in data.spec.categorical if column.name == HISTORY]
-    return SequenceExamples(data.train.where(targets), history)
+    return SequenceExamples(data.train.where(targets), history, by_id)
