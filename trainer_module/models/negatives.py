@@ -76,8 +76,8 @@ class Catalog:
             reader = ExampleReader(spec, model_inputs, file_patterns)
         except DataError as error:
             raise DataError(
-                f"model.mixed_negatives and model.full_softmax read the split {CANDIDATES}: {error}. Ingest a dataset "
-                "of interactions with its items, or leave them out"
+                f"model.mixed_negatives, model.full_softmax and positions: all of items with attributes read the split "
+                f"{CANDIDATES}: {error}. Ingest a dataset of interactions with its items, or leave them out"
             ) from error
         columns = [column for column in spec.inputs if column.name in candidate_columns]
         parts = []

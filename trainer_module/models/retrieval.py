@@ -1,10 +1,8 @@
 """The objective of interactions: find the item that the user chose."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Context
@@ -74,7 +72,7 @@ class Retrieval:
 
 
 def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
-    """Chooses the training rows, counts the items of the training split and, for mixed negatives, of the catalog.
+    """Chooses the training rows, counts the items of the training split and, for negatives from there, of the catalog.
 
     Args:
         config: Says which rows are trained on and which items of the catalog come with them.
@@ -91,15 +89,12 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     (table,) = [table for table in spec.tables if table.name == column.table]
     counts = training_counts(data.transform_output, table)
     described = config.trains_all_positions and attributes(spec, dataset.candidate_columns, dataset.item_key)
-    if not config.reads_catalog and not described:
-        examples = _examples_of_all_positions(data, {}) if config.trains_all_positions else data.train
+    catalog = None
+    if config.reads_catalog or described:
+        catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
+    examples = _examples_of_all_positions(data, catalog, len(counts)) if config.trains_all_positions else data.train
+    if catalog is None or not config.reads_catalog:
         return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
-    catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
-    examples = data.train
-    if config.trains_all_positions:
-        names = [column.name for column in described or ()]
-        by_id = {name: catalog.by_id(name, dataset.item_key, len(counts)) for name in names}
-        examples = _examples_of_all_positions(data, by_id)
     in_catalog = catalog.counts(dataset.item_key, len(counts))
     copies = 0
     if config.full_softmax:
@@ -110,14 +105,21 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
             )
         copies = -(-catalog.num_items // data.batch_size)
     objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog, copies)
-    if not config.reads_catalog:
-        return objective, examples
     drawn = config.num_drawn(objective)
     return objective, MixedExamples(examples, catalog, drawn, whole=config.full_softmax)
 
 
-def _examples_of_all_positions(data: TrainingData, by_id: Mapping[str, tf.Tensor]) -> SequenceExamples:
-    """The rows whose histories together hold every item of the training split once as a target."""
-    (targets,) = [c for c in data.spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
-    (history,) = [column for column in data.spec.categorical if column.name == HISTORY]
+def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:
+    """The rows whose histories together hold every item of the training split once as a target.
+
+    Args:
+        data: Of the Trainer.
+        catalog: Gives the attributes of the histories' items; None if items have none.
+        num_ids: Number of ids that an item may have.
+    """
+    spec, key = data.spec, data.dataset.item_key
+    (targets,) = [c for c in spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
+    (history,) = [column for column in spec.categorical if column.name == HISTORY]
+    described_by = attributes(spec, data.dataset.candidate_columns, key) if catalog else []
+    by_id = {column.name: catalog.by_id(column.name, key, num_ids) for column in described_by}
     return SequenceExamples(data.train.where(targets), history, by_id)
