@@ -12,6 +12,7 @@ from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.example_files import serialized, write_parquet
 from trainer_module.data.features import Categorical, Context, ExampleWeight, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs, length_name
+from trainer_module.data.row_store import Limits
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.experiment import Experiment
@@ -146,6 +147,15 @@ def test_an_interrupted_training_goes_on_with_the_same_rows(reader, cache):
     for expected, found in zip(whole[5:], resumed, strict=True):
         assert expected.keys() == found.keys()
         for name in ("user", "item", ids_name(HISTORY), HISTORY_TARGETS, length_name(HISTORY)):
+            np.testing.assert_array_equal(expected[name], found[name])
+
+
+def test_rows_beyond_the_memory_budget_are_the_same(reader, model_inputs):
+    in_files = ExampleReader(SPEC, model_inputs, reader.files, TARGETS, Limits(0, 0))
+    config, history = TrainingConfig(batch_size=6), SPEC.categorical[2]
+    both = (batches(SequenceExamples(each, history), config, 5) for each in (reader.where(TARGETS), in_files))
+    for expected, found in zip(*both, strict=True):
+        for name in ("user", ids_name(HISTORY), HISTORY_TARGETS, length_name(HISTORY)):
             np.testing.assert_array_equal(expected[name], found[name])
 
 
