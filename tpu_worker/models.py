@@ -46,7 +46,7 @@ DIM = 8
 RATING = Rating((1.0, 5.0))
 BAG_LENGTH = 2
 
-# The same tables, and the user's history of items that are known by their ids alone.
+# The same tables, and the user's history.
 WITH_HISTORY = FeatureSpec(
     columns=(
         *SPEC.columns,
@@ -111,7 +111,7 @@ class SmallModel:
                 if column.multivalent
                 else tf.constant(ids)
             )
-            if column.max_sequence_length:
+            if column.name == HISTORY:
                 features[ids_name(column.name)] = tf.constant(ids)
                 features[length_name(column.name)] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
                 features[HISTORY_TARGETS] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
@@ -138,6 +138,6 @@ MODELS = {
             mixed_negatives=2,
         ),
         WITH_HISTORY,
-        Retrieval("item", ("item",), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)),
+        Retrieval("item", ("item", "main_tag"), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)),
     ),
 }

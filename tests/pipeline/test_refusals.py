@@ -122,9 +122,9 @@ REFUSED = {
         ),
         "max_sequence_length is 5, but data.history is 50",
     ),
-    "all positions of items with attributes": (
-        experiment(ALL_POSITIONS, items=ITEMS, split="leave-last-out"),
-        "candidate tower also reads brand. Add them to model.ignore, or set positions: last",
+    "all positions of items with several tokens": (
+        experiment(ALL_POSITIONS, items=ITEMS | {"text": ["name"]}, split="leave-last-out"),
+        "name_words of the candidate tower may hold any number. Add them to model.ignore, or set positions: last",
     ),
     "all positions of events with columns": (
         experiment(ALL_POSITIONS, {"categorical": ["device"]}, split="leave-last-out"),

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.models import encoders
 from trainer_module.models.config import AttentionEncoder, MeanEncoder, QueryEncoder, RecencyEncoder, TransformerEncoder
 from trainer_module.models.encoders import Attention, make_encoder
 
 DIM, LENGTH = 4, 5
 SEED = tf.constant([1, 2])
+FULL = tf.constant([LENGTH] * 3, tf.int64)
 ENCODERS = (RecencyEncoder(), AttentionEncoder(), TransformerEncoder())
 
 
@@ -83,26 +85,32 @@ def test_attention_by_hand(rows):
 
 
 def test_a_step_sees_no_later_item(transformer, rows):
-    steps = transformer.steps(rows).numpy()
+    steps = transformer.steps(rows, FULL).numpy()
     assert steps.shape == (3, LENGTH + 1, DIM)
     for changed in range(LENGTH):
         other = rows.copy()
         other[:, changed, 0] += 1.0
-        of_other = transformer.steps(other).numpy()
+        of_other = transformer.steps(other, FULL).numpy()
         np.testing.assert_array_equal(of_other[:, : changed + 1], steps[:, : changed + 1])
         assert np.all(np.abs(of_other[:, changed + 1 :] - steps[:, changed + 1 :]).max(axis=2) > 1e-4)
 
 
 def test_the_vector_is_that_of_the_step_behind_the_last_item(transformer, rows):
-    encoded, steps = transformer(rows, lengths(0, 2, 5)), transformer.steps(rows)
+    encoded, steps = transformer(rows, lengths(0, 2, 5)), transformer.steps(rows, FULL)
     np.testing.assert_allclose(encoded, [steps[0, 0], steps[1, 2], steps[2, 5]], rtol=1e-6)
 
 
+def test_a_tpu_computes_the_same_with_fixed_shapes(transformer, rows, monkeypatch):
+    packed = transformer(rows, lengths(0, 2, 5))
+    monkeypatch.setattr(encoders, "on_tpu", lambda: True)
+    np.testing.assert_allclose(transformer(rows, lengths(0, 2, 5)), packed, rtol=1e-5, atol=1e-6)
+
+
 def test_dropout_follows_from_the_seed(transformer, rows):
-    first, again, other = (transformer.steps(rows, seed) for seed in (SEED, SEED, SEED + 1))
+    first, again, other = (transformer.steps(rows, FULL, seed) for seed in (SEED, SEED, SEED + 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
-    assert np.abs(first - transformer.steps(rows)).max() > 0.01
+    assert np.abs(first - transformer.steps(rows, FULL)).max() > 0.01
 
 
 @pytest.mark.parametrize("config", ENCODERS, ids=lambda config: config.type)

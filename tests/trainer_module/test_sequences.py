@@ -1,5 +1,7 @@
 """Training on all positions of a history: which rows are read, what their targets are, and the loss by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,9 +9,10 @@ import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
-from trainer_module.data.example_files import write_parquet
+from trainer_module.data.example_files import serialized, write_parquet
 from trainer_module.data.features import Categorical, Context, ExampleWeight, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs, length_name
+from trainer_module.data.row_store import Limits
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.experiment import Experiment
@@ -43,7 +46,12 @@ SPEC = FeatureSpec(
     ),
     tables=(Table(name="user"), Table(name="item", frequencies=True)),
 )
-ROWS = {"user": NUM_USERS, "item": NUM_ITEMS}
+# Items have a brand and a price.
+DESCRIBED = FeatureSpec(
+    columns=(*SPEC.columns, Categorical(name="brand", table="brand", dtype="int64"), Numeric(name="price")),
+    tables=(*SPEC.tables, Table(name="brand")),
+)
+ROWS = {"user": NUM_USERS, "item": NUM_ITEMS, "brand": 3}
 ONE_HOST = tf.distribute.InputContext()
 RETRIEVAL = Retrieval("item", ("item",), np.array([9, 7, 5, 3, 2, 1, 0]), np.ones(NUM_ITEMS, np.int64))
 SEED = tf.constant([1, 2])
@@ -105,6 +113,16 @@ def test_only_rows_with_targets_are_read(reader):
     assert HISTORY_TARGETS not in batches(reader, TrainingConfig(batch_size=5), 1)[0]
 
 
+def test_records_are_chosen_as_columns_are(reader, model_inputs, tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "0.gz"), tf.io.TFRecordOptions("GZIP")) as writer:
+        for record in serialized(batch_of(examples(), SPEC)):
+            writer.write(record)
+    chosen = ExampleReader(SPEC, model_inputs, [str(tmp_path / "*")]).where(TARGETS)
+    assert chosen.num_examples == NUM_USERS // 2
+    config = TrainingConfig(batch_size=20)
+    assert users(*batches(chosen, config, 1)) == users(*batches(reader.where(TARGETS), config, 1))
+
+
 def test_hosts_share_the_chosen_rows(reader):
     hosts = [tf.distribute.InputContext(2, host, 2) for host in range(2)]
     config = TrainingConfig(batch_size=4, cache="none")
@@ -132,6 +150,15 @@ def test_an_interrupted_training_goes_on_with_the_same_rows(reader, cache):
             np.testing.assert_array_equal(expected[name], found[name])
 
 
+def test_rows_beyond_the_memory_budget_are_the_same(reader, model_inputs):
+    in_files = ExampleReader(SPEC, model_inputs, reader.files, TARGETS, Limits(0, 0))
+    config, history = TrainingConfig(batch_size=6), SPEC.categorical[2]
+    both = (batches(SequenceExamples(each, history), config, 5) for each in (reader.where(TARGETS), in_files))
+    for expected, found in zip(*both, strict=True):
+        for name in ("user", ids_name(HISTORY), HISTORY_TARGETS, length_name(HISTORY)):
+            np.testing.assert_array_equal(expected[name], found[name])
+
+
 def test_ids_and_length_are_those_of_the_latest_items(reader):
     (batch,) = batches(SequenceExamples(reader.where(TARGETS), SPEC.categorical[2]), TrainingConfig(batch_size=20), 1)
     for number, user in enumerate(users(batch)):
@@ -143,17 +170,26 @@ def test_ids_and_length_are_those_of_the_latest_items(reader):
     assert batch[ids_name(HISTORY)].shape == (20, LENGTH)
 
 
-def build(similarity: str = "cosine", numbers: int = 2, encoder: dict | None = None, **changes) -> TwoTowerModel:
+def build(
+    similarity: str = "cosine",
+    numbers: int = 2,
+    encoder: dict | None = None,
+    spec: FeatureSpec = SPEC,
+    retrieval: Retrieval = RETRIEVAL,
+    **changes,
+) -> TwoTowerModel:
     config = TwoTowerConfig(
         query_encoder=encoder or TRANSFORMER, similarity=similarity, mixed_negatives=numbers, **changes
     )
+    facts = {"item_key": "item", "candidate_columns": retrieval.candidate_columns, "history": LENGTH}
     experiment = Experiment(
-        dataset=described(SPEC, "retrieval", item_key="item", candidate_columns=("item",), history=LENGTH),
+        dataset=described(spec, "retrieval", **facts),
         model=config,
         embeddings=EmbeddingsConfig(dim=DIM),
         training=TrainingConfig(batch_size=20),
     )
-    blueprint = Blueprint(experiment, SPEC, ROWS, RETRIEVAL)
+    experiment.check()
+    blueprint = Blueprint(experiment, spec, ROWS, retrieval)
     model, _ = blueprint.for_training(tf.distribute.get_strategy(), 0.0)
     return model  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
 
@@ -205,6 +241,50 @@ def test_the_loss_of_all_positions_is_that_of_one_query_per_target(batch, in_bat
     np.testing.assert_allclose(found, np.array(losses) * 20 / count, rtol=1e-4)
 
 
+def test_the_items_of_a_history_have_their_attributes(reader, tmp_path):
+    """The rows have other brands and prices than their items in the catalog, to tell the two apart."""
+    model_inputs = ModelInputs(DESCRIBED, dict)
+    for name, rows in (
+        ("rows", [row | {"brand": [0], "price": [0.9]} for row in examples()]),
+        ("items", [{"item": [item], "brand": [item % 3], "price": [item / 10]} for item in range(NUM_ITEMS)]),
+    ):
+        write_parquet(str(tmp_path / f"{name}.parquet"), pa.Table.from_batches([batch_of(rows, DESCRIBED)]))
+    columns = ("item", "brand", "price")
+    catalog = Catalog(DESCRIBED, model_inputs, columns, [str(tmp_path / "items.parquet")])
+    by_id = {name: catalog.by_id(name, "item", NUM_ITEMS) for name in ("brand", "price")}
+    chosen = ExampleReader(DESCRIBED, model_inputs, [str(tmp_path / "rows.parquet")]).where(TARGETS)
+    sequences = MixedExamples(SequenceExamples(chosen, DESCRIBED.categorical[2], by_id), catalog, 2)
+    (batch,) = batches(sequences, TrainingConfig(batch_size=20), 1)
+    retrieval = replace(RETRIEVAL, candidate_columns=columns)
+    model = build("dot", spec=DESCRIBED, retrieval=retrieval, in_batch_negatives=False, temperature=1.0)
+    model._candidate_tower._numbers.kernel.assign([[0.1, -0.2, 0.3, 0.05]])
+    found = model.per_example_loss(batch, tf.ones([20]), SEED)
+    tables = {name: table.numpy() for name, table in model.embedding.trainable_tables.items()}
+
+    def vectors(items, brands=None, prices=None) -> np.ndarray:
+        items = np.asarray(items)
+        brands, prices = items % 3 if brands is None else brands, items / 10 if prices is None else prices
+        return tables["item"][items] + tables["brand"][brands] + np.outer(prices, [0.1, -0.2, 0.3, 0.05])
+
+    negatives = np.concatenate([batch[negative_name("item", number)].numpy()[:, 0] for number in (1, 2)])
+    lengths, count = batch[length_name(HISTORY)][:, 0], 0
+    queries = model._queries_of_steps(model._own(model._look_up(batch)), batch, SEED).numpy().reshape(20, -1, DIM)
+    for number, user in enumerate(users(batch)):
+        known, own = examples()[user][HISTORY][-LENGTH:], examples()[user]["item"][0]
+        of_row = 0.0
+        for step in range(len(known) + 1 - examples()[user][HISTORY_TARGETS][0], len(known) + 1):
+            item = own if step == lengths[number] else known[step]
+            target = vectors([item], [0], [0.9]) if step == lengths[number] else vectors([item])
+            logits = np.concatenate([target, vectors(negatives[negatives != item])]) @ queries[number, step]
+            of_row += np.log(np.exp(logits).sum()) - logits[0]
+            count += 1
+        np.testing.assert_allclose(found[number] * sum(batch[HISTORY_TARGETS].numpy())[0] / 20, of_row, rtol=1e-3)
+    assert count == batch[HISTORY_TARGETS].numpy().sum()
+    # Outside training, no batch has attributes of the history.
+    short = {name: value for name, value in batch.items() if "negative" not in name and "of_history" not in name}
+    np.testing.assert_allclose(model(short)["candidate"], model(batch)["candidate"], rtol=1e-6)
+
+
 def test_last_positions_alone_against_the_catalog_by_hand(batch):
     model = build("dot", in_batch_negatives=False, encoder={"type": "recency"}, temperature=1.0)
     loss = model.per_example_loss(batch, tf.ones([20]), SEED)
@@ -243,10 +323,11 @@ def with_columns(*columns) -> FeatureSpec:
 
 def test_what_all_positions_cannot_know_is_refused():
     check({})
-    brand = with_columns(Categorical(name="brand", table="user", dtype="int64"))
-    with pytest.raises(ConfigError, match=r"candidate tower also reads brand. Add them to model.ignore, or set pos"):
-        check({}, brand)
-    check({"positions": "last"}, brand)
+    check({}, with_columns(Categorical(name="brand", table="user", dtype="int64")))
+    brands = with_columns(Categorical(name="brand", table="user", dtype="int64", multivalent=True))
+    with pytest.raises(ConfigError, match=r"brand of the candidate tower may hold any number. Add them to model.ign"):
+        check({}, brands)
+    check({"positions": "last"}, brands)
     with pytest.raises(ConfigError, match=r"but age describe a row's own item"):
         check({}, event_columns=("age",))
     with pytest.raises(ConfigError, match=r"plays weighs a row's own item"):

@@ -578,14 +578,19 @@ class TwoTowerConfig(_Model):
     def _check_all_positions(
         self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, history: Categorical
     ) -> None:
-        """The items of a history are known by their keys alone, and the events behind them not at all."""
+        """The items of a history are described by one token or number per column, and the events behind them not at
+        all."""
         where = "model.query_encoder.positions all"
         inputs = [column.name for column in spec.inputs]
-        described = [name for name in inputs if name in dataset.candidate_columns and name != dataset.item_key]
-        if described:
+        several = [
+            column.name
+            for column in spec.categorical
+            if column.name in dataset.candidate_columns and column.ids_layout != "dense"
+        ]
+        if several:
             raise ConfigError(
-                f"{where} knows the items of a history by {dataset.item_key} alone, but the candidate tower also reads "
-                f"{', '.join(described)}. Add them to model.ignore, or set positions: last"
+                f"{where} describes each item of a history by one token per column, but {', '.join(several)} of the "
+                "candidate tower may hold any number. Add them to model.ignore, or set positions: last"
             )
         if events := [name for name in inputs if name in dataset.event_columns]:
             raise ConfigError(
@@ -620,10 +625,14 @@ class TwoTowerConfig(_Model):
         return prepare_retrieval(self, data)
 
     def training_columns(self, spec: FeatureSpec, objective: "Retrieval") -> FeatureSpec:
-        """The columns of a training batch: those of an example and of the items drawn for it."""
+        """The columns of a training batch: those of an example, its history's items and the items drawn for it."""
         from trainer_module.models.negatives import with_negatives
+        from trainer_module.models.sequences import with_attributes_of_history
 
-        return with_negatives(spec, objective.candidate_columns, self.num_drawn(objective))
+        columns = objective.candidate_columns
+        if self.trains_all_positions:
+            spec = with_attributes_of_history(spec, columns, objective.item_key)
+        return with_negatives(spec, columns, self.num_drawn(objective))
 
     def num_drawn(self, objective: "Retrieval") -> int:
         """Number of items of the catalog that come with each example of a training batch."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.models.config import AttentionEncoder, QueryEncoder, RecencyEncoder, TransformerEncoder
-from trainer_module.models.layers import dropout, fold_in
+from trainer_module.models.layers import dropout, fold_in, on_tpu
 
 _MASKED = -1e9
 
@@ -94,7 +94,8 @@ class Transformer(tf.keras.layers.Layer):
 
     A learned start vector comes before the items, so step k has seen the first k items, and step 0 answers for a user
     without a history. A step sees no later step. What fills a history up is later than all its items, so no mask is
-    needed to hide it. Softmax and normalization are computed in float32.
+    needed to hide it. Off TPUs, only attention computes with what fills up: most histories are much shorter than the
+    longest. Softmax and normalization are computed in float32.
 
     Attributes:
         num_steps: Length of the longest history plus one.
@@ -123,25 +124,58 @@ class Transformer(tf.keras.layers.Layer):
     def call(self, rows: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """See `Encoder`."""
         is_last = tf.one_hot(lengths, self.num_steps, dtype=tf.float32)
-        return tf.einsum("bs,bsd->bd", is_last, self.steps(rows, seed))
+        return tf.einsum("bs,bsd->bd", is_last, self.steps(rows, lengths, seed))
 
-    def steps(self, rows: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def steps(self, rows: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Encodes every beginning of the histories.
 
         Args:
             rows: As in `Encoder`.
+            lengths: As in `Encoder`.
             seed: As in `Encoder`.
 
         Returns:
-            The vectors after 0, 1, ..., `length` items, float32 `[batch, length + 1, dim]`.
+            The vectors after 0, 1, ..., `length` items, float32 `[batch, length + 1, dim]`; any finite numbers for more
+            items than a history has.
         """
         rows = tf.cast(rows, self.compute_dtype) * self._scale
         start = tf.broadcast_to(tf.cast(self._start, rows.dtype), [tf.shape(rows)[0], 1, rows.shape[-1]])
         hidden = tf.concat([start, rows], axis=1) + tf.cast(self._positions, rows.dtype)
-        hidden = dropout(hidden, self._dropout, None if seed is None else fold_in(seed, 0))
+        layout = _Layout(tf.shape(rows)[0], lengths, self.num_steps)
+        tokens = dropout(layout.packed(hidden), self._dropout, None if seed is None else fold_in(seed, 0))
         for number, block in enumerate(self._blocks, start=1):
-            hidden = block(hidden, None if seed is None else fold_in(seed, number))
-        return self._norm(tf.cast(hidden, tf.float32))
+            tokens = block(tokens, layout, None if seed is None else fold_in(seed, number))
+        return layout.unpacked(self._norm(tf.cast(tokens, tf.float32)))
+
+
+class _Layout:
+    """Where the steps of histories lie among all steps of a batch."""
+
+    def __init__(self, batch_size: tf.Tensor, lengths: tf.Tensor, num_steps: int):
+        """Finds the steps that histories have.
+
+        Args:
+            batch_size: Number of histories.
+            lengths: Number of items, int64 `[batch]`.
+            num_steps: Of the longest history.
+        """
+        self._batch_size, self._num_steps = batch_size, num_steps
+        is_step = tf.range(num_steps, dtype=tf.int64) <= lengths[:, tf.newaxis]
+        # None is all of them.
+        self._steps = None if on_tpu() else tf.where(tf.reshape(is_step, [-1]))
+
+    def packed(self, values: tf.Tensor) -> tf.Tensor:
+        """From `[batch, num_steps, dim]` to one token for each step that a history has, `[tokens, dim]`."""
+        flat = tf.reshape(values, [-1, values.shape[-1]])
+        return flat if self._steps is None else tf.gather(flat, self._steps[:, 0])
+
+    def unpacked(self, tokens: tf.Tensor) -> tf.Tensor:
+        """The other way round; steps that a history does not have are zeros, or whatever the token is."""
+        dim = tokens.shape[-1]
+        if self._steps is not None:
+            size = tf.cast(self._batch_size * self._num_steps, tf.int64)
+            tokens = tf.scatter_nd(self._steps, tokens, [size, dim])
+        return tf.reshape(tokens, [-1, self._num_steps, dim])
 
 
 class _Block(tf.keras.layers.Layer):
@@ -158,10 +192,10 @@ class _Block(tf.keras.layers.Layer):
         self._hidden = tf.keras.layers.Dense(config.feedforward * dim, activation="relu", dtype=dtype)
         self._contract = tf.keras.layers.Dense(dim, dtype=dtype)
 
-    def call(self, inputs: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """From `[batch, steps, dim]` to the same."""
+    def call(self, inputs: tf.Tensor, layout: _Layout, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """From `[tokens, dim]` to the same."""
         seeds = [None if seed is None else fold_in(seed, number) for number in range(4)]
-        attended = self._attend(self._normalized(inputs, 0), seeds[0])
+        attended = layout.packed(self._attend(layout.unpacked(self._in(self._normalized(inputs, 0))), seeds[0]))
         inputs += dropout(self._out(attended), self._dropout, seeds[1])
         hidden = dropout(self._hidden(self._normalized(inputs, 1)), self._dropout, seeds[2])
         return inputs + dropout(self._contract(hidden), self._dropout, seeds[3])
@@ -169,16 +203,17 @@ class _Block(tf.keras.layers.Layer):
     def _normalized(self, inputs: tf.Tensor, number: int) -> tf.Tensor:
         return tf.cast(self._norms[number](tf.cast(inputs, tf.float32)), self.compute_dtype)
 
-    def _attend(self, inputs: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        _, num_steps, dim = inputs.shape
+    def _attend(self, projected: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """From queries, keys and values side by side, `[batch, steps, 3 * dim]`, to `[batch, steps, dim]`."""
+        num_steps = projected.shape[1]
         # [3, batch, heads, steps, dim of a head]
-        projected = tf.reshape(self._in(inputs), [-1, num_steps, 3, self._heads, self._head_dim])
-        queries, keys, values = tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]), axis=0)
+        by_head = tf.reshape(projected, [-1, num_steps, 3, self._heads, self._head_dim])
+        queries, keys, values = tf.unstack(tf.transpose(by_head, [2, 0, 3, 1, 4]), axis=0)
         scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) / math.sqrt(self._head_dim)
         later = np.triu(np.full([num_steps, num_steps], _MASKED, np.float32), 1)
         weights = dropout(tf.nn.softmax(scores + later), self._dropout, seed)
         attended = tf.matmul(tf.cast(weights, values.dtype), values)
-        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, num_steps, dim])
+        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, num_steps, self._heads * self._head_dim])
 
 
 def make_encoder(config: QueryEncoder, dim: int, length: int, dtype: str = "float32") -> tf.keras.layers.Layer | None:

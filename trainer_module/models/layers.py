@@ -54,6 +54,11 @@ def _pairwise_dots(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor],
     return dots, gradient
 
 
+def on_tpu() -> bool:
+    """Whether what is being traced becomes a TPU's program, which needs fixed shapes."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+
+
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
     """A new seed for part `number` of what `seed` was for; both int32 `[2]`."""
     return tf.random.experimental.stateless_fold_in(seed, number)

@@ -76,8 +76,8 @@ class Catalog:
             reader = ExampleReader(spec, model_inputs, file_patterns)
         except DataError as error:
             raise DataError(
-                f"model.mixed_negatives and model.full_softmax read the split {CANDIDATES}: {error}. Ingest a dataset "
-                "of interactions with its items, or leave them out"
+                f"model.mixed_negatives, model.full_softmax and positions: all of items with attributes read the split "
+                f"{CANDIDATES}: {error}. Ingest a dataset of interactions with its items, or leave them out"
             ) from error
         columns = [column for column in spec.inputs if column.name in candidate_columns]
         parts = []
@@ -107,6 +107,21 @@ class Catalog:
         The first column per column of the catalog holds the first `size` items, and so on.
         """
         return self._at(tf.reshape(tf.range(number * size, dtype=tf.int64) % self.num_items, [number, size]))
+
+    def by_id(self, column: str, key: str, rows: int) -> tf.Tensor:
+        """Values of a dense column by the ids of the items, `[rows]`.
+
+        Of several items with one id, the last one counts; 0 stands for ids that no item has.
+
+        Args:
+            column: Whose values.
+            key: Column of the ids, dense.
+            rows: Number of ids.
+        """
+        values, ids = self._columns[column], self._columns[key]
+        of_ids = np.zeros(rows, values.dtype.as_numpy_dtype)
+        of_ids[ids.numpy().ravel()] = values.numpy().ravel()  # pyright: ignore[reportAttributeAccessIssue] (both are dense)
+        return tf.constant(of_ids)
 
     def _at(self, rows: tf.Tensor) -> Features:
         """The columns of items by their number, `[number, size]`."""

@@ -10,7 +10,7 @@ from trainer_module.data.vocabularies import training_counts
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.models.config import LARGEST_FULL_SOFTMAX, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
-from trainer_module.models.sequences import SequenceExamples
+from trainer_module.models.sequences import SequenceExamples, attributes
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 
 
@@ -72,7 +72,7 @@ class Retrieval:
 
 
 def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
-    """Chooses the training rows, counts the items of the training split and, for mixed negatives, of the catalog.
+    """Chooses the training rows, counts the items of the training split and, for negatives from there, of the catalog.
 
     Args:
         config: Says which rows are trained on and which items of the catalog come with them.
@@ -88,10 +88,13 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
     (table,) = [table for table in spec.tables if table.name == column.table]
     counts = training_counts(data.transform_output, table)
-    examples = _examples_of_all_positions(data) if config.trains_all_positions else data.train
-    if not config.reads_catalog:
+    described = config.trains_all_positions and attributes(spec, dataset.candidate_columns, dataset.item_key)
+    catalog = None
+    if config.reads_catalog or described:
+        catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
+    examples = _examples_of_all_positions(data, catalog, len(counts)) if config.trains_all_positions else data.train
+    if catalog is None or not config.reads_catalog:
         return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
-    catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
     in_catalog = catalog.counts(dataset.item_key, len(counts))
     copies = 0
     if config.full_softmax:
@@ -106,8 +109,17 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     return objective, MixedExamples(examples, catalog, drawn, whole=config.full_softmax)
 
 
-def _examples_of_all_positions(data: TrainingData) -> SequenceExamples:
-    """The rows whose histories together hold every item of the training split once as a target."""
-    (targets,) = [c for c in data.spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
-    (history,) = [column for column in data.spec.categorical if column.name == HISTORY]
-    return SequenceExamples(data.train.where(targets), history)
+def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:
+    """The rows whose histories together hold every item of the training split once as a target.
+
+    Args:
+        data: Of the Trainer.
+        catalog: Gives the attributes of the histories' items; None if items have none.
+        num_ids: Number of ids that an item may have.
+    """
+    spec, key = data.spec, data.dataset.item_key
+    (targets,) = [c for c in spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
+    (history,) = [column for column in spec.categorical if column.name == HISTORY]
+    described_by = attributes(spec, data.dataset.candidate_columns, key) if catalog else []
+    by_id = {column.name: catalog.by_id(column.name, key, num_ids) for column in described_by}
+    return SequenceExamples(data.train.where(targets), history, by_id)

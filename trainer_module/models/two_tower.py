@@ -19,11 +19,11 @@ from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
 from trainer_module.models.config import ContrastiveLoss, GbceLoss, TwoTowerConfig
 from trainer_module.models.encoders import make_encoder
 from trainer_module.models.example_weights import weighted
-from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in
-from trainer_module.models.negatives import negative_name, with_negatives
+from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in, on_tpu
+from trainer_module.models.negatives import negative_name
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.retrieval_losses import MASKED, PairLoss, binary, calibrating_power, contrastive, softmax
-from trainer_module.models.sequences import NO_ID, ids_name
+from trainer_module.models.sequences import NO_ID, ids_name, step_name
 from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
 
 # What the model predicts, by name.
@@ -169,6 +169,7 @@ class TwoTowerModel(tf.keras.Model):
         query_tower: tf.keras.layers.Layer,
         candidate_tower: tf.keras.layers.Layer,
         config: TwoTowerConfig,
+        layer_spec: FeatureSpec | None = None,
         mixed_negatives: int = 0,
         encoder: tf.keras.layers.Layer | None = None,
     ):
@@ -182,6 +183,7 @@ class TwoTowerModel(tf.keras.Model):
             query_tower: From embeddings, numbers and seed to vectors `[batch, dim]`.
             candidate_tower: The same for items.
             config: Gives the loss and regularization.
+            layer_spec: Columns of the embedding layer, if they are more than those of `spec`.
             mixed_negatives: For so many drawn items per example the embedding layer has columns.
             encoder: Of the history, one of `trainer_module.models.encoders`; None takes its mean.
         """
@@ -194,7 +196,7 @@ class TwoTowerModel(tf.keras.Model):
         self._config = config
         self._mixed_negatives = mixed_negatives
         self._encoder = encoder
-        self._layer_spec = with_negatives(spec, retrieval.candidate_columns, mixed_negatives)
+        self._layer_spec = layer_spec or spec
 
     @property
     def selection_metric(self) -> str:
@@ -244,7 +246,7 @@ class TwoTowerModel(tf.keras.Model):
         first = 0 if self._config.has_in_batch_negatives else 1
         negatives = tf.concat(candidates[first:], axis=0), self._with_ids(tf.concat(ids[first:], axis=0))
         if self._config.trains_all_positions:
-            loss = self._loss_of_all_positions(looked_up, features, negatives, seed)
+            loss = self._loss_of_all_positions(all_rows, features, negatives, seed)
         else:
             queries = self.queries_from(looked_up, features, fold_in(seed, 0))
             loss = self._pair_loss(queries, own, own_ids, negatives)
@@ -291,7 +293,7 @@ class TwoTowerModel(tf.keras.Model):
 
     def _loss_of_all_positions(
         self,
-        looked_up: Mapping[str, tf.Tensor],
+        all_rows: Mapping[str, tf.Tensor],
         features: Features,
         negatives: tuple[tf.Tensor, tf.Tensor],
         seed: tf.Tensor,
@@ -300,15 +302,15 @@ class TwoTowerModel(tf.keras.Model):
 
         The loss of a row is the sum over its steps, scaled so that the mean over the batch is the mean over all steps.
         """
-        steps = self._steps(looked_up, features)
-        queries = self._queries_of_steps(looked_up, features, fold_in(seed, 0))
+        steps = self._steps(all_rows, features)
+        queries = self._queries_of_steps(self._own(all_rows), features, fold_in(seed, 0))
         # Off TPUs, whose programs need fixed shapes, steps that are not trained are left out.
-        chosen = tf.range(queries.shape[0]) if _on_tpu() else tf.where(steps.is_trained)[:, 0]
-        target_rows, target_ids = tf.gather(steps.target_rows, chosen), tf.gather(steps.target_ids, chosen)
+        chosen = tf.range(queries.shape[0]) if on_tpu() else tf.where(steps.is_trained)[:, 0]
+        rows, numbers = ([tf.gather(each, chosen) for each in of_tower] for of_tower in (steps.rows, steps.numbers))
         losses = shared_negatives_softmax(
             tf.gather(queries, chosen),
-            self._candidate_tower([target_rows], [], fold_in(seed, 1)),
-            target_ids,
+            self._candidate_tower(rows, numbers, fold_in(seed, 1)),
+            tf.gather(steps.target_ids, chosen),
             *negatives,
             self._log_shares,
             self._temperature,
@@ -316,26 +318,32 @@ class TwoTowerModel(tf.keras.Model):
             self._loss(negatives[1]),
         )
         trained = tf.cast(tf.gather(steps.is_trained, chosen), tf.float32)
-        num_rows = looked_up[HISTORY].shape[0] or tf.shape(looked_up[HISTORY])[0]
+        num_rows = all_rows[HISTORY].shape[0] or tf.shape(all_rows[HISTORY])[0]
         of_rows = tf.math.unsorted_segment_sum(losses * trained, tf.gather(steps.row, chosen), num_rows)
         return of_rows * tf.cast(num_rows, tf.float32) / tf.reduce_sum(trained)
 
-    def _steps(self, looked_up: Mapping[str, tf.Tensor], features: Features) -> "_Steps":
+    def _steps(self, all_rows: Mapping[str, tf.Tensor], features: Features) -> "_Steps":
         """Targets of the steps: step k has seen the first k items of the history and predicts the next one, or, behind
         the last one, the row's own item."""
+        own_rows, own_numbers = self._inputs_by_name(True, self._own(all_rows), features)
         lengths, ids, num_targets = (
             tf.convert_to_tensor(features[name]) for name in (length_name(HISTORY), ids_name(HISTORY), HISTORY_TARGETS)
         )
         step = tf.range(self._encoder.num_steps, dtype=tf.int64)
         is_own = tf.equal(step, lengths)
         target_ids = tf.where(is_own, features[self._retrieval.item_key], tf.pad(ids, [[0, 0], [0, 1]]))
-        own_rows = tf.reshape(looked_up[self._retrieval.item_key], [-1, 1, looked_up[HISTORY].shape[2]])
-        of_history = tf.pad(looked_up[HISTORY], [[0, 0], [0, 1], [0, 0]])
-        target_rows = tf.where(is_own[:, :, tf.newaxis], own_rows, of_history)
+
+        def targets(own: tf.Tensor, of_history: tf.Tensor) -> tf.Tensor:
+            """From `[batch, dim]` and `[batch, length, dim]`."""
+            behind = tf.pad(of_history, [[0, 0], [0, 1], [0, 0]])
+            return _flat(tf.where(is_own[:, :, tf.newaxis], own[:, tf.newaxis], behind))
+
+        key = self._retrieval.item_key
         is_trained = tf.logical_and(step > lengths - num_targets, step <= lengths)
         row = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, tf.newaxis], tf.shape(target_ids))
         return _Steps(
-            target_rows=_flat(target_rows),
+            rows=[targets(own_rows[name], all_rows[HISTORY if name == key else step_name(name)]) for name in own_rows],
+            numbers=[targets(own_numbers[name], features[step_name(name)][:, :, tf.newaxis]) for name in own_numbers],
             # What fills up has no id, and is not trained.
             target_ids=tf.reshape(tf.maximum(target_ids, 0), [-1]),
             is_trained=tf.reshape(is_trained, [-1]),
@@ -344,7 +352,8 @@ class TwoTowerModel(tf.keras.Model):
 
     def _queries_of_steps(self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor) -> tf.Tensor:
         """Vectors of each query after each step of its history, `[batch * steps, dim]`."""
-        encoded = self._encoder.steps(looked_up[HISTORY], _encoder_seed(seed))
+        lengths = tf.squeeze(features[length_name(HISTORY)], axis=1)
+        encoded = self._encoder.steps(looked_up[HISTORY], lengths, _encoder_seed(seed))
         rows, numbers = self._inputs_of(False, {**looked_up, HISTORY: encoded}, features)
 
         def of_steps(values: tf.Tensor) -> tf.Tensor:
@@ -407,9 +416,10 @@ class TwoTowerModel(tf.keras.Model):
         )
 
     def _look_up(self, features: Features) -> dict[str, tf.Tensor]:
-        """All rows that the layer is made for, of drawn items too.
+        """All rows that the layer is made for, of drawn items and attributes of the history's items too.
 
-        Outside training nothing is drawn; the layer, which insists on all its columns, then gets the example's own.
+        Outside training there are none of them; the layer, which insists on all its columns, then gets the example's
+        own, or zeros.
         """
         columns = [name for name in self._retrieval.candidate_columns if name in features]
         own = {
@@ -417,7 +427,12 @@ class TwoTowerModel(tf.keras.Model):
             for number in range(1, self._mixed_negatives + 1)
             for name in columns
         }
-        return look_up(self.embedding, self._layer_spec, {**own, **features})
+        known = {**own, **features}
+        for column in self._layer_spec.categorical:
+            if column.name not in known:
+                history = features[HISTORY]
+                known[column.name] = history.with_values(tf.zeros_like(history.values))
+        return look_up(self.embedding, self._layer_spec, known)
 
     def _own(self, looked_up: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Without the rows of drawn items."""
@@ -433,17 +448,24 @@ class TwoTowerModel(tf.keras.Model):
         self, candidate: bool, looked_up: Mapping[str, tf.Tensor], features: Features
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Embeddings and numbers of one tower."""
+        rows, numbers = self._inputs_by_name(candidate, looked_up, features)
+        return list(rows.values()), list(numbers.values())
+
+    def _inputs_by_name(
+        self, candidate: bool, looked_up: Mapping[str, tf.Tensor], features: Features
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The same by column, in the order in which the tower takes them."""
 
         def belongs(name: str) -> bool:
             return (name in self._retrieval.candidate_columns) == candidate
 
         sequences = {column.name for column in self._spec.categorical if column.max_sequence_length}
-        rows = [
-            looked_up[name] if name in sequences else tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]])
+        rows = {
+            name: looked_up[name] if name in sequences else _flat(looked_up[name])
             for name in sorted(looked_up)
             if belongs(name)
-        ]
-        return rows, [features[c.name] for c in self._spec.numeric if belongs(c.name)]  # pyright: ignore[reportReturnType] (numbers are dense)
+        }
+        return rows, {c.name: features[c.name] for c in self._spec.numeric if belongs(c.name)}  # pyright: ignore[reportReturnType] (numbers are dense)
 
 
 @dataclass(frozen=True)
@@ -451,29 +473,27 @@ class _Steps:
     """The steps of a batch of histories, one after the other, `[batch * steps]`.
 
     Attributes:
-        target_rows: Rows of the items that they predict, `[batch * steps, dim]`.
+        rows: Embeddings of the items that they predict, `[batch * steps, dim]` each, as the candidate tower takes them.
+        numbers: Numbers of these items, `[batch * steps, 1]` each.
         target_ids: Ids of these items.
         is_trained: Whether a step has a target and the row is to train it.
         row: Number of its row in the batch.
     """
 
-    target_rows: tf.Tensor
+    rows: list[tf.Tensor]
+    numbers: list[tf.Tensor]
     target_ids: tf.Tensor
     is_trained: tf.Tensor
     row: tf.Tensor
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:
-    """From `[batch, steps, dim]` to `[batch * steps, dim]`."""
+    """From `[..., dim]` to `[rows, dim]`, as from steps of a batch, one after the other."""
     return tf.reshape(values, [-1, values.shape[-1]])
 
 
 def _encoder_seed(seed: tf.Tensor | None) -> tf.Tensor | None:
     return None if seed is None else fold_in(seed, _ENCODER_SEED)
-
-
-def _on_tpu() -> bool:
-    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
 
 
 def build_two_tower(
@@ -506,8 +526,12 @@ def build_two_tower(
         rows = [tf.zeros([1, dim])] * sum(isinstance(column, Categorical) for column in columns)
         tower(rows, [tf.zeros([1, 1])] * sum(column.kind == "numeric" for column in columns), None)
         towers[name] = tower
-    # The layer of a model that will not be trained has no columns for drawn items.
-    mixed = config.num_drawn(retrieval) if negative_name(retrieval.item_key, 1) in configs else 0
+    # The layer of a model that will not be trained has no columns for drawn items and attributes of the history's.
+    in_training = config.training_columns(spec, retrieval)
+    will_train = all(column.name in configs for column in in_training.categorical)
+    layer_spec, mixed = (in_training, config.num_drawn(retrieval)) if will_train else (spec, 0)
     lengths = [column.max_sequence_length for column in spec.categorical if column.name == HISTORY]
     encoder = make_encoder(config.query_encoder, dim, lengths[0], dense.dtype) if lengths else None
-    return TwoTowerModel(embedding, spec, retrieval, towers["query"], towers["candidate"], config, mixed, encoder)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    return TwoTowerModel(  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+        embedding, spec, retrieval, towers["query"], towers["candidate"], config, layer_spec, mixed, encoder
+    )
