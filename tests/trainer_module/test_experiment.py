@@ -35,7 +35,7 @@ def test_what_fits_passes(dataset, sections):
         (
             MOVIELENS_100K,
             {"model": {"type": "dlrm", "ignore": ["age", "release_year"]}},
-            "dlrm reads numeric columns .* take one out of model.ignore, or set model.type to dcn, rating or wide_deep",
+            "dlrm reads numeric columns .* take one out of model.ignore, or set model.type to dcn, final_mlp",
         ),
         (MOVIELENS_100K, {"embeddings": {"tables": {"genres": {"dim": 4}}}}, "need one width; got .*'genres': 4"),
         (
