@@ -302,7 +302,8 @@ def _model(findings: Findings, task: str, has_numbers: bool) -> Iterator[str]:
     rows = findings.interactions.rows or findings.interactions.sampled_rows
     batch = min(2048, max(32, 2 ** ((rows // 20).bit_length() - 1) if rows >= 40 else 32))
     if task == "retrieval":
-        yield "model: {type: two_tower}"
+        by_order = "time" in findings.roles
+        yield "model: {type: two_tower}" + ("  # for next items: query_encoder, docs/retrieval.md" if by_order else "")
         yield "embeddings: {dim: 64}"
         epochs = 20 if rows < 1_500_000 else 8 if rows < 10_000_000 else 3
     elif task == "rating":
