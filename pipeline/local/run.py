@@ -88,9 +88,10 @@ def _executed(
     progress.started("importing TensorFlow and TFX")
     from pipeline.local.execution import execute
 
+    begun = unchanged.read_state(config, locations)
     outcome = execute(config, locations, run_id, run_dir, progress)
     if outcome is not None:
-        unchanged.remember(config, locations, run_dir)
+        unchanged.remember(config, locations, run_dir, begun)
     return outcome
 
 

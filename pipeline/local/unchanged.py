@@ -26,22 +26,25 @@ _PACKAGES = ("trainer_module", "components", "pipeline", "schema")
 _RECORD = "last_run.json"
 
 
-def remember(config: PipelineConfig, locations: Locations, run_dir: Path) -> None:
+def remember(config: PipelineConfig, locations: Locations, run_dir: Path, begun: str) -> None:
     """Records a run that has just ended, so that the next one can be answered from its summary.
 
     Args:
         config: The experiment.
         locations: Where it read and wrote.
         run_dir: Directory of the run's summary.
+        begun: The `read_state` before the run. What was changed while it ran may not be what it read.
     """
     # A training that starts from the last blessed model has another one to start from once it is blessed itself.
     if config.training.warm_start == LAST_BLESSED or not _is_local(config, locations):
+        return
+    if read_state(config, locations) != begun:
         return
     record, summary = _record(config, locations), run_dir / SUMMARY_FILE_NAME
     watched = [str(summary)]
     if pushed_to := json.loads(summary.read_text(encoding="utf-8")).get("pushed_to"):
         watched.append(os.path.join(pushed_to, SUMMARY_FILE_NAME))
-    content = {"state": _state(config, locations, watched), "summaries": watched}
+    content = {"read": begun, "written": _written_state(locations, watched), "summaries": watched}
     handle, name = tempfile.mkstemp(dir=record.parent, suffix=".tmp")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -60,7 +63,9 @@ def answer(config: PipelineConfig, locations: Locations) -> dict[str, Any] | Non
     try:
         content = json.loads(_record(config, locations).read_text(encoding="utf-8"))
         summaries = content["summaries"]
-        if content["state"] != _state(config, locations, summaries):
+        if content["read"] != read_state(config, locations):
+            return None
+        if content["written"] != _written_state(locations, summaries):
             return None
         if any(each.damage() for each in _lists_of_outputs(config, locations)):
             return None
@@ -68,6 +73,32 @@ def answer(config: PipelineConfig, locations: Locations) -> dict[str, Any] | Non
     except (OSError, ValueError, KeyError, TypeError):
         # What cannot be read is no answer: the components look for themselves.
         return None
+
+
+def read_state(config: PipelineConfig, locations: Locations) -> str:
+    """A digest of what a run reads: settings, code, and what tells whether raw files were written to.
+
+    Args:
+        config: The experiment.
+        locations: Where it reads and writes.
+    """
+    digest = hashlib.sha256()
+    for part in (config.model_dump_json(), locations.data, str(locations.root)):
+        digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    for path in _product_files():
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    schema_file = config.dataset.schema_file
+    for file in (*_raw_files(config, locations), *([schema_file] if os.path.isabs(schema_file) else [])):
+        digest.update(_identity(file))
+    return digest.hexdigest()
+
+
+def _written_state(locations: Locations, summaries: Iterable[str]) -> str:
+    """A digest of what tells whether the metadata store and summaries were written to."""
+    digest = hashlib.sha256()
+    for file in (str(locations.metadata), *summaries):
+        digest.update(_identity(file))
+    return digest.hexdigest()
 
 
 def _record(config: PipelineConfig, locations: Locations) -> Path:
@@ -80,21 +111,6 @@ def _is_local(config: PipelineConfig, locations: Locations) -> bool:
 
 def _patterns(config: PipelineConfig) -> list[str]:
     return [pattern for _, table in config.data.described().tables.named() for pattern in table.files]
-
-
-def _state(config: PipelineConfig, locations: Locations, summaries: Iterable[str]) -> str:
-    """A digest of settings, code, and what tells whether raw files, metadata store and summaries were written to."""
-    digest = hashlib.sha256()
-    for part in (config.model_dump_json(), locations.data, str(locations.root)):
-        digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    for path in _product_files():
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    schema_file = config.dataset.schema_file
-    for file in (*_raw_files(config, locations), *([schema_file] if os.path.isabs(schema_file) else [])):
-        digest.update(_identity(file))
-    for file in (str(locations.metadata), *summaries):
-        digest.update(_identity(file))
-    return digest.hexdigest()
 
 
 def _product_files() -> list[Path]:
@@ -112,8 +128,11 @@ def _raw_files(config: PipelineConfig, locations: Locations) -> list[str]:
 
 
 def _identity(path: str) -> bytes:
-    """Differs once a file was written to, replaced or touched."""
-    found = os.stat(path)
+    """Differs once a file was written to, replaced, touched or removed."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return f"{path}\0".encode("utf-8", "surrogateescape")
     return f"{path}\0{found.st_ino}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0".encode(
         "utf-8", "surrogateescape"
     )

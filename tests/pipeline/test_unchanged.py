@@ -43,8 +43,9 @@ class LastRun:
         path.write_text(text)
         return path
 
-    def remember(self, config: PipelineConfig | None = None) -> None:
-        unchanged.remember(config or self.config, self.locations, self.run_dir)
+    def remember(self, config: PipelineConfig | None = None, begun: str | None = None) -> None:
+        config = config or self.config
+        unchanged.remember(config, self.locations, self.run_dir, begun or unchanged.read_state(config, self.locations))
 
     def answer(self, config: PipelineConfig | None = None) -> dict | None:
         return unchanged.answer(config or self.config, self.locations)
@@ -61,6 +62,19 @@ def test_a_run_is_answered_by_the_last_one(last_run):
     last_run.remember()
     found = last_run.answer()
     assert found is not None and found["metric"] == 1
+
+
+def test_what_changed_while_a_run_was_under_way_is_not_taken_for_what_it_read(last_run):
+    begun = unchanged.read_state(last_run.config, last_run.locations)
+    last_run.write(last_run.directory / "rows-1.csv", "a later delivery")
+    last_run.remember(begun=begun)
+    assert last_run.answer() is None
+
+
+def test_a_link_to_nowhere_among_the_raw_files_does_no_harm(last_run):
+    (last_run.directory / "rows-9.csv").symlink_to(last_run.directory / "nowhere")
+    last_run.remember()
+    assert last_run.answer()
 
 
 CHANGES = {
