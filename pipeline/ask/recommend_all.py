@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from components.example_gen.joins.histories import Interactions, current_queries
 from components.example_gen.joins.retrieval import QueryExamples
 from components.example_gen.readers.blocks import find_files, find_pieces
 from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, TIME, TOKEN, TRAIN, USER, Rows
+from components.example_gen.spilling import IN_MEMORY, Aside, of_value
 from components.example_gen.transforms import GatherUsers, Reading, SharedEntities, read_interactions
 from components.retrieval_index.exact import IDS, SCORES, TITLES
 from components.scratch import scratch_directory
@@ -78,19 +80,22 @@ def recommend_all(
     table = config.described().tables.interactions
     files = find_files(directory, table, "interactions")
     pieces = find_pieces(files, table)
-    reading = Reading.of(directory, config, files, pieces)
     output.parent.mkdir(parents=True, exist_ok=True)
     with scratch_directory(output.parent, ".recommendations-") as staging:
-        written = staging / "shards"
+        written, waiting = staging / "shards", staging / "waiting"
         written.mkdir()
+        waiting.mkdir()
+        # Beam's in-process runner would hold all rows in memory while users are gathered.
+        aside = Aside(str(waiting)) if runner.runner == "local" else IN_MEMORY
+        reading = replace(Reading.of(directory, config, files, pieces), aside=aside)
         beam_introspection.remember()
         with beam.Pipeline(argv=list(runner.args())) as pipeline:
             shared = SharedEntities(reading)
             interactions = read_interactions(pipeline, pieces, reading, shared)
             _ = (
                 interactions.rows
-                | "KeepInteractions" >> beam.Map(_interactions_alone)
-                | "GatherUsers" >> GatherUsers(reading.num_partitions, _schema(reading))
+                | "KeepInteractions" >> beam.Map(of_value(_interactions_alone))
+                | "GatherUsers" >> GatherUsers(reading.num_partitions, _schema(reading), aside)
                 | "Recommend" >> beam.ParDo(_Recommend(model_dir, reading, shared, k, exclude_seen), *interactions.seen)
                 | "Write"
                 >> beam.io.WriteToParquetBatched(
