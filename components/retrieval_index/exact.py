@@ -5,6 +5,7 @@ for scores. The model holds one copy of the candidates' vectors.
 """
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -23,8 +24,25 @@ IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 IDS_WITH_SEEN = "ids_with_seen"
 
-_UNKNOWN = -1
+UNKNOWN = -1
+"""Position of an identifier that a `table_of_positions` does not know."""
 _BLOCK_ROWS = 65_536
+
+
+def table_of_positions(ids_file: str) -> tf.lookup.StaticHashTable:
+    """From identifiers to their places, int64; the file, one per line, becomes an asset of a SavedModel."""
+    return tf.lookup.StaticHashTable(
+        tf.lookup.TextFileInitializer(
+            ids_file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        ),
+        default_value=UNKNOWN,
+    )
+
+
+def write_ids(ids: Iterable[str], ids_file: str) -> None:
+    """Writes the file that `table_of_positions` reads."""
+    with open(ids_file, "w", encoding="utf-8") as file:
+        file.writelines(f"{item}\n" for item in ids)
 
 
 class ExactSearch(tf.Module):
@@ -50,16 +68,7 @@ class ExactSearch(tf.Module):
         self._ids = tf.Variable(catalog.ids, trainable=False, name="candidate_ids")
         self._titles = tf.Variable(catalog.titles, trainable=False, name="candidate_titles")
         self._train_counts = tf.Variable(catalog.train_counts, trainable=False, name="candidate_train_counts")
-        self._positions = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                ids_file,
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-            ),
-            default_value=_UNKNOWN,
-        )
+        self._positions = table_of_positions(ids_file)
 
     def search(self, queries: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Finds the best candidates of each query.
@@ -87,12 +96,12 @@ class ExactSearch(tf.Module):
         """Number of training rows of each identifier, int64; 0 for unknown identifiers."""
         positions = self._positions.lookup(ids)
         counts = tf.gather(self._train_counts, tf.maximum(positions, 0))
-        return tf.where(positions == _UNKNOWN, tf.zeros_like(counts), counts)
+        return tf.where(positions == UNKNOWN, tf.zeros_like(counts), counts)
 
     def best(self, scores: tf.Tensor, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Like `search`, from the candidates' scores `[batch, candidates]`."""
         positions = self._positions.lookup(trimmed(exclude))
-        known = tf.where(positions != _UNKNOWN)
+        known = tf.where(positions != UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))
         best = tf.math.top_k(scores, tf.minimum(k, self._vectors.shape[0]))
@@ -135,8 +144,7 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
             "them in the feature spec"
         )
     ids_file = os.path.join(scratch, "candidate_ids.txt")
-    with open(ids_file, "w", encoding="utf-8") as file:
-        file.writelines(f"{item}\n" for item in catalog.ids)
+    write_ids(catalog.ids, ids_file)
     module = ExactSearch(towers, catalog, ids_file)
     fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
 

@@ -13,14 +13,12 @@ import tensorflow as tf
 
 from components.retrieval_index.config import EXCLUDE, K
 from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
-from components.retrieval_index.exact import IDS, SCORES, TITLES
+from components.retrieval_index.exact import IDS, SCORES, TITLES, UNKNOWN, table_of_positions, write_ids
 from trainer_module.errors import ConfigError
 from trainer_module.models.signatures import BY_COLUMN as PREDICT
 
 RETRIEVAL_SCORES = "retrieval_scores"
 """Output with the scores of the first stage; `scores` are those of the second."""
-
-_UNKNOWN = -1
 
 
 class TwoStage(tf.Module):
@@ -51,16 +49,7 @@ class TwoStage(tf.Module):
         self._items = {
             name: tf.Variable(values, trainable=False, name=f"item_{name}") for name, values in item_columns.items()
         }
-        self._positions = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                ids_file,
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-            ),
-            default_value=_UNKNOWN,
-        )
+        self._positions = table_of_positions(ids_file)
         self._num_candidates = num_candidates
         self._find, self._rank = retrieval.signatures[RECOMMEND], ranking.signatures[PREDICT]
         self._of_query = {n: spec for n, spec in _inputs(self._find).items() if n not in (EXCLUDE, K)}
@@ -92,12 +81,12 @@ class TwoStage(tf.Module):
             **{EXCLUDE: exclude, K: tf.constant(self._num_candidates)},
         )
         shape = tf.shape(found[IDS])
-        positions = self._positions.lookup(tf.reshape(found[IDS], [-1]))
-        pairs = {name: tf.gather(values, tf.maximum(positions, 0)) for name, values in self._items.items()}
+        places = self._positions.lookup(tf.reshape(found[IDS], [-1]))
+        pairs = {name: tf.gather(values, tf.maximum(places, 0)) for name, values in self._items.items()}
         pairs |= {name: tf.repeat(columns[name], shape[1], axis=0) for name in self._of_pair}
         (predicted,) = self._rank(**pairs).values()
         # What fills up the candidates is no item, and neither is one that the columns of items do not know.
-        scores = tf.reshape(tf.where(positions == _UNKNOWN, -np.inf, predicted), shape)
+        scores = tf.reshape(tf.where(places == UNKNOWN, -np.inf, predicted), shape)
         best = tf.math.top_k(scores, tf.minimum(k, shape[1]))
         remains = best.values > -np.inf
         return {
@@ -122,8 +111,7 @@ def save_two_stage(
         directory: Where it is written; the file of identifiers is written beside it.
     """
     ids_file = os.path.join(os.path.dirname(directory), "item_ids.txt")
-    with open(ids_file, "w", encoding="utf-8") as file:
-        file.writelines(f"{item}\n" for item in ids)
+    write_ids(ids, ids_file)
     module = TwoStage(retrieval, ranking, items, ids_file, num_candidates)
     names = list(module.columns)
 
