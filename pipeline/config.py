@@ -308,6 +308,18 @@ class Locations:
         return cls(directory if "://" in directory else os.path.abspath(directory), usable_root(root))
 
 
+def check_name(name: str, option: str) -> None:
+    """Checks that a name can be that of a pipeline, and so of a directory.
+
+    Raises:
+        ConfigError: It cannot; the message begins with `option`.
+    """
+    if not name or len(name) > _LONGEST_PIPELINE_NAME or not re.fullmatch(_NAME_PATTERN, name):
+        raise ConfigError(
+            f"{option} {name}: take up to {_LONGEST_PIPELINE_NAME} lower-case letters, digits and hyphens"
+        )
+
+
 def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> PipelineConfig:
     """Reads an experiment file and applies overrides.
 

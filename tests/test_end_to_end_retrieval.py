@@ -170,7 +170,9 @@ def test_a_model_server_answers_as_recommend_does(workspace, first):
     assert json.loads(answer.stdout)["ids"] == [expected]
 
 
-def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
+@pytest.fixture(scope="module")
+def ranking(workspace, first) -> str:
+    """A pushed ranking model of the same test rows."""
     without = workspace.recspan("recommend", "--user", "1", "--rank")
     assert without.returncode == 1 and "no pushed ranking model" in without.stderr
     process = workspace.recspan(
@@ -178,17 +180,21 @@ def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, first):
         *("--set", "evaluation={beat_baseline: false}", "--set", "data.split.by=leave-last-out"),
     )
     assert process.returncode == 0, process.stdout + process.stderr
+    return "runs/serving/synthetic-leave-last-out-rating/1"
+
+
+def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, ranking):
     found, ranked = (workspace.recspan("recommend", "--user", "1", "-k", "5", *rank) for rank in ([], ["--rank"]))
     items, scores = shown(ranked)
     assert set(items) == set(shown(found)[0]) and len(items) == 5
     assert scores == sorted(scores, reverse=True) and 1 <= scores[-1] <= scores[0] <= 5
-    assert "ranked by: runs/serving/synthetic-leave-last-out-rating/1" in ranked.stdout
+    assert f"ranked by: {ranking}" in ranked.stdout
     assert f": {scores[0]:.2f}\n" in workspace.recspan("predict", "--user", "1", "--item", items[0]).stdout
 
 
-def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(workspace, first):
+def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(workspace, ranking):
     """Lists of one item out of one are as good as without ranking."""
-    of_both = ("--retrieval", "runs/serving/small/1", "--ranking", "runs/serving/synthetic-leave-last-out-rating/1")
+    of_both = ("--retrieval", "runs/serving/small/1", "--ranking", ranking)
     worse = workspace.recspan("pipeline", "combine", *of_both, "--candidates", "100")
     assert worse.returncode == NOT_PUSHED, worse.stdout + worse.stderr
     assert re.search(r"nDCG@10 over 150 queries: both stages 0\.\d+, retrieval alone 0\.\d+", worse.stdout)

@@ -85,7 +85,10 @@ def combine(
     """Put a retrieval and a ranking model into one SavedModel; exits with 3 if ranking makes its lists worse."""
     if k > candidates:
         raise ConfigError(f"-k {k}: lists cannot be longer than --candidates {candidates}")
+    from pipeline.config import check_name
     from pipeline.console import output_to
+
+    check_name(name, "--name")
 
     with output_to(Path(os.devnull)) as console:
         # Imports TensorFlow.

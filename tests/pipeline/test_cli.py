@@ -95,6 +95,15 @@ def test_predict_without_a_model_says_how_to_get_one(tmp_path):
     assert "no pushed ranking model below runs/serving" in process.stderr
 
 
+def test_combine_refuses_what_can_be_no_directory_of_versions(tmp_path):
+    both = ("pipeline", "combine", "--retrieval", "a/1", "--ranking", "b/1")
+    process = recspan(*both, "--name", "../elsewhere", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: --name ../elsewhere: take up to 200 lower-case letters, digits")
+    process = recspan(*both, "--candidates", "5", cwd=tmp_path)
+    assert process.stderr.startswith("error: -k 10: lists cannot be longer than --candidates 5")
+
+
 def test_recommend_takes_one_user_or_all(tmp_path):
     for arguments in ([], ["--user", "1", "--all-users"], ["--all-users"], ["--user", "1", "--output", "x.parquet"]):
         process = recspan("recommend", *arguments, cwd=tmp_path)
