@@ -30,7 +30,7 @@ from trainer_module.errors import ConfigError
 from trainer_module.source_hash import source_hash
 from trainer_module.training.config import LAST_BLESSED
 
-EVALUATOR, PUSHER = "Evaluator", "Pusher"
+TRAINER, EVALUATOR, PUSHER = "Trainer", "Evaluator", "Pusher"
 
 # Splits whose examples are not the rows that the curated schema describes.
 _NOT_ROWS = (CANDIDATES, QUERIES)
@@ -111,7 +111,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             "source_hash": source_hash("trainer_module.run_fn"),
             **platform.trainer_config,
         },
-    ).with_id("Trainer")
+    ).with_id(TRAINER)
     components.append(trainer)
     model, judged_split = trainer.outputs["model"], "test"
     if dataset.task == "retrieval":

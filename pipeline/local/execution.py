@@ -17,7 +17,7 @@ from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
-from pipeline.wiring import EVALUATOR, PUSHER, create_pipeline
+from pipeline.wiring import EVALUATOR, PUSHER, TRAINER, create_pipeline
 from trainer_module.memory import GIGABYTE, stated
 
 
@@ -44,7 +44,9 @@ def execute(
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
     with stated(config.memory_gb):
-        components = ObservedLocalRunner(run_id, observer, {EVALUATOR: prepare}).run(create_pipeline(config, platform))
+        # The process that verifies imports TensorFlow while the Trainer, or the Evaluator alone, works.
+        ahead = {TRAINER: prepare, EVALUATOR: prepare}
+        components = ObservedLocalRunner(run_id, observer, ahead).run(create_pipeline(config, platform))
     return components and _write_summary(locations.metadata, run_dir, components)
 
 

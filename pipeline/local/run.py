@@ -4,6 +4,7 @@ TensorFlow and TFX are imported inside `run_locally`, so that what they print go
 """
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -88,6 +89,8 @@ def _executed(
     progress.started("importing TensorFlow and TFX")
     from pipeline.local.execution import execute
 
+    # What was imported stays to the end. Collections, one of them after each component, need not look at it.
+    gc.freeze()
     begun = unchanged.read_state(config, locations)
     outcome = execute(config, locations, run_id, run_dir, progress)
     if outcome is not None:

@@ -1,9 +1,17 @@
 """What Beam remembers equals what it would have found out."""
 
+import concurrent.futures
+import importlib
+import os.path
+import xml.dom.minidom
+
 import apache_beam as beam
 import pytest
+import tensorflow as tf
+from apache_beam.coders import VarIntCoder
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions, TypeOptions
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
 
 from pipeline import beam_introspection
 from pipeline.beam import in_process_args
@@ -16,8 +24,28 @@ class Doubled(beam.DoFn):
         yield element * factor
 
 
+class Counting(beam.DoFn):
+    """With state and a timer."""
+
+    COUNT = userstate.CombiningValueStateSpec("count", VarIntCoder(), sum)
+    END = userstate.TimerSpec("end", beam.TimeDomain.WATERMARK)
+    COUNTER, ALARM = beam.DoFn.StateParam(COUNT), beam.DoFn.TimerParam(END)
+
+    def process(self, element, count=COUNTER, end=ALARM):
+        count.add(1)
+
+    @userstate.on_timer(END)
+    def at_end(self, count=COUNTER):
+        yield count.read()
+
+
+find_specs, find_submodules = userstate.get_dofn_specs, cloudpickle._find_imported_submodules
+
+
 @pytest.fixture(autouse=True)
 def remembering(monkeypatch):
+    monkeypatch.setattr(userstate, "get_dofn_specs", find_specs)
+    monkeypatch.setattr(cloudpickle, "_find_imported_submodules", find_submodules)
     monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
     beam_introspection.remember()
@@ -33,6 +61,30 @@ def test_parameters_are_those_that_beam_finds(function):
 def test_an_answer_may_be_changed_by_who_asked():
     core.get_function_args_defaults(Doubled().process)[0].append("more")
     assert core.get_function_args_defaults(Doubled().process)[0] == ["element", "factor", "window"]
+
+
+def test_state_and_timers_are_those_that_beam_finds():
+    borrowed = Doubled()
+    borrowed.process = Counting().process
+    for dofn in (Counting(), Counting(), Doubled(), borrowed, Doubled()):
+        assert userstate.get_dofn_specs(dofn) == find_specs(dofn)
+    assert [len(specs) for specs in userstate.get_dofn_specs(Counting())] == [1, 1]
+
+
+def _names_modules():
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        pool.submit(tf.saved_model.save, xml.dom.minidom.Node, os.path.join("a", "b"))
+    import importlib.util
+
+    return importlib.util
+
+
+@pytest.mark.parametrize("function", [_names_modules, beam_introspection.remember, tf.saved_model.save])
+def test_submodules_of_a_pickled_function_are_those_that_cloudpickle_finds(function):
+    modules = [concurrent, tf, xml, os, importlib, "no module", None]
+    found = cloudpickle._find_imported_submodules(function.__code__, modules)
+    assert len(found) == len({id(each) for each in found})
+    assert {id(each) for each in found} == {id(each) for each in find_submodules(function.__code__, modules)}
 
 
 def test_views_share_their_values_and_belong_to_their_options():

@@ -136,7 +136,8 @@ def save(
     module.tables = dict(tables)
     module.dense = list(dense)
     module.model_inputs = model_inputs
-    module.vocabularies = tf.function(lambda: tf.constant(json.dumps(dict(fingerprints))), input_signature=[])
+    text = json.dumps(dict(fingerprints))
+    module.vocabularies = tf.function(lambda: tf.constant(text), input_signature=[], autograph=False)
     functions = {signature.name: _function(signature, model_inputs) for signature in signatures}
     tf.saved_model.save(module, directory, signatures=functions)
 
