@@ -161,11 +161,26 @@ def _write_in_order(workload: Workload) -> None:
     np.save(workload.file("labels.npy"), np.concatenate([labels for _, labels in batches]))
 
 
-def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile: bool = False) -> dict:
-    """Measures the product's loop with its own input for each cache setting and, if `bare`, with batches in memory."""
+def run_loop(
+    workload: Workload,
+    caches: Sequence[str],
+    bare: bool = False,
+    title: str = "the loop",
+    checked: bool = True,
+    **options,
+) -> dict:
+    """Measures the product's loop with its own input for each cache setting.
+
+    Args:
+        workload: The model and its data.
+        caches: Settings of `training.cache`.
+        bare: Whether it is also measured with batches in memory.
+        title: Name in the report.
+        checked: Whether its losses are to be compared with those of the other contenders.
+        **options: Settings of `training` for the dense part.
+    """
     examples = reader(workload)
-    parts = build(workload, training_config(workload, workload.batch_sizes[0], jit_compile=jit_compile))
-    title = "the loop, jit_compile" if jit_compile else "the loop"
+    parts = build(workload, training_config(workload, workload.batch_sizes[0], **options))
     load_values(workload, parts[1])
     rates: dict[str, dict[int, float]] = {}
     waiting: dict[str, dict[int, float]] = {}
@@ -181,7 +196,7 @@ def run_loop(workload: Workload, caches: Sequence[str], bare: bool, jit_compile:
                 waited.append(seconds / (steps * size))
                 return loss
 
-            if not losses and (bare or jit_compile):
+            if not losses and checked:
                 losses.extend(float(run(workload.checked_steps)) for _ in range(2))
             rates.setdefault(name, {})[size] = throughput(run, size, workload.seconds)
             waiting.setdefault(name, {})[size] = 100 * waited[-1] * rates[name][size]
@@ -233,8 +248,12 @@ def run_keras(workload: Workload) -> dict:
 
 CONTENDERS: dict[str, Callable[[Workload], dict]] = {
     "loop": lambda workload: run_loop(workload, ["features"], bare=True),
-    "inputs": lambda workload: run_loop(workload, ["records", "none"], bare=False),
-    "compiled": lambda workload: run_loop(workload, ["features"], bare=False, jit_compile=True),
+    "inputs": lambda workload: run_loop(workload, ["records", "none"], checked=False),
+    "compiled": lambda workload: run_loop(workload, ["features"], title="the loop, jit_compile", jit_compile=True),
+    # Rounding to 8 bits changes losses by more than another order of summation does.
+    "bfloat16": lambda workload: run_loop(
+        workload, ["features"], title="the loop, bfloat16", checked=False, precision="bfloat16"
+    ),
     "keras": run_keras,
 }
 

@@ -3,7 +3,7 @@
 python -m benchmarks.training
 
 Each measurement runs in a new process and the contenders alternate, so that memory state and load changes affect all
-equally. All start from the same values. Their losses must agree, or the benchmark fails.
+equally. All start from the same values. The losses of those in float32 must agree, or the benchmark fails.
 """
 
 import json
@@ -27,12 +27,17 @@ _PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders")
 _COMMANDS = {
     "loop": [sys.executable, "-m", "benchmarks.click_model", "loop"],
     "compiled": [sys.executable, "-m", "benchmarks.click_model", "compiled"],
+    "bfloat16": [sys.executable, "-m", "benchmarks.click_model", "bfloat16"],
     "keras": [sys.executable, "-m", "benchmarks.click_model", "keras"],
     "torch": [str(PYTHON), "-m", "benchmarks.torch_dlrm"],
+    "torch_bfloat16": [str(PYTHON), "-m", "benchmarks.torch_dlrm"],
     "inputs": [sys.executable, "-m", "benchmarks.click_model", "inputs"],
 }
 _OWN, _BARE, _KERAS, _TORCH_NAME = "the loop, cache=features", "the loop, batches in memory", "Keras fit", "PyTorch"
 _COMPILED = "the loop, jit_compile, cache=features"
+_BFLOAT16, _TORCH_BFLOAT16 = "the loop, bfloat16, cache=features", "PyTorch, bfloat16"
+# What follows the workload on a contender's command line.
+_OPTIONS = {"torch_bfloat16": ["bfloat16"]}
 # Frameworks sum in different orders, and XLA rounds differently. For comparison: without any table update, the second
 # loss would differ by a relative 7e-3.
 _LOSS_TOLERANCE = 3e-4
@@ -69,7 +74,7 @@ def main(
         for turn in range(rounds):
             for name, command in _COMMANDS.items():
                 progress.update(task, description=f"{name}, round {turn + 1} of {rounds}")
-                runs[name].append(json.loads(run([*command, path]).splitlines()[-1]))
+                runs[name].append(json.loads(run([*command, path, *_OPTIONS.get(name, [])]).splitlines()[-1]))
                 rates = {k: [round(x) for x in v.values()] for k, v in runs[name][-1]["rates"].items()}
                 console.print(f"round {turn + 1}: {rates}", highlight=False)
     losses = _compared_losses(runs)
@@ -106,7 +111,13 @@ def _report(
 ) -> str:
     rates, waiting = _medians(runs, "rates"), _medians(runs, "waiting")
     sizes = workload.batch_sizes
-    order = [_OWN, *(name for name in rates if name.startswith("the loop") and name != _OWN), _KERAS, _TORCH_NAME]
+    order = [
+        _OWN,
+        *(name for name in rates if name.startswith("the loop") and name != _OWN),
+        _KERAS,
+        _TORCH_NAME,
+        _TORCH_BFLOAT16,
+    ]
     lines = [
         "# Training a DLRM on two frameworks",
         "",
@@ -136,6 +147,9 @@ def _report(
                 (_OWN, _TORCH_NAME),
                 (_COMPILED, _OWN),
                 (_COMPILED, _TORCH_NAME),
+                (_BFLOAT16, _OWN),
+                (_BFLOAT16, _TORCH_NAME),
+                (_BFLOAT16, _TORCH_BFLOAT16),
             )
         ),
         "",
@@ -160,7 +174,7 @@ def _report(
             for key, name in (("loop", _OWN), ("keras", _KERAS), ("torch", _TORCH_NAME))
         ),
         "",
-        f"All contenders train the same model. Mean log loss of steps 1-{workload.checked_steps} and "
+        f"All contenders in float32 train the same model. Mean log loss of steps 1-{workload.checked_steps} and "
         f"{workload.checked_steps + 1}-{2 * workload.checked_steps} at batch {sizes[0]}: "
         + "; ".join(f"{name} {first:.6f}, {second:.6f}" for name, (first, second) in losses.items())
         + ".",
