@@ -6,23 +6,19 @@ The first call of a graph is far slower than those after it. TensorFlow Serving 
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from components.pusher.verify import request_columns
-from components.retrieval_index.config import EXCLUDE, K
-from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
-from components.retrieval_index.exact import EVALUATE
+from components.pusher.requests import is_for_clients, request
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 # A single request and a small batch: what clients send.
 _BATCH_SIZES = (1, 16)
-_NUM_RESULTS = 10
 
 
 def warmup_requests(model_dir: str, examples: Sequence[bytes]) -> bytes:
@@ -39,8 +35,7 @@ def warmup_requests(model_dir: str, examples: Sequence[bytes]) -> bytes:
         path = os.path.join(scratch, "requests")
         with tf.io.TFRecordWriter(path) as writer:
             for name, signature in sorted(graph.signature_def.items()):
-                # The Evaluator alone asks for `evaluate`.
-                if name.startswith("__") or name == EVALUATE:
+                if not is_for_clients(name):
                     continue
                 for size in _BATCH_SIZES:
                     writer.write(_log(name, signature, examples[:size]).SerializeToString())
@@ -50,21 +45,11 @@ def warmup_requests(model_dir: str, examples: Sequence[bytes]) -> bytes:
 def _log(
     name: str, signature: meta_graph_pb2.SignatureDef, examples: Sequence[bytes]
 ) -> prediction_log_pb2.PredictionLog:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.signature_name = name
-    for column, values in _inputs(name, signature, examples).items():
-        request.inputs[column].CopyFrom(tf.make_tensor_proto(values))
-    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-
-
-def _inputs(name: str, signature: meta_graph_pb2.SignatureDef, examples: Sequence[bytes]) -> Mapping[str, tf.Tensor]:
+    call = predict_pb2.PredictRequest()
+    call.model_spec.signature_name = name
     specs = {
         column: tf.TensorSpec(info.tensor_shape, tf.as_dtype(info.dtype)) for column, info in signature.inputs.items()
     }
-    if set(specs) == {"examples"}:
-        return {"examples": tf.constant(list(examples))}
-    settings = {}
-    if name == RECOMMEND:
-        settings = {EXCLUDE: tf.fill([len(examples), 1], ""), K: tf.constant(_NUM_RESULTS)}
-    columns = {column: spec for column, spec in specs.items() if column not in settings}
-    return settings | request_columns(list(examples), columns)
+    for column, values in request(name, specs, examples).items():
+        call.inputs[column].CopyFrom(tf.make_tensor_proto(values))
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=call))

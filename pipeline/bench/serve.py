@@ -48,7 +48,7 @@ def one_core() -> Iterator[None]:
 def measure(
     model_dir: Path, examples: Sequence[bytes], batch_sizes: Sequence[int], seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Measures every signature at every batch size, one request after another.
+    """Measures every signature that clients call, at every batch size, one request after another.
 
     Args:
         model_dir: A SavedModel.
@@ -61,33 +61,24 @@ def measure(
     """
     import tensorflow as tf
 
+    from components.pusher.requests import is_for_clients, request
+
     model = tf.saved_model.load(str(model_dir))
     for name, signature in sorted(model.signatures.items()):
-        if _takes_columns_of_examples(signature):
-            for size in batch_sizes:
-                latencies = _latencies(signature, _requests(signature, examples, size), seconds)
-                yield _row(name, size, latencies)
+        if not is_for_clients(name):
+            continue
+        specs, turn = signature.structured_input_signature[1], itertools.cycle(examples)
+        for size in batch_sizes:
+            batches = [list(itertools.islice(turn, size)) for _ in range(_REQUESTS)]
+            yield _row(name, size, latencies(signature, [request(name, specs, batch) for batch in batches], seconds))
 
 
-def _takes_columns_of_examples(signature: Any) -> bool:
-    """Whether a request can be made from examples: every input has an axis of the batch."""
-    return all(spec.shape.rank for spec in signature.structured_input_signature[1].values())
+def latencies(signature: Callable[..., dict], requests: Sequence[dict[str, Any]], seconds: float) -> np.ndarray:
+    """Calls a signature with one request after another.
 
-
-def _requests(signature: Any, examples: Sequence[bytes], size: int) -> list[dict[str, Any]]:
-    import tensorflow as tf
-
-    from components.pusher.verify import request_columns
-
-    specs, turn = signature.structured_input_signature[1], itertools.cycle(examples)
-    batches = [list(itertools.islice(turn, size)) for _ in range(_REQUESTS)]
-    if set(specs) == {"examples"}:
-        return [{"examples": tf.constant(batch, tf.string)} for batch in batches]
-    return [request_columns(batch, specs) for batch in batches]
-
-
-def _latencies(signature: Callable[..., dict], requests: list[dict[str, Any]], seconds: float) -> np.ndarray:
-    """Seconds of each call, `[calls]`."""
+    Returns:
+        Seconds of each call from tensors to answers, `[calls]`.
+    """
 
     def call(request: dict[str, Any]) -> float:
         started = time.perf_counter()
@@ -98,15 +89,15 @@ def _latencies(signature: Callable[..., dict], requests: list[dict[str, Any]], s
     turn = itertools.cycle(requests)
     for _ in range(_WARM_UP_CALLS):
         call(next(turn))
-    latencies: list[float] = []
-    while len(latencies) < _LEAST_CALLS or sum(latencies) < seconds:
-        latencies.append(call(next(turn)))
-    return np.array(latencies)
+    found: list[float] = []
+    while len(found) < _LEAST_CALLS or sum(found) < seconds:
+        found.append(call(next(turn)))
+    return np.array(found)
 
 
-def _row(signature: str, size: int, latencies: np.ndarray) -> dict[str, Any]:
-    per_second = len(latencies) / float(latencies.sum())
-    p50, p99 = np.percentile(1000 * latencies, [50, 99])
+def _row(signature: str, size: int, of_calls: np.ndarray) -> dict[str, Any]:
+    per_second = len(of_calls) / float(of_calls.sum())
+    p50, p99 = np.percentile(1000 * of_calls, [50, 99])
     return {
         "signature": signature,
         "batch_size": size,

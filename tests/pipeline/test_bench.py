@@ -89,14 +89,31 @@ class _Model(tf.Module):
     def by_column(self, user, ids):
         return {"answer": tf.strings.length(user), "sums": tf.reduce_sum(ids, axis=1)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="user"), tf.TensorSpec([], tf.int32, name="k")])
-    def with_a_number(self, user, k):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="user"),
+            tf.TensorSpec([None, None], tf.string, name="exclude"),
+            tf.TensorSpec([], tf.int32, name="k"),
+        ]
+    )
+    def best(self, user, exclude, k):
+        tf.debugging.assert_equal(k, 10)
+        tf.debugging.assert_equal(tf.shape(exclude)[0], tf.shape(user)[0])
         return {"answer": tf.strings.length(user) + k}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def evaluate(self, examples):
+        return {"answer": examples}
 
-def test_every_signature_that_takes_examples_is_measured(tmp_path):
+
+def test_every_signature_that_clients_call_is_measured(tmp_path):
     model = _Model()
-    signatures = {"serving_default": model.by_example, "predict": model.by_column, "recommend": model.with_a_number}
+    signatures = {
+        "serving_default": model.by_example,
+        "predict": model.by_column,
+        "recommend": model.best,
+        "evaluate": model.evaluate,
+    }
     tf.saved_model.save(model, str(tmp_path), signatures=signatures)
     example = tf.train.Example()
     example.features.feature["user"].bytes_list.value.append(b"someone")
@@ -105,6 +122,8 @@ def test_every_signature_that_takes_examples_is_measured(tmp_path):
     assert [(row["signature"], row["batch_size"]) for row in measured] == [
         ("predict", 1),
         ("predict", 5),
+        ("recommend", 1),
+        ("recommend", 5),
         ("serving_default", 1),
         ("serving_default", 5),
     ]
