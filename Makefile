@@ -70,6 +70,7 @@ bench: setup ## Measure the way of the data, ingestion, training, checkpoints, e
 	@$(RUN)/python -m benchmarks.export --gigabytes 4
 	@$(RUN)/python -m benchmarks.retrieval_index --items 100000 --items 1000000
 	@$(RUN)/python -m benchmarks.retrieval_baselines
+	@$(RUN)/python -m benchmarks.two_stage
 	@$(RUN)/python -m benchmarks.sparse_ratings
 
 published: setup ## Run the presets with several seeds and compare with published results; takes two hours

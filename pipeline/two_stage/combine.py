@@ -105,7 +105,7 @@ def combine(
     with scratch_directory(serving, ".combining-") as scratch:
         model_dir = str(scratch / "model")
         models = load_model(retrieval, RECOMMEND), load_model(ranking, PREDICT)
-        items, ids = _item_columns(directory, summaries[1], models[1])
+        items, ids = item_columns(directory, summaries[1], models[1])
         save_two_stage(*models, items, ids, num_candidates, model_dir)
         batches = list(ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(_query_schema(dataset), _QUERIES_AT_ONCE))
         judgement = judge(IndexModel(retrieval), IndexModel(Path(model_dir)), batches, k)
@@ -190,7 +190,7 @@ def _check_leak(dataset: Dataset, ranked: Dataset, queries: str, rows: str) -> N
         )
 
 
-def _item_columns(directory: str, summary: Mapping[str, Any], ranking: Any) -> tuple[dict[str, tf.Tensor], list[str]]:
+def item_columns(directory: str, summary: Mapping[str, Any], ranking: Any) -> tuple[dict[str, tf.Tensor], list[str]]:
     """The ranking model's columns of all items, and their identifiers."""
     config = data_config(summary)
     dataset = config.described()
