@@ -61,6 +61,10 @@ def main(
     sizes = tuple(int(size) for size in batch_sizes.split(","))
     if list(sizes) != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= examples:
         raise typer.BadParameter(f"--batch-sizes {batch_sizes}: ascending numbers up to {examples} examples are needed")
+    # In a second epoch every contender sees the examples in another order.
+    compared = 2 * Workload.checked_steps * sizes[0]
+    if compared > examples:
+        raise typer.BadParameter(f"--examples {examples}: losses of the first {compared} examples are compared")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.commands import bench, datasets, environment, prediction, runs, vertex
+from pipeline.commands import bench, datasets, environment, models, prediction, runs, vertex
 from pipeline.exit_codes import FAILED
 from pipeline.interruption import end_when_asked_to, exit_code
 from pipeline.streams import prepare_streams
@@ -28,14 +28,18 @@ app = typer.Typer(
 data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine on your own experiment and data.", no_args_is_help=True)
 pipeline_app = typer.Typer(help="Run the pipeline, here or on Vertex AI.", no_args_is_help=True)
+models_app = typer.Typer(help="See pushed models and go back to an earlier version.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(models_app, name="models")
 app.add_typer(bench_app, name="bench")
 
 # Help texts list commands in this order.
 app.command()(environment.doctor)
 app.command()(prediction.predict)
 app.command()(prediction.recommend)
+app.command()(prediction.explain)
+app.command()(prediction.neighbours)
 app.command()(environment.plan)
 data_app.command()(datasets.fetch)
 data_app.command()(datasets.inspect)
@@ -51,6 +55,8 @@ pipeline_app.command()(runs.rehearse)
 pipeline_app.command()(vertex.status)
 pipeline_app.command("list")(vertex.list_runs)
 pipeline_app.command()(vertex.cancel)
+models_app.command("list")(models.list_models)
+models_app.command()(models.rollback)
 bench_app.command()(bench.data)
 bench_app.command()(bench.train)
 bench_app.command()(bench.serve)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from tfx_bsl.coders import example_coder
 
 from components.pusher.verify import request_columns
@@ -44,7 +45,11 @@ class Predictor:
         return load_model(self._model_dir, "predict")
 
     def predict(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> np.ndarray:
-        """Predictions of the signature `predict`, float32 `[pairs]`.
+        """Predictions of the signature `predict`, float32 `[pairs]`; arguments and errors are those of `request`."""
+        return self.score(self.request(users, items, given))
+
+    def request(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> pa.RecordBatch:
+        """The model's inputs for pairs.
 
         Args:
             users: Identifiers; empty where interactions name no users.
@@ -58,10 +63,12 @@ class Predictor:
         for role, key, tokens in (("user", dataset.user_key, users), ("item", dataset.item_key, items)):
             if bool(key) != bool(tokens):
                 problem = f"name the {role} with --{role}" if key else f"the data has no {role}; leave --{role} out"
-                raise ConfigError(f"predict: {problem}")
-        batch = self.requests.pairs(users, items, given)
+                raise ConfigError(problem)
+        return self.requests.pairs(users, items, given)
+
+    def score(self, request: pa.RecordBatch) -> np.ndarray:
+        """Predictions of the signature `predict` for what `request` returns, float32 `[pairs]`."""
         signature = self._model.signatures["predict"]
-        serialized = example_coder.RecordBatchToExamplesEncoder().encode(batch)
-        request = request_columns(serialized, signature.structured_input_signature[1])
-        (answer,) = signature(**request).values()
+        serialized = example_coder.RecordBatchToExamplesEncoder().encode(request)
+        (answer,) = signature(**request_columns(serialized, signature.structured_input_signature[1])).values()
         return answer.numpy().reshape(-1)

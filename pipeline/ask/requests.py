@@ -60,13 +60,18 @@ class Requests:
         self._schema = self.dataset.spec().features.arrow_schema()
 
     def title(self, item: str) -> str | None:
-        """What people call an item; None where its table says nothing."""
+        """What people call an item; None where its table says nothing, or does not name the item."""
         described = self.dataset.tables.items
         if described is None or not described.title:
             return None
-        index = self._index("item", [item])
-        assert self._entities.items is not None
-        values = self._entities.items[described.title_feature][int(index[0])].as_py()
+        table = self._entities.items
+        assert table is not None
+        row = pa.compute.index_in(
+            pa.scalar(trim(item).encode(), pa.large_binary()), table[TOKEN].combine_chunks()
+        ).as_py()
+        if row is None:
+            return None
+        values = table[described.title_feature][row].as_py()
         return values[0].decode("utf-8", "replace") if values else None
 
     def pairs(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""Questions to pushed models: `predict` and `recommend`."""
+"""Questions to pushed models."""
 
 import os
 from collections.abc import Iterable
@@ -93,6 +93,49 @@ def recommend(
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)
+
+
+def explain(
+    user: Annotated[str | None, typer.Option(help="Identifier of the user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Identifier of the item.")] = None,
+    values: Values = None,
+    history: History = None,
+    top: Annotated[int, typer.Option("-n", min=1, help="Number of values that are shown.")] = 15,
+    as_json: AsJson = False,
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last ranking model if not given.")] = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Show what each value adds to a prediction, or to an item's score in a retrieval model."""
+    from pipeline.ask.versions import last_pushed
+    from pipeline.console import output_to
+
+    version = model or last_pushed(root)
+    with output_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
+        from pipeline.ask.explanations import explain_one
+
+        explain_one(console, version, data_dir, user, item, values or (), history, top, as_json)
+
+
+def neighbours(
+    item: Annotated[str, typer.Option(help="Identifier of the item.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    as_json: AsJson = False,
+    model: Annotated[Path | None, typer.Option(help="A pushed version; the last retrieval model if not given.")] = None,
+    root: Root = Path("runs"),
+    data_dir: DataDir = None,
+) -> None:
+    """Show the items that a retrieval model takes for the most similar ones."""
+    from pipeline.ask.versions import last_pushed
+    from pipeline.console import output_to
+
+    version = model or last_pushed(root, retrieval=True)
+    with output_to(Path(os.devnull)) as console:
+        # Imports TensorFlow.
+        from pipeline.ask.explanations import list_neighbours
+
+        list_neighbours(console, version, data_dir, item, k, as_json)
 
 
 def _runner(assignments: Iterable[str]) -> "LocalBeamConfig":

@@ -1,0 +1,63 @@
+"""What a value adds to a score, by arithmetic that can be redone by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.ask.explain import explain
+
+WEIGHTS = {b"ann": 1.0, b"tea": -4.0, b"cup": 0.5}
+
+
+def lists(values, of=None) -> pa.Array:
+    return pa.array([values], of or pa.large_list(pa.large_binary()))
+
+
+ROW = pa.RecordBatch.from_pydict(
+    {
+        "user": lists([b"ann"]),
+        "history": lists([b"tea", b"cup", b"tea"]),
+        "price": lists([2.5], pa.large_list(pa.float32())),
+        "country": lists([]),
+        "untouched": lists([b"x"]),
+    }
+)
+
+
+def additive(requests: pa.RecordBatch) -> np.ndarray:
+    assert requests.column("untouched").to_pylist() == [[b"x"]] * requests.num_rows
+    rows = requests.to_pylist()
+    tokens = [sum(WEIGHTS[token] for name in ("user", "history") for token in row[name]) for row in rows]
+    return 10 + np.array(tokens, np.float32) + np.array([sum(row["price"]) for row in rows], np.float32)
+
+
+def test_contributions_to_an_additive_score_add_up_to_it():
+    found = explain(ROW, ["user", "history", "price", "country"], additive)
+    assert (found.score, found.without_any) == (6.0, 10.0)
+    assert [(each.column, each.value, each.amount) for each in found.contributions] == [
+        ("history", "tea", -4.0),
+        ("history", "tea", -4.0),
+        ("price", "2.5", 2.5),
+        ("user", "ann", 1.0),
+        ("history", "cup", 0.5),
+    ]
+    assert sum(each.amount for each in found.contributions) == pytest.approx(found.score - found.without_any)
+
+
+def test_values_that_act_together_count_each():
+    def product(requests: pa.RecordBatch) -> np.ndarray:
+        return np.array([len(row["user"]) * len(row["history"]) for row in requests.to_pylist()], np.float32)
+
+    found = explain(ROW, ["user", "history"], product)
+    assert [(each.column, each.amount) for each in found.contributions] == [("user", 3.0), *[("history", 1.0)] * 3]
+
+
+def test_all_questions_are_asked_at_once():
+    sizes = []
+
+    def counting(requests: pa.RecordBatch) -> np.ndarray:
+        sizes.append(requests.num_rows)
+        return np.zeros(requests.num_rows)
+
+    explain(ROW, ["user", "history"], counting)
+    assert sizes == [2 + 1 + 3]
