@@ -12,6 +12,7 @@ from components.pusher.verify import request_columns
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from trainer_module.errors import ConfigError, ModelError
+from trainer_module.models.signatures import ranked_by
 
 
 class Predictor:
@@ -44,7 +45,14 @@ class Predictor:
         return load_model(self._model_dir, "predict")
 
     def predict(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> np.ndarray:
-        """Predictions of the signature `predict`, float32 `[pairs]`.
+        """What orders items: the prediction, or the final score of a model of several goals; float32 `[pairs]`.
+
+        Arguments and errors are those of `outputs`.
+        """
+        return ranked_by(self.outputs(users, items, given))
+
+    def outputs(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> dict[str, np.ndarray]:
+        """Answers of the signature `predict` by output, float32 `[pairs]` each.
 
         Args:
             users: Identifiers; empty where interactions name no users.
@@ -63,5 +71,4 @@ class Predictor:
         signature = self._model.signatures["predict"]
         serialized = example_coder.RecordBatchToExamplesEncoder().encode(batch)
         request = request_columns(serialized, signature.structured_input_signature[1])
-        (answer,) = signature(**request).values()
-        return answer.numpy().reshape(-1)
+        return {name: answer.numpy().reshape(-1) for name, answer in signature(**request).items()}
