@@ -35,6 +35,7 @@ _PRESET_OF_DATASET = {
     "synthetic": "synthetic",
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
+    "synthetic-goals": "synthetic-goals",
 }
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.embeddings.layer import FeatureConfigs, Features
+from trainer_module.embeddings.layer import FeatureConfigs
 from trainer_module.models.config import MultiTaskConfig
 from trainer_module.models.goals import Goals
 from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, fold_in
 from trainer_module.models.ranking import RankingModel
-from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served
 
 
 class MultiTaskHead(tf.keras.layers.Layer):
@@ -50,17 +49,8 @@ class MultiTaskModel(RankingModel):
     objective: Goals
 
     @property
-    def served(self) -> tuple[Served, ...]:
-        """Predictions and the final score, of examples or column by column."""
-
-        def predict(rows: Mapping[str, tf.Tensor], features: Features) -> Mapping[str, tf.Tensor]:
-            return self.predict_from(rows, features)  # pyright: ignore[reportReturnType] (named by the objective)
-
-        outputs = {name: name for name in self.objective.outputs}
-        return tuple(
-            Served(name, self._spec.inputs, predict, serialized, outputs)
-            for name, serialized in ((BY_EXAMPLE, True), (BY_COLUMN, False))
-        )
+    def named_predictions(self) -> Mapping[str, str | None]:
+        return {name: name for name in self.objective.outputs}
 
 
 def build_multi_task_model(

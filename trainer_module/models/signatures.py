@@ -42,7 +42,17 @@ class Served:
 
     def expected(self, predicted: Any) -> dict[str, np.ndarray]:
         """What the signature must answer, from the training model's predictions: one array or several by name."""
-        return {output: predicted if key is None else predicted[key] for output, key in self.predictions.items()}
+        return select(predicted, self.predictions)
+
+
+def select(predicted: Any, outputs: Mapping[str, str | None]) -> dict[str, Any]:
+    """Names predictions as outputs.
+
+    Args:
+        predicted: One prediction, or several by name.
+        outputs: Which of the predictions each output is; None is the only one.
+    """
+    return {output: predicted if key is None else predicted[key] for output, key in outputs.items()}
 
 
 def ranked_by(outputs: Mapping[str, Any]) -> Any:
