@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -12,6 +13,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import label_feature, naive_feature
 from components.evaluation.rating_metrics import error_sums, regression_metrics
+from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
@@ -113,7 +115,13 @@ class _SumsCombiner(beam.CombineFn):
         """`[batch]`."""
         head = self._key.output_name
         if source == _MODEL:
-            return np.asarray(element.get_predictions(self._key.model_name, head)).reshape(-1)
+            predictions: Any = element.get_predictions(self._key.model_name)
+            if head and not (isinstance(predictions, Mapping) and head in predictions):
+                raise ModelError(
+                    f"the last blessed model of this pipeline has no head {head!r} to compare with; give the pipeline "
+                    "another name"
+                )
+            return np.asarray(predictions[head] if head else predictions).reshape(-1)
         return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source, head)])
 
 

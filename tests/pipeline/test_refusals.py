@@ -64,7 +64,10 @@ REFUSED = {
         experiment(MULTI_TASK, DWELL, split={"key": "dwell"}),
         "split reads the column 'dwell', which is interactions.labels",
     ),
-    "a further label without a task": (experiment(MULTI_TASK, {"labels": ["dwell"]}), "interactions.labels.task: this key is missing"),
+    "a further label without a task": (
+        experiment(MULTI_TASK, {"labels": ["dwell"]}),
+        "interactions.labels.task: this key is missing",
+    ),
     "a range of clicks": (
         experiment(MULTI_TASK, {"labels": [{"name": "dwell", "task": "click", "label_range": [0, 1]}]}),
         "labels 'dwell': label_range is for task rating",

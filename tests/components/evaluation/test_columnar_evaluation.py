@@ -20,6 +20,7 @@ from components.evaluation.extractors import (
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 from components.evaluation.slicing import group_by_slice
+from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import NaiveBaseline
 
 GENDER = np.array([b"F", b"M", b"F", b"M"])
@@ -186,6 +187,19 @@ def metric_of_head(computations, head: str, rows: slice = slice(None)) -> float:
 )
 def test_each_head_is_measured_on_the_rows_that_have_its_label(kind, name, head, value):
     assert metric_of_head(kind(name).computations, head) == pytest.approx(value)
+
+
+def test_a_last_blessed_model_without_the_head_is_refused():
+    (computation,) = RegressionMetric("rmse").computations(model_names=["baseline"], output_names=["dwell"])
+    only_clicks = {"clicked": OF_HEADS[tfma.PREDICTIONS_KEY]["clicked"]}
+    for of_baseline in (only_clicks, only_clicks["clicked"]):
+        inputs = OF_HEADS | {
+            tfma.PREDICTIONS_KEY: {"candidate": OF_HEADS[tfma.PREDICTIONS_KEY], "baseline": of_baseline}
+        }
+        with pytest.raises(ModelError, match="no head 'dwell' to compare with; give the pipeline another name"):
+            computation.combiner.add_input(
+                computation.combiner.create_accumulator(), metric_types.StandardMetricInputs(inputs)
+            )
 
 
 @pytest.mark.parametrize(("kind", "name"), [(RegressionMetric, "rmse"), (ClickMetric, "log_loss")])
