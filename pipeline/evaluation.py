@@ -11,19 +11,35 @@ from components.evaluation.retrieval_metrics import RetrievalMetric
 from components.evaluation.row_metrics import CLICK_METRICS, RATING_METRICS, ClickMetric, RegressionMetric
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
-from trainer_module.data.spec import DatasetSpec, Task
+from trainer_module.data.spec import DatasetSpec, LabelSpec, Task
+from trainer_module.models.signatures import BY_EXAMPLE
+
+# The signature that is evaluated, and its metrics.
+Measured = tuple[config_pb2.ModelSpec, config_pb2.MetricsSpec]
 
 _LOWER, _HIGHER = config_pb2.MetricDirection.LOWER_IS_BETTER, config_pb2.MetricDirection.HIGHER_IS_BETTER
 
 
-def eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def eval_config(
+    config: EvaluationConfig, dataset: DatasetSpec, heads: Sequence[LabelSpec] = ()
+) -> config_pb2.EvalConfig:
     """Metrics overall and by slice for the dataset's task, and thresholds on the overall ones.
 
     Args:
         config: The thresholds. The one against the last blessed model has no effect where there is none.
         dataset: Gives the task, the label and the slices.
+        heads: The labels of a model of several goals, each of which gets the metrics and thresholds of its own task.
     """
-    return _BUILDERS[dataset.task](config, dataset)
+    if not heads:
+        model, metrics = _BUILDERS[dataset.task](config, dataset)
+        return _eval_config(model, [metrics], dataset)
+    # TFMA takes no label that a row may lack; the extractors add the heads' labels to the features.
+    model = config_pb2.ModelSpec(signature_name=BY_EXAMPLE)
+    of_heads = []
+    for head in heads:
+        _, metrics = _BUILDERS[head.task](config.of_head(head), dataset.for_label(head.name))
+        of_heads.append(config_pb2.MetricsSpec(metrics=metrics.metrics, output_names=[head.name]))
+    return _eval_config(model, of_heads, dataset)
 
 
 def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
@@ -52,7 +68,7 @@ def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
     """RMSE and MAE of predicted ratings."""
     thresholds = {
         "rmse": _threshold(
@@ -60,10 +76,10 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> confi
         ),
         **_lift("rmse_lift", config),
     }
-    return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds), dataset)
+    return _of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds)
 
 
-def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
     """Log loss, AUC and calibration of click probabilities."""
     thresholds = {
         "log_loss": _threshold(
@@ -73,10 +89,10 @@ def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config
     }
     if config.min_auc is not None:
         thresholds["auc"] = _threshold(lower=config.min_auc)
-    return _eval_config(_of_rows(dataset), _metrics(ClickMetric, CLICK_METRICS, thresholds), dataset)
+    return _of_rows(dataset), _metrics(ClickMetric, CLICK_METRICS, thresholds)
 
 
-def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
     judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
@@ -87,26 +103,23 @@ def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> co
         ),
         **_lift(f"{judged}_lift", config),
     }
-    return _eval_config(
-        config_pb2.ModelSpec(signature_name=EVALUATE),
-        _metrics(RetrievalMetric, retrieval_metric_names(config.cutoffs), thresholds),
-        dataset,
-    )
+    names = retrieval_metric_names(config.cutoffs)
+    return config_pb2.ModelSpec(signature_name=EVALUATE), _metrics(RetrievalMetric, names, thresholds)
 
 
-_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec], config_pb2.EvalConfig]] = {
-    "rating": _rating_eval_config,
-    "click": _click_eval_config,
-    "retrieval": _retrieval_eval_config,
+_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec], Measured]] = {
+    "rating": _rating_metrics,
+    "click": _click_metrics,
+    "retrieval": _retrieval_metrics,
 }
 
 
 def _of_rows(dataset: DatasetSpec) -> config_pb2.ModelSpec:
-    return config_pb2.ModelSpec(signature_name="serving_default", label_key=dataset.features.label.name)
+    return config_pb2.ModelSpec(signature_name=BY_EXAMPLE, label_key=dataset.features.label.name)
 
 
 def _eval_config(
-    model: config_pb2.ModelSpec, metrics: Sequence[config_pb2.MetricConfig], dataset: DatasetSpec
+    model: config_pb2.ModelSpec, metrics: Sequence[config_pb2.MetricsSpec], dataset: DatasetSpec
 ) -> config_pb2.EvalConfig:
     options = config_pb2.Options()
     options.include_default_metrics.value = False  # TFMA's own count would count batches
@@ -116,7 +129,7 @@ def _eval_config(
             config_pb2.SlicingSpec(),
             *(config_pb2.SlicingSpec(feature_keys=[name]) for name in dataset.slices),
         ],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
+        metrics_specs=metrics,
         options=options,
     )
 
@@ -151,8 +164,8 @@ def _lift(name: str, config: EvaluationConfig) -> dict[str, config_pb2.MetricThr
 
 def _metrics(
     kind: type[tfma.metrics.Metric], names: Iterable[str], thresholds: Mapping[str, config_pb2.MetricThreshold]
-) -> list[config_pb2.MetricConfig]:
-    return [_metric(kind, name, thresholds.get(name)) for name in names]
+) -> config_pb2.MetricsSpec:
+    return config_pb2.MetricsSpec(metrics=[_metric(kind, name, thresholds.get(name)) for name in names])
 
 
 def _metric(
