@@ -8,7 +8,14 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.retrieval_metrics import RetrievalMetric
-from components.evaluation.row_metrics import CLICK_METRICS, RATING_METRICS, ClickMetric, RegressionMetric
+from components.evaluation.row_metrics import (
+    CLICK_METRICS,
+    FLOAT32_CLICK_METRICS,
+    FLOAT32_RATING_METRICS,
+    RATING_METRICS,
+    ClickMetric,
+    RegressionMetric,
+)
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
 from trainer_module.data.spec import DatasetSpec, Task
@@ -16,21 +23,23 @@ from trainer_module.data.spec import DatasetSpec, Task
 _LOWER, _HIGHER = config_pb2.MetricDirection.LOWER_IS_BETTER, config_pb2.MetricDirection.HIGHER_IS_BETTER
 
 
-def eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool = False) -> config_pb2.EvalConfig:
     """Metrics overall and by slice for the dataset's task, and thresholds on the overall ones.
 
     Args:
         config: The thresholds. The one against the last blessed model has no effect where there is none.
         dataset: Gives the task, the label and the slices.
+        quantized: Whether the model is quantized and the float32 one beside it is measured, too.
     """
-    return _BUILDERS[dataset.task](config, dataset)
+    return _BUILDERS[dataset.task](config, dataset, quantized)
 
 
-def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
+def retrieval_metric_names(cutoffs: Sequence[int], quantized: bool = False) -> list[str]:
     """Names of all metrics of a retrieval evaluation.
 
     Args:
         cutoffs: List lengths; the interval of nDCG is given at the first one only.
+        quantized: Whether the float32 index beside a quantized one is measured, too.
     """
     first, *_ = cutoffs
     names = [f"ndcg_at_{first}", f"ndcg_at_{first}_low", f"ndcg_at_{first}_high"]
@@ -47,12 +56,13 @@ def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
             f"hit_rate_at_{k}",
             f"coverage_at_{k}",
             f"average_popularity_at_{k}",
+            *([f"float32_ndcg_at_{k}", f"float32_recall_at_{k}"] if quantized else []),
         ]
     names += ["mrr_at_100", "row_recall_at_100", "row_recall_at_100_kept", "example_count"]
     return list(dict.fromkeys(names))
 
 
-def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
     """RMSE and MAE of predicted ratings."""
     thresholds = {
         "rmse": _threshold(
@@ -60,10 +70,11 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> confi
         ),
         **_lift("rmse_lift", config),
     }
-    return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds), dataset)
+    names = [*RATING_METRICS, *(FLOAT32_RATING_METRICS if quantized else ())]
+    return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, names, thresholds), dataset)
 
 
-def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
     """Log loss, AUC and calibration of click probabilities."""
     thresholds = {
         "log_loss": _threshold(
@@ -73,10 +84,11 @@ def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config
     }
     if config.min_auc is not None:
         thresholds["auc"] = _threshold(lower=config.min_auc)
-    return _eval_config(_of_rows(dataset), _metrics(ClickMetric, CLICK_METRICS, thresholds), dataset)
+    names = [*CLICK_METRICS, *(FLOAT32_CLICK_METRICS if quantized else ())]
+    return _eval_config(_of_rows(dataset), _metrics(ClickMetric, names, thresholds), dataset)
 
 
-def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> config_pb2.EvalConfig:
+def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
     judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
@@ -89,12 +101,12 @@ def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec) -> co
     }
     return _eval_config(
         config_pb2.ModelSpec(signature_name=EVALUATE),
-        _metrics(RetrievalMetric, retrieval_metric_names(config.cutoffs), thresholds),
+        _metrics(RetrievalMetric, retrieval_metric_names(config.cutoffs, quantized), thresholds),
         dataset,
     )
 
 
-_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec], config_pb2.EvalConfig]] = {
+_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], config_pb2.EvalConfig]] = {
     "rating": _rating_eval_config,
     "click": _click_eval_config,
     "retrieval": _retrieval_eval_config,

@@ -22,7 +22,8 @@ from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
 from trainer_module.experiment import Experiment
 from trainer_module.export import parity
-from trainer_module.export.routes import Trained, expected_answers, export
+from trainer_module.export.config import FLOAT32_DIRECTORY
+from trainer_module.export.routes import Trained, expected_answers, export, export_quantized
 from trainer_module.export.sample import choose
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
@@ -197,15 +198,32 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
     answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
     dense_type = dense_options(experiment.training, trained.strategy).dtype
+    model_inputs, directory, facts = assembly.model_inputs, fn_args.serving_model_dir, {}
+    if experiment.export.quantize:
+        quantized = export_quantized(
+            experiment.export,
+            blueprint,
+            trained,
+            model_inputs,
+            sample,
+            answers,
+            parity.TOLERANCE[dense_type],
+            directory,
+            os.path.join(artifact_dir, FLOAT32_DIRECTORY),
+        )
+        exported, facts = quantized.report, {"largest_change": quantized.largest_change}
+        # What the export must answer now is an answer of the float32 copy.
+        answers, dense_type = quantized.answers, "float32"
+    else:
+        features = sample.features(sample.head(1))
+        exported = export(experiment.export, blueprint, trained, model_inputs, features, directory)
     parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
-    features = sample.features(sample.head(1))
-    exported = export(experiment.export, blueprint, trained, assembly.model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(training.result) | {
         "transform_graph": fn_args.transform_output,
         "table_rows": dict(blueprint.rows),
         "vocabularies": assembly.vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in training.moved],
-        "export": dataclasses.asdict(exported),
+        "export": dataclasses.asdict(exported) | facts,
         "naive_baseline": naive and naive.facts(),
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:

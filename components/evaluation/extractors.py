@@ -1,4 +1,4 @@
-"""TFMA's extractors up to the predictions, those of the naive baseline, then slicing that keeps batches whole.
+"""TFMA's extractors up to the predictions, those of references, then slicing that keeps batches whole.
 
 The Evaluator finds `custom_extractors` by name in the module that its `module_path` parameter gives.
 """
@@ -20,6 +20,7 @@ from tensorflow_model_analysis.extractors import (
 )
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized
@@ -34,7 +35,7 @@ def naive_feature(source: str) -> str:
     return f"__naive_{source}__"
 
 
-_NAIVE_FEATURES = tuple(naive_feature(source) for source in (BASELINE, LOGISTIC))
+_REFERENCE_FEATURES = (*(naive_feature(source) for source in (BASELINE, LOGISTIC)), FLOAT32_FEATURE)
 
 
 def custom_extractors(
@@ -42,7 +43,8 @@ def custom_extractors(
 ) -> list[extractor.Extractor]:
     """Gives the extractors of an evaluation whose metrics take batches.
 
-    The naive baseline is read from beside the candidate model. A retrieval index brings its own, popularity.
+    The naive baseline is read from beside the candidate model; a retrieval index brings its own, popularity. The
+    float32 model is read from beside a quantized one.
 
     Raises:
         ValueError: The configuration slices by fixed values, which this evaluation does not do.
@@ -56,6 +58,9 @@ def custom_extractors(
     if not is_retrieval:
         predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model)))
         first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
+    if float32_dir := float32_directory(_candidate_directory(eval_shared_model)):
+        predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval))
+        first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     return [
         *first,
         features_extractor.FeaturesExtractor(
@@ -76,9 +81,13 @@ def naive_baseline_directory(eval_shared_model: Any) -> str:
     Args:
         eval_shared_model: One of TFMA's shared models, or a list of the candidate and the last blessed one.
     """
+    return os.path.join(os.path.dirname(_candidate_directory(eval_shared_model)), NAIVE_BASELINE)
+
+
+def _candidate_directory(eval_shared_model: Any) -> str:
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     (candidate,) = [model for model in models if not model.is_baseline]
-    return os.path.join(os.path.dirname(candidate.model_path.rstrip("/")), NAIVE_BASELINE)
+    return candidate.model_path.rstrip("/")
 
 
 def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
@@ -127,10 +136,10 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
         slices: Columns of each slicing; an empty list is the overall slice.
 
     Yields:
-        Slice key, labels, predictions, and of the features the naive baseline's predictions.
+        Slice key, labels, predictions, and of the features the predictions of the naive baseline and the float32 model.
     """
     features = extracts[tfma.FEATURES_KEY]
-    naive = {name: features[name] for name in _NAIVE_FEATURES if name in features}
+    references = {name: features[name] for name in _REFERENCE_FEATURES if name in features}
     sliced_by = {name: features[name] for name in {name for columns in slices for name in columns}} or {
         tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])
     }
@@ -140,7 +149,7 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
                 tfma.SLICE_KEY_TYPES_KEY: [key],
                 tfma.LABELS_KEY: _take(extracts[tfma.LABELS_KEY], rows),
                 tfma.PREDICTIONS_KEY: _take(extracts[tfma.PREDICTIONS_KEY], rows),
-                tfma.FEATURES_KEY: _take(naive, rows),
+                tfma.FEATURES_KEY: _take(references, rows),
             }
 
 

@@ -1,8 +1,8 @@
-"""TFMA metrics of ratings and clicks, of the model and of the naive baseline beside it. Their inputs are batches."""
+"""TFMA metrics of ratings and clicks, of the model and of the references beside it. Their inputs are batches."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import numpy as np
@@ -11,6 +11,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import naive_feature
+from components.evaluation.float32 import FLOAT32, FLOAT32_FEATURE, of_float32
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
@@ -27,7 +28,7 @@ class _RowMetric:
     Attributes:
         sums: From labels and predictions of a batch to an array that adds up over batches.
         value: From the totals of `sums`, one per source, to the metric.
-        sources: Whose predictions: the model's, the baseline's, the logistic regression's.
+        sources: Whose predictions: the model's, the baseline's, the logistic regression's, the float32 model's.
     """
 
     sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -76,6 +77,18 @@ RATING_METRICS = tuple(_RATING_METRICS)
 CLICK_METRICS = tuple(_CLICK_METRICS)
 
 
+def _in_float32(metrics: Mapping[str, _RowMetric], names: Iterable[str]) -> Mapping[str, _RowMetric]:
+    """Some metrics of the float32 model beside a quantized one."""
+    return {f"{FLOAT32}_{name}": replace(metrics[name], sources=(FLOAT32,)) for name in names}
+
+
+_FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae"))
+_FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration"))
+
+FLOAT32_RATING_METRICS = tuple(_FLOAT32_RATING_METRICS)
+FLOAT32_CLICK_METRICS = tuple(_FLOAT32_CLICK_METRICS)
+
+
 class _SumsCombiner(beam.CombineFn):
     """Adds up the sums of one metric over batches; TFMA wants a combiner per metric key."""
 
@@ -104,16 +117,23 @@ class _SumsCombiner(beam.CombineFn):
     def _predictions(self, element: metric_types.StandardMetricInputs, source: str) -> np.ndarray:
         if source == _MODEL:
             return np.asarray(element.get_predictions(self._key.model_name, self._key.output_name))
+        if source == FLOAT32:
+            return of_float32(element)
         return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source)])
+
+
+def _feature(source: str) -> str:
+    """The feature that holds the predictions of a reference."""
+    return FLOAT32_FEATURE if source == FLOAT32 else naive_feature(source)
 
 
 def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_types.MetricComputations]:
     def of_key(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
         key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
         metric = metrics[name]
-        naive = [naive_feature(source) for source in metric.sources if source != _MODEL]
+        of_sources = [_feature(source) for source in metric.sources if source != _MODEL]
         preprocessors: list[metric_types.Preprocessor] | None = (
-            [metric_types.FeaturePreprocessor(naive)] if naive else None
+            [metric_types.FeaturePreprocessor(of_sources)] if of_sources else None
         )
         combiner = _SumsCombiner(key, metric)
         return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=combiner)]
@@ -122,7 +142,7 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
 
 
 class RegressionMetric(tfma.metrics.Metric):
-    """One of `RATING_METRICS`, by its name.
+    """One of `RATING_METRICS` or `FLOAT32_RATING_METRICS`, by its name.
 
     `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, and 0
     if they differ by no more than float32 does.
@@ -130,11 +150,11 @@ class RegressionMetric(tfma.metrics.Metric):
 
     def __init__(self, name: str):
         """Names the metric."""
-        super().__init__(_computations(_RATING_METRICS), name=name)
+        super().__init__(_computations({**_RATING_METRICS, **_FLOAT32_RATING_METRICS}), name=name)
 
 
 class ClickMetric(tfma.metrics.Metric):
-    """One of `CLICK_METRICS`, by its name.
+    """One of `CLICK_METRICS` or `FLOAT32_CLICK_METRICS`, by its name.
 
     `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
     minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
@@ -142,7 +162,7 @@ class ClickMetric(tfma.metrics.Metric):
 
     def __init__(self, name: str):
         """Names the metric."""
-        super().__init__(_computations(_CLICK_METRICS), name=name)
+        super().__init__(_computations({**_CLICK_METRICS, **_FLOAT32_CLICK_METRICS}), name=name)
 
 
 metric_types.register_metric(RegressionMetric)

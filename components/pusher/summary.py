@@ -24,9 +24,10 @@ _PACKAGES = (
 )
 
 POPULARITY_NAME = "most popular items"
+FLOAT32_NAME = "the same model without export.quantize"
 
 # Metrics that are the same for the candidate and the last blessed model, which see the same examples.
-_OF_DATA = ("example_count", "click_count", "baseline_", "popularity_", "logistic_")
+_OF_DATA = ("example_count", "click_count", "baseline_", "popularity_", "logistic_", "float32_")
 
 
 def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:
@@ -100,7 +101,12 @@ def comparisons(overall: Mapping[str, Any], naive_baseline: str) -> list[Compari
         overall: Metrics by name, over the whole test split.
         naive_baseline: Name of the naive baseline, for people.
     """
-    references = {"baseline_": naive_baseline, "popularity_": POPULARITY_NAME, "logistic_": "logistic regression"}
+    references = {
+        "baseline_": naive_baseline,
+        "popularity_": POPULARITY_NAME,
+        "logistic_": "logistic regression",
+        "float32_": FLOAT32_NAME,
+    }
     return [
         Comparison(metric, overall[metric], reference, value)
         for name, value in overall.items()
