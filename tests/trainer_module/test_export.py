@@ -154,7 +154,7 @@ def test_a_quantized_export_answers_as_the_model_with_rounded_tables(
     assert done.report.table_bytes == sum(before[name].nbytes for name in rounded)
     assert done.report.quantized_bytes == sum(values.nbytes + of.nbytes for values, of in rounded.values())
     wrong = {name: {output: values + 1 for output, values in of.items()} for name, of in expected.items()}
-    with pytest.raises(ModelError, match="the float32 copy of the model differs from the training model: .* row 0 of"):
+    with pytest.raises(ModelError, match=r"the float32 copy of the model differs from the training model: .* row 0 of"):
         quantized(wrong)
 
 
