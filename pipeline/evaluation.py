@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.retrieval_metrics import RetrievalMetric
+from components.evaluation.retrieval_metrics import THIRDS, RetrievalMetric
 from components.evaluation.row_metrics import (
     CLICK_METRICS,
     FLOAT32_CLICK_METRICS,
     FLOAT32_RATING_METRICS,
+    POLICY_METRICS,
     RATING_METRICS,
     ClickMetric,
     RegressionMetric,
@@ -53,6 +54,7 @@ def retrieval_metric_names(cutoffs: Sequence[int], quantized: bool = False) -> l
             f"recall_at_{k}_head",
             f"recall_at_{k}_tail",
             f"recall_at_{k}_cold",
+            *(f"{metric}_at_{k}{third}" for metric in ("recall", "ndcg") for third in THIRDS),
             f"hit_rate_at_{k}",
             f"coverage_at_{k}",
             f"average_popularity_at_{k}",
@@ -75,7 +77,7 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantize
 
 
 def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
-    """Log loss, AUC and calibration of click probabilities."""
+    """Log loss, AUC and calibration of click probabilities, and the value of policies where there are propensities."""
     thresholds = {
         "log_loss": _threshold(
             upper=config.max_log_loss or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
@@ -85,6 +87,7 @@ def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized
     if config.min_auc is not None:
         thresholds["auc"] = _threshold(lower=config.min_auc)
     names = [*CLICK_METRICS, *(FLOAT32_CLICK_METRICS if quantized else ())]
+    names += POLICY_METRICS if dataset.propensity_key else ()
     return _eval_config(_of_rows(dataset), _metrics(ClickMetric, names, thresholds), dataset)
 
 

@@ -35,6 +35,7 @@ from trainer_module.training.naive_baseline import (
     fit_naive_baseline,
     initial_biases,
 )
+from trainer_module.training.policy_candidates import POLICY_CANDIDATES, PolicyCandidates, collect_candidates
 from trainer_module.training.split_optimizer import SplitOptimizer
 from trainer_module.training.warm_start import TableReport, warm_start
 
@@ -58,6 +59,7 @@ class Assembly:
         examples: What the steps see: the training split, with drawn items where the model asks for them.
         selection: The split that chooses the weights.
         naive_baseline: What the model must beat; None for retrieval, whose index holds its own.
+        candidates: Among what policies choose; None where rows have no propensities.
     """
 
     model_inputs: ModelInputs
@@ -67,6 +69,7 @@ class Assembly:
     examples: TrainingExamples
     selection: ExampleReader
     naive_baseline: NaiveBaseline | None
+    candidates: PolicyCandidates | None
 
     @property
     def experiment(self) -> Experiment:
@@ -113,7 +116,8 @@ def assemble(fn_args: FnArgs) -> Assembly:
 
     Raises:
         ConfigError: The parts of the experiment do not fit together.
-        DataError: A split is empty, ids and tables do not belong together, or the weights of examples are no weights.
+        DataError: A split is empty, ids and tables do not belong together, the weights of examples are no weights, or
+            items with propensities are too many.
     """
     experiment = _experiment(fn_args)
     experiment.check()
@@ -134,13 +138,14 @@ def assemble(fn_args: FnArgs) -> Assembly:
         batch_size=experiment.training.batch_size,
         candidates=files.get(CANDIDATES, []),
     )
+    candidates = collect_candidates(experiment.dataset, spec, train_split)
     objective, examples = experiment.model.prepare(data)
     selection = ExampleReader(spec, model_inputs, files["eval"], limits=limits)
     for reader in (train_split, selection):
         check_ids(spec, vocabularies.rows, reader.features(reader.head(_CHECKED_EXAMPLES)))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
     naive = fit_naive_baseline(data.dataset, train_split, selection) if data.dataset.task != "retrieval" else None
-    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive)
+    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive, candidates)
 
 
 def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str, fn_args: FnArgs) -> Training:
@@ -192,6 +197,8 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     naive = assembly.naive_baseline
     if naive is not None:
         naive.save(os.path.join(artifact_dir, NAIVE_BASELINE))
+    if assembly.candidates is not None:
+        assembly.candidates.save(os.path.join(artifact_dir, POLICY_CANDIDATES))
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
     rows = choose(blueprint.spec, _rarest_tokens(assembly), assembly.selection, (assembly.train, assembly.selection))
     sample_file = parity.save_sample(parity_dir, blueprint.spec, rows)

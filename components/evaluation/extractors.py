@@ -21,6 +21,7 @@ from tensorflow_model_analysis.extractors import (
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
+from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized
@@ -35,7 +36,7 @@ def naive_feature(source: str) -> str:
     return f"__naive_{source}__"
 
 
-_REFERENCE_FEATURES = (*(naive_feature(source) for source in (BASELINE, LOGISTIC)), FLOAT32_FEATURE)
+_REFERENCE_FEATURES = (*(naive_feature(source) for source in (BASELINE, LOGISTIC)), FLOAT32_FEATURE, *WEIGHT_FEATURES)
 
 
 def custom_extractors(
@@ -58,7 +59,11 @@ def custom_extractors(
     if not is_retrieval:
         predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model)))
         first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
-    if float32_dir := float32_directory(_candidate_directory(eval_shared_model)):
+    model_dir = _candidate_directory(eval_shared_model)
+    if candidates_dir := candidates_directory(model_dir):
+        weigh = beam.ParDo(WeighPolicies(model_dir, candidates_dir))
+        first.append(extractor.Extractor(stage_name="WeighPolicies", ptransform=weigh))
+    if float32_dir := float32_directory(model_dir):
         predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     return [
@@ -136,7 +141,8 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
         slices: Columns of each slicing; an empty list is the overall slice.
 
     Yields:
-        Slice key, labels, predictions, and of the features the predictions of the naive baseline and the float32 model.
+        Slice key, labels, predictions, and of the features the predictions of the naive baseline and the float32 model
+        and the importance weights of policies.
     """
     features = extracts[tfma.FEATURES_KEY]
     references = {name: features[name] for name in _REFERENCE_FEATURES if name in features}

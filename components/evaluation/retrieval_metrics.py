@@ -18,6 +18,7 @@ from components.retrieval_index.exact import (
     IDS_WITH_SEEN,
     POPULAR_IDS,
     RELEVANT_COUNTS,
+    THIRD_BOUNDS,
     TRAIN_COUNTS,
 )
 from trainer_module.data.spec import RELEVANT
@@ -26,8 +27,9 @@ from trainer_module.data.spec import RELEVANT
 HEAD_FROM = 20
 
 _NAME = re.compile(
-    r"(?P<of_popularity>popularity_)?(?P<of_float32>float32_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold)?"
+    r"(?P<of_popularity>popularity_)?(?P<of_float32>float32_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold|_top_third|_middle_third|_bottom_third)?"
 )
+THIRDS = ("_top_third", "_middle_third", "_bottom_third")
 _ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
 
 Answers = Mapping[str, np.ndarray]
@@ -44,6 +46,8 @@ class MetricName:
     - `recall_at_10_head`, `_tail`, `_cold`: only items of the head (`HEAD_FROM` training rows and more), the tail, or
       without any training row count as relevant.
     - `float32_ndcg_at_10`: of a quantized index, the metric of the float32 index beside it.
+    - `ndcg_at_10_top_third`, `_middle_third`, `_bottom_third`: only items of that third of the catalog count as
+      relevant; each third holds a third of the training rows (`components.retrieval_index.popularity`).
     - `coverage_at_10`: share of the catalog that is in any list.
     - `average_popularity_at_10`: mean number of training rows of the listed items (Yin et al., "Challenging the long
       tail recommendation", 2012).
@@ -99,6 +103,11 @@ class MetricName:
             low, high = _ITEMS[self.variant]
             counts = answers[RELEVANT_COUNTS]
             relevant = np.where((counts >= low) & (counts <= high), relevant, b"")
+        if self.variant in THIRDS:
+            if THIRD_BOUNDS not in answers:
+                # A last blessed model of an earlier version does not know its thirds.
+                return Partial()
+            relevant = np.where(_thirds(answers) == THIRDS.index(self.variant), relevant, b"")
         num_relevant = (relevant != b"").sum(axis=1)
         hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
         if self.metric == "row_recall":
@@ -186,6 +195,12 @@ class RetrievalMetric(tfma.metrics.Metric):
         """
         MetricName.parse(name)
         super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
+
+
+def _thirds(answers: Answers) -> np.ndarray:
+    """The third of each relevant item, `[queries, n]`: a place in `THIRDS`."""
+    counts, bounds = answers[RELEVANT_COUNTS], answers[THIRD_BOUNDS]
+    return (counts < bounds[:, :1]).astype(int) + (counts < bounds[:, 1:])
 
 
 def _catalog_size(answers: Answers) -> int:

@@ -11,7 +11,9 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import naive_feature
-from components.evaluation.float32 import FLOAT32, FLOAT32_FEATURE, of_float32
+from components.evaluation.float32 import FLOAT32, FLOAT32_FEATURE
+from components.evaluation.off_policy import policy_metrics, policy_sums
+from components.evaluation.policies import POLICIES, weight_feature
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
@@ -28,7 +30,8 @@ class _RowMetric:
     Attributes:
         sums: From labels and predictions of a batch to an array that adds up over batches.
         value: From the totals of `sums`, one per source, to the metric.
-        sources: Whose predictions: the model's, the baseline's, the logistic regression's, the float32 model's.
+        sources: Whose predictions: the model's, the baseline's, the logistic regression's, the float32 model's; or
+            a policy, whose importance weights take the place of predictions.
     """
 
     sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -85,6 +88,22 @@ def _in_float32(metrics: Mapping[str, _RowMetric], names: Iterable[str]) -> Mapp
 _FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae"))
 _FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration"))
 
+_OF_POLICY = (
+    *("ips_value", "ips_value_low", "ips_value_high", "snips_value", "snips_value_low", "snips_value_high"),
+    *("importance_weight", "effective_rows"),
+)
+
+
+def _policy_metric(policy: str, name: str) -> _RowMetric:
+    return _RowMetric(policy_sums, lambda sums: policy_metrics(sums)[name], (policy,))
+
+
+_POLICY_METRICS: Mapping[str, _RowMetric] = {
+    "logged_value": _policy_metric("greedy", "logged_value"),
+    **{f"{policy}_{name}": _policy_metric(policy, name) for policy in POLICIES for name in _OF_POLICY},
+}
+
+POLICY_METRICS = tuple(_POLICY_METRICS)
 FLOAT32_RATING_METRICS = tuple(_FLOAT32_RATING_METRICS)
 FLOAT32_CLICK_METRICS = tuple(_FLOAT32_CLICK_METRICS)
 
@@ -117,13 +136,13 @@ class _SumsCombiner(beam.CombineFn):
     def _predictions(self, element: metric_types.StandardMetricInputs, source: str) -> np.ndarray:
         if source == _MODEL:
             return np.asarray(element.get_predictions(self._key.model_name, self._key.output_name))
-        if source == FLOAT32:
-            return of_float32(element)
-        return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source)])
+        return np.asarray(element[tfma.FEATURES_KEY][_feature(source)])
 
 
 def _feature(source: str) -> str:
-    """The feature that holds the predictions of a reference."""
+    """The feature that holds the predictions of a reference, or the importance weights of a policy."""
+    if source in POLICIES:
+        return weight_feature(source)
     return FLOAT32_FEATURE if source == FLOAT32 else naive_feature(source)
 
 
@@ -154,7 +173,7 @@ class RegressionMetric(tfma.metrics.Metric):
 
 
 class ClickMetric(tfma.metrics.Metric):
-    """One of `CLICK_METRICS` or `FLOAT32_CLICK_METRICS`, by its name.
+    """One of `CLICK_METRICS`, `FLOAT32_CLICK_METRICS` or `POLICY_METRICS`, by its name.
 
     `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
     minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
@@ -162,7 +181,7 @@ class ClickMetric(tfma.metrics.Metric):
 
     def __init__(self, name: str):
         """Names the metric."""
-        super().__init__(_computations({**_CLICK_METRICS, **_FLOAT32_CLICK_METRICS}), name=name)
+        super().__init__(_computations({**_CLICK_METRICS, **_FLOAT32_CLICK_METRICS, **_POLICY_METRICS}), name=name)
 
 
 metric_types.register_metric(RegressionMetric)

@@ -27,7 +27,11 @@ POPULARITY_NAME = "most popular items"
 FLOAT32_NAME = "the same model without export.quantize"
 
 # Metrics that are the same for the candidate and the last blessed model, which see the same examples.
-_OF_DATA = ("example_count", "click_count", "baseline_", "popularity_", "logistic_", "float32_")
+# The importance weights of policies and the float32 metrics are those of the candidate in both places.
+_OF_DATA = (
+    *("example_count", "click_count", "baseline_", "popularity_", "logistic_", "float32_"),
+    *("logged_", "greedy_", "softmax_"),
+)
 
 
 def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:

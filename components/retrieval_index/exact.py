@@ -13,6 +13,7 @@ import tensorflow as tf
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.config import EXCLUDE, LONGEST_CUTOFF, K
 from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
+from components.retrieval_index.popularity import third_bounds
 from components.retrieval_index.towers import Towers
 from trainer_module.data.clean import trimmed
 from trainer_module.data.spec import RELEVANT, SEEN
@@ -24,6 +25,7 @@ IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 # Further outputs of `evaluate`, besides `ids` and `train_counts`.
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 IDS_WITH_SEEN = "ids_with_seen"
+THIRD_BOUNDS = "third_bounds"
 
 UNKNOWN = -1
 """Position of an identifier that a `table_of_positions` does not know."""
@@ -126,7 +128,8 @@ def save_exact_search(
       `seen`. Returns `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), each `[batch, max_k]`.
     - `evaluate`: takes `examples` as above. Returns `ids`, `train_counts`, `ids_with_seen` (nothing excluded) and
       `popular_ids` (the most frequent candidates of the training split, without seen items), each `[batch, 100]`;
-      the example's `relevant` and `relevant_train_counts`, `[batch, n]`; and the number of `candidates`, `[batch]`.
+      the example's `relevant` and `relevant_train_counts`, `[batch, n]`; the number of `candidates`, `[batch]`; and
+      `third_bounds` (see `popularity.third_bounds`), int64 `[batch, 2]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for searching elsewhere.
     - `recommend`: takes one tensor per query column, as `embed_query` does; `exclude`, string `[batch, n]`, padded with
       empty strings; and `k`, int32. Returns `ids`, `titles` and `scores`, each `[batch, min(k, candidates)]`.
@@ -150,6 +153,7 @@ def save_exact_search(
     ids_file = os.path.join(scratch, "candidate_ids.txt")
     write_ids(catalog.ids, ids_file)
     module = ExactSearch(towers, catalog, ids_file, quantize)
+    bounds = third_bounds(catalog.train_counts)
     fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
 
     def padded(best: dict[str, tf.Tensor], k: int) -> dict[str, tf.Tensor]:
@@ -175,6 +179,7 @@ def save_exact_search(
             RELEVANT: relevant,
             RELEVANT_COUNTS: module.train_counts(relevant),
             CANDIDATES: tf.fill(tf.shape(examples), tf.constant(len(catalog.ids), tf.int64)),
+            THIRD_BOUNDS: tf.repeat(tf.constant(bounds[np.newaxis], tf.int64), tf.size(examples), axis=0),
         }
 
     @tf.function(
