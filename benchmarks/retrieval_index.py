@@ -72,7 +72,7 @@ def main(
     only_saved_models: Annotated[bool, typer.Option(help="Leave FAISS out.")] = False,
 ) -> None:
     """Measure every index for every catalog size, print a table and write it to a file."""
-    table = _table({size: _measure(size, only_saved_models) for size in items})
+    table = _table({size: _measure(size, only_saved_models) for size in items}, only_saved_models)
     print(table)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(table + "\n")
@@ -180,8 +180,8 @@ def _towers(directory: str) -> str:
     return directory
 
 
-def _table(measured: dict[int, list[Measured]]) -> str:
-    options = " ".join(f"--items {size}" for size in measured)
+def _table(measured: dict[int, list[Measured]], only_saved_models: bool) -> str:
+    options = " ".join(f"--items {size}" for size in measured) + only_saved_models * " --only-saved-models"
     lines = [
         "# Exact and approximate search",
         "",
