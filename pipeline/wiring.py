@@ -121,7 +121,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             item_key=dataset.item_key,
             title_key=dataset.title_key,
             config=config.retrieval_index.model_dump_json(),
-            quantize=config.export.quantize or "",
+            quantize=config.export.quantize or "none",
             source_hash=source_hash("components.retrieval_index.component"),
         )
         components.append(index)

@@ -48,7 +48,7 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
         item_key: Column of the item's identifier.
         title_key: Column of the item's title.
         config: A `RetrievalIndexConfig` as JSON.
-        quantize: `export.quantize` of the experiment; empty for none.
+        quantize: `export.quantize` of the experiment, or `none`.
         source_hash: Hash of this component's sources; part of the cache key.
 
     Raises:
@@ -57,7 +57,7 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
     """
     del source_hash
     float32 = None
-    if quantize:
+    if quantize != "none":
         float32 = Float32Index(*(os.path.join(artifact.uri, FLOAT32_DIRECTORY) for artifact in (model, index)))
     settings = RetrievalIndexConfig.model_validate_json(config)
     with tempfile.TemporaryDirectory() as scratch:

@@ -64,10 +64,10 @@ class Model(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def predict(self, examples):
-        price = tf.io.FixedLenFeature([], tf.float32, default_value=1.5)
-        parsed = tf.io.parse_example(examples, {"price": price, "segment": tf.io.FixedLenFeature([], tf.string)})
-        likes_cheap = parsed["segment"] == "x"
-        return {"probability": tf.where(likes_cheap, 0.9 - 0.4 * parsed["price"], 0.4 * parsed["price"])}
+        spec = {"price": tf.io.VarLenFeature(tf.float32), "segment": tf.io.FixedLenFeature([], tf.string)}
+        parsed = tf.io.parse_example(examples, spec)
+        price = tf.sparse.to_dense(parsed["price"], default_value=1.5)[:, 0]
+        return {"probability": tf.where(parsed["segment"] == "x", 0.9 - 0.4 * price, 0.4 * price)}
 
 
 def test_a_batch_gets_the_weights_of_both_policies(candidates, tmp_path, monkeypatch):

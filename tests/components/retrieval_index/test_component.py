@@ -34,7 +34,9 @@ class Run:
         self.model_dir = str(Path(towers_dir).parent)
         self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
 
-    def run(self, splits=("train", "candidates", "queries"), sources: str = "", quantize: str = "", **config) -> None:
+    def run(
+        self, splits=("train", "candidates", "queries"), sources: str = "", quantize: str = "none", **config
+    ) -> None:
         examples = tfx.dsl.Importer(
             source_uri=str(self.root / "examples"),
             artifact_type=tfx.types.standard_artifacts.Examples,
