@@ -34,11 +34,11 @@ def main(output: Annotated[Path, typer.Option(help="File for the result table.")
     lines = [
         "# Off-policy estimates beside those of the Open Bandit Pipeline",
         "",
-        "Measured with `python -m benchmarks.off_policy` and obp 0.4.1, on the sample that it brings: 10,000 rows per log.",
-        f"The two differ by at most {_LARGEST_DIFFERENCE:g}, or the command fails. The last column is the clicks per row of",
-        "the estimated policy in its own log.",
+        "Measured with `python -m benchmarks.off_policy` and obp 0.4.1, on the sample that it brings: 10,000 rows per",
+        f"log. The estimates differ from those of obp (IPW and SNIPW) by at most {_LARGEST_DIFFERENCE:g}, or the command",
+        "fails. The last column is the clicks per row of the policy in its own log.",
         "",
-        "| campaign | log | policy | IPS, 95% | SNIPS, 95% | obp's IPW | obp's SNIPW | mean weight | effective rows | own log |",
+        "| campaign | log of | policy | IPS, 95% | SNIPS, 95% | IPW | SNIPW | mean weight | effective rows | own log |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
     ]
