@@ -19,7 +19,7 @@ from components.evaluation.off_policy import policy_metrics, policy_sums
 
 _RESULT = Path(__file__).parent / "results" / "off_policy.md"
 _CAMPAIGNS = ("all", "men", "women")
-_LARGEST_DIFFERENCE = 1e-6
+_TOLERANCE = 1e-6
 # Draws by which the package computes with which probability a policy shows an item.
 _SIMULATIONS = 10_000
 _SEED = 0
@@ -35,8 +35,8 @@ def main(output: Annotated[Path, typer.Option(help="File for the result table.")
         "# Off-policy estimates beside those of the Open Bandit Pipeline",
         "",
         "Measured with `python -m benchmarks.off_policy` and obp 0.4.1, on the sample that it brings: 10,000 rows per",
-        f"log. The estimates differ from those of obp (IPW and SNIPW) by at most {_LARGEST_DIFFERENCE:g}, or the command",
-        "fails. The last column is the clicks per row of the policy in its own log.",
+        f"log. The command fails if an estimate differs from that of obp (IPW and SNIPW) by more than {_TOLERANCE:g}.",
+        "The last column is the clicks per row of the policy in its own log.",
         "",
         "| campaign | log of | policy | IPS, 95% | SNIPS, 95% | IPW | SNIPW | mean weight | effective rows | own log |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -63,7 +63,7 @@ def _compared(campaign: str, logging: str, evaluated: str) -> str:
     weights = chances[np.arange(log["n_rounds"]), log["action"], log["position"]] / log["pscore"]
     ours = policy_metrics(policy_sums(log["reward"], weights))
     for name, value in zip(("ips_value", "snips_value"), theirs, strict=True):
-        if abs(ours[name] - value) > _LARGEST_DIFFERENCE:
+        if abs(ours[name] - value) > _TOLERANCE:
             raise SystemExit(f"{campaign}, {logging}: {name} is {ours[name]}, obp's {value}")
     estimated = (
         f"{ours[n]:.5f} ({ours[f'{n}_low']:.5f}, {ours[f'{n}_high']:.5f})" for n in ("ips_value", "snips_value")
