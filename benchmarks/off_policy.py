@@ -52,9 +52,9 @@ def _compared(campaign: str, logging: str, evaluated: str) -> str:
     settings = {"n_actions": log["n_actions"], "len_list": 3, "random_state": _SEED}
     if evaluated == "bts":
         policy = BernoulliTS(is_zozotown_prior=True, campaign=campaign, **settings)
+        chances = policy.compute_batch_action_dist(n_sim=_SIMULATIONS, n_rounds=log["n_rounds"])
     else:
-        policy = Random(**settings)
-    chances = policy.compute_batch_action_dist(n_sim=_SIMULATIONS, n_rounds=log["n_rounds"])
+        chances = Random(**settings).compute_batch_action_dist(n_rounds=log["n_rounds"])
     logged = {name: log[name] for name in ("reward", "action", "pscore", "position")}
     theirs = [
         estimator.estimate_policy_value(**logged, action_dist=chances)

@@ -146,9 +146,11 @@ def test_a_quantized_export_answers_as_the_model_with_rounded_tables(
             assert done.largest_change[f"embed/{name}"] <= num_rows * rounded[name][1].max() * 0.501
     assert {name.partition("/")[0] for name in done.largest_change} == set(expected)
     assert all(change > 0 for change in done.largest_change.values())
-    # The training model goes on with what it learned.
+    # The training model goes on with what it learned, and so does whoever starts from its checkpoint.
     for name, table in tables(trained.model.embedding).items():
         np.testing.assert_array_equal(table, before[name])
+        key = f"model/embedding/_tpu_embedding/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        np.testing.assert_array_equal(tf.train.load_variable(trained.checkpoint, key), before[name])
 
     assert (done.report.route, done.report.quantize) == (config.route.replace("auto", "checkpoint"), "int8")
     assert done.report.table_bytes == sum(before[name].nbytes for name in rounded)
