@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -17,7 +17,7 @@ from pipeline.vertex.config import VertexConfig
 from pipeline.yaml_text import parse_yaml, read_yaml_file
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 from trainer_module.data.paths import normal_directory
-from trainer_module.data.spec import DatasetSpec, Task
+from trainer_module.data.spec import DatasetSpec, LabelSpec, Task
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
 from trainer_module.experiment import Experiment
@@ -35,6 +35,7 @@ _PRESET_OF_DATASET = {
     "synthetic": "synthetic",
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
+    "synthetic-goals": "synthetic-goals",
 }
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
@@ -104,6 +105,24 @@ _KEYS_OF_TASK: Mapping[Task, tuple[str, ...]] = {
 }
 
 
+class HeadGates(Frozen):
+    """When one head of a `multi_task` model is good enough.
+
+    Attributes:
+        max_rmse: For labels of task rating: upper bound of the RMSE on the test split; None sets none.
+        max_log_loss: For labels of task click: upper bound of the log loss (in nats) on the test split; None sets none.
+        min_auc: For labels of task click: lower bound of the area under the ROC curve on the test split; None sets
+            none.
+        max_regression: How much worse than the last blessed model's the RMSE, in the label's unit, or the log loss may
+            be; None takes `evaluation.max_regression`.
+    """
+
+    max_rmse: float | None = Field(default=None, gt=0)
+    max_log_loss: float | None = Field(default=None, gt=0)
+    min_auc: float | None = Field(default=None, ge=0, le=1)
+    max_regression: float | None = Field(default=None, ge=0)
+
+
 class EvaluationConfig(Frozen):
     """When a model is blessed.
 
@@ -117,6 +136,7 @@ class EvaluationConfig(Frozen):
         min_ndcg: For retrieval: lower bound of nDCG at the first cutoff, over the full corpus; None sets none.
         cutoffs: For retrieval: lengths of the lists that metrics look at, 1 to 100.
         max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG may be.
+        heads: For `multi_task` models: gates of single heads, by label. `beat_baseline` holds for every head.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
             it back and let it be the baseline of the next.
     """
@@ -128,6 +148,7 @@ class EvaluationConfig(Frozen):
     min_ndcg: float | None = Field(default=None, ge=0, le=1)
     cutoffs: tuple[Annotated[int, Field(ge=1, le=LONGEST_CUTOFF)], ...] = Field(default=(10,), min_length=1)
     max_regression: float = Field(default=0.005, ge=0)
+    heads: dict[str, HeadGates] = {}
     first_run: Literal["push", "hold"] = "push"
 
     @model_validator(mode="before")
@@ -144,12 +165,46 @@ class EvaluationConfig(Frozen):
             raise ValueError("a cutoff stands twice; name each once")
         return cutoffs
 
+    def check_heads(self, labels: Sequence[LabelSpec]) -> None:
+        """Checks the keys of an experiment with a `multi_task` model.
+
+        Args:
+            labels: Of the model's heads.
+
+        Raises:
+            ValueError: A key is set that belongs to a head, or to another task than a head's.
+        """
+        tasks = {label.name: label.task for label in labels}
+        for key in (key for keys in _KEYS_OF_TASK.values() for key in keys):
+            if key in self.model_fields_set and getattr(self, key) is not None:
+                raise ValueError(
+                    f"evaluation.{key}: a multi_task model has gates per head; write evaluation.heads: "
+                    f"{{{next(iter(tasks))}: {{...}}}}"
+                )
+        for name, gates in self.heads.items():
+            if name not in tasks:
+                raise ValueError(f"evaluation.heads: the model has no head {name!r}; it has {', '.join(tasks)}")
+            keys = _KEYS_OF_TASK[tasks[name]]
+            for key in gates.model_fields_set - {*keys, "max_regression"}:
+                raise ValueError(
+                    f"evaluation.heads.{name}.{key}: label {name} is of task {tasks[name]}, which takes "
+                    f"{', '.join(keys)} and max_regression. Leave it out"
+                )
+
+    def of_head(self, label: LabelSpec) -> "EvaluationConfig":
+        """The gates of one head, as those of a model that predicts this label alone."""
+        gates = self.heads.get(label.name, HeadGates())
+        shared = {"beat_baseline": self.beat_baseline, "max_regression": self.max_regression}
+        return EvaluationConfig(**shared | gates.model_dump(exclude_none=True))
+
     def check_task(self, task: Task) -> None:
         """Checks that every key that is set belongs to the task.
 
         Raises:
-            ValueError: A key of another task is set; names it and the keys that fit.
+            ValueError: A key of another task, or of heads, is set; names it and the keys that fit.
         """
+        if self.heads:
+            raise ValueError("evaluation.heads: only model.type multi_task has heads; leave it out")
         for other, keys in _KEYS_OF_TASK.items():
             for key in keys:
                 if other != task and key in self.model_fields_set and getattr(self, key) is not None:
@@ -203,7 +258,8 @@ class PipelineConfig(Frozen):
                 "export.route subset serves embeddings, not the ratings that the Evaluator judges. Take auto, "
                 "checkpoint or direct; trainer_module.export.routes.export makes subsets (docs/export.md)"
             )
-        self.evaluation.check_task(self.dataset.task)
+        if not self.model.predicted:
+            self.evaluation.check_task(self.dataset.task)
         deploy = self.vertex and self.vertex.deploy
         if deploy and deploy.vector_search and self.model.type != "two_tower":
             raise ValueError(
@@ -220,6 +276,8 @@ class PipelineConfig(Frozen):
             raise ValueError(f"data.schema_file: there is no file {self.data.schema_file}")
         try:
             self.experiment.check()
+            if self.model.predicted:
+                self.evaluation.check_heads(self.predicted_labels)
             if self.model.type == "two_tower":
                 tables = self.experiment.features(self.dataset.features).tables
                 self.retrieval_index.check(self.dataset, tables[0].dim or self.embeddings.dim)
@@ -247,6 +305,12 @@ class PipelineConfig(Frozen):
     def dataset(self) -> DatasetSpec:
         """What the pipeline knows about the data."""
         return self.data.described().spec()
+
+    @property
+    def predicted_labels(self) -> tuple[LabelSpec, ...]:
+        """The labels of a `multi_task` model's heads, in their order; empty for all other models."""
+        labels = {label.name: label for label in self.dataset.labels}
+        return tuple(labels[name] for name in self.model.predicted)
 
     @property
     def experiment(self) -> Experiment:

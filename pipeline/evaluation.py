@@ -19,20 +19,36 @@ from components.evaluation.row_metrics import (
 )
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
-from trainer_module.data.spec import DatasetSpec, Task
+from trainer_module.data.spec import DatasetSpec, LabelSpec, Task
+from trainer_module.models.signatures import BY_EXAMPLE
+
+# The signature that is evaluated, and its metrics.
+Measured = tuple[config_pb2.ModelSpec, config_pb2.MetricsSpec]
 
 _LOWER, _HIGHER = config_pb2.MetricDirection.LOWER_IS_BETTER, config_pb2.MetricDirection.HIGHER_IS_BETTER
 
 
-def eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool = False) -> config_pb2.EvalConfig:
+def eval_config(
+    config: EvaluationConfig, dataset: DatasetSpec, heads: Sequence[LabelSpec] = (), quantized: bool = False
+) -> config_pb2.EvalConfig:
     """Metrics overall and by slice for the dataset's task, and thresholds on the overall ones.
 
     Args:
         config: The thresholds. The one against the last blessed model has no effect where there is none.
         dataset: Gives the task, the label and the slices.
+        heads: The labels of a model of several goals, each of which gets the metrics and thresholds of its own task.
         quantized: Whether the model is quantized and the float32 one beside it is measured, too.
     """
-    return _BUILDERS[dataset.task](config, dataset, quantized)
+    if not heads:
+        model, metrics = _BUILDERS[dataset.task](config, dataset, quantized)
+        return _eval_config(model, [metrics], dataset)
+    # TFMA takes no label that a row may lack; the extractors add the heads' labels to the features.
+    model = config_pb2.ModelSpec(signature_name=BY_EXAMPLE)
+    of_heads = []
+    for head in heads:
+        _, metrics = _BUILDERS[head.task](config.of_head(head), dataset.for_label(head.name), quantized)
+        of_heads.append(config_pb2.MetricsSpec(metrics=metrics.metrics, output_names=[head.name]))
+    return _eval_config(model, of_heads, dataset)
 
 
 def retrieval_metric_names(cutoffs: Sequence[int], quantized: bool = False) -> list[str]:
@@ -64,7 +80,7 @@ def retrieval_metric_names(cutoffs: Sequence[int], quantized: bool = False) -> l
     return list(dict.fromkeys(names))
 
 
-def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
+def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """RMSE and MAE of predicted ratings."""
     thresholds = {
         "rmse": _threshold(
@@ -73,10 +89,10 @@ def _rating_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantize
         **_lift("rmse_lift", config),
     }
     names = [*RATING_METRICS, *(FLOAT32_RATING_METRICS if quantized else ())]
-    return _eval_config(_of_rows(dataset), _metrics(RegressionMetric, names, thresholds), dataset)
+    return _of_rows(dataset), _metrics(RegressionMetric, names, thresholds)
 
 
-def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
+def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """Log loss, AUC and calibration of click probabilities, and the value of policies where there are propensities."""
     thresholds = {
         "log_loss": _threshold(
@@ -88,10 +104,10 @@ def _click_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized
         thresholds["auc"] = _threshold(lower=config.min_auc)
     names = [*CLICK_METRICS, *(FLOAT32_CLICK_METRICS if quantized else ())]
     names += POLICY_METRICS if dataset.propensity_key else ()
-    return _eval_config(_of_rows(dataset), _metrics(ClickMetric, names, thresholds), dataset)
+    return _of_rows(dataset), _metrics(ClickMetric, names, thresholds)
 
 
-def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> config_pb2.EvalConfig:
+def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
     judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
@@ -102,26 +118,23 @@ def _retrieval_eval_config(config: EvaluationConfig, dataset: DatasetSpec, quant
         ),
         **_lift(f"{judged}_lift", config),
     }
-    return _eval_config(
-        config_pb2.ModelSpec(signature_name=EVALUATE),
-        _metrics(RetrievalMetric, retrieval_metric_names(config.cutoffs, quantized), thresholds),
-        dataset,
-    )
+    names = retrieval_metric_names(config.cutoffs, quantized)
+    return config_pb2.ModelSpec(signature_name=EVALUATE), _metrics(RetrievalMetric, names, thresholds)
 
 
-_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], config_pb2.EvalConfig]] = {
-    "rating": _rating_eval_config,
-    "click": _click_eval_config,
-    "retrieval": _retrieval_eval_config,
+_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], Measured]] = {
+    "rating": _rating_metrics,
+    "click": _click_metrics,
+    "retrieval": _retrieval_metrics,
 }
 
 
 def _of_rows(dataset: DatasetSpec) -> config_pb2.ModelSpec:
-    return config_pb2.ModelSpec(signature_name="serving_default", label_key=dataset.features.label.name)
+    return config_pb2.ModelSpec(signature_name=BY_EXAMPLE, label_key=dataset.features.label.name)
 
 
 def _eval_config(
-    model: config_pb2.ModelSpec, metrics: Sequence[config_pb2.MetricConfig], dataset: DatasetSpec
+    model: config_pb2.ModelSpec, metrics: Sequence[config_pb2.MetricsSpec], dataset: DatasetSpec
 ) -> config_pb2.EvalConfig:
     options = config_pb2.Options()
     options.include_default_metrics.value = False  # TFMA's own count would count batches
@@ -131,7 +144,7 @@ def _eval_config(
             config_pb2.SlicingSpec(),
             *(config_pb2.SlicingSpec(feature_keys=[name]) for name in dataset.slices),
         ],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
+        metrics_specs=metrics,
         options=options,
     )
 
@@ -166,8 +179,8 @@ def _lift(name: str, config: EvaluationConfig) -> dict[str, config_pb2.MetricThr
 
 def _metrics(
     kind: type[tfma.metrics.Metric], names: Iterable[str], thresholds: Mapping[str, config_pb2.MetricThreshold]
-) -> list[config_pb2.MetricConfig]:
-    return [_metric(kind, name, thresholds.get(name)) for name in names]
+) -> config_pb2.MetricsSpec:
+    return config_pb2.MetricsSpec(metrics=[_metric(kind, name, thresholds.get(name)) for name in names])
 
 
 def _metric(

@@ -12,6 +12,7 @@ from components.pusher.comparison import Comparison
 _WIDEST = 7
 _BY_SLICE = re.compile(
     r"(popularity_)?ndcg_at_\d+|(recall|hit_rate)_at_\d+|(baseline_)?(rmse|log_loss)|auc|example_count"
+    r"|\w+\.(rmse|log_loss|auc)"
 )
 
 
@@ -74,4 +75,4 @@ def _by_slice(rows: list[dict[str, Any]], names: list[str]) -> Table:
 def _number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if name in ("example_count", "click_count") else f"{value:.4f}"
+    return f"{value:.0f}" if name.endswith(("example_count", "click_count")) else f"{value:.4f}"

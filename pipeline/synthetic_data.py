@@ -4,13 +4,16 @@ from pathlib import Path
 
 from components.example_gen.config import GeneratedClicks
 from components.example_gen.generated.clicks import write_synthetic_criteo
+from components.example_gen.generated.goals import write_synthetic_goals
 from components.example_gen.generated.ratings import write_synthetic
 from pipeline.config import PipelineConfig
 from trainer_module.data.datasets.criteo import SYNTHETIC_CRITEO
+from trainer_module.data.datasets.goals import SYNTHETIC_GOALS
 from trainer_module.data.datasets.movielens import SYNTHETIC
 
 # The sizes of MovieLens 100K.
 _DEFAULT_SIZES = {"num_ratings": 100_000, "num_users": 943, "num_items": 1682}
+_VIEWS = 100_000
 
 
 def generate_if_missing(config: PipelineConfig, directory: str) -> None:
@@ -25,3 +28,5 @@ def generate_if_missing(config: PipelineConfig, directory: str) -> None:
         write_synthetic_criteo(Path(directory), generated.rows, generated.seed)
     if config.data.dataset == SYNTHETIC.name and not Path(directory).exists():
         write_synthetic(Path(directory), **_DEFAULT_SIZES, seed=0)
+    if config.data.dataset == SYNTHETIC_GOALS.name and not Path(directory).exists():
+        write_synthetic_goals(Path(directory), _VIEWS, seed=0)

@@ -133,7 +133,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         baseline_model=baseline.outputs["model"],
         # The curated schema describes rows, not queries.
         schema=None if dataset.task == "retrieval" else schema.outputs["schema"],
-        eval_config=eval_config(config.evaluation, dataset, quantized=bool(config.export.quantize)),
+        eval_config=eval_config(config.evaluation, dataset, config.predicted_labels, bool(config.export.quantize)),
         example_splits=[judged_split],
         module_path=extractors.__name__,
     ).with_id(EVALUATOR)

@@ -37,7 +37,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in [
-        DOCS / f"{name}.md" for name in ("embeddings", "training", "retrieval_index", "vertex", "vertex_guide")
+        DOCS / f"{name}.md"
+        for name in ("embeddings", "training", "multi_task", "retrieval_index", "vertex", "vertex_guide")
     ]
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]

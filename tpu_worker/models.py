@@ -17,13 +17,19 @@ from trainer_module.models.config import (
     DcnConfig,
     DlrmConfig,
     FinalMlpConfig,
+    MmoeMixing,
+    MultiTaskConfig,
+    PleMixing,
     RankingConfig,
     RatingModelConfig,
+    SharedBottomMixing,
+    TaskHead,
     TransformerEncoder,
     TwoTowerConfig,
     WideDeepConfig,
 )
-from trainer_module.models.objectives import Objective, Rating
+from trainer_module.models.goals import Goal, Goals
+from trainer_module.models.objectives import Click, Objective, Rating
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.sequences import ids_name
 from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
@@ -64,6 +70,16 @@ WITH_HISTORY = FeatureSpec(
 )
 
 
+# The same inputs, and a second goal.
+TWO_GOALS = FeatureSpec(columns=(*SPEC.columns, Label(name="clicked", required=False)), tables=SPEC.tables)
+GOALS = Goals(
+    (
+        Goal("rating", 0, RATING, initial_score=0.0, mean=3.0, deviation=1.2),
+        Goal("clicked", 1, Click(), initial_score=0.0),
+    )
+)
+
+
 @dataclass(frozen=True)
 class SmallModel:
     """A model over three small tables.
@@ -74,9 +90,9 @@ class SmallModel:
         objective: Training objective.
     """
 
-    config: RankingConfig | TwoTowerConfig
+    config: RankingConfig | MultiTaskConfig | TwoTowerConfig
     spec: FeatureSpec = SPEC
-    objective: Objective | Retrieval = RATING
+    objective: Objective | Goals | Retrieval = RATING
 
     def blueprint(
         self,
@@ -100,7 +116,10 @@ class SmallModel:
         return Blueprint(experiment, self.spec, ROWS, self.objective)
 
     def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
-        """Returns features and labels `[batch]`, the same at every call. Each bag has `BAG_LENGTH` ids."""
+        """Returns features and labels, the same at every call. Each bag has `BAG_LENGTH` ids.
+
+        Labels are `[batch]`; with further labels `[batch, number of labels]`, of which every other example lacks those.
+        """
         random = np.random.default_rng(0)
         features = {}
         for column in self.config.training_columns(self.spec, self.objective).categorical:
@@ -117,7 +136,14 @@ class SmallModel:
                 features[HISTORY_TARGETS] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
-        return features, tf.constant(random.uniform(1, 5, size=[batch_size]), tf.float32)
+        labels = random.uniform(1, 5, size=[batch_size])
+        clicks = [np.where(np.arange(batch_size) % 2, np.nan, labels > 3) for _ in self.spec.further_labels]
+        return features, tf.constant(np.stack([labels, *clicks], axis=1) if clicks else labels, tf.float32)
+
+
+def _two_goals(mixing: SharedBottomMixing | MmoeMixing | PleMixing) -> SmallModel:
+    heads = (TaskHead(label="rating"), TaskHead(label="clicked"))
+    return SmallModel(MultiTaskConfig(heads=heads, mixing=mixing, tower=(8,), dropout=0.1), TWO_GOALS, GOALS)
 
 
 MODELS = {
@@ -126,6 +152,9 @@ MODELS = {
     "dcn": SmallModel(DcnConfig(rank=4, mlp=(16,), dropout=0.1)),
     "wide_deep": SmallModel(WideDeepConfig(mlp=(16,), dropout=0.1)),
     "final_mlp": SmallModel(FinalMlpConfig(first=(16, 8), second=(8,), heads=2, dropout=0.1)),
+    "shared_bottom": _two_goals(SharedBottomMixing(widths=(16, 8))),
+    "mmoe": _two_goals(MmoeMixing(experts=2, widths=(16, 8))),
+    "ple": _two_goals(PleMixing(widths=(8,))),
     "two_tower": SmallModel(
         TwoTowerConfig(query_mlp=(16,), dropout=0.1),
         objective=Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"])),

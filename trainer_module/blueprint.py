@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer_module.data.features import FeatureSpec
 from trainer_module.embeddings.layer import FeatureConfigs, await_values, embedding_layer, feature_configs
 from trainer_module.experiment import Experiment
+from trainer_module.models.goals import Goals
 from trainer_module.models.objectives import Objective
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.training.distribution import dense_options, replica_batch_size
@@ -25,14 +26,14 @@ class Blueprint:
         experiment: The model, its tables and its training.
         spec: Columns and tables, with the experiment's changes applied.
         rows: Number of rows per table.
-        objective: What the label means, or which items are to be found.
+        objective: What the label means, or the labels of several goals, or which items are to be found.
         fingerprints: Of the vocabularies, by table; empty where ids come from elsewhere.
     """
 
     experiment: Experiment
     spec: FeatureSpec
     rows: Mapping[str, int]
-    objective: Objective | Retrieval
+    objective: Objective | Goals | Retrieval
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def for_training(

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from trainer_module.training.loop import TrainingLoop, TrainingResult
 from trainer_module.training.naive_baseline import (
     NAIVE_BASELINE,
     NaiveBaseline,
-    fit_naive_baseline,
+    fit_naive_baselines,
     initial_biases,
 )
 from trainer_module.training.policy_candidates import POLICY_CANDIDATES, PolicyCandidates, collect_candidates
@@ -58,7 +58,8 @@ class Assembly:
         train: The training split.
         examples: What the steps see: the training split, with drawn items where the model asks for them.
         selection: The split that chooses the weights.
-        naive_baseline: What the model must beat; None for retrieval, whose index holds its own.
+        naive_baselines: What each of the model's predictions must beat, by label, or under the empty name for a model
+            with one prediction; none for retrieval, whose index holds its own.
         candidates: Among what policies choose; None where rows have no propensities.
     """
 
@@ -68,7 +69,7 @@ class Assembly:
     train: ExampleReader
     examples: TrainingExamples
     selection: ExampleReader
-    naive_baseline: NaiveBaseline | None
+    naive_baselines: Mapping[str, NaiveBaseline]
     candidates: PolicyCandidates | None
 
     @property
@@ -144,7 +145,9 @@ def assemble(fn_args: FnArgs) -> Assembly:
     for reader in (train_split, selection):
         check_ids(spec, vocabularies.rows, reader.features(reader.head(_CHECKED_EXAMPLES)))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)
-    naive = fit_naive_baseline(data.dataset, train_split, selection) if data.dataset.task != "retrieval" else None
+    naive = {}
+    if data.dataset.task != "retrieval":
+        naive = fit_naive_baselines(data.dataset, experiment.model.predicted, train_split, selection)
     return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive, candidates)
 
 
@@ -194,9 +197,8 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     """Writes the SavedModel, what it must answer, and the report."""
     experiment, blueprint, trained = assembly.experiment, assembly.blueprint, training.trained
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
-    naive = assembly.naive_baseline
-    if naive is not None:
-        naive.save(os.path.join(artifact_dir, NAIVE_BASELINE))
+    for label, naive in assembly.naive_baselines.items():
+        naive.save(os.path.join(artifact_dir, NAIVE_BASELINE, label))
     if assembly.candidates is not None:
         assembly.candidates.save(os.path.join(artifact_dir, POLICY_CANDIDATES))
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
@@ -231,7 +233,7 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
         "vocabularies": assembly.vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in training.moved],
         "export": dataclasses.asdict(exported) | facts,
-        "naive_baseline": naive and naive.facts(),
+        "naive_baselines": {label: naive.facts() for label, naive in assembly.naive_baselines.items()},
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
@@ -250,9 +252,10 @@ def _files_by_split(fn_args: FnArgs) -> dict[str, list[str]]:
 def _start(assembly: Assembly) -> tuple[float, dict[str, np.ndarray], float]:
     """Where predictions start: at a label, and for models with biases at those of the naive baseline, by table; and the
     scale of what is learned beyond them."""
-    naive, blueprint = assembly.naive_baseline, assembly.blueprint
-    if naive is None or not assembly.experiment.model.num_biases:
+    blueprint = assembly.blueprint
+    if not assembly.experiment.model.num_biases:
         return assembly.train.mean_label(), {}, 1.0
+    naive = assembly.naive_baselines[""]
     tokens = {table: assembly.vocabularies.tokens(table) for table in blueprint.fixed_biases}
     return naive.mean, initial_biases(naive, blueprint.spec, tokens), naive.error or 1.0
 

@@ -35,12 +35,12 @@ def click_metrics(sums: np.ndarray) -> dict[str, float]:
     """Metrics from `click_sums`.
 
     Returns:
-        `log_loss`; `calibration`, the mean prediction over the mean label, NaN without a click; `click_count`; and
-        `example_count`.
+        `log_loss`, NaN without an example; `calibration`, the mean prediction over the mean label, NaN without a click;
+        `click_count`; and `example_count`.
     """
     loss, predicted, clicks, count = (float(value) for value in sums)
     return {
-        "log_loss": loss / count,
+        "log_loss": loss / count if count else math.nan,
         "calibration": predicted / clicks if clicks else math.nan,
         "click_count": clicks,
         "example_count": count,

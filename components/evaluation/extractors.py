@@ -24,19 +24,31 @@ from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, flo
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
-from trainer_module.data.example_files import serialized
-from trainer_module.training.naive_baseline import BASELINE, LOGISTIC, NAIVE_BASELINE, NaiveBaseline
+from trainer_module.data.example_files import serialized, single_or_missing
+from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
 
 # Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
 _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
 
-def naive_feature(source: str) -> str:
-    """The name under which predictions of `BASELINE` or `LOGISTIC` stand among a batch's features."""
-    return f"__naive_{source}__"
+# No column's name begins with an underscore.
+_NAIVE, _LABEL = "__naive_", "__label_"
+_ADDED = (_NAIVE, _LABEL, FLOAT32_FEATURE, *WEIGHT_FEATURES)
 
 
-_REFERENCE_FEATURES = (*(naive_feature(source) for source in (BASELINE, LOGISTIC)), FLOAT32_FEATURE, *WEIGHT_FEATURES)
+def naive_feature(source: str, head: str = "") -> str:
+    """The name under which predictions of `BASELINE` or `LOGISTIC` stand among a batch's features.
+
+    Args:
+        source: `BASELINE` or `LOGISTIC`.
+        head: Label of a head; empty for a model with one prediction.
+    """
+    return f"{_NAIVE}{source}__{head}"
+
+
+def label_feature(head: str) -> str:
+    """The name under which the labels of a head stand among a batch's features, NaN where a row lacks one."""
+    return f"{_LABEL}{head}"
 
 
 def custom_extractors(
@@ -56,15 +68,16 @@ def custom_extractors(
     is_retrieval = any(spec.signature_name == EVALUATE for spec in eval_config.model_specs)
     size = _QUERIES_AT_ONCE if is_retrieval else _ROWS_AT_ONCE
     first = [extractor.Extractor(stage_name="Requests", ptransform=beam.FlatMap(as_requests, size))]
+    heads = list(dict.fromkeys(name for spec in eval_config.metrics_specs for name in spec.output_names))
     if not is_retrieval:
-        predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model)))
+        predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model), heads))
         first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
     model_dir = _candidate_directory(eval_shared_model)
     if candidates_dir := candidates_directory(model_dir):
         weigh = beam.ParDo(WeighPolicies(model_dir, candidates_dir))
         first.append(extractor.Extractor(stage_name="WeighPolicies", ptransform=weigh))
     if float32_dir := float32_directory(model_dir):
-        predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval))
+        predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     return [
         *first,
@@ -116,20 +129,28 @@ def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
 
 
 class PredictNaively(beam.DoFn):
-    """Adds the naive baseline's predictions to the features of each batch."""
+    """Adds the naive baselines' predictions, and labels that rows may lack, to the features of each batch."""
 
-    def __init__(self, directory: str):
-        """Names the directory; each worker reads it once."""
+    def __init__(self, directory: str, heads: Sequence[str] = ()):
+        """Names the directory, which each worker reads once, and the heads of a model of several goals."""
         self._directory = directory
+        self._heads = heads
 
     def setup(self) -> None:
-        """Reads the baseline."""
-        self._baseline = NaiveBaseline.load(self._directory)
+        """Reads the baselines."""
+        self._baselines = {
+            head: NaiveBaseline.load(os.path.join(self._directory, head)) for head in self._heads or ("",)
+        }
 
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         """Predicts from the Arrow batch, before TFMA turns it into tensors."""
-        predictions = self._baseline.predict(extracts[tfma.ARROW_RECORD_BATCH_KEY])
-        named = {naive_feature(source): values for source, values in predictions.items()}
+        batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+        named = {
+            naive_feature(source, head): values
+            for head, baseline in self._baselines.items()
+            for source, values in baseline.predict(batch).items()
+        }
+        named |= {label_feature(head): single_or_missing(batch, head) for head in self._heads}
         yield {**extracts, tfma.FEATURES_KEY: {**extracts.get(tfma.FEATURES_KEY, {}), **named}}
 
 
@@ -141,11 +162,10 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
         slices: Columns of each slicing; an empty list is the overall slice.
 
     Yields:
-        Slice key, labels, predictions, and of the features the predictions of the naive baseline and the float32 model
-        and the importance weights of policies.
+        Slice key, labels, predictions, and of the features those that the stages before have added.
     """
     features = extracts[tfma.FEATURES_KEY]
-    references = {name: features[name] for name in _REFERENCE_FEATURES if name in features}
+    added = {name: values for name, values in features.items() if name.startswith(_ADDED)}
     sliced_by = {name: features[name] for name in {name for columns in slices for name in columns}} or {
         tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])
     }
@@ -155,7 +175,7 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
                 tfma.SLICE_KEY_TYPES_KEY: [key],
                 tfma.LABELS_KEY: _take(extracts[tfma.LABELS_KEY], rows),
                 tfma.PREDICTIONS_KEY: _take(extracts[tfma.PREDICTIONS_KEY], rows),
-                tfma.FEATURES_KEY: _take(references, rows),
+                tfma.FEATURES_KEY: _take(added, rows),
             }
 
 

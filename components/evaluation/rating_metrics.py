@@ -1,5 +1,7 @@
 """Metrics of predicted ratings, as sums that add up over batches. Free functions on numpy arrays."""
 
+import math
+
 import numpy as np
 
 
@@ -23,6 +25,8 @@ def error_sums(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def regression_metrics(sums: np.ndarray) -> dict[str, float]:
-    """`rmse`, `mae` and `example_count` from the sums of `error_sums`."""
+    """`rmse` and `mae`, NaN without an example, and `example_count` from the sums of `error_sums`."""
     squared, absolute, count = (float(value) for value in sums)
+    if not count:
+        return {"rmse": math.nan, "mae": math.nan, "example_count": 0.0}
     return {"rmse": float(np.sqrt(squared / count)), "mae": absolute / count, "example_count": count}

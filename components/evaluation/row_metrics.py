@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -10,11 +11,12 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
-from components.evaluation.extractors import naive_feature
-from components.evaluation.float32 import FLOAT32, FLOAT32_FEATURE
+from components.evaluation.extractors import label_feature, naive_feature
+from components.evaluation.float32 import FLOAT32, float32_feature
 from components.evaluation.off_policy import policy_metrics, policy_sums
 from components.evaluation.policies import POLICIES, weight_feature
 from components.evaluation.rating_metrics import error_sums, regression_metrics
+from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
@@ -121,9 +123,11 @@ class _SumsCombiner(beam.CombineFn):
     def add_input(
         self, accumulator: tuple[np.ndarray, ...], element: metric_types.StandardMetricInputs
     ) -> tuple[np.ndarray, ...]:
-        labels = element.get_labels(self._key.model_name, self._key.output_name)
+        labels = self._labels(element)
+        # Only heads of several goals skip rows without a label; elsewhere such a row is an error.
+        known = ~np.isnan(labels) if self._key.output_name else slice(None)
         return tuple(
-            total + self._metric.sums(labels, self._predictions(element, source))
+            total + self._metric.sums(labels[known], self._predictions(element, source)[known])
             for total, source in zip(accumulator, self._metric.sources, strict=True)
         )
 
@@ -133,26 +137,41 @@ class _SumsCombiner(beam.CombineFn):
     def extract_output(self, accumulator: tuple[np.ndarray, ...]) -> dict[metric_types.MetricKey, float]:
         return {self._key: self._metric.value(*accumulator)}
 
+    def _labels(self, element: metric_types.StandardMetricInputs) -> np.ndarray:
+        """`[batch]`; NaN where a row lacks the label of a head."""
+        head = self._key.output_name
+        labels = element[tfma.FEATURES_KEY][label_feature(head)] if head else element.get_labels(self._key.model_name)
+        return np.asarray(labels, np.float64).reshape(-1)
+
     def _predictions(self, element: metric_types.StandardMetricInputs, source: str) -> np.ndarray:
+        """`[batch]`."""
+        head = self._key.output_name
         if source == _MODEL:
-            return np.asarray(element.get_predictions(self._key.model_name, self._key.output_name))
-        return np.asarray(element[tfma.FEATURES_KEY][_feature(source)])
+            predictions: Any = element.get_predictions(self._key.model_name)
+            if head and not (isinstance(predictions, Mapping) and head in predictions):
+                raise ModelError(
+                    f"the last blessed model of this pipeline has no head {head!r} to compare with; give the pipeline "
+                    "another name"
+                )
+            return np.asarray(predictions[head] if head else predictions).reshape(-1)
+        return np.asarray(element[tfma.FEATURES_KEY][_feature(source, head)])
 
 
-def _feature(source: str) -> str:
+def _feature(source: str, head: str) -> str:
     """The feature that holds the predictions of a reference, or the importance weights of a policy."""
     if source in POLICIES:
         return weight_feature(source)
-    return FLOAT32_FEATURE if source == FLOAT32 else naive_feature(source)
+    return float32_feature(head) if source == FLOAT32 else naive_feature(source, head)
 
 
 def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_types.MetricComputations]:
     def of_key(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
         key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
         metric = metrics[name]
-        of_sources = [_feature(source) for source in metric.sources if source != _MODEL]
+        added = [_feature(source, output_name) for source in metric.sources if source != _MODEL]
+        added += [label_feature(output_name)] if output_name else []
         preprocessors: list[metric_types.Preprocessor] | None = (
-            [metric_types.FeaturePreprocessor(of_sources)] if of_sources else None
+            [metric_types.FeaturePreprocessor(added)] if added else None
         )
         combiner = _SumsCombiner(key, metric)
         return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=combiner)]

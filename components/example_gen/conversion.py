@@ -16,12 +16,15 @@ from components.example_gen.readers.values import numbers, token_lists, tokens, 
 from components.example_gen.rows import LABEL, POSITION, PROPENSITY, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
 from components.example_gen.splits.config import SplitConfig
 from trainer_module.data.dataset import Dataset
+from trainer_module.data.spec import Task
 from trainer_module.data.tables import (
     MISSING_TOKEN,
     CategoricalEntry,
     ContextEntry,
     EntityTable,
+    FurtherLabelEntry,
     InteractionsTable,
+    LabelEntry,
     NumericEntry,
     TextEntry,
 )
@@ -38,8 +41,9 @@ Entry = CategoricalEntry | TextEntry | NumericEntry | ContextEntry
 def interaction_columns(dataset: Dataset, split_column: str | None) -> list[str]:
     """Columns of the interactions' files that are read."""
     table = dataset.tables.interactions
-    unread = set() if dataset.reads_label or table.label is None else {table.label.name}
-    names = [entry.name for entry in table.entries() if entry.name not in unread or entry is not table.label]
+    read = [*([table.label] if dataset.reads_label else []), *dataset.further_labels]
+    unread = [entry for entry in (table.label, *table.labels) if not any(entry is each for each in read)]
+    names = [entry.name for entry in table.entries() if not any(entry is each for each in unread)]
     return list(dict.fromkeys([*names, split_column] if split_column else names))
 
 
@@ -69,8 +73,8 @@ def convert_interactions(
 
     Returns:
         The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `PROPENSITY`, `SPLIT_VALUE` as
-        far as the dataset has them, context features as `large_list` columns), the malformed rows, and the number of
-        rows dropped because their label is below `positive_from`.
+        far as the dataset has them, further labels and context features by their names), the malformed rows, and the
+        number of rows dropped because their label is below `positive_from`.
     """
     table, problems = dataset.tables.interactions, Problems(raw.file, len(raw.numbers))
     columns: dict[str, pa.Array] = {POSITION: pa.array(positions(raw.file_number, raw.numbers))}
@@ -84,6 +88,8 @@ def convert_interactions(
         values = times(values, time_unit.unit, table.time.name, problems, time_unit.is_guess)
         columns[TIME] = _required(values, table.time.name, problems)
     columns[LABEL] = _labels(raw, dataset, problems)
+    for entry in dataset.further_labels:
+        columns[entry.feature_name] = _label_values(raw, entry, entry.task, entry.label_range, problems)
     if table.weight:
         columns[WEIGHT] = _weights(raw, table, problems)
     if table.propensity:
@@ -147,8 +153,16 @@ def _labels(raw: RawRows, dataset: Dataset, problems: Problems) -> pa.Array:
     entry = dataset.tables.interactions.label
     if entry is None or not dataset.reads_label:
         return pa.array(np.ones(len(raw.numbers), np.float32))
-    values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
+    return _required(_label_values(raw, entry, dataset.task, dataset.label_range, problems), entry.name, problems)
+
+
+def _label_values(
+    raw: RawRows, entry: LabelEntry, task: Task, label_range: tuple[float, float] | None, problems: Problems
+) -> pa.Array:
+    """The values of one label, float32 `[rows]`; null where a row has none."""
+    values = numbers(raw.columns[entry.name], entry.name, problems)
     found = values.to_numpy(zero_copy_only=False)
+    missing = values.is_null().to_numpy(zero_copy_only=False)
     problems.add(
         np.abs(found) >= _LABELS_BELOW,
         lambda row: (
@@ -158,22 +172,27 @@ def _labels(raw: RawRows, dataset: Dataset, problems: Problems) -> pa.Array:
         ),
     )
     if entry.positive_from is not None:
-        return pa.array((found >= entry.positive_from).astype(np.float32))
-    if dataset.task == "click":
+        return pa.array((found >= entry.positive_from).astype(np.float32), mask=missing)
+    if task == "click":
         problems.add(
             ~np.isin(found, (0.0, 1.0)) & ~np.isnan(found),
             lambda row: (
                 f"column {entry.name!r}: expected 0 or 1, found {found[row]:g}; to make clicks of other numbers, set "
-                f"interactions.label: {{name: {entry.name}, positive_from: ...}}"
+                f"{_where(entry)}: {{name: {entry.name}, positive_from: ...}}"
             ),
         )
-    elif dataset.label_range:
-        low, high = dataset.label_range
+    elif label_range:
+        low, high = label_range
         problems.add(
             (found < low) | (found > high),
             lambda row: f"column {entry.name!r}: expected a number from {low:g} to {high:g}, found {found[row]:g}",
         )
-    return pa.array(found.astype(np.float32))
+    return pa.array(found.astype(np.float32), mask=missing)
+
+
+def _where(entry: LabelEntry) -> str:
+    """The key of the experiment file that an entry stands under."""
+    return "interactions.labels" if isinstance(entry, FurtherLabelEntry) else "interactions.label"
 
 
 def _weights(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.Array:

@@ -22,7 +22,7 @@ def check_tables(dataset: Dataset, split_column: str | None) -> None:
         assert isinstance(table, Described)
         _check_lists(name, table)
         _check_named_columns(name, table, split_column if name == "interactions" else None)
-    _check_label(dataset, split_column)
+    _check_labels(dataset, split_column)
 
 
 def _check_lists(name: str, table: Described) -> None:
@@ -68,27 +68,29 @@ def _described(name: str, table: TableFiles, split_column: str | None) -> Iterat
             if entry := getattr(table, role):
                 yield f"{name}.{role}", entry.name
     if isinstance(table, Described):
-        for entry in (*table.inputs(), *table.context):
+        for entry in (*(table.labels if isinstance(table, InteractionsTable) else ()), *table.inputs(), *table.context):
             yield f"{name}.{entry.section}", entry.name
     if split_column:
         yield "the column of split", split_column
 
 
-def _check_label(dataset: Dataset, split_column: str | None) -> None:
+def _check_labels(dataset: Dataset, split_column: str | None) -> None:
     """A model that reads what it predicts, or a split that follows it, is of no use."""
     interactions = dataset.tables.interactions
-    if not interactions.label or not dataset.reads_label:
-        return
-    label = interactions.label.name
-    # The weight may be the label's own column: counts of plays make positives and weigh them.
+    labels = {entry.name: "interactions.labels" for entry in dataset.further_labels}
+    if interactions.label and dataset.reads_label:
+        labels[interactions.label.name] = "interactions.label"
+    # The weight may be a label's own column: counts of plays make positives and weigh them.
     roles = {role: getattr(interactions, role) for role in ("user", "item", "time")}
     named = [(f"interactions.{role}", entry) for role, entry in roles.items() if entry]
     named += [(f"interactions.{entry.section}", entry) for entry in interactions.inputs()]
     for where, entry in named:
-        if entry.name == label:
+        if entry.name in labels:
             raise ValueError(
-                f"{where} {label!r} is also interactions.label, so the model would read what it predicts; remove one "
-                "of the two"
+                f"{where} {entry.name!r} is also {labels[entry.name]}, so the model would read what it predicts; "
+                "remove one of the two"
             )
-    if split_column == label:
-        raise ValueError(f"split reads the column {label!r}, which is interactions.label; name another column")
+    if split_column in labels:
+        raise ValueError(
+            f"split reads the column {split_column!r}, which is {labels[split_column]}; name another column"
+        )

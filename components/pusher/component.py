@@ -22,7 +22,6 @@ from components.pusher.fresh_process import run_verification
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import finished_push, publish
 from components.pusher.summary import (
-    POPULARITY_NAME,
     blessing_summary,
     evaluation_summary,
     ingest_summary,
@@ -74,12 +73,12 @@ def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
         hold_first_run=experiment["evaluation"]["first_run"] == "hold",
     )
     training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
-    naive_baseline = (training["naive_baseline"] or {"name": POPULARITY_NAME})["name"]
+    naive_baselines = {head: facts["name"] for head, facts in training["naive_baselines"].items()}
     summary = {
         "push": push,
         "config": experiment,
         "blessing": verdict,
-        "evaluation": evaluation_summary(evaluation.uri, naive_baseline),
+        "evaluation": evaluation_summary(evaluation.uri, naive_baselines),
         "training": training,
         "data_dir": data_dir,
         "examples": ingest_summary(examples),

@@ -68,16 +68,18 @@ def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
     return summary
 
 
-def evaluation_summary(evaluation_uri: str, naive_baseline: str) -> dict[str, Any]:
+def evaluation_summary(evaluation_uri: str, naive_baselines: Mapping[str, str]) -> dict[str, Any]:
     """Metrics of the candidate model, beside those of the naive baseline, and the thresholds that failed.
 
     Args:
         evaluation_uri: The Evaluator's output.
-        naive_baseline: Name of the naive baseline, for people.
+        naive_baselines: Names of the naive baselines by head, for people; that of a model with one prediction has the
+            empty key. Popularity, of a retrieval model, needs none.
 
     Returns:
         `slices`: list of `{"slice": text, metric: value}`, the overall one first; None where there was nothing to
-            measure; with a last blessed model also the differences from it, as `rmse_diff`. `baselines`: list of
+            measure; with a last blessed model also the differences from it, as `rmse_diff`. A metric of a head has the
+            head's label before its name, as `dwell.rmse`. `baselines`: list of
             `Comparison`s, as dictionaries. `failures`: list of texts.
     """
     # Without a model's name, TFMA gives the candidate's metrics.
@@ -85,38 +87,50 @@ def evaluation_summary(evaluation_uri: str, naive_baseline: str) -> dict[str, An
     slices = []
     for key, outputs in result.slicing_metrics:
         name = ", ".join(f"{column}={value}" for column, value in key) or "overall"
-        values = {metric: _finite(cell["doubleValue"]) for metric, cell in outputs[""][""].items()}
-        slices.append({"slice": name} | {metric: value for metric, value in values.items() if not _is_idle(metric)})
+        metrics = {
+            metric_name(head, metric): _finite(cell["doubleValue"])
+            for head, of_head in outputs.items()
+            for metric, cell in of_head[""].items()
+            if not _is_idle(metric)
+        }
+        slices.append({"slice": name} | metrics)
     slices.sort(key=lambda row: (row["slice"] != "overall", row["slice"]))
     validation = tfma.load_validation_result(evaluation_uri)
     failures = [failure for of_slice in validation.metric_validations_per_slice for failure in of_slice.failures]
     overall = slices[0]
     return {
         "slices": slices,
-        "baselines": [dataclasses.asdict(each) for each in comparisons(overall, naive_baseline)],
-        "failures": [failure_text(failure, overall, naive_baseline) for failure in failures],
+        "baselines": [dataclasses.asdict(each) for each in comparisons(overall, naive_baselines)],
+        "failures": [failure_text(failure, overall, naive_baselines) for failure in failures],
     }
 
 
-def comparisons(overall: Mapping[str, Any], naive_baseline: str) -> list[Comparison]:
+def metric_name(head: str, metric: str) -> str:
+    """The name of a head's metric in a summary; of a model with one prediction, the metric's own."""
+    return f"{head}.{metric}" if head else metric
+
+
+def comparisons(overall: Mapping[str, Any], naive_baselines: Mapping[str, str]) -> list[Comparison]:
     """Pairs the metrics of references with the model's.
 
     Args:
         overall: Metrics by name, over the whole test split.
-        naive_baseline: Name of the naive baseline, for people.
+        naive_baselines: As for `evaluation_summary`.
     """
-    references = {
-        "baseline_": naive_baseline,
-        "popularity_": POPULARITY_NAME,
-        "logistic_": "logistic regression",
-        "float32_": FLOAT32_NAME,
-    }
-    return [
-        Comparison(metric, overall[metric], reference, value)
-        for name, value in overall.items()
-        for prefix, reference in references.items()
-        if name.startswith(prefix) and (metric := name.removeprefix(prefix)) in overall
-    ]
+    pairs = []
+    for name, value in overall.items():
+        head, _, own_name = name.rpartition(".")
+        references = {
+            "popularity_": POPULARITY_NAME,
+            "logistic_": "logistic regression",
+            "float32_": FLOAT32_NAME,
+        }
+        references |= {"baseline_": naive_baselines[head]} if head in naive_baselines else {}
+        for prefix, reference in references.items():
+            metric = metric_name(head, own_name.removeprefix(prefix))
+            if own_name.startswith(prefix) and metric in overall:
+                pairs.append(Comparison(metric, overall[metric], reference, value))
+    return pairs
 
 
 def package_versions() -> dict[str, str]:
@@ -130,19 +144,20 @@ def _finite(value: float | str) -> float | None:
 
 
 def failure_text(
-    failure: validation_result_pb2.ValidationFailure, overall: Mapping[str, Any], naive_baseline: str
+    failure: validation_result_pb2.ValidationFailure, overall: Mapping[str, Any], naive_baselines: Mapping[str, str]
 ) -> str:
     """Says which metric missed which bound, by how much.
 
     Args:
         failure: As TFMA reports it.
         overall: Metrics by name, over the whole test split.
-        naive_baseline: Name of the naive baseline, for people.
+        naive_baselines: As for `evaluation_summary`.
     """
-    name, value = failure.metric_key.name, failure.metric_value.double_value.value
+    head, value = failure.metric_key.output_name, failure.metric_value.double_value.value
+    name = metric_name(head, failure.metric_key.name)
     threshold = failure.metric_threshold
     if not math.isfinite(value):
-        return f"{name} is undefined: {_undefined(name, overall)}"
+        return f"{name} is undefined: {_undefined(head, name, overall)}"
     if threshold.HasField("change_threshold"):
         allowed = threshold.change_threshold.absolute.value
         bound = "at most" if allowed >= 0 else "at least"
@@ -151,8 +166,8 @@ def failure_text(
         metric = name.removesuffix("_lift")
         (pair,) = [
             each
-            for each in comparisons(overall, naive_baseline)
-            if each.metric == metric and each.reference in (naive_baseline, POPULARITY_NAME)
+            for each in comparisons(overall, naive_baselines)
+            if each.metric == metric and each.reference in (naive_baselines.get(head), POPULARITY_NAME)
         ]
         return (
             f"{metric} {shown(pair.value)} does not beat the naive baseline, {pair.reference}: "
@@ -164,11 +179,11 @@ def failure_text(
     return f"{name} is {value:.4f}; at most {bounds.upper_bound.value:.4f} is allowed"
 
 
-def _undefined(name: str, overall: Mapping[str, Any]) -> str:
+def _undefined(head: str, name: str, overall: Mapping[str, Any]) -> str:
     """Why a metric has no value."""
-    count = overall.get("example_count") or 0
-    if "auc" in name and overall.get("click_count") is not None:
-        clicks = overall["click_count"]
+    count = overall.get(metric_name(head, "example_count")) or 0
+    clicks = overall.get(metric_name(head, "click_count"))
+    if "auc" in name and clicks is not None:
         return (
             f"{clicks:.0f} of the {count:.0f} rows of the test split are clicks, and it needs rows of both kinds. "
             "Split the data otherwise"

@@ -16,6 +16,7 @@ from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
 from components.retrieval_index.exact import IDS, SCORES, TITLES, UNKNOWN, table_of_positions, write_ids
 from trainer_module.errors import ConfigError
 from trainer_module.models.signatures import BY_COLUMN as PREDICT
+from trainer_module.models.signatures import ranked_by
 
 RETRIEVAL_SCORES = "retrieval_scores"
 """Output with the scores of the first stage; `scores` are those of the second."""
@@ -84,7 +85,7 @@ class TwoStage(tf.Module):
         places = self._positions.lookup(tf.reshape(found[IDS], [-1]))
         pairs = {name: tf.gather(values, tf.maximum(places, 0)) for name, values in self._items.items()}
         pairs |= {name: tf.repeat(columns[name], shape[1], axis=0) for name in self._of_pair}
-        (predicted,) = self._rank(**pairs).values()
+        predicted = ranked_by(self._rank(**pairs))
         # What fills up the candidates is no item, and neither is one that the columns of items do not know.
         scores = tf.reshape(tf.where(places == UNKNOWN, -np.inf, predicted), shape)
         best = tf.math.top_k(scores, tf.minimum(k, shape[1]))

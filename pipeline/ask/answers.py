@@ -12,6 +12,7 @@ from pipeline.ask.recommend import Recommendation, Recommender, print_recommenda
 from pipeline.ask.requests import Given
 from trainer_module.data.cells import trim
 from trainer_module.errors import ConfigError, DataError
+from trainer_module.models.signatures import SCORE, ranked_by
 
 
 def predict_one(
@@ -48,15 +49,23 @@ def predict_one(
         and not values
     ):
         raise DataError(f"the data has no item {item!r}; name a known one, or describe it with --value")
-    (prediction,) = predictor.predict(users, items, given).tolist()
+    outputs = {
+        name: float(values[0]) for name, values in predictor.outputs(predictor.request(users, items, given)).items()
+    }
+    prediction = ranked_by(outputs)
+    heads = {name: value for name, value in outputs.items() if name != SCORE} if SCORE in outputs else {}
     title = predictor.requests.title(item) if item else None
     if as_json:
-        answer = {"user": user, "item": item, "title": title, "prediction": prediction, "model": str(version)}
+        answer = {"user": user, "item": item, "title": title, "prediction": prediction}
+        answer |= ({"heads": heads} if heads else {}) | {"model": str(version)}
         console.print_json(json.dumps(answer))
         return
     what = ", ".join([f"user {user}"] * bool(user) + [f"item {item}{f' ({title})' if title else ''}"] * bool(item))
     _note_unknown(console, predictor, user, given)
-    shown = f"{prediction:.2f}" if predictor.requests.dataset.task == "rating" else f"{prediction:.4f}"
+    rates = predictor.requests.dataset.task == "rating" and not heads
+    shown = f"{prediction:.2f}" if rates else f"{prediction:.4f}"
+    if heads:
+        shown = f"{SCORE} {shown} ({', '.join(f'{name} {value:.4f}' for name, value in heads.items())})"
     console.print(f"{what or 'this request'}: {shown}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"model: {version}", soft_wrap=True, highlight=False, markup=False)
 

@@ -13,6 +13,7 @@ from components.pusher.verify import request_columns
 from pipeline.ask.requests import Given, Requests
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from trainer_module.errors import ConfigError, ModelError
+from trainer_module.models.signatures import ranked_by
 
 
 class Predictor:
@@ -45,7 +46,7 @@ class Predictor:
         return load_model(self._model_dir, "predict")
 
     def predict(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> np.ndarray:
-        """Predictions of the signature `predict`, float32 `[pairs]`; arguments and errors are those of `request`."""
+        """What orders items, see `score`, float32 `[pairs]`; arguments and errors are those of `request`."""
         return self.score(self.request(users, items, given))
 
     def request(self, users: Sequence[str], items: Sequence[str], given: Given | None = None) -> pa.RecordBatch:
@@ -62,13 +63,18 @@ class Predictor:
         dataset = self.requests.dataset
         for role, key, tokens in (("user", dataset.user_key, users), ("item", dataset.item_key, items)):
             if bool(key) != bool(tokens):
-                problem = f"name the {role} with --{role}" if key else f"the data has no {role}; leave --{role} out"
-                raise ConfigError(problem)
+                raise ConfigError(
+                    f"name the {role} with --{role}" if key else f"the data has no {role}; leave --{role} out"
+                )
         return self.requests.pairs(users, items, given)
 
     def score(self, request: pa.RecordBatch) -> np.ndarray:
-        """Predictions of the signature `predict` for what `request` returns, float32 `[pairs]`."""
+        """What orders items: the prediction, or the final score of a model of several goals; float32 `[pairs]`."""
+        return ranked_by(self.outputs(request))
+
+    def outputs(self, request: pa.RecordBatch) -> dict[str, np.ndarray]:
+        """Answers of the signature `predict` to what `request` returns, by output, float32 `[pairs]` each."""
         signature = self._model.signatures["predict"]
         serialized = example_coder.RecordBatchToExamplesEncoder().encode(request)
-        (answer,) = signature(**request_columns(serialized, signature.structured_input_signature[1])).values()
-        return answer.numpy().reshape(-1)
+        answers = signature(**request_columns(serialized, signature.structured_input_signature[1]))
+        return {name: answer.numpy().reshape(-1) for name, answer in answers.items()}

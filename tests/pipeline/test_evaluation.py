@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from pipeline.config import EvaluationConfig, load_config
 from pipeline.evaluation import eval_config
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
+from trainer_module.data.spec import LabelSpec
 from trainer_module.errors import ConfigError
 
 CLICKS = {"files": "clicks.csv", "label": "clicked", "categorical": ["user"], "context": ["country"]}
@@ -55,6 +57,26 @@ def test_no_bound_depends_on_the_scale_of_ratings_by_default():
     found = thresholds(eval_config(EvaluationConfig(), RATINGS))
     assert not found["rmse"].HasField("value_threshold")
     assert set(thresholds(eval_config(EvaluationConfig(beat_baseline=False), RATINGS))) == {"rmse"}
+
+
+def test_each_head_is_judged_by_the_metrics_of_its_task():
+    heads = (LabelSpec(name="clicked", task="click"), LabelSpec(name="dwell", task="rating"))
+    dataset = DATASET.model_copy(update={"further_labels": heads[1:]})
+    gates = EvaluationConfig(heads={"clicked": {"min_auc": 0.6}, "dwell": {"max_rmse": 20.0, "max_regression": 1.5}})
+    config = eval_config(gates, dataset, heads)
+    by_head = {spec.output_names[0]: thresholds(SimpleNamespace(metrics_specs=[spec])) for spec in config.metrics_specs}
+    assert {head: set(found) for head, found in by_head.items()} == {
+        "clicked": {"log_loss", "log_loss_lift", "auc"},
+        "dwell": {"rmse", "rmse_lift"},
+    }
+    assert by_head["clicked"]["auc"].value_threshold.lower_bound.value == 0.6
+    assert by_head["clicked"]["log_loss"].change_threshold.absolute.value == 0.005
+    assert by_head["dwell"]["rmse"].value_threshold.upper_bound.value == 20.0
+    assert by_head["dwell"]["rmse"].change_threshold.absolute.value == 1.5
+    assert by_head["dwell"]["rmse_lift"].value_threshold.lower_bound.value == 0.0
+    # Labels that rows may lack come from the extractors.
+    assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["country"]]
+    assert not config.model_specs[0].label_key
 
 
 def test_retrieval_is_judged_by_ndcg_and_against_popularity():
@@ -116,10 +138,10 @@ def test_a_quantized_model_is_measured_beside_the_float32_one(dataset):
     names = {
         quantized: [
             json.loads(metric.config)["name"]
-            for metric in eval_config(EvaluationConfig(), dataset, quantized).metrics_specs[0].metrics
+            for metric in eval_config(EvaluationConfig(), dataset, quantized=quantized).metrics_specs[0].metrics
         ]
         for quantized in (False, True)
     }
     more = set(names[True]) - set(names[False])
     assert len(more) >= 2 and {name.removeprefix("float32_") for name in more} <= set(names[False])
-    assert not more & set(thresholds(eval_config(EvaluationConfig(), dataset, True)))
+    assert not more & set(thresholds(eval_config(EvaluationConfig(), dataset, quantized=True)))

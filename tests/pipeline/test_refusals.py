@@ -13,6 +13,8 @@ INTERACTIONS = {"files": "/shop/events.csv", "user": "customer", "item": "sku", 
 ITEMS = {"files": "/shop/items.csv", "key": "sku", "categorical": ["brand"]}
 USERS = {"files": "/shop/users.csv", "key": "customer", "categorical": ["country"]}
 RATING, CLICK, RETRIEVAL = {"type": "rating"}, {"type": "dcn"}, {"type": "two_tower"}
+MULTI_TASK = {"type": "multi_task", "heads": [{"label": "stars"}, {"label": "dwell", "loss": "mse"}]}
+DWELL = {"labels": [{"name": "dwell", "task": "rating"}]}
 TRANSFORMER = RETRIEVAL | {"query_encoder": {"type": "transformer"}}
 ALL_POSITIONS = RETRIEVAL | {"query_encoder": {"type": "transformer", "positions": "all"}}
 TAGS = {"name": "tags", "multivalent": True}
@@ -48,6 +50,49 @@ REFUSED = {
     "a layer of no units": (experiment({"type": "rating", "mlp": [0]}), "model.mlp"),
     "a layer of a negative width": (experiment({"type": "dcn", "mlp": [-3]}), "model.mlp"),
     "an infinite temperature": (experiment({"type": "two_tower", "temperature": float("inf")}), "model.temperature"),
+    # Several goals.
+    "a head without a label": (experiment(MULTI_TASK), "the data has no label 'dwell'; it has stars"),
+    "a label that is an input": (
+        experiment(MULTI_TASK, DWELL | {"numeric": ["dwell"]}),
+        "both make the feature 'dwell'",
+    ),
+    "a label that is an input by another name": (
+        experiment(MULTI_TASK, DWELL | {"numeric": [{"name": "dwell", "feature": "seconds"}]}),
+        "interactions.numeric 'dwell' is also interactions.labels, so the model would read what it predicts",
+    ),
+    "a split that follows a further label": (
+        experiment(MULTI_TASK, DWELL, split={"key": "dwell"}),
+        "split reads the column 'dwell', which is interactions.labels",
+    ),
+    "a further label without a task": (
+        experiment(MULTI_TASK, {"labels": ["dwell"]}),
+        "interactions.labels.task: this key is missing",
+    ),
+    "a range of clicks": (
+        experiment(MULTI_TASK, {"labels": [{"name": "dwell", "task": "click", "label_range": [0, 1]}]}),
+        "labels 'dwell': label_range is for task rating",
+    ),
+    "clicks of a rating": (
+        experiment(MULTI_TASK, {"labels": [{"name": "dwell", "task": "rating", "positive_from": 3}]}),
+        "labels 'dwell': positive_from makes clicks of numbers",
+    ),
+    "goals of a retrieval": (experiment(MULTI_TASK, DWELL, task="retrieval"), "multi_task is for the task"),
+    "gates of no head": (
+        experiment(MULTI_TASK, DWELL, {"evaluation": {"max_rmse": 3.0}}),
+        "evaluation.max_rmse: a multi_task model has gates per head",
+    ),
+    "gates of an unknown head": (
+        experiment(MULTI_TASK, DWELL, {"evaluation": {"heads": {"seconds": {"max_rmse": 3.0}}}}),
+        "the model has no head 'seconds'; it has stars, dwell",
+    ),
+    "gates of another task than the head's": (
+        experiment(MULTI_TASK, DWELL, {"evaluation": {"heads": {"dwell": {"min_auc": 0.5}}}}),
+        "evaluation.heads.dwell.min_auc: label dwell is of task rating, which takes max_rmse and max_regression",
+    ),
+    "heads of a model without": (
+        experiment(CLICK, sections={"evaluation": {"heads": {"stars": {"min_auc": 0.5}}}}),
+        "only model.type multi_task has heads",
+    ),
     # Roles and splits.
     "retrieval without items": (experiment(RETRIEVAL, {"item": NONE}), "interactions.user and interactions.item"),
     "retrieval without users": (experiment(RETRIEVAL, {"user": NONE}), "interactions.user and interactions.item"),
@@ -260,6 +305,10 @@ REFUSED = {
         "'p' has another role as well; remove one",
     ),
     "propensities and raters": (experiment(CLICK, {"propensity": "p"}, neighbours=5), "set neighbours: 0, or leave it"),
+    "propensities of several goals": (
+        experiment({"type": "multi_task", "heads": [{"label": "stars"}]}, {"propensity": "p"}),
+        "a multi_task model may predict several",
+    ),
     "propensities of an ignored item": (
         experiment(CLICK | {"ignore": ["sku"]}, {"propensity": "p"}),
         "model.ignore: sku identifies the items",
@@ -318,6 +367,15 @@ def test_what_cannot_work_is_refused_at_once(name: str, tmp_path):
             {"label": {"name": "n", "positive_from": 3, "feature": "liked"}, "weight": {"name": "n", "feature": "w"}},
         ),
         experiment(CLICK, {"column_names": ["customer", "sku", "ts", "stars", "", "device"]}, split={"key": "device"}),
+        experiment(MULTI_TASK, DWELL, {"evaluation": {"heads": {"dwell": {"max_rmse": 3.0}}}}),
+        # Other models do not read further labels.
+        experiment(CLICK, DWELL),
+        # One column, two goals.
+        experiment(
+            {"type": "multi_task", "mixing": "ple", "heads": [{"label": "liked"}, {"label": "stars"}]},
+            {"label": {"name": "stars", "feature": "liked", "positive_from": 4}}
+            | {"labels": [{"name": "stars", "task": "rating", "label_range": [1, 5]}]},
+        ),
         # Retrieval does not read a label without a threshold.
         experiment(RETRIEVAL, {"numeric": [{"name": "stars", "feature": "given"}]}),
         experiment(RETRIEVAL, sections={"retrieval_index": {"restricts": ["sku"]}}),

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from components.pusher.verify import verify
+from trainer_module.blueprint import Blueprint
 from trainer_module.data.inputs import ExampleReader
 from trainer_module.embeddings.config import EmbeddingsConfig, FeatureOverride
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
@@ -17,7 +18,9 @@ from trainer_module.export.config import ExportConfig
 from trainer_module.export.quantization import quantize
 from trainer_module.export.routes import Trained, export, export_quantized
 from trainer_module.export.serving import tables_of
-from trainer_module.models.config import RatingModelConfig
+from trainer_module.models.config import MultiTaskConfig, RatingModelConfig, TaskHead
+from trainer_module.models.goals import Goal, Goals
+from trainer_module.models.objectives import Rating
 from trainer_module.training.config import TrainingConfig
 
 from .conftest import batch_of, rows, sample_rows, serialize
@@ -184,6 +187,25 @@ def test_int8_tables_make_the_saved_model_smaller(world, tmp_path):
     assert reports[None].quantized_bytes == 0 and reports[None].forecast_bytes >= float32_bytes
     # The graph of the lookup takes a few thousand bytes.
     assert 0.7 * (float32_bytes - int8_bytes) < saved[None] - saved["int8"] < float32_bytes - int8_bytes
+
+
+@pytest.mark.parametrize("route", ["checkpoint", "direct"])
+def test_a_model_of_several_goals_is_exported_with_its_heads_and_score(route, world, one_batch, tmp_path):
+    config = MultiTaskConfig(heads=(TaskHead(label="rating"),), mixing="ple", tower=(4,))
+    experiment = world.blueprint(MODEL, TRAINING, EMBEDDINGS).experiment.model_copy(update={"model": config})
+    goals = Goals((Goal("rating", 0, Rating((1.0, 4.0)), 0.0, score_weight=0.5, mean=2.5),))
+    blueprint = Blueprint(experiment, world.spec, world.blueprint(MODEL, TRAINING, EMBEDDINGS).rows, goals)
+    model, optimizer = blueprint.for_training(tf.distribute.get_strategy(), 2.5)
+    expected = {name: values.numpy() for name, values in model(one_batch).items()}
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(tmp_path / "trained"))
+    trained = Trained(checkpoint, model, tf.distribute.get_strategy())
+    export(ExportConfig(route=route), blueprint, trained, world.model_inputs, one_batch, str(tmp_path / "model"))
+    served = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    answers = served(tf.constant([serialize(row) for row in rows()[:2]]))
+    assert set(answers) == set(expected) == {"rating", "score"}
+    for name, values in answers.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5)
+    np.testing.assert_allclose(answers["score"], answers["rating"] / 2)
 
 
 def test_the_copy_is_the_training_model_by_value(blueprint, trained, one_batch):

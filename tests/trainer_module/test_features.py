@@ -33,7 +33,7 @@ def test_two_columns_may_share_a_table():
         ((USER, RATING), ("user", "user"), r"duplicate table name\(s\) \['user'\]"),
         ((USER, RATING), (), r"undeclared table\(s\) \['user'\]"),
         ((USER, RATING), ("user", "idle"), r"no column looks up in table\(s\) \['idle'\]"),
-        ((USER,), ("user",), "exactly one label column"),
+        ((USER,), ("user",), "exactly one required label column"),
     ],
 )
 def test_a_spec_that_does_not_hold_together_is_refused(columns, tables, message):

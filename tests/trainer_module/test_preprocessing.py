@@ -47,6 +47,7 @@ def test_numbers_whose_squares_and_sums_float32_cannot_hold_keep_their_z_scores(
             Numeric(name="plays"),
             ExampleWeight(name="weight"),
             Label(name="rating"),
+            Label(name="dwell", required=False),
         ),
         tables=(Table(name="user"),),
     )
@@ -59,11 +60,12 @@ def test_numbers_whose_squares_and_sums_float32_cannot_hold_keep_their_z_scores(
             "plays": [value],
             "weight": [largest],
             "rating": [1.0],
+            "dwell": [2.0] if number else [],
         }
         for number, value in enumerate(values)
     ]
     for row in examples:
-        row |= {name: np.array(row[name], np.float32) for name in ("year", "plays", "weight", "rating")}
+        row |= {name: np.array(row[name], np.float32) for name in ("year", "plays", "weight", "rating", "dwell")}
         row["user"] = np.array([row["user"]], object)
     output = transform_graph(tmp_path, examples, spec)
     assert output.vocabulary_by_name("user") == [b"u"]
@@ -74,9 +76,12 @@ def test_numbers_whose_squares_and_sums_float32_cannot_hold_keep_their_z_scores(
         "plays": tf.constant(values, tf.float32, shape=[4, 1]),
         "weight": tf.fill([4, 1], largest),
         "rating": tf.ones([4, 1]),
+        # Of the first and the third row.
+        "dwell": tf.SparseTensor([[0, 0], [2, 0]], [7.0, 8.0], [4, 1]),
     }
     found = layer(raw)
     # The deviation of largest, -largest and 0 is the root of two thirds of largest.
     np.testing.assert_allclose(found["plays"][:, 0], [1.5**0.5, -(1.5**0.5), 0.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(found["weight"][:, 0], np.ones(4), atol=1e-6)
+    np.testing.assert_array_equal(found["dwell"][:, 0], [7.0, np.nan, 8.0, np.nan])
     assert {value.dtype for name, value in found.items() if name in ("plays", "year", "weight")} == {tf.float32}

@@ -8,8 +8,15 @@ from pydantic import Field, model_validator
 
 from trainer_module.data import features
 from trainer_module.data.features import Categorical, Column, ExampleWeight, FeatureSpec, Label, Table, Vocabulary
-from trainer_module.data.spec import DatasetSpec, Task
-from trainer_module.data.tables import CategoricalEntry, EntityTable, InteractionsTable, KeyEntry, Tables
+from trainer_module.data.spec import DatasetSpec, LabelSpec, Task
+from trainer_module.data.tables import (
+    CategoricalEntry,
+    EntityTable,
+    FurtherLabelEntry,
+    InteractionsTable,
+    KeyEntry,
+    Tables,
+)
 from trainer_module.frozen import Frozen
 
 HISTORY, RATED, RATERS, USER_ACTIVITY = "history", "rated", "raters", "user_activity"
@@ -100,7 +107,8 @@ class Dataset(Frozen):
         if interactions.item is None:
             raise ValueError(f"{where}; name the item's column in interactions.item, or leave it out")
         entry = interactions.propensity
-        others = (interactions.user, interactions.item, interactions.label, interactions.weight, *interactions.inputs())
+        roles = (interactions.user, interactions.item, interactions.label, interactions.weight)
+        others = (*roles, *interactions.labels, *interactions.inputs())
         if entry and any(other and other.name == entry.name for other in others):
             raise ValueError(f"{where}, and {entry.name!r} has another role as well; remove one of the two")
         if self.neighbours:
@@ -130,6 +138,11 @@ class Dataset(Frozen):
         """Whether labels matter; for retrieval every row is a positive example unless a threshold says otherwise."""
         label = self.tables.interactions.label
         return label is not None and (self.task != "retrieval" or label.positive_from is not None)
+
+    @property
+    def further_labels(self) -> tuple[FurtherLabelEntry, ...]:
+        """Labels beside `label`; none for retrieval, where a row is a positive example by being there."""
+        return () if self.task == "retrieval" else self.tables.interactions.labels
 
     @property
     def slice_columns(self) -> tuple[str, ...]:
@@ -175,6 +188,14 @@ class Dataset(Frozen):
             item_key=self.item_key,
             slices=self.slice_columns,
             task=self.task,
+            further_labels=tuple(
+                LabelSpec(
+                    name=entry.feature_name,
+                    task=entry.task,
+                    label_range=(0.0, 1.0) if entry.task == "click" else entry.label_range,
+                )
+                for entry in self.further_labels
+            ),
             candidate_columns=(self.item_key, *described) if is_retrieval else (),
             propensity_key=propensity.feature_name if propensity else "",
             item_columns=(self.item_key, *described) if propensity else (),
@@ -213,6 +234,8 @@ class Dataset(Frozen):
                 yield Categorical(name=name, table=name, multivalent=True), "neighbours"
         label = interactions.label
         yield Label(name=self.label), f"interactions.label {label.name!r}" if label else "the label"
+        for entry in self.further_labels:
+            yield Label(name=entry.feature_name, required=False), f"interactions.labels {entry.name!r}"
         if interactions.weight:
             name = interactions.weight.feature_name
             yield ExampleWeight(name=name), f"interactions.weight {interactions.weight.name!r}"

@@ -157,6 +157,18 @@ def single_values(batch: pa.RecordBatch, name: str) -> np.ndarray:
     return _numpy(values)
 
 
+def single_or_missing(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """The values of a column of numbers that has at most one in a row, float64 `[rows]`; NaN where it has none.
+
+    A batch in which no row has a value may lack the column.
+    """
+    values = np.full(batch.num_rows, np.nan)
+    if name in batch.schema.names and not pa.types.is_null(batch.column(name).type):
+        lists = batch.column(name)
+        values[pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)] = _numpy(lists.flatten())
+    return values
+
+
 def _numpy(values: pa.Array) -> np.ndarray:
     return values.to_numpy(zero_copy_only=False)
 

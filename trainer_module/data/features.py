@@ -7,7 +7,7 @@ TensorFlow, and travels as JSON between components.
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -214,7 +214,10 @@ class Numeric(_Column):
 
 
 class Label(_Column):
-    """What the model predicts; never part of a serving request."""
+    """What the model predicts; never part of a serving request.
+
+    A dataset has one required label. Any further label is predicted by models of several goals; an example may lack it.
+    """
 
     kind: Literal["label"] = "label"
     dtype: Literal["float32"] = "float32"
@@ -248,7 +251,7 @@ class FeatureSpec(Frozen):
     Raises:
         ValueError: (as pydantic's `ValidationError`) duplicate names, a categorical column without its table or its
             weights, a table or weights that no column uses, sparse beside ragged ids, not exactly
-            one label, or several columns that weigh the examples.
+            one required label, or several columns that weigh the examples.
     """
 
     columns: tuple[Column, ...]
@@ -281,8 +284,8 @@ class FeatureSpec(Frozen):
             raise ValueError(
                 f"one embedding layer takes sparse or ragged ids, not both: {by_layout}; choose one layout"
             )
-        if len(labels := [c for c in self.columns if c.kind == "label"]) != 1:
-            raise ValueError(f"exactly one label column is needed, got {[c.name for c in labels]}")
+        if len(labels := [c for c in self.columns if c.kind == "label" and c.required]) != 1:
+            raise ValueError(f"exactly one required label column is needed, got {[c.name for c in labels]}")
         if len(weights := [c.name for c in self.columns if c.kind == "example_weight"]) > 1:
             raise ValueError(f"one column weighs the examples, got {weights}; declare the others as Context")
         return self
@@ -306,7 +309,18 @@ class FeatureSpec(Frozen):
 
     @property
     def label(self) -> Label:
-        return next(c for c in self.columns if c.kind == "label")
+        """The required label."""
+        return next(c for c in self.columns if c.kind == "label" and c.required)
+
+    @property
+    def further_labels(self) -> tuple[Label, ...]:
+        """Labels that an example may lack."""
+        return tuple(c for c in self.columns if c.kind == "label" and not c.required)
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """All labels, the required one first."""
+        return (self.label, *self.further_labels)
 
     @property
     def example_weight(self) -> ExampleWeight | None:
@@ -336,5 +350,10 @@ class FeatureSpec(Frozen):
         return FeatureSpec(columns=tuple(columns), tables=tuple(tables))
 
     def arrow_schema(self) -> pa.Schema:
-        """Arrow types of ingested columns: `large_list` of the value type, one list per example (empty = missing)."""
-        return pa.schema([(c.name, pa.large_list(_ARROW_VALUE_TYPES[c.dtype])) for c in self.columns])
+        """Arrow types of all ingested columns; see `arrow_schema_of`."""
+        return arrow_schema_of(self.columns)
+
+
+def arrow_schema_of(columns: Iterable[_Column]) -> pa.Schema:
+    """Arrow types of ingested columns: `large_list` of the value type, one list per example (empty = missing)."""
+    return pa.schema([(c.name, pa.large_list(_ARROW_VALUE_TYPES[c.dtype])) for c in columns])

@@ -24,7 +24,7 @@ from trainer_module.data.example_files import (
     single_values,
     values_and_row_splits,
 )
-from trainer_module.data.features import Categorical, Column, Context, FeatureSpec
+from trainer_module.data.features import Categorical, Column, Context, FeatureSpec, arrow_schema_of
 from trainer_module.data.row_store import Columns, Limits, store
 from trainer_module.errors import DataError
 from trainer_module.memory import budget
@@ -40,6 +40,8 @@ Arrays = Mapping[str, Any]
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
 _PARALLEL_CALLS = os.cpu_count() or 1
+# Name of the labels among the transformed columns of a split; no column has such a name.
+_LABELS = ":labels"
 # A transformed value, and one of a sparse column with its two indices.
 _CELL_BYTES, _SPARSE_CELL_BYTES = 8, 24
 
@@ -172,6 +174,9 @@ class ExampleReader:
     ) -> tf.data.Dataset:
         """Shuffled batches without end: `(features, labels [batch])`, all of one shape.
 
+        With further labels, `labels` are `[batch, number of labels]`, in the order of `FeatureSpec.labels`, and NaN
+        where an example lacks one.
+
         `features` also hold the weights of the examples, `[batch, 1]`, if the spec has a column of them.
 
         What a step gets depends on the seed and the step's number alone, so that an interrupted training goes on
@@ -194,7 +199,7 @@ class ExampleReader:
     def evaluation_batches(
         self, batch_size: int, config: TrainingConfig, context: tf.distribute.InputContext
     ) -> tf.data.Dataset:
-        """Every example once, in order: `(features, labels [batch], weights [batch])`.
+        """Every example once, in order: `(features, labels, weights [batch])`, with labels as in training batches.
 
         The last batch is filled up with copies of weight 0, since a TPU needs one shape for all.
 
@@ -255,12 +260,12 @@ class ExampleReader:
         return float(np.min([part.min() for part in parts])), float(np.max([part.max() for part in parts]))
 
     def head(self, num_examples: int, columns: Sequence[Column] | None = None) -> pa.RecordBatch:
-        """The first raw examples: the given columns, or inputs and label."""
-        return next(self._examples.batches(self._schema(columns or self._columns), num_examples))
+        """The first raw examples: the given columns, or inputs and labels."""
+        return next(self._examples.batches(arrow_schema_of(columns or self._columns), num_examples))
 
     def batches(self, columns: Sequence[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
         """Raw columns of one in `every` examples, in order."""
-        return self._examples.batches(self._schema(columns), every=every)
+        return self._examples.batches(arrow_schema_of(columns), every=every)
 
     def features(self, examples: pa.RecordBatch) -> Features:
         """Model inputs from raw examples."""
@@ -272,17 +277,13 @@ class ExampleReader:
 
     @property
     def _columns(self) -> tuple[Column, ...]:
-        """Inputs and label."""
-        return (*self._spec.inputs, self._spec.label)
+        """Inputs and labels."""
+        return (*self._spec.inputs, *self._spec.labels)
 
     @property
     def _training_columns(self) -> tuple[Column, ...]:
         further = (self._spec.example_weight, self._nonzero)
         return (*self._columns, *(column for column in further if column is not None))
-
-    def _schema(self, columns: Sequence[Column]) -> pa.Schema:
-        schema = self._spec.arrow_schema()
-        return pa.schema([schema.field(column.name) for column in columns])
 
     def _from_features(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
@@ -294,19 +295,19 @@ class ExampleReader:
         def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
             positions = first + tf.range(size, dtype=tf.int64)
             gathered = rows_of_host.gather(_shuffled_rows(positions, rows_of_host.num_rows, config.seed))
-            labels = gathered.pop(self._spec.label.name)
+            labels = gathered.pop(_LABELS)
             features = {
                 name: value.to_sparse()
                 if isinstance(value, tf.RaggedTensor) and layouts.get(name) != "ragged"
                 else value
                 for name, value in gathered.items()
             }
-            return features, tf.ensure_shape(labels, [size])
+            return features, tf.ensure_shape(labels, [size, *labels.shape[1:]])
 
         return _map(tf.data.Dataset.counter(first_example, size), batch)
 
     def _transformed_parts(self, context: tf.distribute.InputContext) -> Iterator[Columns]:
-        """This host's transformed examples, dense or ragged columns, with labels `[rows]` among them."""
+        """This host's transformed examples, dense or ragged columns, with labels `[rows, ...]` among them."""
         columns = self._training_columns
 
         def raw() -> Iterator[Arrays]:
@@ -314,7 +315,7 @@ class ExampleReader:
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
         for features, labels in _map(batches, lambda arrays: self._features_and_labels(arrays, columns)):
-            yield {name: without_sparse(value) for name, value in features.items()} | {self._spec.label.name: labels}
+            yield {name: without_sparse(value) for name, value in features.items()} | {_LABELS: labels}
 
     def _fits_in_memory(self, context: tf.distribute.InputContext) -> bool:
         """Whether this host's share of the transformed eval split may be held, judged by the first examples."""
@@ -363,13 +364,13 @@ class ExampleReader:
     ) -> Iterator[pa.RecordBatch]:
         """Raw columns of this host's examples."""
         return self._examples.batches(
-            self._schema(columns), size, context.num_input_pipelines, context.input_pipeline_id
+            arrow_schema_of(columns), size, context.num_input_pipelines, context.input_pipeline_id
         )
 
     def _features_and_labels(
         self, arrays: Arrays, columns: Sequence[Column], size: int | None = None
     ) -> tuple[Features, tf.Tensor]:
-        """Everything but the label as features; labels `[batch]`; both of `size` rows where that is given."""
+        """Everything but the labels as features; labels; both of `size` rows where that is given."""
         raw = to_tensors(arrays, columns, size)
         # The transform graph knows inputs, label and weight.
         untransformed = {column.name: raw.pop(column.name) for column in columns if column == self._nonzero}
@@ -378,7 +379,8 @@ class ExampleReader:
             if column.max_sequence_length:
                 name = length_name(column.name)
                 transformed[name] = tf.ensure_shape(transformed[name], [size, 1])
-        return transformed, tf.squeeze(transformed.pop(self._spec.label.name), axis=1)
+        labels = [transformed.pop(label.name) for label in self._spec.labels]
+        return transformed, tf.concat(labels, axis=1) if len(labels) > 1 else tf.squeeze(labels[0], axis=1)
 
 
 def to_arrays(examples: pa.RecordBatch, columns: Sequence[Column]) -> Arrays:

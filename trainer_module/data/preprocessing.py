@@ -1,5 +1,6 @@
 """Raw columns to model inputs: the `preprocessing_fn` of Transform."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ RawFeatures = Mapping[str, tf.Tensor | tf.SparseTensor]
 
 
 def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict[str, tf.Tensor | tf.SparseTensor]:
-    """Tokens to ids, numbers to z-scores; the label passes through and context columns are dropped.
+    """Tokens to ids, numbers to z-scores; labels pass through and context columns are dropped.
 
     Statistics of numbers are those of float64, in which the square of any float32 and the sum of many have room.
 
@@ -23,12 +24,13 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
 
     Returns:
         Categorical columns as int64 ids of the shape they came in, or `[batch, 1]` where a token stands for the missing
-        value; weights as they came; numeric columns and the label as float32 `[batch, 1]`, and so the weight of an
-        example, divided by its mean over the training split.
+        value; weights as they came; numeric columns and labels as float32 `[batch, 1]`, NaN for a label that an example
+        lacks; and so the weight of an example, divided by its mean over the training split.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
     inputs = clean(spec, dict(inputs))
     outputs = {column.name: inputs[column.name] for column in (spec.label, *spec.weights)}
+    outputs |= {label.name: one_per_row(inputs[label.name], math.nan) for label in spec.further_labels}
     if weight := spec.example_weight:
         values = tf.cast(inputs[weight.name], tf.float64)
         outputs[weight.name] = tf.cast(values / tft.mean(values), tf.float32)

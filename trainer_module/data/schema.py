@@ -79,18 +79,15 @@ def _differences(column: Column, feature: schema_pb2.Feature) -> list[str]:
 
 
 def derive_schema(dataset: DatasetSpec) -> schema_pb2.Schema:
-    """Derives types, shapes and presence of all columns, the label's range, and that weights are not negative.
+    """Derives types, shapes and presence of all columns, the labels' ranges, and that weights are not negative.
 
     A required column has exactly one value per example; any other must have one somewhere, and at most one per example
     unless it is multivalent. Domains of tokens do not follow from the spec.
     """
-    label = dataset.features.label.name
-    return schema_pb2.Schema(
-        feature=[
-            _feature(column, dataset.label_range if column.name == label else None)
-            for column in dataset.features.columns
-        ]
-    )
+    ranges = {label.name: label.label_range for label in dataset.labels} | {
+        dataset.features.label.name: dataset.label_range
+    }
+    return schema_pb2.Schema(feature=[_feature(column, ranges.get(column.name)) for column in dataset.features.columns])
 
 
 def _feature(column: Column, value_range: tuple[float, float] | None) -> schema_pb2.Feature:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from trainer_module.data.features import FeatureSpec
+from trainer_module.data.features import FeatureSpec, Label
 from trainer_module.frozen import Frozen
 
 Task = Literal["rating", "click", "retrieval"]
@@ -16,6 +16,20 @@ QUERIES = "queries"
 TRAIN_COUNT = "train_count"
 SEEN = "seen"
 RELEVANT = "relevant"
+
+
+class LabelSpec(Frozen):
+    """The meaning of a label.
+
+    Attributes:
+        name: Column.
+        task: A number (`rating`), or 1 for a click and 0 for none (`click`).
+        label_range: Smallest and largest label that a row may hold; None takes those of the training split.
+    """
+
+    name: str
+    task: Literal["rating", "click"]
+    label_range: tuple[float, float] | None = None
 
 
 class DatasetSpec(Frozen):
@@ -31,6 +45,7 @@ class DatasetSpec(Frozen):
         item_key: Column that identifies the item; empty where rows are of no item.
         task: What the label means: a rating, or 1 for a click and 0 for none; under `retrieval` a row is a positive
             example by being there, whatever its label.
+        further_labels: Labels beside the required one, for models of several goals; an example may lack them.
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
         candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
         propensity_key: For clicks, the column with the probability of having been shown; empty where none is known.
@@ -49,6 +64,7 @@ class DatasetSpec(Frozen):
     item_key: str = ""
     slices: tuple[str, ...] = ()
     task: Task = "rating"
+    further_labels: tuple[LabelSpec, ...] = ()
     candidate_columns: tuple[str, ...] = ()
     propensity_key: str = ""
     item_columns: tuple[str, ...] = ()
@@ -64,6 +80,26 @@ class DatasetSpec(Frozen):
         """
         unread = {"schema_file": "", "slices": (), "title_key": "", "license_note": ""}
         return self.model_copy(update=unread)
+
+    @property
+    def labels(self) -> tuple[LabelSpec, ...]:
+        """All labels that a model of several goals can predict, the required one first; none for retrieval."""
+        if self.task == "retrieval":
+            return ()
+        required = LabelSpec(name=self.features.label.name, task=self.task, label_range=self.label_range)
+        return (required, *self.further_labels)
+
+    def for_label(self, name: str) -> "DatasetSpec":
+        """The dataset of one label alone, whose rows all have it.
+
+        Args:
+            name: One of `labels`.
+        """
+        (label,) = [label for label in self.labels if label.name == name]
+        columns = tuple(column for column in self.features.columns if column.kind != "label")
+        features = FeatureSpec(columns=(*columns, Label(name=name)), tables=self.features.tables)
+        changes = {"features": features, "task": label.task, "label_range": label.label_range, "further_labels": ()}
+        return self.model_copy(update=changes)
 
     @property
     def query_columns(self) -> tuple[str, ...]:

@@ -255,6 +255,37 @@ class LabelEntry(_Entry):
     positive_from: float | None = Field(default=None, allow_inf_nan=False)
 
 
+class FurtherLabelEntry(LabelEntry):
+    """A further column that a model of several goals predicts; a row may lack its value.
+
+    Attributes:
+        task: What the label means: `rating` is a number, `click` is 1 or 0, or made from a number by `positive_from`.
+        label_range: Smallest and largest number of a `rating`; None accepts any.
+    """
+
+    section: ClassVar[str] = "labels"
+
+    task: Literal["rating", "click"]
+    label_range: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "FurtherLabelEntry":
+        if self.task == "rating" and self.positive_from is not None:
+            raise ValueError(
+                f"labels {self.name!r}: positive_from makes clicks of numbers, and this is task rating; leave it out, "
+                "or take task: click"
+            )
+        if self.task == "click" and self.label_range is not None:
+            raise ValueError(
+                f"labels {self.name!r}: label_range is for task rating, and this is task click; leave it out"
+            )
+        if self.label_range and self.label_range[0] >= self.label_range[1]:
+            raise ValueError(
+                f"labels {self.name!r}: label_range {list(self.label_range)} is empty; the smaller number comes first"
+            )
+        return self
+
+
 class WeightEntry(_Entry):
     """The column that weighs a row in the training loss, such as a number of plays or purchases.
 
@@ -403,6 +434,7 @@ class InteractionsTable(TableFiles):
         user: Column of the user.
         item: Column of the item.
         label: What is predicted: stars, or 1 for a click and 0 for none. Retrieval needs none.
+        labels: What models of several goals predict beside it; all other models leave these columns unread.
         weight: How much a row counts in training.
         propensity: Probability with which this item was shown to this user, under task `click`.
         time: When it happened.
@@ -414,6 +446,7 @@ class InteractionsTable(TableFiles):
     user: Key | None = None
     item: Key | None = None
     label: Annotated[LabelEntry, BeforeValidator(_named)] | None = None
+    labels: tuple[Annotated[FurtherLabelEntry, BeforeValidator(_named)], ...] = ()
     weight: Annotated[WeightEntry, BeforeValidator(_named)] | None = None
     propensity: Annotated[PropensityEntry, BeforeValidator(_named)] | None = None
     time: Annotated[TimeEntry, BeforeValidator(_named)] | None = None
@@ -427,7 +460,7 @@ class InteractionsTable(TableFiles):
 
     def entries(self) -> Iterator[_Entry]:
         """All columns that are read."""
-        roles = (self.user, self.item, self.label, self.weight, self.propensity, self.time)
+        roles = (self.user, self.item, self.label, *self.labels, self.weight, self.propensity, self.time)
         yield from (entry for entry in (*roles, *self.inputs(), *self.context) if entry)
 
 

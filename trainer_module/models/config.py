@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from trainer_module.embeddings.layer import FeatureConfigs
+    from trainer_module.models.goals import Goals
     from trainer_module.models.layers import DenseOptions
+    from trainer_module.models.multi_task import MultiTaskModel
     from trainer_module.models.objectives import Objective
     from trainer_module.models.ranking import RankingModel
     from trainer_module.models.retrieval import Retrieval
@@ -55,13 +57,13 @@ class _Model(Frozen):
     embedding_l2: float = Field(default=0.0, ge=0)
 
     def adapted(self, dataset: DatasetSpec, spec: FeatureSpec) -> FeatureSpec:
-        """The columns in the form in which the model reads them.
+        """The columns in the form in which the model reads them, and of the labels those that it predicts.
 
         Args:
             dataset: Gives their meaning.
             spec: The columns, with the experiment's changes applied.
         """
-        return spec
+        return spec.without([label.name for label in spec.further_labels])
 
     def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
         """Checks that the model can be trained on a dataset.
@@ -92,6 +94,11 @@ class _Model(Frozen):
                 f"model.type {self.type} takes no sequences; set max_sequence_length of {sequences} to 0, or list them "
                 "in model.ignore"
             )
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Labels of a model of several goals, which names its outputs after them; empty for all other models."""
+        return ()
 
     @property
     def num_biases(self) -> int:
@@ -332,6 +339,174 @@ class FinalMlpConfig(_RankingModel):
         from trainer_module.models.final_mlp import final_mlp_head
 
         return final_mlp_head(self.first, self.second, self.heads, self.dropout, initial_score, dtype)
+
+
+class TaskHead(Frozen):
+    """One goal of a `multi_task` model.
+
+    Attributes:
+        label: Column of the label: `interactions.label` or one of `interactions.labels`, by its feature's name. The
+            head's output has the same name.
+        loss: `log_loss` for labels of task click, `mse` for those of task rating; None takes the one that fits.
+        loss_weight: Of the head's loss in the model's. A `mse` is measured in variances of the label in the training
+            split, so that goals of unlike units weigh alike.
+        score_weight: Of the head's prediction in the final score.
+    """
+
+    label: str
+    loss: Literal["log_loss", "mse"] | None = None
+    loss_weight: float = Field(default=1.0, gt=0)
+    score_weight: float = 1.0
+
+
+class SharedBottomMixing(Frozen):
+    """One MLP for all heads; see `trainer_module.models.mixing`.
+
+    Attributes:
+        widths: Of its layers.
+    """
+
+    type: Literal["shared_bottom"] = "shared_bottom"
+    widths: Widths = Field(default=(256, 128), min_length=1)
+
+    def layer(self, num_heads: int, dropout: float, dtype: str) -> "tf.keras.layers.Layer":
+        """Builds the layer for a number of heads."""
+        from trainer_module.models.mixing import SharedBottom
+
+        return SharedBottom(num_heads, self.widths, dropout, dtype)
+
+
+class MmoeMixing(Frozen):
+    """Experts that a gate of each head mixes (MMoE); see `trainer_module.models.mixing`.
+
+    Attributes:
+        experts: Number of experts.
+        widths: Of each expert's layers.
+    """
+
+    type: Literal["mmoe"] = "mmoe"
+    experts: int = Field(default=4, ge=1)
+    widths: Widths = Field(default=(128, 64), min_length=1)
+
+    def layer(self, num_heads: int, dropout: float, dtype: str) -> "tf.keras.layers.Layer":
+        """Builds the layer for a number of heads."""
+        from trainer_module.models.mixing import MixtureOfExperts
+
+        return MixtureOfExperts(num_heads, self.experts, self.widths, dropout, dtype)
+
+
+class PleMixing(Frozen):
+    """Levels of shared experts and of experts that belong to one head (PLE); see `trainer_module.models.mixing`.
+
+    Attributes:
+        levels: Number of levels; one is the paper's CGC.
+        own_experts: Number of experts of each head, per level.
+        shared_experts: Number of experts of all heads, per level.
+        widths: Of each expert's layers.
+    """
+
+    type: Literal["ple"] = "ple"
+    levels: int = Field(default=2, ge=1)
+    own_experts: int = Field(default=1, ge=1)
+    shared_experts: int = Field(default=2, ge=1)
+    widths: Widths = Field(default=(64,), min_length=1)
+
+    def layer(self, num_heads: int, dropout: float, dtype: str) -> "tf.keras.layers.Layer":
+        """Builds the layer for a number of heads."""
+        from trainer_module.models.mixing import ProgressiveExtraction
+
+        return ProgressiveExtraction(
+            num_heads, self.levels, self.own_experts, self.shared_experts, self.widths, dropout, dtype
+        )
+
+
+def _named_mixing(value: Any) -> Any:
+    """A mixing that is a name alone takes the defaults."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+Mixing = Annotated[
+    Annotated[SharedBottomMixing | MmoeMixing | PleMixing, Field(discriminator="type")],
+    BeforeValidator(_named_mixing),
+]
+
+
+class MultiTaskConfig(_Model):
+    """Several goals in one model; see `trainer_module.models.multi_task`.
+
+    Attributes:
+        heads: One per goal.
+        mixing: What the heads share; the name alone takes its defaults.
+        tower: Widths of each head's own hidden layers.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("rating", "click")
+
+    type: Literal["multi_task"] = "multi_task"
+    heads: tuple[TaskHead, ...] = Field(min_length=1)
+    mixing: Mixing = SharedBottomMixing()
+    tower: Widths = (64,)
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "MultiTaskConfig":
+        labels = self.predicted
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"heads: label {twice[0]!r} has two heads; name each once")
+        if "score" in labels:
+            raise ValueError(
+                "heads: 'score' is the output that holds the final score; rename the label, as in labels: "
+                "[{name: score, feature: points, ...}]"
+            )
+        return self
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        return tuple(head.label for head in self.heads)
+
+    def adapted(self, dataset: DatasetSpec, spec: FeatureSpec) -> FeatureSpec:
+        return spec.without([label.name for label in spec.further_labels if label.name not in self.predicted])
+
+    def check(self, dataset: DatasetSpec, spec: FeatureSpec, dims: Mapping[str, int]) -> None:
+        super().check(dataset, spec, dims)
+        labels = {label.name: label for label in dataset.labels}
+        losses = {"click": "log_loss", "rating": "mse"}
+        for head in self.heads:
+            if head.label not in labels:
+                raise ConfigError(
+                    f"model.heads: the data has no label {head.label!r}; it has {', '.join(labels)}. Declare it in "
+                    f"interactions.labels, as in {{name: {head.label}, task: rating}}, or mend the head"
+                )
+            task = labels[head.label].task
+            if head.loss and head.loss != losses[task]:
+                raise ConfigError(
+                    f"model.heads: label {head.label} is of task {task}, which takes loss {losses[task]}, not "
+                    f"{head.loss}. Leave loss out, or change the task of the label in the section data"
+                )
+
+    def prepare(self, data: "TrainingData") -> "tuple[Goals, TrainingExamples]":
+        """The objective of the labels, and the examples to train on."""
+        from trainer_module.models.goals import goals_of
+
+        return goals_of(self, data), data.train
+
+    def training_columns(self, spec: FeatureSpec, objective: "Goals") -> FeatureSpec:
+        """The columns of a training batch."""
+        return spec
+
+    def build(
+        self,
+        spec: FeatureSpec,
+        configs: "FeatureConfigs",
+        embedding: "tf.keras.layers.Layer",
+        objective: "Goals",
+        mean_label: float | None = None,
+        dense: "DenseOptions | None" = None,
+    ) -> "MultiTaskModel":
+        """Builds the model, whose goals know the means of their labels; see `multi_task.build_multi_task_model`."""
+        from trainer_module.models.layers import FLOAT32
+        from trainer_module.models.multi_task import build_multi_task_model
+
+        return build_multi_task_model(self, spec, configs, embedding, objective, dense or FLOAT32)
 
 
 class MeanEncoder(Frozen):
@@ -661,9 +836,9 @@ def _rating_unless_named(value: Any) -> Any:
 
 RankingConfig = RatingModelConfig | DlrmConfig | DcnConfig | WideDeepConfig | FinalMlpConfig
 ModelConfig = Annotated[
-    Annotated[RankingConfig | TwoTowerConfig, Field(discriminator="type")],
+    Annotated[RankingConfig | MultiTaskConfig | TwoTowerConfig, Field(discriminator="type")],
     BeforeValidator(_rating_unless_named),
 ]
 MODELS: Mapping[str, type[_Model]] = {
-    model.model_fields["type"].default: model for model in (*get_args(RankingConfig), TwoTowerConfig)
+    model.model_fields["type"].default: model for model in (*get_args(RankingConfig), MultiTaskConfig, TwoTowerConfig)
 }

@@ -21,6 +21,7 @@ class Objective(Protocol):
     Attributes:
         output: Name of the prediction in the exported model.
         metric: Which of `metrics` chooses the best weights; the lower the better.
+        num_sums: Length of `sums`, of which the first is the sum of losses.
     """
 
     @property
@@ -28,6 +29,9 @@ class Objective(Protocol):
 
     @property
     def metric(self) -> str: ...
+
+    @property
+    def num_sums(self) -> int: ...
 
     def initial_score(self, mean_label: float) -> float:
         """The score that predicts the mean label."""
@@ -61,6 +65,7 @@ class Rating:
     rating_range: tuple[float, float]
     output: str = "rating"
     metric: str = "rmse"
+    num_sums: int = 3
 
     def initial_score(self, mean_label: float) -> float:
         return mean_label
@@ -86,6 +91,7 @@ class Click:
 
     output: str = "probability"
     metric: str = "log_loss"
+    num_sums: int = 1 + 2 * _AUC_BINS
 
     def initial_score(self, mean_label: float) -> float:
         """Log odds of the mean.

@@ -13,7 +13,7 @@ from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, DenseOptions
 from trainer_module.models.objectives import Objective, Rating
 from trainer_module.models.shrinkage import best_shrinkage, shrinkage_sums
-from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served
+from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served, select
 
 
 class RankingModel(tf.keras.Model):
@@ -157,15 +157,20 @@ class RankingModel(tf.keras.Model):
         return self.objective.metrics(sums)
 
     @property
+    def named_predictions(self) -> Mapping[str, str | None]:
+        """Which of the predictions each output of the exported model is; see `Served.predictions`."""
+        return {self.objective.output: None}
+
+    @property
     def served(self) -> tuple[Served, ...]:
         """Predictions, of examples or column by column."""
-        output = self.objective.output
+        outputs = self.named_predictions
 
         def predict(rows: Mapping[str, tf.Tensor], features: Features) -> dict[str, tf.Tensor]:
-            return {output: self.predict_from(rows, features)}
+            return select(self.predict_from(rows, features), outputs)
 
         return tuple(
-            Served(name, self._spec.inputs, predict, serialized, {output: None})
+            Served(name, self._spec.inputs, predict, serialized, outputs)
             for name, serialized in ((BY_EXAMPLE, True), (BY_COLUMN, False))
         )
 

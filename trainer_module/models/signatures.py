@@ -15,6 +15,9 @@ EMBED_QUERIES, EMBED_CANDIDATES, EMBED_QUERY = "embed_queries", "embed_candidate
 EMBEDDING = "embedding"
 """Name of the output that holds vectors."""
 
+SCORE = "score"
+"""Name of the output that combines the predictions of a model of several goals."""
+
 RequestColumn = Categorical | Weights | Numeric
 Answer = Callable[[Mapping[str, tf.Tensor], Features], Mapping[str, tf.Tensor]]
 
@@ -39,4 +42,22 @@ class Served:
 
     def expected(self, predicted: Any) -> dict[str, np.ndarray]:
         """What the signature must answer, from the training model's predictions: one array or several by name."""
-        return {output: predicted if key is None else predicted[key] for output, key in self.predictions.items()}
+        return select(predicted, self.predictions)
+
+
+def select(predicted: Any, outputs: Mapping[str, str | None]) -> dict[str, Any]:
+    """Names predictions as outputs.
+
+    Args:
+        predicted: One prediction, or several by name.
+        outputs: Which of the predictions each output is; None is the only one.
+    """
+    return {output: predicted if key is None else predicted[key] for output, key in outputs.items()}
+
+
+def ranked_by(outputs: Mapping[str, Any]) -> Any:
+    """What orders items among the predictions of a ranking model: the only one, or the final score of several."""
+    if SCORE in outputs:
+        return outputs[SCORE]
+    (only,) = outputs.values()
+    return only

@@ -17,6 +17,7 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from trainer_module.data.example_files import single_or_missing
 from trainer_module.data.features import Categorical, FeatureSpec, Numeric
 
 BUCKETS = 1 << 18
@@ -119,11 +120,7 @@ def _hashed(batch: pa.RecordBatch, column: Categorical) -> tuple[np.ndarray, np.
 
 def _numbers(batch: pa.RecordBatch, column: Numeric) -> np.ndarray:
     """A column's numbers, transformed but not standardized, float64 `[rows]`; NaN where one is missing."""
-    lists = _lists(batch, column.name)
-    values = np.full(batch.num_rows, np.nan)
-    values[pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)] = lists.flatten().to_numpy(
-        zero_copy_only=False
-    )
+    values = single_or_missing(batch, column.name)
     return np.log1p(np.maximum(values, 0)) if column.transform == "log1p_z_score" else values
 
 

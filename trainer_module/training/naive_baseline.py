@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from trainer_module.data.example_files import concatenated, write_parquet
-from trainer_module.data.features import Column, FeatureSpec
+from trainer_module.data.features import Column, FeatureSpec, Label
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import DataError
 from trainer_module.training import biases, logistic
@@ -210,6 +210,56 @@ def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> 
     mean, label_range = float(labels.mean(dtype=np.float64)), _range(dataset, labels)
     error = _usable(float(labels.std(dtype=np.float64)), label_range)
     return NaiveBaseline(MEAN_NAME, mean, label_range, error=error)
+
+
+def fit_naive_baselines(
+    dataset: DatasetSpec, predicted: Sequence[str], train: Split, selection: Split
+) -> dict[str, NaiveBaseline]:
+    """Fits the baseline of each prediction of a model; see `fit_naive_baseline`.
+
+    Args:
+        dataset: Of ratings or clicks, or both.
+        predicted: Labels of a model of several goals; empty for a model that predicts the dataset's label alone.
+        train: What the baselines are fitted on.
+        selection: What their regularization is chosen by.
+
+    Returns:
+        Baselines by label, each of the rows that have the label; that of the dataset's label alone under the empty
+        name.
+
+    Raises:
+        DataError: A split has no row with one of the labels, or all labels of clicks are alike.
+    """
+    if not predicted:
+        return {"": fit_naive_baseline(dataset, train, selection)}
+    baselines = {}
+    for name in predicted:
+        of_label = dataset.for_label(name)
+        rows = (_RowsWithLabel(split, of_label.features.label) for split in (train, selection))
+        baselines[name] = fit_naive_baseline(of_label, *rows)
+    return baselines
+
+
+class _RowsWithLabel:
+    """The rows of a split that have a label."""
+
+    def __init__(self, split: Split, label: Label):
+        """Counts them.
+
+        Raises:
+            DataError: There are none.
+        """
+        self._split, self._name = split, label.name
+        self.num_examples = sum(batch.num_rows for batch in self.batches((label,)))
+        if not self.num_examples:
+            raise DataError(
+                f"column {label.name!r} holds no value in one of the splits train and eval, and model.heads predicts "
+                "it; mend the data, split it otherwise, or leave the head out"
+            )
+
+    def batches(self, columns: Sequence[Column], every: int = 1) -> Iterator[pa.RecordBatch]:
+        for batch in self._split.batches(columns, every):
+            yield batch.filter(pc.greater(pc.list_value_length(batch.column(self._name)), 0))
 
 
 def initial_biases(

@@ -17,7 +17,7 @@ _MICROSECONDS = 1_000_000
 
 
 class OwnColumns(WithoutSummary):
-    """Label, weight, propensity, time and context features of the row."""
+    """Labels, weight, propensity, time and context features of the row."""
 
     name = "own"
 
@@ -29,11 +29,12 @@ class OwnColumns(WithoutSummary):
         self._weight = interactions.weight.feature_name if interactions.weight else None
         self._propensity = interactions.propensity.feature_name if interactions.propensity else None
         self._time = interactions.time.feature_name if interactions.time else None
-        self._context = [entry.feature_name for entry in (*interactions.inputs(), *interactions.context)]
+        own = (*dataset.further_labels, *interactions.inputs(), *interactions.context)
+        self._named = [entry.feature_name for entry in own]
 
     def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
         columns = [(self._label, rows.batch.column(LABEL))]
-        columns += [(name, rows.batch.column(name)) for name in self._context]
+        columns += [(name, rows.batch.column(name)) for name in self._named]
         if self._weight:
             columns.append((self._weight, rows.batch.column(WEIGHT)))
         if self._propensity:

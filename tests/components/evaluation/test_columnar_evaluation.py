@@ -12,6 +12,7 @@ from components.evaluation.extractors import (
     PredictNaively,
     as_requests,
     custom_extractors,
+    label_feature,
     naive_baseline_directory,
     naive_feature,
     slice_batch,
@@ -19,6 +20,7 @@ from components.evaluation.extractors import (
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 from components.evaluation.slicing import group_by_slice
+from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import NaiveBaseline
 
 GENDER = np.array([b"F", b"M", b"F", b"M"])
@@ -147,6 +149,64 @@ def test_clicks_stand_beside_their_baseline_and_a_logistic_regression(name, valu
     assert metric(ClickMetric(name).computations, labels, sure, naive) == pytest.approx(value)
 
 
+HEADS = ("clicked", "dwell")
+# Of four rows; the second one lacks its dwell.
+OF_HEADS = {
+    tfma.PREDICTIONS_KEY: {"clicked": np.array([0.75, 0.25, 0.75, 0.25]), "dwell": np.array([5.0, 9.0, 7.0, 9.0])},
+    tfma.FEATURES_KEY: {
+        label_feature("clicked"): np.array([1.0, 0.0, 1.0, 0.0]),
+        label_feature("dwell"): np.array([4.0, np.nan, 8.0, 10.0]),
+        naive_feature("baseline", "clicked"): np.full(4, 0.5),
+        naive_feature("baseline", "dwell"): np.array([6.0, 1.0, 6.0, 12.0]),
+    },
+}
+
+
+def metric_of_head(computations, head: str, rows: slice = slice(None)) -> float:
+    (computation,) = computations(model_names=[""], output_names=[head])
+    inputs = {key: {name: values[rows] for name, values in of.items()} for key, of in OF_HEADS.items()}
+    combiner = computation.combiner
+    accumulator = combiner.add_input(combiner.create_accumulator(), metric_types.StandardMetricInputs(inputs))
+    ((key, value),) = combiner.extract_output(accumulator).items()
+    assert key.output_name == head
+    return value
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "head", "value"),
+    [
+        (ClickMetric, "log_loss", "clicked", np.log(4 / 3)),
+        (ClickMetric, "log_loss_lift", "clicked", np.log(3 / 2)),
+        (ClickMetric, "auc", "clicked", 1.0),
+        (ClickMetric, "example_count", "clicked", 4.0),
+        (RegressionMetric, "rmse", "dwell", 1.0),
+        (RegressionMetric, "baseline_rmse", "dwell", 2.0),
+        (RegressionMetric, "rmse_lift", "dwell", 1.0),
+        (RegressionMetric, "example_count", "dwell", 3.0),
+    ],
+)
+def test_each_head_is_measured_on_the_rows_that_have_its_label(kind, name, head, value):
+    assert metric_of_head(kind(name).computations, head) == pytest.approx(value)
+
+
+def test_a_last_blessed_model_without_the_head_is_refused():
+    (computation,) = RegressionMetric("rmse").computations(model_names=["baseline"], output_names=["dwell"])
+    only_clicks = {"clicked": OF_HEADS[tfma.PREDICTIONS_KEY]["clicked"]}
+    for of_baseline in (only_clicks, only_clicks["clicked"]):
+        inputs = OF_HEADS | {
+            tfma.PREDICTIONS_KEY: {"candidate": OF_HEADS[tfma.PREDICTIONS_KEY], "baseline": of_baseline}
+        }
+        with pytest.raises(ModelError, match="no head 'dwell' to compare with; give the pipeline another name"):
+            computation.combiner.add_input(
+                computation.combiner.create_accumulator(), metric_types.StandardMetricInputs(inputs)
+            )
+
+
+@pytest.mark.parametrize(("kind", "name"), [(RegressionMetric, "rmse"), (ClickMetric, "log_loss")])
+def test_where_no_row_has_the_label_there_is_no_value(kind, name):
+    assert np.isnan(metric_of_head(kind(name).computations, "dwell", slice(1, 2)))
+
+
 @pytest.mark.parametrize(("relative", "lead"), [(2e-7, 0.0), (-2e-7, 0.0), (1e-5, 1e-5), (-1e-5, -1e-5)])
 def test_losses_that_are_equal_in_float32_are_equal(relative, lead):
     labels = np.array([1000.0, 2000.0, 3000.0])
@@ -172,6 +232,23 @@ def test_batches_get_the_predictions_of_the_baseline(tmp_path):
     (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
     assert extracts[tfma.FEATURES_KEY][naive_feature("baseline")].tolist() == [2.5, 2.5]
     assert extracts[tfma.ARROW_RECORD_BATCH_KEY] is batch
+
+
+def test_batches_get_the_labels_and_baselines_of_all_heads(tmp_path):
+    for head, mean in zip(HEADS, (0.2, 50.0), strict=True):
+        NaiveBaseline("mean of the training split", mean, (0.0, 100.0)).save(str(tmp_path / head))
+    predict = PredictNaively(str(tmp_path), HEADS)
+    predict.setup()
+    columns = {"user": [[b"a"], [b"b"]], "clicked": [[1.0], [0.0]], "dwell": [[70.0], []]}
+    (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: pa.RecordBatch.from_pydict(columns)})
+    features = extracts[tfma.FEATURES_KEY]
+    assert features[naive_feature("baseline", "clicked")].tolist() == [0.2, 0.2]
+    assert features[naive_feature("baseline", "dwell")].tolist() == [50.0, 50.0]
+    np.testing.assert_array_equal(features[label_feature("dwell")], [70.0, np.nan])
+    # A batch in which no row has the label may lack its column.
+    without = pa.RecordBatch.from_pydict({"user": [[b"a"]], "clicked": [[1.0]]})
+    (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: without})
+    np.testing.assert_array_equal(extracts[tfma.FEATURES_KEY][label_feature("dwell")], [np.nan])
 
 
 def test_columns_become_the_requests_of_the_model_in_batches_that_it_can_take():

@@ -8,7 +8,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluation.extractors import slice_batch
-from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
+from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory, float32_feature
 from components.evaluation.retrieval_metrics import MetricName, RetrievalMetric
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 
@@ -28,6 +28,12 @@ def artifact(tmp_path_factory):
     def evaluate(examples):
         return {"ids": examples[:, tf.newaxis], "train_counts": tf.ones_like(examples, tf.int64)}
 
+    @tf.function(input_signature=[EXAMPLES])
+    def of_heads(examples):
+        length = tf.cast(tf.strings.length(examples), tf.float32)
+        return {"clicked": length / 10, "dwell": length * 10, "score": length}
+
+    tf.saved_model.save(module, str(directory / "heads"), signatures={"serving_default": of_heads})
     signatures = {"serving_default": predict, "evaluate": evaluate}
     tf.saved_model.save(module, str(directory / "float32"), signatures=signatures)
     return directory
@@ -51,6 +57,16 @@ def test_batches_get_its_predictions_and_slices_keep_them(artifact, is_retrieval
     answers = {tfma.LABELS_KEY: np.arange(2.0), tfma.PREDICTIONS_KEY: np.arange(2.0)}
     _, men = slice_batch(extracts | answers, [["sex"]])
     assert men[tfma.FEATURES_KEY][FLOAT32_FEATURE].tolist() == expected[1:]
+
+
+def test_heads_have_predictions_of_their_own(artifact):
+    predict = PredictInFloat32(str(artifact / "heads"), False, ["clicked", "dwell"])
+    predict.setup()
+    batch = pa.RecordBatch.from_pydict({tfma.ARROW_INPUT_COLUMN: [[b"a"], [b"ccc"]]})
+    (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
+    found = {name: values.tolist() for name, values in extracts[tfma.FEATURES_KEY].items()}
+    assert found.keys() == {float32_feature("clicked"), float32_feature("dwell")}
+    assert found[float32_feature("dwell")] == [10.0, 30.0]
 
 
 def value_of(metric: tfma.metrics.Metric, labels, predictions, of_float32) -> float:
