@@ -27,6 +27,7 @@ from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EM
 
 _RESULT = Path(__file__).parent / "results" / "retrieval_index.md"
 _DIM, _K, _QUERIES, _BATCH = 64, 100, 500, 64
+_STARTS = range(0, _QUERIES, _BATCH)
 # Vectors of a trained model form groups: number of groups, and spread of a group around its centre.
 _GROUPS, _SPREAD = 1000, 0.7
 _CONFIGS: tuple[FaissConfig, ...] = (
@@ -39,8 +40,8 @@ _CONFIGS: tuple[FaissConfig, ...] = (
 
 app = typer.Typer(add_completion=False)
 
-# Maps query vectors `[batch, dim]` to the scores of the best candidates and, if known, their rows, each `[batch, k]`.
-Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+# Maps query vectors `[batch, dim]` to the scores of the best candidates and their rows, each `[batch, k]`.
+Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,16 @@ class Measured:
 def main(
     items: Annotated[list[int], typer.Option(help="Number of items in the catalog; may be repeated.", min=10_000)],
     output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
+    only_saved_models: Annotated[bool, typer.Option(help="Leave FAISS out.")] = False,
 ) -> None:
     """Measure every index for every catalog size, print a table and write it to a file."""
-    table = _table({size: _measure(size) for size in items})
+    table = _table({size: _measure(size, only_saved_models) for size in items}, only_saved_models)
     print(table)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(table + "\n")
 
 
-def _measure(num_items: int) -> list[Measured]:
+def _measure(num_items: int, only_saved_models: bool) -> list[Measured]:
     random = np.random.default_rng(0)
     centres = random.normal(size=(_GROUPS, _DIM))
     vectors, queries = _unit_vectors(random, centres, num_items), _unit_vectors(random, centres, _QUERIES)
@@ -84,23 +86,40 @@ def _measure(num_items: int) -> list[Measured]:
     titles = [name.encode() for name in names]
     catalog = Catalog(names, titles, np.zeros(num_items, np.int64), vectors, tf.string)
     with tempfile.TemporaryDirectory() as directory:
-        started = time.monotonic()
-        save_exact_search(load_towers(_towers(f"{directory}/towers")), catalog, _K, directory, f"{directory}/exact")
-        seconds = time.monotonic() - started
-        # Signatures work only while their model exists.
-        model = tf.saved_model.load(f"{directory}/exact")
-        recommend = model.signatures["recommend"]
-
-        def exact(batch: np.ndarray) -> tuple[np.ndarray, None]:
-            nothing = tf.zeros([len(batch), 0], tf.string)
-            return recommend(vector=tf.constant(batch), exclude=nothing, k=tf.constant(_K))["scores"].numpy(), None
-
-        best_scores = np.concatenate([exact(queries[i : i + _BATCH])[0] for i in range(0, _QUERIES, _BATCH)])
-        measured = [_timed("SavedModel, exact", exact, queries, seconds, f"{directory}/exact", 1.0)]
+        towers = load_towers(_towers(f"{directory}/towers"))
+        measured = []
+        best_scores = np.empty(0)
+        for name, quantize in (("SavedModel, exact", False), ("SavedModel, int8", True)):
+            path = f"{directory}/{len(measured)}"
+            started = time.monotonic()
+            save_exact_search(towers, catalog, _K, directory, path, quantize)
+            seconds = time.monotonic() - started
+            search = _recommending(path)
+            scores, rows = map(np.concatenate, zip(*(search(queries[i : i + _BATCH]) for i in _STARTS), strict=True))
+            if not quantize:
+                best_scores = scores
+            share = float(recall(queries, vectors, rows, best_scores).mean())
+            measured.append(_timed(name, search, queries, seconds, path, share))
+            print(measured[-1], flush=True)
+        if only_saved_models:
+            return measured
         for config in _CONFIGS:
             measured.append(_approximate(config, catalog, queries, best_scores, f"{directory}/{len(measured)}"))
             print(measured[-1], flush=True)
     return measured
+
+
+def _recommending(directory: str) -> Search:
+    """Search by the SavedModel in a directory, whose identifiers are row numbers."""
+    model = tf.saved_model.load(directory)
+
+    def search(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nothing = tf.zeros([len(batch), 0], tf.string)
+        # Signatures work only while their model exists.
+        answer = model.signatures["recommend"](vector=tf.constant(batch), exclude=nothing, k=tf.constant(_K))
+        return answer["scores"].numpy(), answer["ids"].numpy().astype(np.int64)
+
+    return search
 
 
 def _approximate(
@@ -161,8 +180,8 @@ def _towers(directory: str) -> str:
     return directory
 
 
-def _table(measured: dict[int, list[Measured]]) -> str:
-    options = " ".join(f"--items {size}" for size in measured)
+def _table(measured: dict[int, list[Measured]], only_saved_models: bool) -> str:
+    options = " ".join(f"--items {size}" for size in measured) + only_saved_models * " --only-saved-models"
     lines = [
         "# Exact and approximate search",
         "",
@@ -173,6 +192,7 @@ def _table(measured: dict[int, list[Measured]]) -> str:
         f"- Latency: a single query (median of 100) and batches of {_BATCH}. FAISS gets a vector and uses one thread",
         "  for a single query. The SavedModel gets a request and returns identifiers and titles.",
         "- Size: MB are 10^6 bytes on disk. The SavedModel includes titles.",
+        "- `SavedModel, int8` has int8 vectors (`export.quantize: int8`); all others have float32 ones.",
     ]
     for size, rows in measured.items():
         lines += [

@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.retrieval_metrics import RetrievalMetric
-from components.evaluation.row_metrics import CLICK_METRICS, RATING_METRICS, ClickMetric, RegressionMetric
+from components.evaluation.retrieval_metrics import THIRDS, RetrievalMetric
+from components.evaluation.row_metrics import (
+    CLICK_METRICS,
+    FLOAT32_CLICK_METRICS,
+    FLOAT32_RATING_METRICS,
+    POLICY_METRICS,
+    RATING_METRICS,
+    ClickMetric,
+    RegressionMetric,
+)
 from components.retrieval_index.exact import EVALUATE
 from pipeline.config import EvaluationConfig
 from trainer_module.data.spec import DatasetSpec, LabelSpec, Task
@@ -21,7 +29,7 @@ _LOWER, _HIGHER = config_pb2.MetricDirection.LOWER_IS_BETTER, config_pb2.MetricD
 
 
 def eval_config(
-    config: EvaluationConfig, dataset: DatasetSpec, heads: Sequence[LabelSpec] = ()
+    config: EvaluationConfig, dataset: DatasetSpec, heads: Sequence[LabelSpec] = (), quantized: bool = False
 ) -> config_pb2.EvalConfig:
     """Metrics overall and by slice for the dataset's task, and thresholds on the overall ones.
 
@@ -29,24 +37,26 @@ def eval_config(
         config: The thresholds. The one against the last blessed model has no effect where there is none.
         dataset: Gives the task, the label and the slices.
         heads: The labels of a model of several goals, each of which gets the metrics and thresholds of its own task.
+        quantized: Whether the model is quantized and the float32 one beside it is measured, too.
     """
     if not heads:
-        model, metrics = _BUILDERS[dataset.task](config, dataset)
+        model, metrics = _BUILDERS[dataset.task](config, dataset, quantized)
         return _eval_config(model, [metrics], dataset)
     # TFMA takes no label that a row may lack; the extractors add the heads' labels to the features.
     model = config_pb2.ModelSpec(signature_name=BY_EXAMPLE)
     of_heads = []
     for head in heads:
-        _, metrics = _BUILDERS[head.task](config.of_head(head), dataset.for_label(head.name))
+        _, metrics = _BUILDERS[head.task](config.of_head(head), dataset.for_label(head.name), quantized)
         of_heads.append(config_pb2.MetricsSpec(metrics=metrics.metrics, output_names=[head.name]))
     return _eval_config(model, of_heads, dataset)
 
 
-def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
+def retrieval_metric_names(cutoffs: Sequence[int], quantized: bool = False) -> list[str]:
     """Names of all metrics of a retrieval evaluation.
 
     Args:
         cutoffs: List lengths; the interval of nDCG is given at the first one only.
+        quantized: Whether the float32 index beside a quantized one is measured, too.
     """
     first, *_ = cutoffs
     names = [f"ndcg_at_{first}", f"ndcg_at_{first}_low", f"ndcg_at_{first}_high"]
@@ -60,15 +70,17 @@ def retrieval_metric_names(cutoffs: Sequence[int]) -> list[str]:
             f"recall_at_{k}_head",
             f"recall_at_{k}_tail",
             f"recall_at_{k}_cold",
+            *(f"{metric}_at_{k}{third}" for metric in ("recall", "ndcg") for third in THIRDS),
             f"hit_rate_at_{k}",
             f"coverage_at_{k}",
             f"average_popularity_at_{k}",
+            *([f"float32_ndcg_at_{k}", f"float32_recall_at_{k}"] if quantized else []),
         ]
     names += ["mrr_at_100", "row_recall_at_100", "row_recall_at_100_kept", "example_count"]
     return list(dict.fromkeys(names))
 
 
-def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
+def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """RMSE and MAE of predicted ratings."""
     thresholds = {
         "rmse": _threshold(
@@ -76,11 +88,12 @@ def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
         ),
         **_lift("rmse_lift", config),
     }
-    return _of_rows(dataset), _metrics(RegressionMetric, RATING_METRICS, thresholds)
+    names = [*RATING_METRICS, *(FLOAT32_RATING_METRICS if quantized else ())]
+    return _of_rows(dataset), _metrics(RegressionMetric, names, thresholds)
 
 
-def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
-    """Log loss, AUC and calibration of click probabilities."""
+def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
+    """Log loss, AUC and calibration of click probabilities, and the value of policies where there are propensities."""
     thresholds = {
         "log_loss": _threshold(
             upper=config.max_log_loss or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
@@ -89,10 +102,12 @@ def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
     }
     if config.min_auc is not None:
         thresholds["auc"] = _threshold(lower=config.min_auc)
-    return _of_rows(dataset), _metrics(ClickMetric, CLICK_METRICS, thresholds)
+    names = [*CLICK_METRICS, *(FLOAT32_CLICK_METRICS if quantized else ())]
+    names += POLICY_METRICS if dataset.propensity_key else ()
+    return _of_rows(dataset), _metrics(ClickMetric, names, thresholds)
 
 
-def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measured:
+def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
     judged = f"ndcg_at_{config.cutoffs[0]}"
     thresholds = {
@@ -103,11 +118,11 @@ def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec) -> Measur
         ),
         **_lift(f"{judged}_lift", config),
     }
-    names = retrieval_metric_names(config.cutoffs)
+    names = retrieval_metric_names(config.cutoffs, quantized)
     return config_pb2.ModelSpec(signature_name=EVALUATE), _metrics(RetrievalMetric, names, thresholds)
 
 
-_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec], Measured]] = {
+_BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], Measured]] = {
     "rating": _rating_metrics,
     "click": _click_metrics,
     "retrieval": _retrieval_metrics,

@@ -121,6 +121,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             item_key=dataset.item_key,
             title_key=dataset.title_key,
             config=config.retrieval_index.model_dump_json(),
+            quantize=config.export.quantize or "none",
             source_hash=source_hash("components.retrieval_index.component"),
         )
         components.append(index)
@@ -132,7 +133,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         baseline_model=baseline.outputs["model"],
         # The curated schema describes rows, not queries.
         schema=None if dataset.task == "retrieval" else schema.outputs["schema"],
-        eval_config=eval_config(config.evaluation, dataset, config.predicted_labels),
+        eval_config=eval_config(config.evaluation, dataset, config.predicted_labels, bool(config.export.quantize)),
         example_splits=[judged_split],
         module_path=extractors.__name__,
     ).with_id(EVALUATOR)

@@ -172,14 +172,16 @@ def test_a_model_server_answers_as_recommend_does(workspace, first):
 
 @pytest.fixture(scope="module")
 def ranking(workspace, first) -> str:
-    """A pushed ranking model of the same test rows."""
+    """A pushed ranking model of the same test rows, with int8 tables."""
     without = workspace.recspan("recommend", "--user", "1", "--rank")
     assert without.returncode == 1 and "no pushed ranking model" in without.stderr
     process = workspace.recspan(
         *("pipeline", "run", "--config", "synthetic", "--set", "training.epochs=1"),
         *("--set", "evaluation={beat_baseline: false}", "--set", "data.split.by=leave-last-out"),
+        *("--set", "export.quantize=int8"),
     )
     assert process.returncode == 0, process.stdout + process.stderr
+    assert re.search(r"rmse \d\.\d+ \(the same model without export\.quantize: \d\.\d+\)", process.stdout)
     return "runs/serving/synthetic-leave-last-out-rating/1"
 
 
@@ -268,18 +270,26 @@ def test_a_model_below_popularity_is_refused(workspace, first):
     assert workspace.pushed() == ["1"]
 
 
-def test_a_transformer_trains_all_positions_and_answers_any_history(workspace, first):
+def test_a_transformer_trains_all_positions_and_answers_any_history_from_int8_rows(workspace, first):
     encoder = "{type: transformer, positions: all}"
     model = f"{{type: two_tower, query_encoder: {encoder}, similarity: dot, in_batch_negatives: false, "
     model += "mixed_negatives: 2, ignore: [user_id, genres, title_words]}"
     process, summary = workspace.run(
         *("--set", f"model={model}", "--set", "embeddings.features={}", "--set", "training.epochs=2"),
-        *("--set", "evaluation.max_regression=1"),
+        *("--set", "evaluation.max_regression=1", "--set", "export.quantize=int8"),
     )
     assert process.returncode == 0, process.stdout + process.stderr
-    # Some rows of 150 users, rather than all 10,000.
-    assert summary["training"]["steps"] <= 4
-    assert summary["verification"]["largest_difference"] < 1e-3
+    index = summary["retrieval_index"]
+    assert index["min_recall"] <= index["int8_recall"] <= 1
+    assert summary["training"]["export"]["quantize"] == "int8"
+    overall = summary["evaluation"]["slices"][0]
+    assert abs(overall["ndcg_at_10"] - overall["float32_ndcg_at_10"]) < 0.02
+    assert "ndcg_at_10_diff" in overall and "float32_ndcg_at_10_diff" not in overall
+    # What is pushed holds int8 rows alone; the float32 model stays in the run.
+    stored = tf.train.load_checkpoint(str(pushed(summary) / "variables" / "variables"))
+    shapes, dtypes = stored.get_variable_to_shape_map(), stored.get_variable_to_dtype_map()
+    tables = {dtypes[name] for name, shape in shapes.items() if len(shape) == 2 and shape[0] >= 100}
+    assert tables == {tf.int8}
     recommend = tf.saved_model.load(str(pushed(summary))).signatures["recommend"]
     scores = recommend(
         gender=tf.constant(["F"] * 4),

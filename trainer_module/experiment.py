@@ -59,6 +59,16 @@ class Experiment(Frozen):
         self.model.check(self.dataset, spec, dims)
         self.model.check_training(self.training)
         subset_tables(spec, self.export.features)
+        if self.dataset.propensity_key and self.model.predicted:
+            raise ConfigError(
+                "interactions.propensity: policies follow from one click probability, and a multi_task model may "
+                "predict several things; leave interactions.propensity out, or take another model"
+            )
+        if self.dataset.propensity_key and self.dataset.item_key in self.model.ignore:
+            raise ConfigError(
+                f"model.ignore: {self.dataset.item_key} identifies the items among which the Evaluator lets policies "
+                "choose, as interactions.propensity asks for; leave one of the two out"
+            )
         self._check_functions()
 
     def _check_functions(self) -> None:

@@ -22,7 +22,8 @@ from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
 from trainer_module.experiment import Experiment
 from trainer_module.export import parity
-from trainer_module.export.routes import Trained, expected_answers, export
+from trainer_module.export.config import FLOAT32_DIRECTORY
+from trainer_module.export.routes import Trained, expected_answers, export, export_quantized
 from trainer_module.export.sample import choose
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
@@ -34,6 +35,7 @@ from trainer_module.training.naive_baseline import (
     fit_naive_baselines,
     initial_biases,
 )
+from trainer_module.training.policy_candidates import POLICY_CANDIDATES, PolicyCandidates, collect_candidates
 from trainer_module.training.split_optimizer import SplitOptimizer
 from trainer_module.training.warm_start import TableReport, warm_start
 
@@ -58,6 +60,7 @@ class Assembly:
         selection: The split that chooses the weights.
         naive_baselines: What each of the model's predictions must beat, by label, or under the empty name for a model
             with one prediction; none for retrieval, whose index holds its own.
+        candidates: Among what policies choose; None where rows have no propensities.
     """
 
     model_inputs: ModelInputs
@@ -67,6 +70,7 @@ class Assembly:
     examples: TrainingExamples
     selection: ExampleReader
     naive_baselines: Mapping[str, NaiveBaseline]
+    candidates: PolicyCandidates | None
 
     @property
     def experiment(self) -> Experiment:
@@ -113,7 +117,8 @@ def assemble(fn_args: FnArgs) -> Assembly:
 
     Raises:
         ConfigError: The parts of the experiment do not fit together.
-        DataError: A split is empty, ids and tables do not belong together, or the weights of examples are no weights.
+        DataError: A split is empty, ids and tables do not belong together, the weights of examples are no weights, or
+            items with propensities are too many.
     """
     experiment = _experiment(fn_args)
     experiment.check()
@@ -134,6 +139,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
         batch_size=experiment.training.batch_size,
         candidates=files.get(CANDIDATES, []),
     )
+    candidates = collect_candidates(experiment.dataset, spec, train_split)
     objective, examples = experiment.model.prepare(data)
     selection = ExampleReader(spec, model_inputs, files["eval"], limits=limits)
     for reader in (train_split, selection):
@@ -142,7 +148,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
     naive = {}
     if data.dataset.task != "retrieval":
         naive = fit_naive_baselines(data.dataset, experiment.model.predicted, train_split, selection)
-    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive)
+    return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive, candidates)
 
 
 def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str, fn_args: FnArgs) -> Training:
@@ -193,21 +199,40 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     artifact_dir = os.path.dirname(fn_args.serving_model_dir)
     for label, naive in assembly.naive_baselines.items():
         naive.save(os.path.join(artifact_dir, NAIVE_BASELINE, label))
+    if assembly.candidates is not None:
+        assembly.candidates.save(os.path.join(artifact_dir, POLICY_CANDIDATES))
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
     rows = choose(blueprint.spec, _rarest_tokens(assembly), assembly.selection, (assembly.train, assembly.selection))
     sample_file = parity.save_sample(parity_dir, blueprint.spec, rows)
     sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
     answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
     dense_type = dense_options(experiment.training, trained.strategy).dtype
+    model_inputs, directory, facts = assembly.model_inputs, fn_args.serving_model_dir, {}
+    if experiment.export.quantize:
+        quantized = export_quantized(
+            experiment.export,
+            blueprint,
+            trained,
+            model_inputs,
+            sample,
+            answers,
+            parity.TOLERANCE[dense_type],
+            directory,
+            os.path.join(artifact_dir, FLOAT32_DIRECTORY),
+        )
+        exported, facts = quantized.report, {"largest_change": quantized.largest_change}
+        # What the export must answer now is an answer of the float32 copy.
+        answers, dense_type = quantized.answers, "float32"
+    else:
+        features = sample.features(sample.head(1))
+        exported = export(experiment.export, blueprint, trained, model_inputs, features, directory)
     parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
-    features = sample.features(sample.head(1))
-    exported = export(experiment.export, blueprint, trained, assembly.model_inputs, features, fn_args.serving_model_dir)
     report = dataclasses.asdict(training.result) | {
         "transform_graph": fn_args.transform_output,
         "table_rows": dict(blueprint.rows),
         "vocabularies": assembly.vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in training.moved],
-        "export": dataclasses.asdict(exported),
+        "export": dataclasses.asdict(exported) | facts,
         "naive_baselines": {label: naive.facts() for label, naive in assembly.naive_baselines.items()},
     }
     with tf.io.gfile.GFile(os.path.join(artifact_dir, TRAINING_REPORT), "w") as file:

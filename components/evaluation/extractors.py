@@ -1,4 +1,4 @@
-"""TFMA's extractors up to the predictions, those of the naive baseline, then slicing that keeps batches whole.
+"""TFMA's extractors up to the predictions, those of references, then slicing that keeps batches whole.
 
 The Evaluator finds `custom_extractors` by name in the module that its `module_path` parameter gives.
 """
@@ -20,6 +20,8 @@ from tensorflow_model_analysis.extractors import (
 )
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
+from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized, single_or_missing
@@ -31,6 +33,7 @@ _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
 # No column's name begins with an underscore.
 _NAIVE, _LABEL = "__naive_", "__label_"
+_ADDED = (_NAIVE, _LABEL, FLOAT32_FEATURE, *WEIGHT_FEATURES)
 
 
 def naive_feature(source: str, head: str = "") -> str:
@@ -53,7 +56,8 @@ def custom_extractors(
 ) -> list[extractor.Extractor]:
     """Gives the extractors of an evaluation whose metrics take batches.
 
-    The naive baseline is read from beside the candidate model. A retrieval index brings its own, popularity.
+    The naive baseline is read from beside the candidate model; a retrieval index brings its own, popularity. The
+    float32 model is read from beside a quantized one.
 
     Raises:
         ValueError: The configuration slices by fixed values, which this evaluation does not do.
@@ -64,10 +68,17 @@ def custom_extractors(
     is_retrieval = any(spec.signature_name == EVALUATE for spec in eval_config.model_specs)
     size = _QUERIES_AT_ONCE if is_retrieval else _ROWS_AT_ONCE
     first = [extractor.Extractor(stage_name="Requests", ptransform=beam.FlatMap(as_requests, size))]
+    heads = list(dict.fromkeys(name for spec in eval_config.metrics_specs for name in spec.output_names))
     if not is_retrieval:
-        heads = list(dict.fromkeys(name for spec in eval_config.metrics_specs for name in spec.output_names))
         predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model), heads))
         first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
+    model_dir = _candidate_directory(eval_shared_model)
+    if candidates_dir := candidates_directory(model_dir):
+        weigh = beam.ParDo(WeighPolicies(model_dir, candidates_dir))
+        first.append(extractor.Extractor(stage_name="WeighPolicies", ptransform=weigh))
+    if float32_dir := float32_directory(model_dir):
+        predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
+        first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     return [
         *first,
         features_extractor.FeaturesExtractor(
@@ -88,9 +99,13 @@ def naive_baseline_directory(eval_shared_model: Any) -> str:
     Args:
         eval_shared_model: One of TFMA's shared models, or a list of the candidate and the last blessed one.
     """
+    return os.path.join(os.path.dirname(_candidate_directory(eval_shared_model)), NAIVE_BASELINE)
+
+
+def _candidate_directory(eval_shared_model: Any) -> str:
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     (candidate,) = [model for model in models if not model.is_baseline]
-    return os.path.join(os.path.dirname(candidate.model_path.rstrip("/")), NAIVE_BASELINE)
+    return candidate.model_path.rstrip("/")
 
 
 def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
@@ -147,10 +162,10 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
         slices: Columns of each slicing; an empty list is the overall slice.
 
     Yields:
-        Slice key, labels, predictions, and of the features those that `PredictNaively` added.
+        Slice key, labels, predictions, and of the features those that the stages before have added.
     """
     features = extracts[tfma.FEATURES_KEY]
-    added = {name: values for name, values in features.items() if name.startswith((_NAIVE, _LABEL))}
+    added = {name: values for name, values in features.items() if name.startswith(_ADDED)}
     sliced_by = {name: features[name] for name in {name for columns in slices for name in columns}} or {
         tfma.PREDICTIONS_KEY: _any_array(extracts[tfma.PREDICTIONS_KEY])
     }

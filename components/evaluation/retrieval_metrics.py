@@ -11,12 +11,14 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation import ranking_metrics
+from components.evaluation.float32 import FLOAT32_FEATURE, of_float32
 from components.retrieval_index.exact import (
     CANDIDATES,
     IDS,
     IDS_WITH_SEEN,
     POPULAR_IDS,
     RELEVANT_COUNTS,
+    THIRD_BOUNDS,
     TRAIN_COUNTS,
 )
 from trainer_module.data.spec import RELEVANT
@@ -25,8 +27,9 @@ from trainer_module.data.spec import RELEVANT
 HEAD_FROM = 20
 
 _NAME = re.compile(
-    r"(?P<of_popularity>popularity_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold)?"
+    r"(?P<of_popularity>popularity_)?(?P<of_float32>float32_)?(?P<metric>[a-z_]+?)_at_(?P<k>\d+)(?P<variant>_low|_high|_lift|_kept|_head|_tail|_cold|_top_third|_middle_third|_bottom_third)?"
 )
+THIRDS = ("_top_third", "_middle_third", "_bottom_third")
 _ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
 
 Answers = Mapping[str, np.ndarray]
@@ -42,6 +45,9 @@ class MetricName:
     - `ndcg_at_10_lift`: mean difference from that list.
     - `recall_at_10_head`, `_tail`, `_cold`: only items of the head (`HEAD_FROM` training rows and more), the tail, or
       without any training row count as relevant.
+    - `float32_ndcg_at_10`: of a quantized index, the metric of the float32 index beside it.
+    - `ndcg_at_10_top_third`, `_middle_third`, `_bottom_third`: only items of that third of the catalog count as
+      relevant; each third holds a third of the training rows (`components.retrieval_index.popularity`).
     - `coverage_at_10`: share of the catalog that is in any list.
     - `average_popularity_at_10`: mean number of training rows of the listed items (Yin et al., "Challenging the long
       tail recommendation", 2012).
@@ -54,6 +60,7 @@ class MetricName:
     k: int = 0
     of_popularity: bool = False
     variant: str = ""
+    of_float32: bool = False
 
     @classmethod
     def parse(cls, name: str) -> "MetricName":
@@ -65,12 +72,21 @@ class MetricName:
         if name == "example_count":
             return cls(name)
         match = _NAME.fullmatch(name)
-        known = {*ranking_metrics.PER_QUERY, "coverage", "average_popularity", "row_recall"}
+        per_query = ranking_metrics.PER_QUERY
+        known = {*per_query, "coverage", "average_popularity", "row_recall"}
         if not match or match["metric"] not in known or int(match["k"]) < 1:
             raise ValueError(f"{name!r} is no retrieval metric; known: {sorted(known)} with _at_K, and example_count")
         if match["variant"] == "_kept" and (match["of_popularity"] or match["metric"] == "average_popularity"):
             raise ValueError(f"{name!r} is no retrieval metric: what is popular is listed without seen items only")
-        return cls(match["metric"], int(match["k"]), bool(match["of_popularity"]), match["variant"] or "")
+        if match["of_float32"] and (match["of_popularity"] or match["variant"] or match["metric"] not in per_query):
+            raise ValueError(f"{name!r} is no retrieval metric: float32_ goes with {sorted(per_query)} and _at_K alone")
+        return cls(
+            match["metric"],
+            int(match["k"]),
+            bool(match["of_popularity"]),
+            match["variant"] or "",
+            bool(match["of_float32"]),
+        )
 
     def partial(self, answers: Answers) -> "Partial":
         """What a batch contributes."""
@@ -87,6 +103,11 @@ class MetricName:
             low, high = _ITEMS[self.variant]
             counts = answers[RELEVANT_COUNTS]
             relevant = np.where((counts >= low) & (counts <= high), relevant, b"")
+        if self.variant in THIRDS:
+            if THIRD_BOUNDS not in answers:
+                # A last blessed model of an earlier version does not know its thirds.
+                return Partial()
+            relevant = np.where(_thirds(answers) == THIRDS.index(self.variant), relevant, b"")
         num_relevant = (relevant != b"").sum(axis=1)
         hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
         if self.metric == "row_recall":
@@ -139,6 +160,8 @@ class _Combiner(beam.CombineFn):
 
     def add_input(self, accumulator: Partial, element: metric_types.StandardMetricInputs) -> Partial:
         answers = element.get_predictions(self._key.model_name, self._key.output_name)
+        if self._name.of_float32:
+            answers = dict(answers) | {IDS: of_float32(element)}
         return self.merge_accumulators([accumulator, self._name.partial(answers)])
 
     def merge_accumulators(self, accumulators: Iterable[Partial]) -> Partial:
@@ -155,7 +178,10 @@ class _Combiner(beam.CombineFn):
 
 def _computations(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
     key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
-    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_Combiner(key))]
+    preprocessors: list[metric_types.Preprocessor] | None = (
+        [metric_types.FeaturePreprocessor([FLOAT32_FEATURE])] if MetricName.parse(name).of_float32 else None
+    )
+    return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=_Combiner(key))]
 
 
 class RetrievalMetric(tfma.metrics.Metric):
@@ -169,6 +195,12 @@ class RetrievalMetric(tfma.metrics.Metric):
         """
         MetricName.parse(name)
         super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
+
+
+def _thirds(answers: Answers) -> np.ndarray:
+    """The third of each relevant item, `[queries, n]`: a place in `THIRDS`."""
+    counts, bounds = answers[RELEVANT_COUNTS], answers[THIRD_BOUNDS]
+    return (counts < bounds[:, :1]).astype(int) + (counts < bounds[:, 1:])
 
 
 def _catalog_size(answers: Answers) -> int:

@@ -1,8 +1,8 @@
-"""TFMA metrics of ratings and clicks, of the model and of the naive baseline beside it. Their inputs are batches."""
+"""TFMA metrics of ratings and clicks, of the model and of the references beside it. Their inputs are batches."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +12,9 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import label_feature, naive_feature
+from components.evaluation.float32 import FLOAT32, float32_feature
+from components.evaluation.off_policy import policy_metrics, policy_sums
+from components.evaluation.policies import POLICIES, weight_feature
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
@@ -29,7 +32,8 @@ class _RowMetric:
     Attributes:
         sums: From labels and predictions of a batch to an array that adds up over batches.
         value: From the totals of `sums`, one per source, to the metric.
-        sources: Whose predictions: the model's, the baseline's, the logistic regression's.
+        sources: Whose predictions: the model's, the baseline's, the logistic regression's, the float32 model's; or
+            a policy, whose importance weights take the place of predictions.
     """
 
     sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -78,6 +82,34 @@ RATING_METRICS = tuple(_RATING_METRICS)
 CLICK_METRICS = tuple(_CLICK_METRICS)
 
 
+def _in_float32(metrics: Mapping[str, _RowMetric], names: Iterable[str]) -> Mapping[str, _RowMetric]:
+    """Some metrics of the float32 model beside a quantized one."""
+    return {f"{FLOAT32}_{name}": replace(metrics[name], sources=(FLOAT32,)) for name in names}
+
+
+_FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae"))
+_FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration"))
+
+_OF_POLICY = (
+    *("ips_value", "ips_value_low", "ips_value_high", "snips_value", "snips_value_low", "snips_value_high"),
+    *("importance_weight", "effective_rows"),
+)
+
+
+def _policy_metric(policy: str, name: str) -> _RowMetric:
+    return _RowMetric(policy_sums, lambda sums: policy_metrics(sums)[name], (policy,))
+
+
+_POLICY_METRICS: Mapping[str, _RowMetric] = {
+    "logged_value": _policy_metric("greedy", "logged_value"),
+    **{f"{policy}_{name}": _policy_metric(policy, name) for policy in POLICIES for name in _OF_POLICY},
+}
+
+POLICY_METRICS = tuple(_POLICY_METRICS)
+FLOAT32_RATING_METRICS = tuple(_FLOAT32_RATING_METRICS)
+FLOAT32_CLICK_METRICS = tuple(_FLOAT32_CLICK_METRICS)
+
+
 class _SumsCombiner(beam.CombineFn):
     """Adds up the sums of one metric over batches; TFMA wants a combiner per metric key."""
 
@@ -122,14 +154,21 @@ class _SumsCombiner(beam.CombineFn):
                     "another name"
                 )
             return np.asarray(predictions[head] if head else predictions).reshape(-1)
-        return np.asarray(element[tfma.FEATURES_KEY][naive_feature(source, head)])
+        return np.asarray(element[tfma.FEATURES_KEY][_feature(source, head)])
+
+
+def _feature(source: str, head: str) -> str:
+    """The feature that holds the predictions of a reference, or the importance weights of a policy."""
+    if source in POLICIES:
+        return weight_feature(source)
+    return float32_feature(head) if source == FLOAT32 else naive_feature(source, head)
 
 
 def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_types.MetricComputations]:
     def of_key(name: str, model_name: str = "", output_name: str = "") -> metric_types.MetricComputations:
         key = metric_types.MetricKey(name=name, model_name=model_name, output_name=output_name)
         metric = metrics[name]
-        added = [naive_feature(source, output_name) for source in metric.sources if source != _MODEL]
+        added = [_feature(source, output_name) for source in metric.sources if source != _MODEL]
         added += [label_feature(output_name)] if output_name else []
         preprocessors: list[metric_types.Preprocessor] | None = (
             [metric_types.FeaturePreprocessor(added)] if added else None
@@ -141,7 +180,7 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
 
 
 class RegressionMetric(tfma.metrics.Metric):
-    """One of `RATING_METRICS`, by its name.
+    """One of `RATING_METRICS` or `FLOAT32_RATING_METRICS`, by its name.
 
     `baseline_rmse` is that of the naive baseline; `rmse_lift` is the baseline's RMSE minus the model's, and 0
     if they differ by no more than float32 does.
@@ -149,11 +188,11 @@ class RegressionMetric(tfma.metrics.Metric):
 
     def __init__(self, name: str):
         """Names the metric."""
-        super().__init__(_computations(_RATING_METRICS), name=name)
+        super().__init__(_computations({**_RATING_METRICS, **_FLOAT32_RATING_METRICS}), name=name)
 
 
 class ClickMetric(tfma.metrics.Metric):
-    """One of `CLICK_METRICS`, by its name.
+    """One of `CLICK_METRICS`, `FLOAT32_CLICK_METRICS` or `POLICY_METRICS`, by its name.
 
     `baseline_log_loss` is that of predicting the training split's mean; `log_loss_lift` is the baseline's log loss
     minus the model's; `logistic_log_loss` and `logistic_auc` are those of a logistic regression.
@@ -161,7 +200,7 @@ class ClickMetric(tfma.metrics.Metric):
 
     def __init__(self, name: str):
         """Names the metric."""
-        super().__init__(_computations(_CLICK_METRICS), name=name)
+        super().__init__(_computations({**_CLICK_METRICS, **_FLOAT32_CLICK_METRICS, **_POLICY_METRICS}), name=name)
 
 
 metric_types.register_metric(RegressionMetric)

@@ -13,7 +13,7 @@ from components.example_gen.readers.problems import Problems, shown
 from components.example_gen.readers.time_units import ColumnUnit
 from components.example_gen.readers.times import times
 from components.example_gen.readers.values import numbers, token_lists, tokens, words
-from components.example_gen.rows import LABEL, POSITION, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
+from components.example_gen.rows import LABEL, POSITION, PROPENSITY, SPLIT_VALUE, TIME, TOKEN, WEIGHT, positions
 from components.example_gen.splits.config import SplitConfig
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import Task
@@ -72,9 +72,9 @@ def convert_interactions(
         time_unit: Of all files.
 
     Returns:
-        The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `SPLIT_VALUE` as far as the
-        dataset has them, further labels and context features by their names), the malformed rows, and the number of
-        rows dropped because their label is below `positive_from`.
+        The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `PROPENSITY`, `SPLIT_VALUE` as
+        far as the dataset has them, further labels and context features by their names), the malformed rows, and the
+        number of rows dropped because their label is below `positive_from`.
     """
     table, problems = dataset.tables.interactions, Problems(raw.file, len(raw.numbers))
     columns: dict[str, pa.Array] = {POSITION: pa.array(positions(raw.file_number, raw.numbers))}
@@ -92,6 +92,8 @@ def convert_interactions(
         columns[entry.feature_name] = _label_values(raw, entry, entry.task, entry.label_range, problems)
     if table.weight:
         columns[WEIGHT] = _weights(raw, table, problems)
+    if table.propensity:
+        columns[PROPENSITY] = _propensities(raw, table, problems)
     if split_column:
         columns[SPLIT_VALUE] = _split_values(raw, split, split_column, problems)
     slices = set(dataset.slice_columns)
@@ -203,6 +205,19 @@ def _weights(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.A
     with np.errstate(invalid="ignore"):
         scaled = np.log1p(np.maximum(found, 0)) if entry.transform == "log1p" else found
     return pa.array(scaled.astype(np.float32))
+
+
+def _propensities(raw: RawRows, table: InteractionsTable, problems: Problems) -> pa.Array:
+    """Probabilities of having been shown, float32 `[rows]`."""
+    entry = table.propensity
+    assert entry is not None
+    values = _required(numbers(raw.columns[entry.name], entry.name, problems), entry.name, problems)
+    found = values.to_numpy(zero_copy_only=False).astype(np.float32)
+    problems.add(
+        (found <= 0) | (found > 1),
+        lambda row: f"column {entry.name!r}: expected a probability above 0 and at most 1, found {found[row]:g}",
+    )
+    return pa.array(found)
 
 
 def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Problems) -> pa.Array:

@@ -15,8 +15,8 @@ TRAIN, EVAL, TEST = range(len(SPLITS))
 
 # Columns of a batch of rows beside those of its context features. A table without users, items, times and so on has no
 # such column.
-POSITION, USER, ITEM, TIME, LABEL, WEIGHT, SPLIT_VALUE = (
-    "__position__", "__user__", "__item__", "__time__", "__label__", "__weight__", "__split__",
+POSITION, USER, ITEM, TIME, LABEL, WEIGHT, PROPENSITY, SPLIT_VALUE = (
+    "__position__", "__user__", "__item__", "__time__", "__label__", "__weight__", "__propensity__", "__split__",
 )  # fmt: skip
 ROW_TYPES = {
     POSITION: pa.int64(),  # file and line, see `position`
@@ -25,6 +25,7 @@ ROW_TYPES = {
     TIME: pa.int64(),  # microseconds since 1970, UTC
     LABEL: pa.float32(),
     WEIGHT: pa.float32(),
+    PROPENSITY: pa.float32(),
     SPLIT_VALUE: pa.large_binary(),  # of the column that `data.split` looks at
 }
 

@@ -64,7 +64,7 @@ def _described(name: str, table: TableFiles, split_column: str | None) -> Iterat
         if table.title:
             yield f"{name}.title", table.title
     if isinstance(table, InteractionsTable):
-        for role in ("user", "item", "label", "weight", "time"):
+        for role in ("user", "item", "label", "weight", "propensity", "time"):
             if entry := getattr(table, role):
                 yield f"{name}.{role}", entry.name
     if isinstance(table, Described):

@@ -24,9 +24,14 @@ _PACKAGES = (
 )
 
 POPULARITY_NAME = "most popular items"
+FLOAT32_NAME = "the same model without export.quantize"
 
 # Metrics that are the same for the candidate and the last blessed model, which see the same examples.
-_OF_DATA = ("example_count", "click_count", "baseline_", "popularity_", "logistic_")
+# The importance weights of policies and the float32 metrics are those of the candidate in both places.
+_OF_DATA = (
+    *("example_count", "click_count", "baseline_", "popularity_", "logistic_", "float32_"),
+    *("logged_", "greedy_", "softmax_"),
+)
 
 
 def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) -> dict[str, Any]:
@@ -115,7 +120,11 @@ def comparisons(overall: Mapping[str, Any], naive_baselines: Mapping[str, str]) 
     pairs = []
     for name, value in overall.items():
         head, _, own_name = name.rpartition(".")
-        references = {"popularity_": POPULARITY_NAME, "logistic_": "logistic regression"}
+        references = {
+            "popularity_": POPULARITY_NAME,
+            "logistic_": "logistic regression",
+            "float32_": FLOAT32_NAME,
+        }
         references |= {"baseline_": naive_baselines[head]} if head in naive_baselines else {}
         for prefix, reference in references.items():
             metric = metric_name(head, own_name.removeprefix(prefix))

@@ -13,7 +13,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.retrieval_index.build import build_index, check
+from components.retrieval_index.build import Float32Index, build_index, check
 from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
 from components.retrieval_index.layout import REPORT_FILE
@@ -21,6 +21,7 @@ from components.retrieval_index.tower_parity import check_candidates, pass_on
 from components.retrieval_index.towers import load_towers
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
+from trainer_module.export.config import FLOAT32_DIRECTORY
 from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.run_fn import TRAINING_REPORT
 
@@ -35,6 +36,7 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
     item_key: Parameter[str],
     title_key: Parameter[str],
     config: Parameter[str],
+    quantize: Parameter[str],
     source_hash: Parameter[str],
 ) -> None:
     """Turns a two-tower model into a SavedModel that returns items, writes a report and checks the recall.
@@ -46,13 +48,17 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
         item_key: Column of the item's identifier.
         title_key: Column of the item's title.
         config: A `RetrievalIndexConfig` as JSON.
+        quantize: `export.quantize` of the experiment, or `none`.
         source_hash: Hash of this component's sources; part of the cache key.
 
     Raises:
-        RecspanError: See `build_index`. If the recall of the FAISS index is too low, a `ModelError`; the report has
-            then already been written and logged.
+        RecspanError: See `build_index`. If a recall is too low, a `ModelError`; the report has then already been
+            written and logged.
     """
     del source_hash
+    float32 = None
+    if quantize != "none":
+        float32 = Float32Index(*(os.path.join(artifact.uri, FLOAT32_DIRECTORY) for artifact in (model, index)))
     settings = RetrievalIndexConfig.model_validate_json(config)
     with tempfile.TemporaryDirectory() as scratch:
         towers_dir = path_utils.serving_model_path(model.uri)
@@ -65,6 +71,7 @@ def RetrievalIndex(  # noqa: N802 (TFX components are named like classes)
             towers_dir,
             scratch,
             path_utils.serving_model_dir(index.uri),
+            float32,
         )
     text = json.dumps(report.as_json(), indent=2)
     _log.info("%s: %s", REPORT_FILE, text)

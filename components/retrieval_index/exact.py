@@ -1,7 +1,7 @@
 """Exact search as a SavedModel of plain TensorFlow operations that includes the query tower.
 
 The model scores every candidate against every query and returns the best. A batch needs `4 * batch * candidates` bytes
-for scores. The model holds one copy of the candidates' vectors.
+for scores. The model holds one copy of the candidates' vectors, in float32 or int8.
 """
 
 import os
@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.config import EXCLUDE, LONGEST_CUTOFF, K
+from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
+from components.retrieval_index.popularity import third_bounds
 from components.retrieval_index.towers import Towers
 from trainer_module.data.clean import trimmed
 from trainer_module.data.spec import RELEVANT, SEEN
@@ -23,10 +25,10 @@ IDS, TITLES, SCORES, TRAIN_COUNTS = "ids", "titles", "scores", "train_counts"
 # Further outputs of `evaluate`, besides `ids` and `train_counts`.
 POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts", "candidates"
 IDS_WITH_SEEN = "ids_with_seen"
+THIRD_BOUNDS = "third_bounds"
 
 UNKNOWN = -1
 """Position of an identifier that a `table_of_positions` does not know."""
-_BLOCK_ROWS = 65_536
 
 
 def table_of_positions(ids_file: str) -> tf.lookup.StaticHashTable:
@@ -53,18 +55,19 @@ class ExactSearch(tf.Module):
     than `k` candidates remain, the rest of the answer has that score, empty strings and counts of 0.
     """
 
-    def __init__(self, towers: Towers, catalog: Catalog, ids_file: str):
+    def __init__(self, towers: Towers, catalog: Catalog, ids_file: str, quantize: bool = False):
         """Copies the candidates into variables, which a SavedModel stores outside its graph of at most 2 GB.
 
         Args:
             towers: The model's towers; only the query tower is used.
             catalog: The candidates. Vectors are copied block by block.
             ids_file: One identifier per line, in the catalog's order; becomes an asset of the SavedModel.
+            quantize: Whether vectors become int8 rows.
         """
         super().__init__()
         # Tracks these objects only. Tracking the whole model would include the candidates' tables.
         self._of_queries = towers.query_trackables
-        self._vectors = _variable(catalog.vectors)
+        self._vectors = (Int8Vectors if quantize else Float32Vectors)(catalog.vectors)
         self._ids = tf.Variable(catalog.ids, trainable=False, name="candidate_ids")
         self._titles = tf.Variable(catalog.titles, trainable=False, name="candidate_titles")
         self._train_counts = tf.Variable(catalog.train_counts, trainable=False, name="candidate_train_counts")
@@ -85,7 +88,7 @@ class ExactSearch(tf.Module):
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products of query vectors `[batch, dim]` with all candidates, `[batch, candidates]`."""
-        return tf.matmul(queries, self._vectors, transpose_b=True)
+        return self._vectors.scores(queries)
 
     def most_popular(self, exclude: tf.Tensor, k: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Like `search`, but scores each candidate by its number of rows in the training split."""
@@ -104,7 +107,7 @@ class ExactSearch(tf.Module):
         known = tf.where(positions != UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))
-        best = tf.math.top_k(scores, tf.minimum(k, self._vectors.shape[0]))
+        best = tf.math.top_k(scores, tf.minimum(k, self._ids.shape[0]))
         remains = best.values > -np.inf
         return {
             IDS: tf.where(remains, tf.gather(self._ids, best.indices), ""),
@@ -114,7 +117,9 @@ class ExactSearch(tf.Module):
         }
 
 
-def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str, directory: str) -> None:
+def save_exact_search(
+    towers: Towers, catalog: Catalog, max_k: int, scratch: str, directory: str, quantize: bool = False
+) -> None:
     """Writes the SavedModel.
 
     Its signatures:
@@ -123,7 +128,8 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
       `seen`. Returns `ids`, `titles` (string), `scores` (float32) and `train_counts` (int64), each `[batch, max_k]`.
     - `evaluate`: takes `examples` as above. Returns `ids`, `train_counts`, `ids_with_seen` (nothing excluded) and
       `popular_ids` (the most frequent candidates of the training split, without seen items), each `[batch, 100]`;
-      the example's `relevant` and `relevant_train_counts`, `[batch, n]`; and the number of `candidates`, `[batch]`.
+      the example's `relevant` and `relevant_train_counts`, `[batch, n]`; the number of `candidates`, `[batch]`; and
+      `third_bounds` (see `popularity.third_bounds`), int64 `[batch, 2]`.
     - `embed_queries` and `embed_query`: the query tower alone, as the Trainer exported it, for searching elsewhere.
     - `recommend`: takes one tensor per query column, as `embed_query` does; `exclude`, string `[batch, n]`, padded with
       empty strings; and `k`, int32. Returns `ids`, `titles` and `scores`, each `[batch, min(k, candidates)]`.
@@ -134,6 +140,7 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
         max_k: Number of items per query in the answer of `serving_default`.
         scratch: Local directory for the file of identifiers.
         directory: Output directory.
+        quantize: Whether the candidates' vectors become int8 rows.
 
     Raises:
         ConfigError: A query column has the name of another input of `recommend`.
@@ -145,7 +152,8 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
         )
     ids_file = os.path.join(scratch, "candidate_ids.txt")
     write_ids(catalog.ids, ids_file)
-    module = ExactSearch(towers, catalog, ids_file)
+    module = ExactSearch(towers, catalog, ids_file, quantize)
+    bounds = third_bounds(catalog.train_counts)
     fillers = {IDS: "", TITLES: "", SCORES: -np.inf, TRAIN_COUNTS: 0}
 
     def padded(best: dict[str, tf.Tensor], k: int) -> dict[str, tf.Tensor]:
@@ -171,6 +179,7 @@ def save_exact_search(towers: Towers, catalog: Catalog, max_k: int, scratch: str
             RELEVANT: relevant,
             RELEVANT_COUNTS: module.train_counts(relevant),
             CANDIDATES: tf.fill(tf.shape(examples), tf.constant(len(catalog.ids), tf.int64)),
+            THIRD_BOUNDS: tf.repeat(tf.constant(bounds[np.newaxis], tf.int64), tf.size(examples), axis=0),
         }
 
     @tf.function(
@@ -211,12 +220,3 @@ def _items(examples: tf.Tensor, column: str, dtype: tf.DType) -> tf.Tensor:
     items = tf.io.parse_example(examples, {column: tf.io.VarLenFeature(dtype)})[column]
     tokens = items.values if dtype == tf.string else tf.strings.as_string(items.values)
     return tf.sparse.to_dense(tf.SparseTensor(items.indices, tokens, items.dense_shape), default_value="")
-
-
-def _variable(vectors: np.ndarray) -> tf.Variable:
-    """Creates a variable from a memory-mapped array without a second copy in memory."""
-    variable = tf.Variable(tf.zeros(vectors.shape), trainable=False, name="candidate_vectors")
-    for start in range(0, len(vectors), _BLOCK_ROWS):
-        block = vectors[start : start + _BLOCK_ROWS]
-        variable[start : start + len(block)].assign(block)
-    return variable

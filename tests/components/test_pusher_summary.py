@@ -68,6 +68,11 @@ def test_an_undefined_metric_is_explained_with_counts():
     assert text.startswith("auc is undefined: 0 of the 12 rows of the test split are clicks")
 
 
+def test_a_quantized_model_stands_beside_the_float32_one():
+    (pair,) = comparisons({"rmse": 0.92, "float32_rmse": 0.91}, {"": "user and item biases"})
+    assert str(pair) == "rmse 0.9200 (the same model without export.quantize: 0.9100)"
+
+
 def test_references_stand_beside_the_model():
     assert [str(pair) for pair in comparisons(CLICKS, {"": "mean of the training split"})] == [
         "log_loss 0.4000 (mean of the training split: 0.5000)",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.retrieval_index.item_vectors import Int8Vectors
 from components.two_stage.model import save_two_stage
 from trainer_module.errors import ConfigError
 
@@ -47,6 +48,26 @@ class Ranking(tf.Module):
         return {"rating": price + 10 * liked + hour + 0 * tf.cast(tf.strings.length(item), tf.float32)}
 
 
+class Quantized(Retrieval):
+    """Finds the same, by int8 vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self._vectors = Int8Vectors(np.array([[4.0], [3.0], [2.0], [1.0]], np.float32))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="user"),
+            tf.TensorSpec([None, None], tf.string, name="exclude"),
+            tf.TensorSpec([], tf.int32, name="k"),
+        ]
+    )
+    def recommend(self, user, exclude, k):
+        found = super().recommend(user, exclude, k)
+        scores = self._vectors.scores(tf.ones([tf.shape(user)[0], 1]))
+        return {**found, "scores": tf.gather(scores, tf.range(tf.shape(found["ids"])[1]), axis=1)}
+
+
 class OtherUser(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="user")])
     def predict(self, user):
@@ -66,6 +87,19 @@ def recommend(tmp_path_factory):
     items = {"item": tf.constant(IDS), "price": PRICES, "tags": TAGS}
     save_two_stage(retrieval, ranking, items, IDS, 3, str(directory / "whole"))
     return tf.saved_model.load(str(directory / "whole")).signatures["recommend"]
+
+
+def test_int8_rows_stay_int8_rows(recommend, tmp_path):
+    retrieval = saved(Quantized(), tmp_path / "retrieval", "recommend")
+    ranking = saved(Ranking(), tmp_path / "ranking", "predict")
+    items = {"item": tf.constant(IDS), "price": PRICES, "tags": TAGS}
+    save_two_stage(retrieval, ranking, items, IDS, 3, str(tmp_path / "whole"))
+    variables = str(tmp_path / "whole" / "variables" / "variables")
+    stored = [tf.train.load_variable(variables, name) for name, shape in tf.train.list_variables(variables) if shape]
+    assert [of.tolist() for of in stored if of.dtype == np.int8] == [[[127]] * 4]
+    quantized = tf.saved_model.load(str(tmp_path / "whole")).signatures["recommend"]
+    found, expected = (answer(each, ["x", "y"], [["a"], [""]], 3) for each in (quantized, recommend))
+    assert found["ids"] == expected["ids"] and found["scores"] == expected["scores"]
 
 
 def answer(recommend, users: list[str], exclude: list[list[str]], k: int) -> dict[str, list]:

@@ -130,3 +130,18 @@ def test_a_key_of_another_task_is_refused(preset, key, value, task):
         ConfigError, match=rf"evaluation.{key}: belongs to task \w+, but this experiment's task is {task}"
     ):
         load_config(Path(preset), {f"evaluation.{key}": value})
+
+
+@pytest.mark.parametrize("dataset", [RATINGS, DATASET, INTERACTIONS], ids=["rating", "click", "retrieval"])
+def test_a_quantized_model_is_measured_beside_the_float32_one(dataset):
+    """By metrics of the float32 model that carry the quantized one's names, without a threshold of their own."""
+    names = {
+        quantized: [
+            json.loads(metric.config)["name"]
+            for metric in eval_config(EvaluationConfig(), dataset, quantized=quantized).metrics_specs[0].metrics
+        ]
+        for quantized in (False, True)
+    }
+    more = set(names[True]) - set(names[False])
+    assert len(more) >= 2 and {name.removeprefix("float32_") for name in more} <= set(names[False])
+    assert not more & set(thresholds(eval_config(EvaluationConfig(), dataset, quantized=True)))

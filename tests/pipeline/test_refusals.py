@@ -293,7 +293,31 @@ REFUSED = {
         experiment(RETRIEVAL, users=USERS | {"categorical": ["k"]}),
         "the column 'k' describes queries",
     ),
+    # Propensities.
+    "propensities of ratings": (experiment(RATING, {"propensity": "p"}), "for task click; this is task rating"),
+    "propensities of retrieval": (experiment(RETRIEVAL, {"propensity": "p"}), "for task click; this is task retrieval"),
+    "propensities of no item": (
+        experiment(CLICK, {"propensity": "p", "item": NONE}),
+        "name the item's column in interactions.item",
+    ),
+    "propensities that the model reads": (
+        experiment(CLICK, {"propensity": "p", "numeric": [{"name": "p", "feature": "again"}]}),
+        "'p' has another role as well; remove one",
+    ),
+    "propensities and raters": (experiment(CLICK, {"propensity": "p"}, neighbours=5), "set neighbours: 0, or leave it"),
+    "propensities of several goals": (
+        experiment({"type": "multi_task", "heads": [{"label": "stars"}]}, {"propensity": "p"}),
+        "a multi_task model may predict several",
+    ),
+    "propensities of an ignored item": (
+        experiment(CLICK | {"ignore": ["sku"]}, {"propensity": "p"}),
+        "model.ignore: sku identifies the items",
+    ),
     # Tables, training, export.
+    "int8 rows of the training model's own tables": (
+        experiment(RATING, sections={"export": {"route": "direct", "quantize": "int8"}}),
+        "export.route direct makes none; take auto or checkpoint",
+    ),
     "a subset of an unknown table": (
         experiment(RATING, sections={"export": {"route": "subset", "features": ["shop"]}}),
         "export.route subset serves embeddings",

@@ -15,7 +15,8 @@ from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.export import parity, restore, routes, sample
 from trainer_module.export.config import ExportConfig
-from trainer_module.export.routes import Trained, export
+from trainer_module.export.quantization import quantize
+from trainer_module.export.routes import Trained, export, export_quantized
 from trainer_module.export.serving import tables_of
 from trainer_module.models.config import MultiTaskConfig, RatingModelConfig, TaskHead
 from trainer_module.models.goals import Goal, Goals
@@ -99,6 +100,93 @@ def test_every_route_answers_as_the_training_model(config, world, blueprint, tra
     # Head: 4 rows of 1 and a bias, 6 dot products, 1 number; the linear term takes no dot products. Then three scalars.
     dense = 0 if config.route == "subset" else (11 * 4 + 4) + (4 + 1) + 5 + 3
     assert sum(math.prod(variable.shape) for variable in exported.dense) == dense
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ExportConfig(quantize="int8"),
+        ExportConfig(route="subset", features=("tags", "user"), quantize="int8"),
+    ],
+    ids=lambda config: config.route,
+)
+def test_a_quantized_export_answers_as_the_model_with_rounded_tables(
+    config, world, blueprint, trained, tmp_path, monkeypatch
+):
+    sample_dir, model_dir, float32_dir = (str(tmp_path / name) for name in ("parity", "model", "float32"))
+    chosen = sample_rows(world)
+    reader = ExampleReader(world.spec, world.model_inputs, [parity.save_sample(sample_dir, world.spec, chosen)])
+    inputs = reader.features(reader.head(reader.num_examples))
+
+    def predict(reader, count):
+        return trained.strategy.run(tf.function(trained.model), args=(inputs,)).numpy()
+
+    expected = routes.expected_answers(config, blueprint, trained.model, predict, reader)
+    before = tables(trained.model.embedding)
+
+    def quantized(expected) -> routes.QuantizedExport:
+        tolerance = parity.TOLERANCE["float32"]
+        return export_quantized(
+            config, blueprint, trained, world.model_inputs, reader, expected, tolerance, model_dir, float32_dir
+        )
+
+    done = quantized(expected)
+    parity.save_expected(sample_dir, done.answers, "float32", [row.kind for row in chosen])
+    for name in ("tensorflow_recommenders", "tfx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert verify(model_dir, sample_dir)["largest_difference"] < 1e-5
+
+    exported, in_float32 = tf.saved_model.load(model_dir), tf.saved_model.load(float32_dir)
+    rounded = {name: quantize(table.numpy()) for name, table in in_float32.tables.items()}
+    assert {name: table.rows.dtype for name, table in exported.tables.items()} == dict.fromkeys(rounded, tf.int8)
+    for name, (of_table, scales) in rounded.items():
+        np.testing.assert_array_equal(exported.tables[name].rows, of_table)
+        np.testing.assert_array_equal(exported.tables[name].scales, scales)
+        np.testing.assert_array_equal(in_float32.tables[name], before[name])
+    if config.route == "subset":
+        # Each row differs by half a scale at most, and the longest bag of the sample sums 100 of them.
+        for name, num_rows in (("user", 1), ("tags", 100)):
+            assert done.largest_change[f"embed/{name}"] <= num_rows * rounded[name][1].max() * 0.501
+    assert {name.partition("/")[0] for name in done.largest_change} == set(expected)
+    assert all(change > 0 for change in done.largest_change.values())
+    # The training model goes on with what it learned, and so does whoever starts from its checkpoint.
+    for name, table in tables(trained.model.embedding).items():
+        np.testing.assert_array_equal(table, before[name])
+        key = f"model/embedding/_tpu_embedding/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        np.testing.assert_array_equal(tf.train.load_variable(trained.checkpoint, key), before[name])
+
+    assert (done.report.route, done.report.quantize) == (config.route.replace("auto", "checkpoint"), "int8")
+    assert done.report.table_bytes == sum(before[name].nbytes for name in rounded)
+    assert done.report.quantized_bytes == sum(values.nbytes + of.nbytes for values, of in rounded.values())
+    wrong = {name: {output: values + 1 for output, values in of.items()} for name, of in expected.items()}
+    with pytest.raises(ModelError, match=r"the float32 copy of the model differs from the training model: .* row 0 of"):
+        quantized(wrong)
+
+
+def test_int8_tables_make_the_saved_model_smaller(world, tmp_path):
+    embeddings = EmbeddingsConfig(dim=1024)
+    blueprint = world.blueprint(MODEL, TRAINING, embeddings)
+    layer = embedding_layer(feature_configs(blueprint.spec, blueprint.rows, embeddings), blueprint.spec, embeddings)
+    layer.build({})
+    prefix = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=layer)).write(str(tmp_path / "checkpoint"))
+    reports = {
+        kind: export(
+            ExportConfig(route="subset", features=("user", "item"), quantize=kind),
+            blueprint,
+            Trained(prefix),
+            world.model_inputs,
+            {},
+            str(tmp_path / str(kind)),
+        )
+        for kind in (None, "int8")
+    }
+    saved = {kind: report.saved_bytes for kind, report in reports.items()}
+    float32_bytes, int8_bytes = reports["int8"].table_bytes, reports["int8"].quantized_bytes
+    num_rows = blueprint.rows["user"] + blueprint.rows["item"]
+    assert (float32_bytes, int8_bytes) == (num_rows * 1024 * 4, num_rows * (1024 + 4))
+    assert reports[None].quantized_bytes == 0 and reports[None].forecast_bytes >= float32_bytes
+    # The graph of the lookup takes a few thousand bytes.
+    assert 0.7 * (float32_bytes - int8_bytes) < saved[None] - saved["int8"] < float32_bytes - int8_bytes
 
 
 @pytest.mark.parametrize("route", ["checkpoint", "direct"])
@@ -195,7 +283,7 @@ def test_sequences_are_cut_and_filled_up_in_a_subset(world, tmp_path):
     root = tf.train.Checkpoint(model=tf.train.Checkpoint(embedding=layer))
     table = tables(layer)["tags"]
     prefix = root.write(str(tmp_path / "checkpoint"))
-    routes.subset(("tags",), blueprint, prefix, world.model_inputs, str(tmp_path / "model"))
+    routes.subset(("tags",), blueprint, prefix).save(world.model_inputs, str(tmp_path / "model"))
     embed = tf.saved_model.load(str(tmp_path / "model")).signatures["embed"]
     (answer,) = embed(tags=tf.constant([["a", "b", "c", "a"], ["c", "", "", ""]])).values()
     ids = {tag: int(world.transform_output.vocabulary_by_name("tags").index(tag.encode())) for tag in "abc"}

@@ -44,9 +44,9 @@ with uninitialized_embedding_engine():
     with strategy.scope():
         model.embedding.build({name: tf.TensorShape([2, 1]) for name in names})
     checkpoint = tf.train.Checkpoint(model=model).write(directory + "/checkpoint")
-    from_training(blueprint, Trained(checkpoint, model, strategy), model_inputs, directory + "/direct")
+    from_training(blueprint, Trained(checkpoint, model, strategy)).save(model_inputs, directory + "/direct")
 features = {name: tf.constant([[0]], tf.int64) for name in names}
-from_checkpoint(blueprint, checkpoint, model_inputs, features, directory + "/checkpointed")
+from_checkpoint(blueprint, checkpoint, features).save(model_inputs, directory + "/checkpointed")
 answers = []
 for route in ("direct", "checkpointed"):
     predict = tf.saved_model.load(directory + "/" + route).signatures["predict"]

@@ -9,7 +9,14 @@ from pydantic import ValidationError
 from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.export.config import ExportConfig
-from trainer_module.export.forecast import WORKING_BYTES, Forecast, slot_bytes, subset_tables, table_bytes
+from trainer_module.export.forecast import (
+    WORKING_BYTES,
+    Forecast,
+    quantized_bytes,
+    slot_bytes,
+    subset_tables,
+    table_bytes,
+)
 from trainer_module.export.memory import PeakMemory, available_bytes, resident_bytes
 from trainer_module.optimizers.config import Adagrad, Adam, Sgd
 from trainer_module.training.config import TrainingConfig
@@ -39,8 +46,16 @@ def test_the_copy_is_chosen_if_it_fits():
     assert too_large.choose(auto, model_lives_here=True) == "direct"
     assert too_large.choose(auto, model_lives_here=False) == "checkpoint"
     assert too_large.choose(ExportConfig(route="checkpoint"), model_lives_here=True) == "checkpoint"
+    assert too_large.choose(ExportConfig(quantize="int8"), model_lives_here=True) == "checkpoint"
     assert fits.peak_bytes("checkpoint") - fits.peak_bytes("direct") == 5_000
     assert fits.peak_bytes("direct") == 700 + WORKING_BYTES
+
+
+def test_int8_rows_are_made_beside_the_copy():
+    quantized = quantized_bytes(SPEC, ROWS, EmbeddingsConfig(dim=16))
+    assert quantized == {"user": 1000 * (16 + 4), "item": 50 * (8 + 4)}
+    forecast = Forecast(64_000, 0, 700, 10**9, quantized_bytes=20_000)
+    assert forecast.peak_bytes("checkpoint") == 700 + WORKING_BYTES + 84_000
 
 
 def test_a_forecast_is_told_in_one_line():
@@ -58,6 +73,8 @@ def test_a_forecast_is_told_in_one_line():
         ({"route": "direct", "features": ("user",)}, "the route is direct"),
         ({"features": ("user",)}, "the route is auto"),
         ({"route": "copy"}, "Input should be"),
+        ({"route": "direct", "quantize": "int8"}, "route direct makes none; take auto or checkpoint"),
+        ({"quantize": "int4"}, "Input should be 'int8'"),
     ],
 )
 def test_a_contradiction_is_refused(values, message):

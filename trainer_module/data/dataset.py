@@ -87,6 +87,8 @@ class Dataset(Frozen):
             raise ValueError(
                 "neighbours holds the item's raters, which no query knows; set neighbours: 0 for task retrieval"
             )
+        if interactions.propensity:
+            self._check_propensity(interactions)
         if self.task != "rating" and self.label_range is not None:
             raise ValueError(f"label_range: only task rating has one, and this is task {self.task}; leave it out")
         if self.label_range and self.label_range[0] >= self.label_range[1]:
@@ -97,6 +99,23 @@ class Dataset(Frozen):
             )
         self.spec()
         return self
+
+    def _check_propensity(self, interactions: InteractionsTable) -> None:
+        where = "interactions.propensity is the probability with which the row's item was shown"
+        if self.task != "click":
+            raise ValueError(f"{where}, for task click; this is task {self.task}. Leave it out")
+        if interactions.item is None:
+            raise ValueError(f"{where}; name the item's column in interactions.item, or leave it out")
+        entry = interactions.propensity
+        roles = (interactions.user, interactions.item, interactions.label, interactions.weight)
+        others = (*roles, *interactions.labels, *interactions.inputs())
+        if entry and any(other and other.name == entry.name for other in others):
+            raise ValueError(f"{where}, and {entry.name!r} has another role as well; remove one of the two")
+        if self.neighbours:
+            raise ValueError(
+                f"{where}, and other items are put in its place, whose raters no row holds; set neighbours: 0, or "
+                "leave it out"
+            )
 
     @property
     def user_key(self) -> str:
@@ -157,6 +176,7 @@ class Dataset(Frozen):
         described = [c.name for c, s in columns if s.startswith("items.") and c.kind in ("categorical", "numeric")]
         events = [c.name for c, s in columns if s.startswith(("interactions.categorical", "interactions.numeric"))]
         is_retrieval = self.task == "retrieval"
+        propensity = self.tables.interactions.propensity
         return DatasetSpec(
             name=self.name,
             features=FeatureSpec(
@@ -177,6 +197,8 @@ class Dataset(Frozen):
                 for entry in self.further_labels
             ),
             candidate_columns=(self.item_key, *described) if is_retrieval else (),
+            propensity_key=propensity.feature_name if propensity else "",
+            item_columns=(self.item_key, *described) if propensity else (),
             event_columns=tuple(events),
             history=self.history,
             title_key=(title or self.item_key) if is_retrieval else "",
@@ -217,6 +239,10 @@ class Dataset(Frozen):
         if interactions.weight:
             name = interactions.weight.feature_name
             yield ExampleWeight(name=name), f"interactions.weight {interactions.weight.name!r}"
+        if interactions.propensity:
+            name = interactions.propensity.feature_name
+            source = f"interactions.propensity {interactions.propensity.name!r}"
+            yield features.Context(name=name, dtype="float32"), source
         if interactions.time:
             # Seconds since 1970, UTC; orders interactions.
             name = interactions.time.feature_name

@@ -48,6 +48,8 @@ class DatasetSpec(Frozen):
         further_labels: Labels beside the required one, for models of several goals; an example may lack them.
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
         candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
+        propensity_key: For clicks, the column with the probability of having been shown; empty where none is known.
+        item_columns: Where there are propensities, the inputs that describe the item, its key first.
         event_columns: Inputs that describe the interaction itself, rather than its user or item.
         history: Largest number of the user's earlier items in the column `history`; 0 if there is no such column.
         title_key: For retrieval, the column that names the item to people.
@@ -64,6 +66,8 @@ class DatasetSpec(Frozen):
     task: Task = "rating"
     further_labels: tuple[LabelSpec, ...] = ()
     candidate_columns: tuple[str, ...] = ()
+    propensity_key: str = ""
+    item_columns: tuple[str, ...] = ()
     event_columns: tuple[str, ...] = ()
     history: int = 0
     title_key: str = ""

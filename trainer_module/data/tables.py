@@ -296,6 +296,14 @@ class WeightEntry(_Entry):
     transform: Literal["none", "log1p"] = "none"
 
 
+class PropensityEntry(_Entry):
+    """The probability with which the logging policy showed the row's item, above 0 and at most 1.
+
+    The model does not read it. Evaluation estimates the clicks of the policies that follow from the model with it; see
+    docs/off_policy.md.
+    """
+
+
 class TimeEntry(_Entry):
     """The column that says when a row happened.
 
@@ -428,6 +436,7 @@ class InteractionsTable(TableFiles):
         label: What is predicted: stars, or 1 for a click and 0 for none. Retrieval needs none.
         labels: What models of several goals predict beside it; all other models leave these columns unread.
         weight: How much a row counts in training.
+        propensity: Probability with which this item was shown to this user, under task `click`.
         time: When it happened.
         categorical: Tokens that describe the event, such as the device; inputs of the model.
         numeric: Numbers that do.
@@ -439,6 +448,7 @@ class InteractionsTable(TableFiles):
     label: Annotated[LabelEntry, BeforeValidator(_named)] | None = None
     labels: tuple[Annotated[FurtherLabelEntry, BeforeValidator(_named)], ...] = ()
     weight: Annotated[WeightEntry, BeforeValidator(_named)] | None = None
+    propensity: Annotated[PropensityEntry, BeforeValidator(_named)] | None = None
     time: Annotated[TimeEntry, BeforeValidator(_named)] | None = None
     categorical: tuple[Category, ...] = ()
     numeric: tuple[Number, ...] = ()
@@ -450,7 +460,7 @@ class InteractionsTable(TableFiles):
 
     def entries(self) -> Iterator[_Entry]:
         """All columns that are read."""
-        roles = (self.user, self.item, self.label, *self.labels, self.weight, self.time)
+        roles = (self.user, self.item, self.label, *self.labels, self.weight, self.propensity, self.time)
         yield from (entry for entry in (*roles, *self.inputs(), *self.context) if entry)
 
 

@@ -6,6 +6,9 @@ from pydantic import model_validator
 
 from trainer_module.frozen import Frozen
 
+FLOAT32_DIRECTORY = "float32"
+"""Beside a quantized SavedModel, the one with float32 numbers that the Evaluator compares it with. It is not pushed."""
+
 Route = Literal["checkpoint", "subset", "direct"]
 
 
@@ -16,12 +19,15 @@ class ExportConfig(Frozen):
         route: `checkpoint` restores a CPU copy without optimizer slots from the training checkpoint; `direct` saves the
             tables of the training model itself, for when no machine holds two copies; `subset` exports the lookups of
             some features, with their tables alone. `auto` takes `checkpoint` if a forecast says that the copy fits into
-            memory, and `direct` otherwise.
+            memory or if tables are quantized, and `direct` otherwise.
         features: Under `subset`, the categorical columns whose embeddings are served.
+        quantize: `int8` serves embedding tables, and the item vectors of a retrieval index, as int8 rows with a scale
+            each. The Evaluator judges the quantized model, and reports the metrics of the float32 model beside its own.
     """
 
     route: Literal["auto", "checkpoint", "subset", "direct"] = "auto"
     features: tuple[str, ...] = ()
+    quantize: Literal["int8"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "ExportConfig":
@@ -29,4 +35,9 @@ class ExportConfig(Frozen):
             raise ValueError("export.route subset needs export.features, the columns whose embeddings are to be served")
         if self.route != "subset" and self.features:
             raise ValueError(f"export.features are for export.route subset; the route is {self.route}")
+        if self.route == "direct" and self.quantize:
+            raise ValueError(
+                "export.quantize rounds a copy of the tables, and export.route direct makes none; take auto or "
+                "checkpoint"
+            )
         return self

@@ -11,6 +11,9 @@ from trainer_module.training.config import TrainingConfig
 
 _BYTES_PER_NUMBER = 4
 
+SCALE_BYTES = 4
+"""Bytes of the scale of a row of int8 numbers."""
+
 # Tracing, the dense part, buffers of files; `python -m benchmarks.export` shows what it came to.
 WORKING_BYTES = 128 << 20
 
@@ -18,6 +21,11 @@ WORKING_BYTES = 128 << 20
 def table_bytes(spec: FeatureSpec, rows: Mapping[str, int], embeddings: EmbeddingsConfig) -> dict[str, int]:
     """Bytes of every table, without optimizer slots."""
     return {table.name: rows[table.name] * (table.dim or embeddings.dim) * _BYTES_PER_NUMBER for table in spec.tables}
+
+
+def quantized_bytes(spec: FeatureSpec, rows: Mapping[str, int], embeddings: EmbeddingsConfig) -> dict[str, int]:
+    """Bytes of every table as int8 rows and their scales."""
+    return {table.name: rows[table.name] * ((table.dim or embeddings.dim) + SCALE_BYTES) for table in spec.tables}
 
 
 def slot_bytes(spec: FeatureSpec, tables: Mapping[str, int], training: TrainingConfig) -> int:
@@ -48,19 +56,24 @@ class Forecast:
         slot_bytes: Of the optimizer slots, which every route leaves behind.
         resident_bytes: Of this process before the export, the training model included if it lives here.
         available_bytes: What the machine still has.
+        quantized_bytes: Of the int8 rows that are made beside the copy; 0 where tables stay as they are.
     """
 
     table_bytes: int
     slot_bytes: int
     resident_bytes: int
     available_bytes: int
+    quantized_bytes: int = 0
 
     def peak_bytes(self, route: Route) -> int:
-        """Largest resident memory on a route: a copy adds its tables, one after the other; `direct` adds none."""
+        """Largest resident memory on a route.
+
+        A copy adds its tables, one after the other, and their int8 rows if it is quantized; `direct` adds none.
+        """
         return self.resident_bytes + self._growth(route)
 
     def choose(self, config: ExportConfig, model_lives_here: bool) -> Route:
-        """The configured route; for `auto` the copy if it fits or nothing else is possible.
+        """The configured route; for `auto` the copy if it fits, is to be quantized or nothing else is possible.
 
         The copy is preferred since it needs neither strategy nor accelerator and computes in float32.
 
@@ -70,6 +83,8 @@ class Forecast:
         """
         if config.route != "auto":
             return config.route
+        if config.quantize:
+            return "checkpoint"
         return "direct" if model_lives_here and self._growth("checkpoint") > self.available_bytes else "checkpoint"
 
     def describe(self, route: Route) -> str:
@@ -81,7 +96,7 @@ class Forecast:
         )
 
     def _growth(self, route: Route) -> int:
-        return WORKING_BYTES + (0 if route == "direct" else self.table_bytes)
+        return WORKING_BYTES + (0 if route == "direct" else self.table_bytes + self.quantized_bytes)
 
 
 def _gigabytes(number: int) -> str:

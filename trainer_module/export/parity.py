@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
+from trainer_module.errors import ModelError
 from trainer_module.export.sample import SampleRow, cleaned
 
 PARITY_DIRECTORY = "parity"
@@ -20,6 +21,9 @@ EXAMPLES_FILE = "examples.tfrecord.gz"
 INGESTED_FILE = "ingested.tfrecord.gz"
 EXPECTED_FILE = "expected.npz"
 FACTS_FILE = "parity.json"
+
+# By signature and output name, `[num_examples, ...]`.
+Answers = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,7 @@ def save_sample(directory: str, spec: FeatureSpec, rows: Sequence[SampleRow]) ->
     return path
 
 
-def save_expected(
-    directory: str, answers: Mapping[str, Mapping[str, np.ndarray]], dense_type: str, kinds: Sequence[str] = ()
-) -> None:
+def save_expected(directory: str, answers: Answers, dense_type: str, kinds: Sequence[str] = ()) -> None:
     """Writes what the export must answer to the sample.
 
     Args:
@@ -85,6 +87,39 @@ def load_expected(directory: str) -> tuple[dict[str, dict[str, np.ndarray]], Tol
         answers.setdefault(signature, {})[output] = stored[name]
     with tf.io.gfile.GFile(os.path.join(directory, FACTS_FILE)) as file:
         return answers, Tolerance(**json.load(file)["tolerance"])
+
+
+def check_answers(what: str, answers: Answers, expected: Answers, tolerance: Tolerance) -> None:
+    """Compares answers with those of the training model.
+
+    Args:
+        what: Whose answers, for the message.
+        answers: To the parity sample.
+        expected: The training model's.
+        tolerance: How far they may differ.
+
+    Raises:
+        ModelError: They differ by more; names signature, output and row.
+    """
+    for signature, outputs in expected.items():
+        for output, wanted in outputs.items():
+            found = answers[signature][output]
+            if not np.all(fits := np.abs(found - wanted) <= tolerance.allowed(wanted)):
+                at = tuple(int(place) for place in np.argwhere(~fits)[0])
+                raise ModelError(
+                    f"{what} differs from the training model: {signature} answers {output} {found[at]} instead of "
+                    f"{wanted[at]} to row {at[0]} of the parity sample; at most {tolerance.allowed(wanted)[at]:.2g} "
+                    "is allowed"
+                )
+
+
+def largest_change(before: Answers, after: Answers) -> dict[str, float]:
+    """The largest difference between answers, by `SIGNATURE/OUTPUT`."""
+    return {
+        f"{signature}/{output}": float(np.max(np.abs(after[signature][output] - values), initial=0))
+        for signature, outputs in before.items()
+        for output, values in outputs.items()
+    }
 
 
 def _write(path: str, examples: Sequence[bytes]) -> None:

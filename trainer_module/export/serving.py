@@ -1,6 +1,7 @@
 """The SavedModel: lookups and answers as plain TensorFlow operations on a CPU, with its signatures."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,19 @@ from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ModelInputs, parse_request
 from trainer_module.embeddings.layer import FeatureConfig, Features
 from trainer_module.errors import ModelError
+from trainer_module.export.quantization import QuantizedTable
 from trainer_module.models.signatures import RequestColumn
 from trainer_module.private_members import mid_level
 
 TableConfig = tf.tpu.experimental.embedding.TableConfig
 Answer = Callable[[Features], Mapping[str, tf.Tensor]]
+_EXTRA = "assets.extra"
+
+ServedTable = tf.Variable | QuantizedTable
 
 
 def look_up_on_cpu(
-    tables: Mapping[str, tf.Variable], spec: FeatureSpec, columns: Sequence[Categorical], features: Features
+    tables: Mapping[str, ServedTable], spec: FeatureSpec, columns: Sequence[Categorical], features: Features
 ) -> dict[str, tf.Tensor]:
     """Embeddings of some columns, from tables of any embedding layer, also of one that trains on accelerators.
 
@@ -27,7 +32,7 @@ def look_up_on_cpu(
     that would read variables which a SavedModel cannot hold.
 
     Args:
-        tables: By name, from `tables_of`.
+        tables: By name, from `tables_of`, or quantized.
         spec: Gives the tables' combiners.
         columns: Those wanted, all or some.
         features: Ids and weights, at least of `columns`.
@@ -35,26 +40,39 @@ def look_up_on_cpu(
     Returns:
         Per column `[batch, dim]`, `[batch, 1, dim]` for dense ids, or `[batch, length, dim]` for sequences.
     """
-    configs = {
-        table.name: TableConfig(*tables[table.name].shape, combiner=table.combiner, name=table.name)
-        for table in spec.tables
-        if table.name in tables
-    }
-    serving_config = {
-        column.name: FeatureConfig(
-            table=configs[column.table],
+    combiners = {table.name: table.combiner for table in spec.tables}
+    ids: dict[str, Any] = {}
+    rows: dict[Any, Any] = {}
+    serving_config: dict[str, Any] = {}
+    for column in columns:
+        table = tables[column.table]
+        # A quantized table becomes another small one for each column, so columns do not share a `TableConfig`.
+        config = TableConfig(*table.shape, combiner=combiners[column.table], name=column.table)
+        ids[column.name], rows[config] = features[column.name], table
+        if isinstance(table, QuantizedTable):
+            ids[column.name], widened = table.widen(features[column.name])
+            is_read = column.max_sequence_length and isinstance(features[column.name], tf.SparseTensor)
+            rows[config] = _Readable(widened) if is_read else widened
+        serving_config[column.name] = FeatureConfig(
+            table=config,
             max_sequence_length=column.max_sequence_length,
             validate_weights_and_indices=column.validate_weights_and_indices,
             name=column.name,
         )
-        for column in columns
-    }
-    ids = {column.name: features[column.name] for column in columns}
     weights = None
     if any(column.weights for column in columns):
         weights = {column.name: column.weights and features[column.weights] for column in columns}
-    variables = {config: tables[name] for name, config in configs.items()}
-    return tf.tpu.experimental.embedding.serving_embedding_lookup(ids, weights, variables, serving_config)
+    return tf.tpu.experimental.embedding.serving_embedding_lookup(ids, weights, rows, serving_config)
+
+
+@dataclass(frozen=True)
+class _Readable:
+    """Rows for sequences of sparse ids; TensorFlow's lookup of those reads its table as a variable is read."""
+
+    rows: tf.Tensor
+
+    def read_value(self) -> tf.Tensor:
+        return self.rows
 
 
 def columns_of(spec: FeatureSpec, features: Sequence[str]) -> tuple[RequestColumn, ...]:
@@ -114,7 +132,7 @@ class Signature:
 
 def save(
     signatures: Sequence[Signature],
-    tables: Mapping[str, tf.Variable],
+    tables: Mapping[str, ServedTable],
     dense: Sequence[tf.Variable],
     model_inputs: ModelInputs,
     directory: str,
@@ -140,6 +158,16 @@ def save(
     module.vocabularies = tf.function(lambda: tf.constant(text), input_signature=[], autograph=False)
     functions = {signature.name: _function(signature, model_inputs) for signature in signatures}
     tf.saved_model.save(module, directory, signatures=functions)
+
+
+def saved_bytes(directory: str) -> int:
+    """Bytes of the files of a SavedModel, without those that TensorFlow does not load (`assets.extra`)."""
+    return sum(
+        tf.io.gfile.stat(os.path.join(folder, file)).length
+        for folder, _, files in tf.io.gfile.walk(directory)
+        if _EXTRA not in os.path.relpath(folder, directory).split(os.sep)
+        for file in files
+    )
 
 
 def _function(signature: Signature, model_inputs: ModelInputs) -> Callable[..., Mapping[str, tf.Tensor]]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from components.example_gen.conversion import as_lists
 from components.example_gen.joins.join import WithoutSummary
 from components.example_gen.output.examples import Part
-from components.example_gen.rows import ITEM, LABEL, TIME, TOKEN, TRAIN, USER, WEIGHT, Entities, Rows
+from components.example_gen.rows import ITEM, LABEL, PROPENSITY, TIME, TOKEN, TRAIN, USER, WEIGHT, Entities, Rows
 from trainer_module.data.dataset import USER_ACTIVITY, Dataset
 
 _ACTIVITY_BOUNDS = (1, 20, 50, 100, 200)
@@ -17,7 +17,7 @@ _MICROSECONDS = 1_000_000
 
 
 class OwnColumns(WithoutSummary):
-    """Labels, weight, time and context features of the row."""
+    """Labels, weight, propensity, time and context features of the row."""
 
     name = "own"
 
@@ -27,6 +27,7 @@ class OwnColumns(WithoutSummary):
         self._schema = dataset.spec().features.arrow_schema()
         self._label = dataset.label
         self._weight = interactions.weight.feature_name if interactions.weight else None
+        self._propensity = interactions.propensity.feature_name if interactions.propensity else None
         self._time = interactions.time.feature_name if interactions.time else None
         own = (*dataset.further_labels, *interactions.inputs(), *interactions.context)
         self._named = [entry.feature_name for entry in own]
@@ -36,6 +37,8 @@ class OwnColumns(WithoutSummary):
         columns += [(name, rows.batch.column(name)) for name in self._named]
         if self._weight:
             columns.append((self._weight, rows.batch.column(WEIGHT)))
+        if self._propensity:
+            columns.append((self._propensity, rows.batch.column(PROPENSITY)))
         if self._time:
             columns.append((self._time, pa.array(rows.column(TIME) // _MICROSECONDS)))
         return [Part.of_rows(as_lists(columns, self._schema))]

@@ -16,6 +16,7 @@ ANSWERS = {
     "relevant": np.array([[b"a", b"z"], [b"c", b""]], object),
     "relevant_train_counts": np.array([[30, 0], [2, 0]]),
     "candidates": np.array([8, 8]),
+    "third_bounds": np.array([[30, 2], [30, 2]]),
 }
 # The ideal list of the first user has two items.
 FIRST_OF_TWO = 1 / (1 + 1 / math.log2(3))
@@ -34,6 +35,10 @@ FIRST_OF_TWO = 1 / (1 + 1 / math.log2(3))
         ("recall_at_2_head", 1.0),  # item a of the first user
         ("recall_at_2_tail", 1.0),  # item c of the second
         ("recall_at_2_cold", 0.0),  # item z
+        ("ndcg_at_2_top_third", 1.0),  # item a
+        ("ndcg_at_2_middle_third", 1.0),  # item c
+        ("recall_at_1_middle_third", 1.0),
+        ("recall_at_2_bottom_third", 0.0),  # item z
         ("row_recall_at_2", 2 / 3),
         ("row_recall_at_2_kept", 1 / 3),
         ("coverage_at_2", 3 / 8),
@@ -51,6 +56,12 @@ def test_by_hand(name, value):
     halves = [metric.partial({key: values[rows] for key, values in ANSWERS.items()}) for rows in ([0], [1])]
     ((_, merged),) = combiner.extract_output(combiner.merge_accumulators(halves)).items()
     assert merged == pytest.approx(value)
+
+
+def test_an_index_of_an_earlier_version_knows_no_thirds():
+    metric = MetricName.parse("ndcg_at_2_top_third")
+    known = {name: values for name, values in ANSWERS.items() if name != "third_bounds"}
+    assert math.isnan(metric.value(metric.partial(known)))
 
 
 def test_the_interval_is_around_the_mean():

@@ -9,7 +9,7 @@ from components.example_gen.conversion import convert_interactions, interaction_
 from components.example_gen.joins.attributes import OwnColumns
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.time_units import ColumnUnit
-from components.example_gen.rows import LABEL, Entities, Rows
+from components.example_gen.rows import LABEL, PROPENSITY, Entities, Rows
 
 
 def converted(labels: pa.Array):
@@ -39,6 +39,23 @@ def test_a_label_that_loses_digits_or_whose_square_overflows_is_a_bad_row(labels
     for problem in bad.values():
         assert problem.startswith("column 'stars': expected a label below 9,007,199,254,740,992 in size, found ")
         assert problem.endswith("Divide the column, or take its logarithm")
+
+
+def test_what_is_no_probability_of_having_been_shown_is_a_bad_row():
+    table = {"files": "r.csv", "item": "item", "label": "click", "propensity": "p"}
+    config = DataConfig(interactions=table, task="click")
+    propensities = pa.array(["1", "0.25", "0", "-0.1", "1.01", "", "often", "1e-60"])
+    columns = {
+        "item": pa.array(["i"] * len(propensities)),
+        "click": pa.array([1] * len(propensities)),
+        "p": propensities,
+    }
+    raw = RawRows("r.csv", 0, columns, np.arange(len(propensities)) + 2, lambda row: b"")
+    batch, bad, _ = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
+    assert batch.column(PROPENSITY).to_pylist() == [1.0, 0.25]
+    problems = {row.line: row.problem for row in bad}
+    assert set(problems) == {4, 5, 6, 7, 8, 9}
+    assert problems[6] == "column 'p': expected a probability above 0 and at most 1, found 1.01"
 
 
 def test_further_labels_may_be_missing_and_are_held_against_their_own_task():

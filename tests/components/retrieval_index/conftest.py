@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.retrieval_index.build import IndexReport, build_index
+from components.retrieval_index.build import Float32Index, IndexReport, build_index
 from components.retrieval_index.catalog import CandidateColumns
 from components.retrieval_index.config import RetrievalIndexConfig
 
@@ -23,7 +23,7 @@ def towers_dir(tmp_path_factory) -> str:
 def build(towers_dir):
     """Builds an index of rows in a directory."""
 
-    def build(directory: Path, rows=CATALOG, queries=QUERIES, **config) -> IndexReport:
+    def build(directory: Path, rows=CATALOG, queries=QUERIES, quantize: bool = False, **config) -> IndexReport:
         files = [write(directory / f"candidates-{n}.gz", part) for n, part in enumerate((rows[:2], rows[2:]))]
         (directory / "scratch").mkdir()
         return build_index(
@@ -34,6 +34,8 @@ def build(towers_dir):
             towers_dir,
             str(directory / "scratch"),
             str(directory / "index"),
+            # These towers have no tables to be quantized: they are their own float32 towers.
+            Float32Index(towers_dir, str(directory / "float32")) if quantize else None,
         )
 
     return build

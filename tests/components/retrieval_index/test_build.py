@@ -1,5 +1,6 @@
 """The whole build without TFX: what it writes, how it judges, what it refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -61,6 +62,37 @@ def test_what_lies_in_the_directory(build, tmp_path):
     assert (report.recall, report.recall_k, report.recall_queries, report.holds) == (1, 3, 2, True)
     assert json.loads(json.dumps(report.as_json()))["holds"]
     assert list(report.seconds) == ["embedding", "faiss", "exact", "recall"]
+    assert report.int8_recall is None and report.float32_saved_bytes is None
+
+
+def test_int8_vectors_are_measured_against_float32_ones(build, tmp_path):
+    rows = circle()
+    # As a model of such a catalog has: each vector is near others, so that some places change.
+    report = build(tmp_path, rows, directions(50), quantize=True, recall_k=10, max_k=20, min_recall=0.5)
+    exact, rounded = (tf.saved_model.load(str(tmp_path / name)) for name in ("float32", "index"))
+    requests = tf.constant([serialize(row) for row in directions(50)])
+    found = [
+        model.signatures["serving_default"](examples=requests)["ids"].numpy()[:, :10] for model in (exact, rounded)
+    ]
+    shares = [len(set(one) & set(other)) / 10 for one, other in zip(*found, strict=True)]
+    assert report.int8_recall == pytest.approx(np.mean(shares))
+    assert 0.5 < report.int8_recall < 1
+    # The approximate index keeps float32.
+    assert report.recall == 1
+    index, _ = approximate.load(str(tmp_path / "index" / FAISS_DIRECTORY))
+    np.testing.assert_allclose(
+        index.reconstruct_n(0, 2), [[rows[0]["a"][0], rows[0]["b"][0]], [rows[1]["a"][0], rows[1]["b"][0]]]
+    )
+    of_files = [path.stat().st_size for path in (tmp_path / "float32").rglob("*") if path.is_file()]
+    assert report.float32_saved_bytes == sum(of_files)
+    check(report, config(min_recall=0.5))
+    strict = dataclasses.replace(report, min_recall=0.999)
+    assert not strict.holds
+    message = (
+        rf"int8 vectors has recall@10 {report.int8_recall:.4f} against float32 .* Leave export\.quantize out, or lower"
+    )
+    with pytest.raises(ModelError, match=message):
+        check(strict, config(min_recall=0.999))
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -183,7 +215,7 @@ def test_a_model_without_towers(tmp_path):
 
 def test_blocks_and_batches_change_nothing(build, tmp_path, monkeypatch):
     whole = build(tmp_path / "whole", circle(), directions(20), recall_k=10, batch_size=1000)
-    monkeypatch.setattr("components.retrieval_index.exact._BLOCK_ROWS", 7)
+    monkeypatch.setattr("components.retrieval_index.item_vectors._BLOCK_ROWS", 7)
     monkeypatch.setattr("components.retrieval_index.approximate._BLOCK_ROWS", 7)
     monkeypatch.setattr("components.retrieval_index.build._NUMBERS_AT_ONCE", 3 * NUM_ITEMS)
     parts = build(tmp_path / "parts", circle(), directions(20), recall_k=10, batch_size=7)

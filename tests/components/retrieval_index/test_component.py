@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ class Run:
         self.model_dir = str(Path(towers_dir).parent)
         self.connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
 
-    def run(self, splits=("train", "candidates", "queries"), sources: str = "", **config) -> None:
+    def run(
+        self, splits=("train", "candidates", "queries"), sources: str = "", quantize: str = "none", **config
+    ) -> None:
         examples = tfx.dsl.Importer(
             source_uri=str(self.root / "examples"),
             artifact_type=tfx.types.standard_artifacts.Examples,
@@ -48,6 +51,7 @@ class Run:
             item_key="item",
             title_key="title",
             config=RetrievalIndexConfig.model_validate(config).model_dump_json(),
+            quantize=quantize,
             source_hash=sources or source_hash(RetrievalIndex.__module__),
         )
         pipeline = tfx.dsl.Pipeline(
@@ -77,6 +81,19 @@ def run(tmp_path, towers_dir) -> Run:
     return Run(tmp_path, towers_dir)
 
 
+def test_a_quantized_index_has_the_float32_one_beside_it(run):
+    shutil.copytree(Path(run.model_dir, "Format-Serving"), Path(run.model_dir, "float32"), dirs_exist_ok=True)
+    run.run(recall_k=3, quantize="int8")
+    (uri,) = run.indexes()
+    examples = tf.constant([serialize(query(EAST, seen=["i0"]))])
+    for directory, dtype in ((Path(uri, "float32"), tf.float32), (path_utils.serving_model_path(uri), tf.int8)):
+        model = tf.saved_model.load(str(directory))
+        found = model.signatures["serving_default"](examples=examples)["ids"][0, :4].numpy().tolist()
+        assert found == [b"i3", b"i2", b"i4", b"i1"]
+        assert dtype in {variable.dtype for variable in model.signatures["recommend"].variables}
+    assert json.loads(Path(uri, REPORT_FILE).read_text())["int8_recall"] == 1
+
+
 def test_an_index_is_published_and_cached(run):
     run.run(recall_k=3)
     (uri,) = run.indexes()
@@ -85,6 +102,7 @@ def test_an_index_is_published_and_cached(run):
         examples=tf.constant([serialize(query(EAST, seen=["i0"]))])
     )
     assert served["ids"][0, :5].numpy().tolist() == [b"i3", b"i2", b"i4", b"i1", b""]
+    assert not Path(uri, "float32").exists()
     # The order of candidates is that of the files' names.
     assert Path(model_dir, FAISS_DIRECTORY, "ids.txt").read_text().split() == ["i0", "i1", "i2", "i3", "i4"]
     assert Path(model_dir, VERTEX_FILE).exists()

@@ -218,3 +218,5 @@ def test_the_evaluator_gets_lists_with_and_without_what_was_seen(model):
     assert answer["popular_ids"] == [b"i0", b"i1", b"i2", b"i4", b"", b"", b""]
     assert (answer["relevant"], answer["relevant_train_counts"]) == ([b"i0", b"gone"], [5, 0])
     assert answer["candidates"] == 5
+    # 13 rows: i0 holds 5 of them, i0 and i1 hold 9.
+    assert answer["third_bounds"] == [5, 4]
