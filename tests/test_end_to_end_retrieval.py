@@ -151,6 +151,22 @@ def test_items_are_recommended_to_one_user_and_to_all(workspace, first):
     assert not {row["item"] for row in found} & {"3", "4"}
 
 
+def test_a_score_is_explained_by_the_values_of_the_request(workspace, first):
+    version = ("--model", str(pushed(first[1])), "--json")
+    (best,) = json.loads(workspace.recspan("recommend", "--user", "1", "-k", "1", *version).stdout)["recommendations"]
+    process = workspace.recspan("explain", "--user", "1", "--item", best["item"], *version)
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout)
+    assert answer["score"] == pytest.approx(best["score"], abs=1e-5)
+    assert {"user_id", "history"} <= {each["column"] for each in answer["contributions"]}
+    unknown = workspace.recspan("explain", "--user", "1", "--item", "nothing", *version)
+    assert unknown.returncode == 1 and "has no item 'nothing'" in unknown.stderr
+    process = workspace.recspan("neighbours", "--item", best["item"], "-k", "4", *version)
+    near = json.loads(process.stdout)["neighbours"]
+    assert len({each["item"] for each in near} - {best["item"]}) == 4 and all(each["title"] for each in near)
+    assert [each["score"] for each in near] == sorted((each["score"] for each in near), reverse=True)
+
+
 def test_a_model_server_answers_as_recommend_does(workspace, first):
     version = pushed(first[1])
     assert (version / WARMUP_FILE).stat().st_size
@@ -192,6 +208,9 @@ def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, ranking):
     assert scores == sorted(scores, reverse=True) and 1 <= scores[-1] <= scores[0] <= 5
     assert f"ranked by: {ranking}" in ranked.stdout
     assert f": {scores[0]:.2f}\n" in workspace.recspan("predict", "--user", "1", "--item", items[0]).stdout
+    explained = workspace.recspan("explain", "--user", "1", "--item", items[0]).stdout
+    assert re.search(rf"^score {scores[0]:.4f}; \d\.\d+ without any value\.", explained, re.MULTILINE), explained
+    assert re.search(rf"movie_id +{items[0]} \(.+\)", explained)
 
 
 def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(workspace, ranking):
