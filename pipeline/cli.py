@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.commands import bench, datasets, environment, models, prediction, runs, vertex
+from pipeline.commands import bench, datasets, environment, history, models, prediction, runs, vertex
 from pipeline.exit_codes import FAILED
 from pipeline.interruption import end_when_asked_to, exit_code
 from pipeline.streams import prepare_streams
@@ -29,9 +29,11 @@ data_app = typer.Typer(help="Get or generate datasets.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine on your own experiment and data.", no_args_is_help=True)
 pipeline_app = typer.Typer(help="Run the pipeline, here or on Vertex AI.", no_args_is_help=True)
 models_app = typer.Typer(help="See pushed models and go back to an earlier version.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show and compare what runs of this machine left behind.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(models_app, name="models")
+app.add_typer(runs_app, name="runs")
 app.add_typer(bench_app, name="bench")
 
 # Help texts list commands in this order.
@@ -57,6 +59,9 @@ pipeline_app.command("list")(vertex.list_runs)
 pipeline_app.command()(vertex.cancel)
 models_app.command("list")(models.list_models)
 models_app.command()(models.rollback)
+runs_app.command("list")(history.list_runs)
+runs_app.command()(history.show)
+runs_app.command()(history.compare)
 bench_app.command()(bench.data)
 bench_app.command()(bench.train)
 bench_app.command()(bench.serve)

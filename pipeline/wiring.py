@@ -6,14 +6,14 @@ from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.components import Evaluator, StatisticsGen, Transform
+from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
 from components.curated_schema.component import CuratedSchema
-from components.evaluation import extractors
+from components.evaluation.component import RowKeepingEvaluator
 from components.example_gen.component import TablesExampleGen, span_properties
 from components.example_gen.config import DataConfig
 from components.example_validator.component import StrictExampleValidator
@@ -24,13 +24,12 @@ from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
+from pipeline.wiring_names import EVALUATOR, EXAMPLE_GEN, PUSHER, TRAINER
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
 from trainer_module.source_hash import source_hash
 from trainer_module.training.config import LAST_BLESSED
-
-TRAINER, EVALUATOR, PUSHER = "Trainer", "Evaluator", "Pusher"
 
 # Splits whose examples are not the rows that the curated schema describes.
 _NOT_ROWS = (CANDIDATES, QUERIES)
@@ -66,7 +65,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
     # Components get no path of this machine: such a path would change their cache keys from machine to machine.
     portable_config = config.without_local_paths()
 
-    example_gen = _example_gen(portable_config.data, platform.data).with_id("ExampleGen")
+    example_gen = _example_gen(portable_config.data, platform.data).with_id(EXAMPLE_GEN)
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS))
     schema = CuratedSchema(schema_text=schema_text)
     validator = StrictExampleValidator(
@@ -127,15 +126,15 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         components.append(index)
         model, judged_split = index.outputs["index"], QUERIES
     baseline = platform.baseline(model).with_id("Baseline")
-    evaluator = Evaluator(
+    evaluator = RowKeepingEvaluator(
         examples=example_gen.outputs["examples"],
         model=model,
         baseline_model=baseline.outputs["model"],
         # The curated schema describes rows, not queries.
         schema=None if dataset.task == "retrieval" else schema.outputs["schema"],
         eval_config=eval_config(config.evaluation, dataset, config.predicted_labels, bool(config.export.quantize)),
-        example_splits=[judged_split],
-        module_path=extractors.__name__,
+        split=judged_split,
+        dataset=dataset,
     ).with_id(EVALUATOR)
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],

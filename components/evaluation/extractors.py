@@ -5,6 +5,7 @@ The Evaluator finds `custom_extractors` by name in the module that its `module_p
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -20,12 +21,14 @@ from tensorflow_model_analysis.extractors import (
 )
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluation import row_files
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
+from components.evaluation.row_writer import KeepRows, rows_to_keep
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized, single_or_missing
-from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
+from trainer_module.training.naive_baseline import BASELINE, LOGISTIC, NAIVE_BASELINE, NaiveBaseline
 
 # Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
 _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
@@ -49,6 +52,9 @@ def naive_feature(source: str, head: str = "") -> str:
 def label_feature(head: str) -> str:
     """The name under which the labels of a head stand among a batch's features, NaN where a row lacks one."""
     return f"{_LABEL}{head}"
+
+
+_NAIVE_COLUMNS = {row_files.NAIVE: naive_feature(BASELINE), row_files.LOGISTIC: naive_feature(LOGISTIC)}
 
 
 def custom_extractors(
@@ -79,6 +85,11 @@ def custom_extractors(
     if float32_dir := float32_directory(model_dir):
         predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
+    last = []
+    if kept := rows_to_keep():
+        kept = replace(kept, naive=_NAIVE_COLUMNS)
+        first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(kept.keyed)))
+        last.append(extractor.Extractor(stage_name="KeepRows", ptransform=KeepRows(kept)))
     return [
         *first,
         features_extractor.FeaturesExtractor(
@@ -86,6 +97,7 @@ def custom_extractors(
         ),
         labels_extractor.LabelsExtractor(eval_config),
         predictions_extractor.PredictionsExtractor(eval_config, eval_shared_model),
+        *last,
         extractor.Extractor(
             stage_name=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
             ptransform=beam.FlatMap(slice_batch, columns),

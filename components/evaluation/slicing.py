@@ -37,6 +37,19 @@ def group_by_slice(features: Mapping[str, np.ndarray], columns: Sequence[str]) -
             yield tuple(zip(names, values, strict=True)), rows
 
 
+def column_texts(name: str, values: np.ndarray) -> list[str]:
+    """A column's values as slices name them, `[rows]`.
+
+    Args:
+        name: Of the column, for messages.
+        values: One per row: `[batch]` or `[batch, 1]`.
+
+    Raises:
+        ValueError: The column does not hold exactly one value per row.
+    """
+    return [f"{_plain(value)}" for value in _one_per_row(name, values)]
+
+
 def _one_per_row(name: str, values: np.ndarray) -> np.ndarray:
     if values.size != len(values):
         raise ValueError(f"slice column {name!r} has shape {values.shape}; expected one value per row")

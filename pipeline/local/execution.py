@@ -17,7 +17,8 @@ from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
-from pipeline.wiring import EVALUATOR, PUSHER, TRAINER, create_pipeline
+from pipeline.wiring import create_pipeline
+from pipeline.wiring_names import EVALUATOR, PUSHER, TRAINER
 from trainer_module.memory import GIGABYTE, stated
 
 

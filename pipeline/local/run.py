@@ -77,6 +77,8 @@ def _answered(
         each |= {"seconds": 0.0, "cached": True}
         each.pop("peak_memory_gb", None)
         progress.finished(each["component"], 0.0, cached=True)
+    # What was executed is found under the name of the run that executed it.
+    summary.setdefault("answered_by", Path(summary["log"]).parent.name)
     summary["log"] = str(run_dir / "log.txt")
     write_summary(run_dir, summary)
     return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)

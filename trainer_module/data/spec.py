@@ -106,6 +106,18 @@ class DatasetSpec(Frozen):
         """For retrieval, the inputs that describe the query, in declaration order."""
         return tuple(column.name for column in self.features.inputs if column.name not in self.candidate_columns)
 
+    @property
+    def row_keys(self) -> tuple[str, ...]:
+        """Columns that tell test rows apart, for retrieval queries.
+
+        User, item and label; all inputs and the label where rows are of no user or no item.
+        """
+        if self.task == "retrieval":
+            return (self.user_key,)
+        if self.user_key and self.item_key:
+            return (self.user_key, self.item_key, self.features.label.name)
+        return (*(column.name for column in self.features.inputs), self.features.label.name)
+
     def candidate_schema(self) -> pa.Schema:
         """Arrow types of the split `candidates`, one row per item of the catalog.
 

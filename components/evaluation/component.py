@@ -1,0 +1,104 @@
+"""TFX's Evaluator with an executor that also keeps every test row's loss.
+
+This is a class, because the decorator `@component` cannot extend the executor of another component.
+"""
+
+import json
+import os
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx.components.evaluator import component as stock_component
+from tfx.components.evaluator import executor as stock
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.channel import BaseChannel, Channel
+from tfx.types.component_spec import ExecutionParameter
+
+from components.evaluation import extractors
+from components.evaluation.row_files import ROWS_DIRECTORY
+from components.evaluation.row_writer import KeptRows, keeping
+from trainer_module.data.spec import DatasetSpec
+from trainer_module.source_hash import source_hash
+
+_ROWS = "rows"
+_SOURCE_HASH = "source_hash"
+
+
+class Executor(stock.Executor):
+    """Evaluates as TFX does; the rows lie beside the metrics."""
+
+    def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]):  # noqa: N802
+        """Evaluates a model and decides whether it is blessed."""
+        evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
+        rows = json.loads(exec_properties[_ROWS])
+        kept = KeptRows(
+            directory=os.path.join(evaluation, ROWS_DIRECTORY),
+            task=rows["task"],
+            keys=tuple(rows["keys"]),
+            slices=tuple(rows["slices"]),
+            user_key=rows["user_key"],
+        )
+        with keeping(kept):
+            return super().Do(input_dict, output_dict, exec_properties)
+
+
+class RowKeepingEvaluatorSpec(standard_component_specs.EvaluatorSpec):
+    """TFX's spec, the description of rows and the hash of the sources."""
+
+    PARAMETERS = {
+        **standard_component_specs.EvaluatorSpec.PARAMETERS,
+        _ROWS: ExecutionParameter(type=str),
+        _SOURCE_HASH: ExecutionParameter(type=str),
+    }
+
+
+class RowKeepingEvaluator(stock_component.Evaluator):
+    """Computes metrics on the test split, blesses the model, and keeps the losses that the metrics are made of."""
+
+    SPEC_CLASS = RowKeepingEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        examples: BaseChannel,
+        model: BaseChannel,
+        baseline_model: BaseChannel,
+        schema: BaseChannel | None,
+        eval_config: tfma.EvalConfig,
+        split: str,
+        dataset: DatasetSpec,
+    ):
+        """Connects the component.
+
+        Args:
+            examples: Output of ExampleGen.
+            model: The candidate.
+            baseline_model: The last blessed model.
+            schema: Of the rows; None where they are queries.
+            eval_config: Metrics, slices and thresholds.
+            split: The split that is judged.
+            dataset: Tells test rows apart.
+        """
+        rows = {
+            "task": dataset.task,
+            "keys": dataset.row_keys,
+            "slices": dataset.slices,
+            "user_key": dataset.user_key if dataset.task == "retrieval" else "",
+        }
+        spec = RowKeepingEvaluatorSpec(
+            examples=examples,
+            model=model,
+            baseline_model=baseline_model,
+            schema=schema,
+            eval_config=eval_config,
+            example_splits=json.dumps([split]),
+            fairness_indicator_thresholds="null",
+            module_path=extractors.__name__,
+            rows=json.dumps(rows, sort_keys=True),
+            source_hash=source_hash(__name__),
+            evaluation=Channel(type=standard_artifacts.ModelEvaluation),
+            blessing=Channel(type=standard_artifacts.ModelBlessing),
+        )
+        # The constructor of TFX's component makes a spec without the rows.
+        base_component.BaseComponent.__init__(self, spec=spec)

@@ -1,0 +1,4 @@
+"""Ids of components and keys of outputs that are looked up by name after a run. Does not import TFX."""
+
+EXAMPLE_GEN, TRAINER, EVALUATOR, PUSHER = "ExampleGen", "Trainer", "Evaluator", "Pusher"
+EVALUATION = "evaluation"
