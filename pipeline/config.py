@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
+from components.run_report.card import ModelCard
 from pipeline.beam import LocalBeamConfig
 from pipeline.roots import usable_root
 from pipeline.vertex.config import VertexConfig
@@ -228,6 +229,7 @@ class PipelineConfig(Frozen):
         export: How the SavedModel is made.
         retrieval_index: What finds the items, for two-tower models.
         evaluation: When a model is good enough.
+        model_card: What the run report says about the model beyond what was measured.
         cache: Whether unchanged steps are answered from earlier runs.
         modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
         memory_gb: Gigabytes (10^9 bytes) that a local run may use, tables and vocabularies apart; None is 80% of the
@@ -245,6 +247,7 @@ class PipelineConfig(Frozen):
     export: ExportConfig = ExportConfig()
     retrieval_index: RetrievalIndexConfig = RetrievalIndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    model_card: ModelCard = ModelCard()
     cache: bool = True
     modules: tuple[str, ...] = ()
     memory_gb: float | None = Field(default=None, ge=LEAST_GB)
@@ -329,6 +332,10 @@ class PipelineConfig(Frozen):
         return self.model_copy(
             update={"data": self.data.portable(), "memory_gb": None, "beam": LocalBeamConfig(), "vertex": None}
         )
+
+    def for_push(self) -> "PipelineConfig":
+        """Drops what only the report reads, so that another text does not push the model again."""
+        return self.model_copy(update={"model_card": ModelCard()})
 
 
 @dataclass(frozen=True)

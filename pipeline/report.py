@@ -29,6 +29,8 @@ def print_report(summary: dict[str, Any]) -> None:
         console.print(f"  {failure}", markup=False)
     if "pushed_to" in summary:
         console.print(f"model: {summary['pushed_to']}", soft_wrap=True, highlight=False)
+    if "report" in summary:
+        console.print(f"report: {summary['report']}", soft_wrap=True, highlight=False)
     console.print(f"log: {summary['log']}", soft_wrap=True, highlight=False)
 
 

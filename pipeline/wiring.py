@@ -19,12 +19,14 @@ from components.example_gen.config import DataConfig
 from components.example_validator.component import StrictExampleValidator
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
+from components.run_report.component import RunReport
+from components.run_report.render import templates_hash
 from pipeline.baseline import latest_blessed_model
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
-from pipeline.wiring_names import EVALUATOR, EXAMPLE_GEN, PUSHER, TRAINER
+from pipeline.wiring_names import EVALUATOR, EXAMPLE_GEN, PUSHER, RUN_REPORT, TRAINER
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
@@ -142,13 +144,30 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         base_directory=platform.serving,
-        config=portable_config.model_dump_json(),
+        config=portable_config.for_push().model_dump_json(),
         data_dir=platform.data,
         source_hash=source_hash("components.pusher.component"),
     ).with_id(PUSHER)
     components += [baseline, evaluator, pusher]
     if platform.deployer:
         components.append(platform.deployer(pusher.outputs["pushed_model"]))
+    # The last one: whatever becomes of it, the model has been judged and pushed.
+    components.append(
+        RunReport(
+            examples=example_gen.outputs["examples"],
+            statistics=statistics_gen.outputs["statistics"],
+            anomalies=validator.outputs["anomalies"],
+            transform_graph=transform.outputs["transform_graph"],
+            model_run=trainer.outputs["model_run"],
+            model=model,
+            evaluation=evaluator.outputs["evaluation"],
+            pushed_model=pusher.outputs["pushed_model"],
+            title=config.pipeline_name,
+            dataset=portable_config.dataset.model_dump_json(),
+            model_card=config.model_card.model_dump_json(),
+            source_hash=source_hash("components.run_report.component") + templates_hash(),
+        ).with_id(RUN_REPORT)
+    )
     for component in components:
         if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
             component.with_beam_pipeline_args(platform.beam_args(component.id))

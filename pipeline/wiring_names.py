@@ -1,4 +1,5 @@
 """Ids of components and keys of outputs that are looked up by name after a run. Does not import TFX."""
 
-EXAMPLE_GEN, TRAINER, EVALUATOR, PUSHER = "ExampleGen", "Trainer", "Evaluator", "Pusher"
+EXAMPLE_GEN, TRAINER, EVALUATOR = "ExampleGen", "Trainer", "Evaluator"
+PUSHER, RUN_REPORT = "Pusher", "RunReport"
 EVALUATION = "evaluation"

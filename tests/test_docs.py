@@ -38,7 +38,7 @@ EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in [
         DOCS / f"{name}.md"
-        for name in ("embeddings", "training", "multi_task", "retrieval_index", "vertex", "vertex_guide")
+        for name in ("embeddings", "training", "multi_task", "retrieval_index", "vertex", "vertex_guide", "report")
     ]
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]
@@ -156,7 +156,7 @@ def test_the_table_of_machines_is_the_data():
 
 COMMANDS = [
     command
-    for page in ("vertex.md", "rehearsal.md", "vertex_guide.md")
+    for page in ("vertex.md", "rehearsal.md", "vertex_guide.md", "report.md")
     for command in re.findall(r"^recspan (.*)$", (DOCS / page).read_text(), re.MULTILINE)
 ]
 

@@ -16,6 +16,7 @@ import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 
 from components.example_gen.generated.ratings import NOISE_SCALE
+from tests.browser import browser_tab, needs_chromium
 from tests.workspace import BINARIES, NOT_PUSHED, Workspace
 
 NOISE_FLOOR = NOISE_SCALE / 3**0.5
@@ -94,6 +95,7 @@ class TestFirstRun:
             "Baseline",
             "Evaluator",
             "Pusher",
+            "RunReport",
         ]
         for text in ("✓ Trainer", ": loss ", "user_activity=", "pushed: all value thresholds hold"):
             assert text in process.stdout
@@ -135,7 +137,8 @@ class TestFirstRun:
         _, summary = first
         pushed = Path(summary["pushed_to"])
         assert pushed == workspace.directory / "runs" / "serving" / "small" / "1"
-        assert json.loads((pushed / "summary.json").read_text()) == summary
+        beside = json.loads((pushed / "summary.json").read_text())
+        assert beside == {name: value for name, value in summary.items() if name not in ("page", "report")}
         assert summary["verification"]["share_of_tolerance"] <= 1
         assert summary["packages"]["tfx"] == "1.21.0"
         assert Path(summary["log"]).read_text()
@@ -185,6 +188,57 @@ class TestFirstRun:
         described = workspace.recspan("predict", "--user", "42", "--item", "new", "--value", "genres=Drama", "--json")
         assert described.returncode == 0, described.stderr
         assert 1 <= json.loads(described.stdout)["prediction"] <= 5
+
+
+class TestReport:
+    """The page of the first run, and what `recspan runs` says about it."""
+
+    def test_the_run_says_where_its_report_lies(self, first):
+        process, summary = first
+        path = Path(summary["report"])
+        assert path == Path(summary["log"]).parent / "report.html"
+        assert f"report: {path}" in process.stdout
+        assert path.stat().st_size < 5 << 20
+
+    @needs_chromium
+    def test_every_section_is_drawn_and_fit_for_all_readers(self, first):
+        with browser_tab() as tab:
+            tab.open(Path(first[1]["report"]))
+            assert tab.evaluate("[...document.querySelectorAll('section')].map((each) => each.id)") == [
+                "verdict",
+                "metrics",
+                "ratings",
+                "flow",
+                "training",
+                "embeddings",
+                "placement",
+                "data",
+                "columns",
+                "activity",
+                "lineage",
+            ]
+            charts = tab.evaluate("[...document.querySelectorAll('figure svg')].map((svg) => svg.innerHTML.length)")
+            assert len(charts) > 10 and min(charts) > 1000
+            assert tab.violations() == []
+            assert not tab.errors
+            assert all(url.startswith(("file:", "data:")) for url in tab.requests)
+
+    def test_the_page_shows_seconds_slices_and_titles(self, first):
+        text = Path(first[1]["report"]).read_text()
+        for shown in ("Trainer", "user_activity=", "movie_id", "smallest slice that fits", "Movie "):
+            assert shown in text
+
+    def test_runs_are_listed_shown_and_compared(self, workspace, first):
+        name = Path(first[1]["log"]).parent.name
+        listed = workspace.recspan("runs", "list")
+        assert listed.returncode == 0, listed.stderr
+        assert f"{name}  " in listed.stdout and "rmse 0." in listed.stdout
+        shown = workspace.recspan("runs", "show", name)
+        assert f"report: {first[1]['report']}" in shown.stdout
+        compared = workspace.recspan("runs", "compare", name, name, "--html", "comparison.html")
+        assert compared.returncode == 0, compared.stderr
+        assert "difference +0.0000, from +0.0000 to +0.0000 (95%" in compared.stdout
+        assert "no difference" in (workspace.directory / "comparison.html").read_text()
 
 
 class TestBench:
@@ -336,7 +390,7 @@ def test_an_edited_trainer_trains_again_but_transforms_nothing_and_goes_on_after
     assert 0 < summary["training"]["resumed_at"] < summary["training"]["steps"]
     assert f"going on from the checkpoint of step {summary['training']['resumed_at']}" in process.stdout
     assert not list((workspace.directory / "runs" / "checkpoints" / "small").iterdir())
-    assert executed(summary) == ["Trainer", "Baseline", "Evaluator", "Pusher"]
+    assert executed(summary) == ["Trainer", "Baseline", "Evaluator", "Pusher", "RunReport"]
     assert workspace.pushed() == ["1", "2"]
     assert summary["blessing"]["has_baseline"]
 
@@ -418,5 +472,5 @@ def test_a_pushed_model_that_was_removed_is_pushed_again(workspace, first):
     process, summary = workspace.run(*anything_goes)
     assert process.returncode == 0
     assert f"{removed}/" in process.stdout and "cannot be used again" in process.stdout
-    assert executed(summary) == ["Baseline", "Pusher"]
+    assert executed(summary) == ["Baseline", "Pusher", "RunReport"]
     assert Path(summary["pushed_to"], "saved_model.pb").is_file()

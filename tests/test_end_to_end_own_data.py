@@ -42,6 +42,8 @@ def test_the_pages_first_experiment_runs_as_it_stands(tmp_path):
     assert overall["log_loss"] < overall["baseline_log_loss"]
     # Even against odd items: a pair of a click and none is ordered right by 0.8 * 0.8 + (0.8 * 0.2 * 2) / 2.
     assert 0.6 < overall["auc"] < 0.84
+    report = Path(summary["report"]).read_text()
+    assert "calibration" in report and "model, AUC 0." in report
     model = tf.saved_model.load(summary["pushed_to"])
     asked = model.signatures["predict"](
         user=tf.constant(["u1", "u1"]), item=tf.constant(["i2", "i3"]), price=tf.constant([0.5, 0.5])

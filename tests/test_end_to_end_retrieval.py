@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from components.pusher.warmup import WARMUP_FILE
 from components.retrieval_index.build import FAISS_DIRECTORY, VERTEX_FILE
+from tests.browser import browser_tab, needs_chromium
 from tests.serving.client import ask
 from tests.serving.loader import serving
 from tests.workspace import NOT_PUSHED, Workspace
@@ -256,6 +257,22 @@ def test_a_rehearsals_model_recommends_what_the_local_runs_does(workspace, first
     assert np.mean(found["ids"] == expected["ids"]) > 0.9
 
 
+@needs_chromium
+def test_the_report_shows_lists_and_what_three_users_are_recommended(first):
+    with browser_tab() as tab:
+        tab.open(Path(first[1]["report"]))
+        ids = tab.evaluate("[...document.querySelectorAll('section')].map((each) => each.id)")
+        assert {"lists", "samples", "embeddings", "placement"} < set(ids)
+        assert tab.evaluate("document.querySelectorAll('#samples table').length") == 3
+        # Ten rows of titles.
+        assert tab.evaluate("document.querySelector('#samples tbody').rows.length") == 10
+        assert tab.evaluate("document.querySelector('#samples tbody').rows[0].cells[2].textContent").startswith(
+            "Movie "
+        )
+        assert tab.violations() == []
+        assert not tab.errors
+
+
 def test_a_rehearsal_runs_the_index_as_a_task_and_replaces_nothing_but_places(rehearsed):
     assert "✓ RetrievalIndex" in rehearsed
     assert [line.split()[1] for line in rehearsed.splitlines() if line.startswith("replaced:")] == [
@@ -273,7 +290,10 @@ def test_a_model_below_its_threshold_is_refused(workspace, first):
         "Baseline",
         "Evaluator",
         "Pusher",
+        "RunReport",
     ]
+    # A refused model has a report, too.
+    assert "not pushed" in Path(summary["report"]).read_text()
     assert workspace.pushed() == ["1"]
 
 

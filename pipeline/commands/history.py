@@ -26,19 +26,31 @@ def list_runs(
     print_runs(runs[-limit:], Console(soft_wrap=True))
 
 
-def show(run: _RunName = "last", root: Root = Path("runs")) -> None:
-    """Show what a run came to."""
+def show(
+    run: _RunName = "last",
+    root: Root = Path("runs"),
+    open_report: Annotated[bool, typer.Option("--open", help="Also open the run's report in a browser.")] = False,
+) -> None:
+    """Show what a run came to, and where its report lies."""
     from rich.console import Console
 
     from pipeline.history.printing import print_run
     from pipeline.history.records import choose, find_runs
 
-    print_run(choose(find_runs(root.absolute()), run), Console())
+    chosen = choose(find_runs(root.absolute()), run)
+    print_run(chosen, Console())
+    if open_report:
+        if chosen.report is None:
+            raise ConfigError(f"run {chosen.id} has no report: {chosen.verdict}")
+        import webbrowser
+
+        webbrowser.open(chosen.report.as_uri())
 
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Two or more runs; the others are compared with the first.")],
     root: Root = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="Also write the comparison to this file, as a page.")] = None,
 ) -> None:
     """Compare runs: metrics, what differs in experiment and data, and whether more than chance explains it."""
     if len(runs) < 2:
@@ -50,4 +62,11 @@ def compare(
     from pipeline.history.records import choose, find_runs
 
     known = find_runs(root.absolute())
-    print_comparison(compare_runs([choose(known, name) for name in runs]), Console())
+    comparison = compare_runs([choose(known, name) for name in runs])
+    print_comparison(comparison, Console())
+    if html:
+        from components.run_report.render import render
+        from pipeline.history.comparison_page import page_of
+
+        html.write_text(render(page_of(comparison)), encoding="utf-8")
+        typer.echo(f"page: {html.absolute()}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.pusher.layout import SUMMARY_FILE_NAME
+from components.run_report.layout import REPORT_FILE
 from trainer_module.errors import ConfigError
 
-REPORT_FILE = "report.html"
 LAST = "last"
 
 _LISTED_AT_MOST = 10

@@ -1,6 +1,7 @@
 """Wires the pipeline, runs it with TFX's local runner and writes the run's summary."""
 
 import json
+import os
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -9,16 +10,20 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.pusher.fresh_process import prepare
 from components.pusher.layout import SUMMARY_FILE_NAME
+from components.run_report.layout import PAGE_FILE
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
+from pipeline.failures import describe
 from pipeline.local.killed import fail_killed_executions
 from pipeline.local.outcome import ComponentRun, RunOutcome, write_summary
 from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
+from pipeline.run_page.write import write_page
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import create_pipeline
-from pipeline.wiring_names import EVALUATOR, PUSHER, TRAINER
+from pipeline.wiring_names import EVALUATOR, PUSHER, RUN_REPORT, TRAINER
+from trainer_module.errors import Preempted, RecspanError
 from trainer_module.memory import GIGABYTE, stated
 
 
@@ -44,11 +49,45 @@ def execute(
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
-    with stated(config.memory_gb):
-        # The process that verifies imports TensorFlow while the Trainer, or the Evaluator alone, works.
-        ahead = {TRAINER: prepare, EVALUATOR: prepare}
-        components = ObservedLocalRunner(run_id, observer, ahead).run(create_pipeline(config, platform))
-    return components and _write_summary(locations.metadata, run_dir, components)
+    # The process that verifies imports TensorFlow while the Trainer, or the Evaluator alone, works.
+    runner = ObservedLocalRunner(run_id, observer, {TRAINER: prepare, EVALUATOR: prepare})
+    failure = None
+    try:
+        with stated(config.memory_gb):
+            components = runner.run(create_pipeline(config, platform))
+    except Exception as error:
+        components, failure = runner.finished, error
+        if PUSHER not in [run.component for run in components]:
+            raise
+    if components is None:
+        return None
+    outcome = _write_summary(locations.metadata, run_dir, components)
+    try:
+        if failure is not None:
+            raise failure
+        return _with_page(config, locations.metadata, run_dir, components, outcome)
+    except Preempted:
+        raise
+    except Exception as error:
+        raise RecspanError(f"{describe(error)}\nThe run has no report, but {_standing(outcome)}") from error
+
+
+def _standing(outcome: RunOutcome) -> str:
+    """What holds although the report failed."""
+    if outcome.pushed_to:
+        return f"its model is pushed to {outcome.pushed_to}"
+    return f"its verdict stands: not pushed, {outcome.summary['blessing']['reason']}"
+
+
+def _with_page(
+    config: PipelineConfig, metadata: Path, run_dir: Path, components: list[ComponentRun], outcome: RunOutcome
+) -> RunOutcome:
+    """Writes the run's page, and where it lies into the run's summary."""
+    (report,) = [run for run in components if run.component == RUN_REPORT]
+    summary = outcome.summary | {"page": os.path.join(_output_uri(metadata, report.execution_id), PAGE_FILE)}
+    write_page(config, summary, run_dir)
+    write_summary(run_dir, summary)
+    return RunOutcome(summary, outcome.pushed_to)
 
 
 def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]) -> RunOutcome:

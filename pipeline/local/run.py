@@ -20,6 +20,7 @@ from pipeline.local.outcome import RunOutcome, write_summary
 from pipeline.local.root import occupied
 from pipeline.report import print_report
 from pipeline.roots import require_writable
+from pipeline.run_page.write import write_page
 from pipeline.streams import LosableStream
 from trainer_module.errors import RecspanError
 from trainer_module.memory import check as check_memory
@@ -80,6 +81,8 @@ def _answered(
     # What was executed is found under the name of the run that executed it.
     summary.setdefault("answered_by", Path(summary["log"]).parent.name)
     summary["log"] = str(run_dir / "log.txt")
+    if "page" in summary:
+        write_page(config, summary, run_dir)
     write_summary(run_dir, summary)
     return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)
 

@@ -49,6 +49,8 @@ class ObservedLocalRunner(LocalDagRunner):
         self._ahead, self._only = ahead, only
         self._run_id = run_id
         self._observer = observer
+        # Also when a later component has failed.
+        self.finished: list[ComponentRun] = []
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
@@ -80,7 +82,7 @@ class ObservedLocalRunner(LocalDagRunner):
         connection: metadata_store_pb2.ConnectionConfig,
         peak: PeakMemory,
     ) -> list[ComponentRun]:
-        runs = []
+        runs = self.finished
         for node in pipeline.nodes:
             name = node.pipeline_node.node_info.id
             if self._only is not None and name not in self._only:

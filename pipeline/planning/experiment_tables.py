@@ -31,11 +31,18 @@ def from_experiment(
     graph = transform_graph or _newest_transform_graph(config, root)
     rows = _table_rows(spec, graph)
     return PlanInput(
-        f"experiment {config.pipeline_name}, rows from {graph}", _workload(config, spec, rows), _assumptions(spec)
+        f"experiment {config.pipeline_name}, rows from {graph}", workload_of(config, spec, rows), _assumptions(spec)
     )
 
 
-def _workload(config: PipelineConfig, spec: FeatureSpec, rows: Mapping[str, int]) -> Workload:
+def workload_of(config: PipelineConfig, spec: FeatureSpec, rows: Mapping[str, int]) -> Workload:
+    """Returns the planner's view of an experiment.
+
+    Args:
+        config: The experiment.
+        spec: The features that the model reads, with the experiment's overrides.
+        rows: Number of rows by table.
+    """
     embeddings, training = config.embeddings, config.training
     return Workload(
         tables=tuple(

@@ -201,7 +201,7 @@ class Dataset(Frozen):
             item_columns=(self.item_key, *described) if propensity else (),
             event_columns=tuple(events),
             history=self.history,
-            title_key=(title or self.item_key) if is_retrieval else "",
+            title_key=title or (self.item_key if is_retrieval else ""),
             license_note=self.license_note,
         )
 

@@ -52,7 +52,7 @@ class DatasetSpec(Frozen):
         item_columns: Where there are propensities, the inputs that describe the item, its key first.
         event_columns: Inputs that describe the interaction itself, rather than its user or item.
         history: Largest number of the user's earlier items in the column `history`; 0 if there is no such column.
-        title_key: For retrieval, the column that names the item to people.
+        title_key: Column that names the item to people; empty where there is none, which retrieval never has.
         license_note: Terms under which the data may be used; empty when there are none.
     """
 

@@ -58,6 +58,11 @@ class TableReport:
         )
 
 
+def table_key(table: str) -> str:
+    """Where a checkpoint keeps the rows of a table, unless SparseCores have stacked it."""
+    return _TABLE_KEY.format(table=table)
+
+
 def row_mapping(
     old_tokens: pa.Array, new_tokens: pa.Array, old_oov: int, new_oov: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +130,7 @@ class _EarlierTable:
     """A table of the earlier training: its tokens, rows and slots."""
 
     def __init__(self, name: str, reader, transform_output: tft.TFTransformOutput, fingerprint: str):
-        key = _TABLE_KEY.format(table=name)
+        key = table_key(name)
         if not reader.has_tensor(key):
             raise ModelError(
                 f"training.warm_start.checkpoint holds no rows of table {name} as {key}; SparseCores stack tables in "

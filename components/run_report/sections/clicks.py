@@ -1,0 +1,82 @@
+"""Calibration and ranking of predicted click probabilities."""
+
+import numpy as np
+
+from components.evaluation import row_files
+from components.evaluation.click_metrics import exact_auc
+from components.run_report import charts
+from components.run_report.artifacts import RunArtifacts
+from components.run_report.page import Section
+
+_BINS = 12
+_POINTS = 150
+
+
+def section(run: RunArtifacts) -> Section | None:
+    """Calibration, ROC and precision-recall curves, of the model and of a logistic regression."""
+    if run.dataset.task != "click":
+        return None
+    labels = run.rows.column(row_files.LABEL).astype(float)
+    scores = {"model": run.rows.column(row_files.PREDICTION).astype(float)}
+    if not run.rows.table[row_files.LOGISTIC].null_count:
+        scores["logistic regression"] = run.rows.column(row_files.LOGISTIC).astype(float)
+    curves = {name: _curves(labels, of_model) for name, of_model in scores.items()}
+    share = float(labels.mean())
+    top = max(float(np.quantile(of_model, 0.999)) for of_model in scores.values())
+    edges = np.linspace(0, top, 31)
+    return Section(
+        id="clicks",
+        title="Calibration and ranking",
+        blocks=(
+            charts.lines(
+                "calibration",
+                {name: calibration(labels, of_model) for name, of_model in scores.items()},
+                "predicted probability",
+                "share of clicks",
+                diagonal=True,
+                points=True,
+                note=f"{_BINS} groups of equally many test rows; on the dashed line predictions are right on average.",
+            ),
+            charts.histogram(
+                "predicted probabilities",
+                {
+                    name: (edges, np.histogram(np.clip(of_model, 0, top), edges)[0] / len(labels))
+                    for name, of_model in scores.items()
+                },
+                "predicted probability",
+            ),
+            charts.lines(
+                "ROC",
+                {f"{name}, AUC {exact_auc(labels, scores[name]):.4f}": (x, y) for name, (x, y, _) in curves.items()},
+                "share of other rows above the threshold",
+                "share of clicks above it",
+                diagonal=True,
+            ),
+            charts.lines(
+                "precision and recall",
+                {name: (recall, precision) for name, (_, recall, precision) in curves.items()},
+                "recall",
+                "precision",
+                zero=True,
+                note=f"{share:.1%} of the test rows are clicks; a constant prediction has that precision.",
+            ),
+        ),
+    )
+
+
+def calibration(labels: np.ndarray, predictions: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean prediction and share of clicks of equally large groups, from low to high predictions."""
+    groups = np.array_split(np.argsort(predictions, kind="stable"), min(_BINS, len(labels)))
+    return [float(predictions[rows].mean()) for rows in groups], [float(labels[rows].mean()) for rows in groups]
+
+
+def _curves(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of other rows and of clicks above each threshold, and the precision there."""
+    order = np.argsort(-predictions, kind="stable")
+    clicks = np.cumsum(labels[order])
+    # Only where the prediction changes: rows of equal predictions are above a threshold together.
+    ends = np.flatnonzero(np.diff(predictions[order], append=-np.inf))
+    ends = ends[np.unique(np.linspace(0, len(ends) - 1, _POINTS).round().astype(int))]
+    above, hits = ends + 1, clicks[ends]
+    others = np.maximum(len(labels) - clicks[-1], 1)
+    return (above - hits) / others, hits / max(clicks[-1], 1), hits / above

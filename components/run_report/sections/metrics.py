@@ -1,0 +1,153 @@
+"""Metrics beside those of baselines and of the last blessed model, overall and by slice, with intervals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.evaluation import paired, row_files
+from components.evaluation.row_files import EvaluatedRows
+from components.run_report import charts
+from components.run_report.artifacts import RunArtifacts
+from components.run_report.page import Block, Cell, Column, Section, Table, Text
+
+# Of a normal distribution; intervals of slices are approximated by it.
+_Z95 = 1.959964
+_FEWEST = 2
+_SLICES_DRAWN = 30
+_COUNTS = ("example_count", "click_count")
+_LARGE = "average_popularity"
+
+
+def section(run: RunArtifacts) -> Section:
+    """A table of all metrics, the interval of the change, and slices, the worst first."""
+    blocks: list[Block] = [_overall(run)]
+    if change := _change(run):
+        blocks.append(Text(text=change))
+    rows = sorted(_slices(run), key=lambda row: row.value, reverse=not run.higher_is_better)
+    if rows:
+        name = run.main_metric.replace("_", " ")
+        drawn = rows[:_SLICES_DRAWN]
+        blocks.append(
+            charts.intervals(
+                f"{name} by slice, the worst first",
+                [(row.label, row.value, row.low, row.high) for row in drawn],
+                name,
+                float(run.overall[run.main_metric] or 0),
+                note="Lines are 95% intervals (normal approximation over test rows or queries); dashed: overall.",
+            )
+        )
+        blocks.append(_table(run, rows))
+    return Section(id="metrics", title="Metrics", blocks=tuple(blocks))
+
+
+class _Slice:
+    """The main metric of a slice with its interval."""
+
+    def __init__(self, column: str, value: str, count: int, metric: float, low: float, high: float):
+        self.label = f"{column}={value}"
+        self.count, self.value, self.low, self.high = count, metric, low, high
+
+
+def _overall(run: RunArtifacts) -> Table:
+    references: dict[str, dict[str, float | None]] = {}
+    for pair in run.summary["evaluation"]["baselines"]:
+        references.setdefault(pair["reference"], {})[pair["metric"]] = pair["reference_value"]
+    has_blessed = any(name.endswith("_diff") for name in run.overall)
+    heads = ["metric", "this model", *references, *(["last blessed model", "change"] if has_blessed else [])]
+    rows: list[tuple[Cell, ...]] = []
+    for name, value in run.overall.items():
+        if name.endswith("_diff") or name in _COUNTS or name.startswith(("baseline_", "popularity_", "logistic_")):
+            continue
+        cells: list[Cell] = [name, value, *(of_reference.get(name) for of_reference in references.values())]
+        if has_blessed:
+            change = run.overall.get(f"{name}_diff")
+            cells += [None if change is None or value is None else value - change, change]
+        rows.append(tuple(cells))
+    columns = [Column(name=head, digits=None if number == 0 else 4) for number, head in enumerate(heads)]
+    return Table(title="test split", columns=tuple(columns), rows=tuple(rows))
+
+
+def _change(run: RunArtifacts) -> str:
+    """Whether the change against the last blessed model is more than chance; empty without one."""
+    column = row_files.BLESSED_RANKS if run.dataset.task == "retrieval" else row_files.BLESSED
+    rows = run.rows
+    if not rows.table.num_rows or rows.table[column].null_count:
+        return ""
+    earlier = rows.table
+    if run.dataset.task == "retrieval":
+        earlier = _with(earlier, row_files.RANKS, earlier[column])
+    else:
+        losses = row_files.losses(rows.task, rows.column(row_files.LABEL), rows.column(column))
+        earlier = _with(earlier, row_files.LOSS, pa.chunked_array([losses]))
+    first, *_ = paired.paired_differences(EvaluatedRows(rows.task, rows.keys, earlier), rows, run.cutoff)
+    return (
+        f"{first.metric} against the last blessed model on the same test rows: {first.difference:+.4f}, 95% interval "
+        f"from {first.low:+.4f} to {first.high:+.4f} (paired bootstrap): {first.verdict}."
+    )
+
+
+def _with(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, values)
+
+
+def _slices(run: RunArtifacts) -> list[_Slice]:
+    metric, *_ = paired.metrics_of(run.rows, run.cutoff)
+    sums = metric.sums(run.rows)
+    counts = sums[:, -1] > 0
+    found = []
+    for column in run.rows.slices:
+        values = run.rows.table[row_files.slice_column(column)].combine_chunks().dictionary_encode()
+        codes, names = values.indices.to_numpy(), values.dictionary.to_pylist()
+        for code, name in enumerate(names):
+            of_slice = sums[(codes == code) & counts][:, 0]
+            if len(of_slice) >= _FEWEST:
+                found.append(_Slice(column, name, len(of_slice), *_interval(of_slice, metric)))
+    return found
+
+
+def _interval(values: np.ndarray, metric: paired.RowMetric) -> tuple[float, float, float]:
+    """A metric of a mean with its 95% interval, by the central limit theorem."""
+    half = _Z95 * values.std(ddof=1) / np.sqrt(len(values))
+    ends = np.array([values.mean(), max(values.mean() - half, 0.0), values.mean() + half])
+    value, low, high = (float(each) for each in metric.value(np.stack([ends, np.ones(3)], axis=1)))
+    return value, low, high
+
+
+def _table(run: RunArtifacts, rows: list[_Slice]) -> Table:
+    by_label: Mapping[str, Mapping[str, Any]] = {row["slice"]: row for row in run.summary["evaluation"]["slices"]}
+    others = [
+        name
+        for name in run.overall
+        if name not in (run.main_metric, *_COUNTS) and not name.endswith(("_low", "_high")) and _LARGE not in name
+    ]
+    columns = [
+        Column(name="slice"),
+        Column(name="test rows" if run.dataset.task != "retrieval" else "queries", digits=0),
+        *(Column(name=name.replace("_", " "), digits=4) for name in (run.main_metric, "low", "high", *others)),
+    ]
+    overall: tuple[Cell, ...] = (
+        "overall",
+        run.overall["example_count"],
+        run.overall[run.main_metric],
+        None,
+        None,
+        *(run.overall[name] for name in others),
+    )
+    cells = [
+        (
+            *(row.label, float(row.count), row.value, row.low, row.high),
+            *(by_label.get(row.label, {}).get(name) for name in others),
+        )
+        for row in rows
+    ]
+    return Table(
+        title="by slice",
+        columns=tuple(columns),
+        rows=(overall, *cells),
+        pinned=1,
+        sorted_by=2,
+        descending=not run.higher_is_better,
+        note="Small slices have wide intervals; a slice never decides whether a model is pushed.",
+    )

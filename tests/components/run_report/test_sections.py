@@ -1,0 +1,249 @@
+"""Sections against arithmetic by hand, on runs without artifacts."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from components.evaluation.row_files import EvaluatedRows, losses, row_schema
+from components.run_report.artifacts import RunArtifacts, Series, Uris
+from components.run_report.card import ModelCard
+from components.run_report.page import Section, Table
+from components.run_report.sections import (
+    activity,
+    clicks,
+    columns,
+    data,
+    lists,
+    metrics,
+    model_card,
+    ratings,
+    training,
+    verdict,
+)
+from trainer_module.data.datasets.criteo import DATASETS as CRITEO
+from trainer_module.data.datasets.movielens import MOVIELENS_100K
+
+RATING = MOVIELENS_100K.spec()
+RETRIEVAL = MOVIELENS_100K.model_copy(update={"task": "retrieval", "slices": ("gender",)}).spec()
+CLICK = CRITEO[0].spec()
+NOWHERE = Uris({}, {}, {}, "", "", "", "")
+
+
+def rows_of(task, columns, slices=("gender",)) -> EvaluatedRows:
+    schema = row_schema(task, ("user",), slices)
+    missing = [None] * len(next(iter(columns.values())))
+    columns = {"row": list(range(len(missing))), **columns}
+    arrays = [pa.array(columns.get(field.name, missing), field.type) for field in schema]
+    return EvaluatedRows(task, ("user",), pa.Table.from_arrays(arrays, schema=schema))
+
+
+def run_of(dataset, overall, slices=(), rows=None, card=None, **parts) -> RunArtifacts:
+    """A run with what the sections need."""
+    summary = {
+        "config": {"evaluation": {"cutoffs": [2]}, "data": {"split": {"by": "random"}}, "model": {"type": "rating"}},
+        "blessing": parts.pop("blessing", {"push": True, "reason": "all thresholds hold"}),
+        "evaluation": {
+            "slices": [{"slice": "overall", **overall}, *slices],
+            "baselines": [{"metric": "rmse", "value": overall["rmse"], "reference": "biases", "reference_value": 0.5}]
+            if "rmse" in overall
+            else [],
+            "failures": parts.pop("failures", []),
+        },
+        "examples": {"rows": {"train": 80, "eval": 0, "test": 20}, "bad_rows": parts.pop("bad_rows", 0)},
+        "training": {
+            "steps": 20,
+            "best_step": 10,
+            "examples_per_second": 1e3,
+            "input_bound_percent": 5.0,
+            "table_rows": {"a": 3},
+        },
+    }
+    run = RunArtifacts(dataset, summary, card or ModelCard(), NOWHERE)
+    # What it would read from artifacts.
+    run.__dict__.update(parts | ({"rows": rows} if rows else {}))
+    return run
+
+
+def table(section: Section, number: int = 0) -> Table:
+    return [block for block in section.blocks if isinstance(block, Table)][number]
+
+
+def titles(section: Section) -> list[str]:
+    return [block.title for block in section.blocks if hasattr(block, "title")]
+
+
+def rating_run(**parts) -> RunArtifacts:
+    labels, predictions = np.array([1.0, 2, 3, 4, 5, 1]), np.array([2.0, 2, 3, 4, 3, 3])
+    given = {
+        "label": labels,
+        "prediction": predictions,
+        "naive": np.full(6, 3.0),
+        "loss": losses("rating", labels, predictions),
+        "slice.gender": ["F", "M", "F", "M", "F", "F"],
+    }
+    overall = {"rmse": 1.2247, "example_count": 6.0}
+    return run_of(RATING, overall, rows=rows_of("rating", given | parts.pop("columns", {})), **parts)
+
+
+class TestVerdict:
+    def test_a_pushed_model_stands_beside_its_baseline(self):
+        first, second, *_ = verdict.section(rating_run()).blocks[0].tiles
+        assert (first.value, first.note, first.tone) == ("pushed", "all thresholds hold", "good")
+        assert (second.value, second.note) == ("1.2247", "biases: 0.5000")
+
+    def test_a_refused_model_says_what_it_missed(self):
+        refused = {"push": False, "reason": "a metric misses its threshold"}
+        tiles, failure = verdict.section(rating_run(blessing=refused, failures=["rmse is 1.2"])).blocks
+        assert (tiles.tiles[0].value, tiles.tiles[0].tone) == ("not pushed", "bad")
+        assert failure.text == "rmse is 1.2"
+
+
+class TestMetrics:
+    def test_slices_come_the_worst_first_with_intervals_by_hand(self):
+        by_slice = table(metrics.section(rating_run()), 1)
+        overall, worst, best = by_slice.rows
+        assert overall[0] == "overall"
+        assert [row[0] for row in (worst, best)] == ["gender=F", "gender=M"]
+        squares = np.array([1.0, 0, 4, 4])
+        half = 1.959964 * squares.std(ddof=1) / 2
+        expected = np.sqrt([squares.mean(), max(squares.mean() - half, 0), squares.mean() + half])
+        assert worst[1:5] == pytest.approx((4, *expected))
+        assert best[2] == 0
+
+    def test_the_change_against_the_last_blessed_model_has_an_interval(self):
+        assert "against the last blessed" not in str(metrics.section(rating_run()).blocks)
+        better = {"blessed": np.array([9.0, 9, 9, 9, 9, 9])}
+        (text,) = [block.text for block in metrics.section(rating_run(columns=better)).blocks if block.kind == "text"]
+        assert text.startswith("rmse against the last blessed model on the same test rows: -")
+        assert text.endswith("(paired bootstrap): better.")
+
+    def test_higher_is_better_for_lists(self):
+        given = {"ranks": [[1], [0], [1], [1]], "slice.gender": ["F", "F", "M", "M"]}
+        overall = {"ndcg_at_2": 0.75, "example_count": 4.0}
+        by_slice = table(metrics.section(run_of(RETRIEVAL, overall, rows=rows_of("retrieval", given))), 1)
+        assert [row[0] for row in by_slice.rows] == ["overall", "gender=F", "gender=M"]
+        assert by_slice.descending is False
+
+
+class TestRatings:
+    def test_there_are_four_charts(self):
+        assert len(titles(ratings.section(rating_run()))) == 4
+
+    def test_the_mean_residual_of_a_label(self):
+        svg = ratings.section(rating_run()).blocks[1].svg
+        # Rows with label 1 are predicted as 2 and 3.
+        assert "label: 1; mean residual: 1.5; series: model" in svg
+
+    def test_other_tasks_have_none(self):
+        assert ratings.section(run_of(CLICK, {"log_loss": 0.5})) is None
+
+
+class TestClicks:
+    LABELS = np.array([1.0, 0, 1, 0, 0, 0, 1, 1])
+    SCORES = np.array([0.9, 0.1, 0.8, 0.2, 0.3, 0.4, 0.7, 0.35])
+
+    def test_calibration_by_hand(self):
+        predicted, clicked = clicks.calibration(np.array([0.0, 1, 1]), np.array([0.25, 0.75, 0.5]))
+        assert predicted == [0.25, 0.5, 0.75]
+        assert clicked == [0, 1, 1]
+
+    def test_the_section_names_the_auc(self):
+        given = {"label": self.LABELS, "prediction": self.SCORES, "logistic": 1 - self.SCORES}
+        rows = rows_of("click", given | {"loss": losses("click", self.LABELS, self.SCORES)}, slices=())
+        section = clicks.section(run_of(CLICK, {"log_loss": 0.3}, rows=rows))
+        assert titles(section) == ["calibration", "predicted probabilities", "ROC", "precision and recall"]
+        # One of the 16 pairs is in the wrong order.
+        assert "model, AUC 0.9375" in section.blocks[2].svg
+        assert "logistic regression, AUC 0.0625" in section.blocks[2].svg
+
+    def test_other_tasks_have_none(self):
+        assert clicks.section(rating_run()) is None
+
+
+def test_lists_by_popularity_and_activity():
+    given = {
+        "ranks": [[1, 3], [0], [2]],
+        "popular_ranks": [[0, 0], [1], [0]],
+        "train_counts": [[600, 0], [3], [50]],
+        "seen": [2, 30, 3],
+    }
+    run = run_of(RETRIEVAL, {"ndcg_at_2": 0.5}, rows=rows_of("retrieval", given, slices=()), index_report={})
+    section = lists.section(run)
+    by_length, _, by_popularity, by_activity = (block.svg for block in section.blocks)
+    assert "length k: 2; recall: 0.5; series: model" in by_length
+    assert "length k: 3; recall: 0.666" in by_length
+    # Rank 3 lies behind the cutoff.
+    for tip in ("500+; share found: 1", "share found: 0; rows of the item in the training split: 0"):
+        assert tip.split("; ")[0] in by_popularity
+    assert "items seen before: 1-4" in by_activity and "items seen before: 20-99" in by_activity
+    assert lists.section(rating_run()) is None
+
+
+def test_training_draws_what_was_logged():
+    falling = Series((1, 2), (2.0, 1.0))
+    rates = {f"learning_rate/{name}": Series((1, 2), (0.1, 0.05)) for name in ("dense", "user", "item", "title")}
+    section = training.section(rating_run(curves={"loss": falling, "eval/rmse": falling} | rates))
+    assert titles(section) == ["training loss", "rmse of the selection split", "learning rates"]
+    # Four equal lines are one.
+    assert "dense and 3 others" in section.blocks[-1].svg or "learning rate: 0.1" in section.blocks[-1].svg
+    constant = training.section(rating_run(curves={"learning_rate/dense": Series((1, 2), (0.1, 0.1))}))
+    assert constant.blocks[-1].facts == (("dense", "0.1"),)
+    assert training.section(rating_run(curves={})) is None
+
+
+def test_data_counts_rows_and_lists_anomalies():
+    section = data.section(rating_run(findings=[], bad_rows=3))
+    assert [bar.text for bar in section.blocks[0].bars] == ["80 rows (80.0%)", "20 rows (20.0%)"]
+    assert ("bad rows", "3 set aside") in section.blocks[1].facts
+    assert section.blocks[2].tone == "good"
+
+
+def tokens(name, counts: dict[str, int], missing: int = 0) -> statistics_pb2.FeatureNameStatistics:
+    feature = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.STRING)
+    feature.path.step.append(name)
+    strings = feature.string_stats
+    strings.unique = len(counts)
+    strings.common_stats.num_missing, strings.common_stats.num_non_missing = missing, sum(counts.values())
+    for token, count in counts.items():
+        strings.top_values.add(value=token, frequency=count)
+        strings.rank_histogram.buckets.add(label=token, sample_count=count)
+    return feature
+
+
+def test_columns_show_missing_and_unknown_tokens_and_what_changed():
+    values = pa.array([[b"F"], [b"X"], [b"F"], [b"F"]], pa.large_list(pa.large_binary()))
+    batch = pa.RecordBatch.from_arrays([values], ["gender"])
+    train, test = tokens("gender", {"F": 60, "M": 20}, 20), tokens("gender", {"F": 10, "M": 10})
+    run = rating_run(
+        statistics={"train": {"gender": train}, "test": {"gender": test}},
+        vocabularies={"gender": pa.array([b"F", b"M"], pa.large_binary())},
+        head=dict.fromkeys(("train", "eval", "test"), batch),
+    )
+    section = columns.section(run)
+    (row,) = table(section).rows
+    assert row[:3] == ("gender", "tokens", 0.2)
+    assert row[5:] == (2.0, 0.25, 0.25, 0.25, "F 75.0%, M 25.0%")
+    assert titles(section)[1:] == ["gender"]
+
+
+def test_activity_is_ranked_and_its_concentration_counted():
+    lists_type = pa.large_list(pa.large_binary())
+    users = pa.array([[b"a"]] * 9 + [[b"b"]], lists_type)
+    items = pa.array([[b"x"]] * 5 + [[b"y"]] * 5, lists_type)
+    batch = pa.RecordBatch.from_arrays([users, items], ["user_id", "movie_id"])
+    section = activity.section(rating_run(head={"train": batch}))
+    of_users, of_items = table(section).rows
+    assert of_users[:4] == ("users", 2.0, 5.0, 9.0)
+    assert of_users[-1] == 0.9 and of_items[-1] == 0.5
+    assert section.blocks[0].note == "First 10 of 80 training rows."
+
+
+def test_the_card_says_what_the_experiment_file_says_and_no_more():
+    card = ModelCard(intended_use="movie nights")
+    facts = dict(model_card.section(rating_run(card=card)).blocks[0].facts)
+    assert facts["intended use"] == "movie nights"
+    assert "limits" not in facts
+    # MovieLens has terms of use.
+    assert "research" in facts["terms of the data"]
+    assert model_card.section(run_of(CLICK.model_copy(update={"license_note": ""}), {"log_loss": 1.0})) is None
