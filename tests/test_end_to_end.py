@@ -240,6 +240,23 @@ class TestReport:
         assert "difference +0.0000, from +0.0000 to +0.0000 (95%" in compared.stdout
         assert "no difference" in (workspace.directory / "comparison.html").read_text()
 
+    def test_a_report_that_fails_leaves_the_result_standing(self, workspace, first):
+        section = workspace.sources / "components" / "run_report" / "sections" / "lineage.py"
+        whole = section.read_text()
+        section.write_text(
+            whole.replace("    summary, training =", "    raise ValueError('out of ink')\n    summary, training =")
+        )
+        try:
+            process, summary = workspace.run()
+        finally:
+            section.write_text(whole)
+        assert process.returncode == 1
+        assert "RunReport failed: out of ink" in process.stderr
+        assert f"The run has no report, but its model is pushed to {first[1]['pushed_to']}" in process.stderr
+        assert "Traceback" not in process.stderr
+        assert summary["blessing"] == first[1]["blessing"]
+        assert "report" not in summary
+
 
 class TestBench:
     """`recspan bench` on the experiment of the first run."""

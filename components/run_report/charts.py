@@ -22,9 +22,11 @@ _WIDTH, _HEIGHT = 420, 220
 _MOST_POINTS = 160
 # From here on, axes are labelled in thousands and millions.
 _THOUSANDS = 10_000
-_FONT = "system-ui, sans-serif"
+# The first name is what widths are measured with; the page has it, or one as wide, on most machines.
+_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 _CONFIG = {
     "background": None,
+    "padding": {"left": 16, "right": 8, "top": 4, "bottom": 4},
     "font": _FONT,
     "view": {"stroke": None},
     "axis": {
@@ -39,7 +41,15 @@ _CONFIG = {
         "labelLimit": 240,
     },
     "axisX": {"grid": False},
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "title": None, "orient": "top", "offset": 4},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 11,
+        "title": None,
+        "orient": "top",
+        "offset": 4,
+        "columnPadding": 24,
+    },
     "range": {"category": list(SERIES)},
     "line": {"strokeWidth": 2, "color": SERIES[0]},
     "bar": {"color": SERIES[0]},

@@ -35,7 +35,7 @@ def section(run: RunArtifacts) -> Section | None:
         for place in range(max(len(listed), min(_SHOWN, len(earlier)))):
             before = run.title(as_bytes(earlier[place])) if place < min(_SHOWN, len(earlier)) else ""
             item = listed[place] if place < len(listed) else None
-            hit = "" if item is None else "chosen in the test split" if item in relevant else ""
+            hit = "" if item is None else "yes" if item in relevant else ""
             rows.append((float(place + 1), before, "" if item is None else run.title(item), hit))
         hits = sum(item in relevant for item in listed)
         blocks.append(
@@ -45,7 +45,7 @@ def section(run: RunArtifacts) -> Section | None:
                     Column(name="place", digits=0),
                     Column(name="latest of the history" if query.get(HISTORY) else "had before"),
                     Column(name="recommended"),
-                    Column(name="hit"),
+                    Column(name="in the test split"),
                 ),
                 rows=tuple(rows),
                 note=f"{hits} of {len(listed)} recommended items are among the {len(relevant)} of the test split.",
