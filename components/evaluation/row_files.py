@@ -123,12 +123,11 @@ class EvaluatedRows:
         return self.table[name].to_numpy()
 
 
-def read_rows(evaluation: str, columns: Sequence[str] | None = None) -> EvaluatedRows:
+def read_rows(evaluation: str) -> EvaluatedRows:
     """Reads the rows of an evaluation.
 
     Args:
         evaluation: Directory or URI of the Evaluator's output.
-        columns: Names of columns; None reads all.
 
     Raises:
         DataError: The evaluation has no rows.
@@ -138,9 +137,15 @@ def read_rows(evaluation: str, columns: Sequence[str] | None = None) -> Evaluate
         raise DataError(
             f"{evaluation}: this evaluation kept no losses of its rows; run the pipeline again with --no-cache"
         )
-    parts = [pq.read_table(file, columns=None if columns is None else list(columns)) for file in files]
+    parts = [_read(file) for file in files]
     facts = json.loads(parts[0].schema.metadata[_FACTS])
-    return EvaluatedRows(facts["task"], tuple(facts["keys"]), pa.concat_tables(parts))
+    return EvaluatedRows(facts["task"], tuple(facts["keys"]), pa.concat_tables(parts).unify_dictionaries())
+
+
+def _read(file: str | pa.BufferReader) -> pa.Table:
+    # A slice has few values, which are kept once.
+    few = [name for name in pq.read_schema(file).names if name.startswith(_SLICE)]
+    return pq.read_table(file, read_dictionary=few)
 
 
 def _files(directory: str) -> list:

@@ -175,8 +175,8 @@ class RunArtifacts:
 
     @property
     def tokens(self) -> tuple[Categorical, ...]:
-        """Columns of tokens."""
-        return self.dataset.features.categorical
+        """Columns of tokens, without those that repeat what other rows hold, as histories do."""
+        return tuple(column for column in self.dataset.features.categorical if column.counted)
 
     def counts(self, column: str) -> tuple[pa.Array, np.ndarray]:
         """Tokens of a column in the first rows of the training split, the most frequent first, and their numbers."""

@@ -56,7 +56,7 @@ def _row(run: RunArtifacts, name: str, unknown: dict[str, dict[str, float]]) -> 
         top = ", ".join(f"{_short(each.value)} {each.frequency / total:.1%}" for each in strings.top_values[:_TOP])
         return (name, "tokens", *missing, float(strings.unique), *known, _change(run, name), top)
     numbers = feature.num_stats
-    summary = f"{numbers.mean:,.4g}, from {numbers.min:,.6g} to {numbers.max:,.6g}"
+    summary = f"{numbers.mean:.4g}, from {numbers.min:.6g} to {numbers.max:.6g}"
     return (name, "numbers", *missing, None, *known, None, summary)
 
 
