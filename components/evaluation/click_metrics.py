@@ -26,9 +26,19 @@ def click_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         ValueError: The numbers of values differ, a label is neither 0 nor 1, or a prediction is not a probability.
     """
     labels, probabilities = _checked(labels, probabilities)
-    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
-    losses = -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))
+    losses = log_losses(labels, probabilities)
     return np.array([losses.sum(), probabilities.sum(), labels.sum(), labels.size])
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Log loss of every example in nats, `[examples]` float64.
+
+    Args:
+        labels: 0 or 1, `[examples]` float64.
+        probabilities: `[examples]` float64.
+    """
+    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
+    return -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))
 
 
 def click_metrics(sums: np.ndarray) -> dict[str, float]:

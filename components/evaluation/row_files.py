@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.evaluation.click_metrics import log_losses
 from trainer_module.data.paths import is_remote
 from trainer_module.data.spec import Task
 from trainer_module.errors import DataError
@@ -47,8 +48,6 @@ _SLICE = "slice."
 LISTED = 10
 
 _FACTS = b"recspan"
-# As the product's other predictions: probabilities are clipped so that one wrong answer has no infinite loss.
-_EPSILON = 1e-7
 
 
 def row_schema(task: Task, keys: Sequence[str], slices: Sequence[str]) -> pa.Schema:
@@ -95,8 +94,7 @@ def losses(task: Task, labels: np.ndarray, predictions: np.ndarray) -> np.ndarra
     labels, predictions = labels.astype(np.float64), predictions.astype(np.float64)
     if task == "rating":
         return np.square(predictions - labels)
-    clipped = np.clip(predictions, _EPSILON, 1 - _EPSILON)
-    return -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))
+    return log_losses(labels, predictions)
 
 
 @dataclass(frozen=True)

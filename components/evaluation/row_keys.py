@@ -1,13 +1,15 @@
 """Keys that tell test rows apart, equal wherever the same values stand."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+from components.example_gen.splits.hashing import hash_tokens, mix
+
+# Keys the hashes, so that they are none of those that draw splits.
+_KEY = "row"
 
 
 def row_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray:
@@ -32,27 +34,16 @@ def row_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray:
         rows = np.repeat(np.arange(batch.num_rows), lengths)
         places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         cells = np.zeros(batch.num_rows, np.uint64)
-        np.add.at(cells, rows, _mix(hashes ^ _mix(places.astype(np.uint64))))
-        keys = keys + _mix(cells ^ _hash_bytes([name.encode()])[0])
-    return _mix(keys)
+        np.add.at(cells, rows, mix(hashes ^ mix(places.astype(np.uint64))))
+        keys = keys + mix(cells ^ hash_tokens([name.encode()], _KEY)[0])
+    return mix(keys)
 
 
 def _hash_values(values: pa.Array) -> np.ndarray:
     if pa.types.is_large_binary(values.type) or pa.types.is_binary(values.type):
         distinct = values.dictionary_encode()
         indices = distinct.indices.to_numpy(zero_copy_only=False)
-        return _hash_bytes(distinct.dictionary.to_pylist())[indices] if len(indices) else np.zeros(0, np.uint64)
-    return _mix(values.to_numpy(zero_copy_only=False).astype(np.float64).view(np.uint64))
-
-
-def _hash_bytes(values: Sequence[bytes]) -> np.ndarray:
-    digests = b"".join(hashlib.blake2b(value, digest_size=8).digest() for value in values)
-    return np.frombuffer(digests, "<u8").astype(np.uint64)
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (Steele, Lea, Flood, OOPSLA 2014), elementwise modulo 2^64."""
-    values = values + _STEP
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        return hash_tokens(distinct.dictionary.to_pylist(), _KEY)[indices] if len(indices) else np.zeros(0, np.uint64)
+    # Integers as such: a float64 does not tell large ones apart.
+    wide = np.int64 if pa.types.is_integer(values.type) else np.float64
+    return mix(values.to_numpy(zero_copy_only=False).astype(wide).view(np.uint64))

@@ -60,7 +60,7 @@ class KeptRows:
             seen = pc.fill_null(pc.list_value_length(batch.column(SEEN)), 0)
             columns[row_files.SEEN_COUNT] = seen.to_numpy(zero_copy_only=False)
         if self.user_key:
-            columns[row_files.USER] = _first_texts(batch.column(self.user_key))
+            columns[row_files.USER] = _first_tokens(batch.column(self.user_key))
         named = {_feature(name): values for name, values in columns.items()}
         return {**extracts, tfma.FEATURES_KEY: {**extracts.get(tfma.FEATURES_KEY, {}), **named}}
 
@@ -172,10 +172,7 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32).reshape(-1)
 
 
-def _first_texts(column: pa.Array) -> np.ndarray:
+def _first_tokens(column: pa.Array) -> np.ndarray:
     """The first value of each row as bytes, `[rows]`; empty where a row has none."""
-    texts = [
-        str(row[0]).encode() if row and not isinstance(row[0], bytes) else (row or [b""])[0]
-        for row in column.to_pylist()
-    ]
-    return np.array(texts, object)
+    firsts = [row[0] if row else b"" for row in column.to_pylist()]
+    return np.array([each if isinstance(each, bytes) else str(each).encode() for each in firsts], object)

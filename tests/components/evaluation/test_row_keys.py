@@ -41,6 +41,11 @@ def test_a_value_counts_for_its_own_column():
     assert row_keys(swapped, ALL)[0] != row_keys(batch([[b"a"]], [[b"x"]], [[1]], [[1.0]]), ALL)[0]
 
 
+def test_large_integers_are_told_apart():
+    keys = row_keys(batch([[]] * 2, [[]] * 2, [[2**60], [2**60 + 1]], [[]] * 2), ALL)
+    assert keys[0] != keys[1]
+
+
 def test_numbers_that_differ_have_other_keys():
     same = batch([[b"a"]] * 3, [[]] * 3, [[1], [2], [1]], [[1.0], [1.0], [1.5]])
     assert len(set(row_keys(same, ALL).tolist())) == 3
