@@ -163,7 +163,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             evaluation=evaluator.outputs["evaluation"],
             pushed_model=pusher.outputs["pushed_model"],
             title=config.pipeline_name,
-            dataset=portable_config.dataset.model_dump_json(),
+            # No container has the path of a schema of this machine.
+            dataset=dataset.model_copy(update={"schema_file": ""}).model_dump_json(),
             model_card=config.model_card.model_dump_json(),
             source_hash=source_hash("components.run_report.component") + templates_hash(),
         ).with_id(RUN_REPORT)

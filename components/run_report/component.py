@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import Artifact, artifact_utils, standard_artifacts
+from tfx.types.experimental import simple_artifacts
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.artifacts import RunArtifacts, Uris
@@ -22,12 +23,6 @@ from trainer_module.data.spec import DatasetSpec
 _log = logging.getLogger(__name__)
 
 
-class Report(Artifact):
-    """A page about a run: as HTML, and as the data that it is made from."""
-
-    TYPE_NAME = "RunReport"
-
-
 @component
 def RunReport(  # noqa: N802 (TFX components are named like classes)
     examples: InputArtifact[standard_artifacts.Examples],
@@ -38,7 +33,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
     model: InputArtifact[standard_artifacts.Model],
     evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
     pushed_model: InputArtifact[standard_artifacts.PushedModel],
-    report: OutputArtifact[Report],
+    report: OutputArtifact[simple_artifacts.File],
     title: Parameter[str],
     dataset: Parameter[str],
     model_card: Parameter[str],
@@ -55,7 +50,8 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         model: The model that was judged: the Trainer's, or the retrieval index.
         evaluation: The Evaluator's metrics and rows.
         pushed_model: The Pusher's output, with the summary.
-        report: Output.
+        report: Output: the page as HTML, and the data that it is made from. Of a type of TFX's own, because Vertex AI
+            finds other classes only in packages without a dot in their names.
         title: Of the page.
         dataset: A `DatasetSpec` as JSON.
         model_card: A `ModelCard` as JSON.

@@ -211,11 +211,12 @@ def test_the_command_prints_the_estimate(command_line, tmp_path):
     config = experiment()
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     (tmp_path / "prices.yaml").write_text(yaml.safe_dump(PRICES.model_dump()))
-    names = ["CuratedSchema", "Evaluator", "ExampleGen", "ExampleValidator", "Pusher", "StatisticsGen", "Transform"]
+    names = ["CuratedSchema", "Evaluator", "ExampleGen", "ExampleValidator", "Pusher", "RunReport"]
+    names += ["StatisticsGen", "Transform"]
     rows = [{"component": name, "seconds": 360.0, "cached": False} for name in names]
     (tmp_path / "summary.json").write_text(json.dumps({"components": rows}))
     command = "pipeline cost --config mine.yaml --prices prices.yaml --like summary.json --scale 10 --hours Trainer=3"
     process = command_line(*command.split(), cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    # seven components for 1 h and the Trainer for 3 h, at 0.1, and 0.5
-    assert "total" in process.stdout and "1.50" in process.stdout
+    # eight components for 1 h and the Trainer for 3 h, at 0.1, and 0.5
+    assert "total" in process.stdout and "1.60" in process.stdout
