@@ -17,6 +17,9 @@ from components.evaluation.ranking_metrics import PER_QUERY
 from components.evaluation.row_files import EvaluatedRows
 from trainer_module.errors import DataError
 
+# What `paired_differences` looks at, whatever the task.
+PAIRED_COLUMNS = (row_files.ROW, row_files.LOSS, row_files.RANKS)
+
 LEVEL = 0.95
 _RESAMPLES = 1000
 # More units are added up to so many groups at random: the sum over groups varies as that over units does, and a

@@ -23,7 +23,7 @@ Both have one column `slice.NAME` of texts for every column that the evaluation 
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,11 +121,13 @@ class EvaluatedRows:
         return self.table[name].to_numpy()
 
 
-def read_rows(evaluation: str) -> EvaluatedRows:
+def read_rows(evaluation: str, columns: Collection[str] | None = None, at_most: int | None = None) -> EvaluatedRows:
     """Reads the rows of an evaluation.
 
     Args:
         evaluation: Directory or URI of the Evaluator's output.
+        columns: Names of columns, of which those are read that the task has; None reads all.
+        at_most: Number of rows, the first ones; None reads all.
 
     Raises:
         DataError: The evaluation has no rows.
@@ -135,15 +137,24 @@ def read_rows(evaluation: str) -> EvaluatedRows:
         raise DataError(
             f"{evaluation}: this evaluation kept no losses of its rows; run the pipeline again with --no-cache"
         )
-    parts = [_read(file) for file in files]
-    facts = json.loads(parts[0].schema.metadata[_FACTS])
-    return EvaluatedRows(facts["task"], tuple(facts["keys"]), pa.concat_tables(parts).unify_dictionaries())
+    taken: list[pa.RecordBatch] = []
+    for batch in _batches(files, columns):
+        left = at_most - sum(each.num_rows for each in taken) if at_most is not None else batch.num_rows
+        if left <= 0:
+            break
+        taken.append(batch.slice(0, left))
+    table = pa.Table.from_batches(taken).unify_dictionaries()
+    facts = json.loads(table.schema.metadata[_FACTS])
+    return EvaluatedRows(facts["task"], tuple(facts["keys"]), table)
 
 
-def _read(file: str | pa.BufferReader) -> pa.Table:
-    # A slice has few values, which are kept once.
-    few = [name for name in pq.read_schema(file).names if name.startswith(_SLICE)]
-    return pq.read_table(file, read_dictionary=few)
+def _batches(files: Sequence[str | pa.BufferReader], columns: Collection[str] | None) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        names = pq.read_schema(file).names
+        # A slice has few values, which are kept once.
+        few = [name for name in names if name.startswith(_SLICE)]
+        wanted = [name for name in names if columns is None or name in columns]
+        yield from pq.ParquetFile(file, read_dictionary=few).iter_batches(1 << 20, columns=wanted)
 
 
 def _files(directory: str) -> list:

@@ -25,7 +25,11 @@ from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.data.vocabularies import read_tokens
 
 # Rows of a split that are read for what its statistics do not tell.
-ROWS_READ = 500_000
+ROWS_READ = 200_000
+# Test rows or queries whose losses or ranks are looked at.
+ROWS_JUDGED = 2_000_000
+# Tokens of a vocabulary that is read; larger ones would take longer than all else.
+_MOST_TOKENS = 2_000_000
 SPLITS = ("train", "eval", "test")
 
 
@@ -108,8 +112,8 @@ class RunArtifacts:
 
     @cached_property
     def rows(self) -> EvaluatedRows:
-        """Test rows or queries with their losses or ranks."""
-        return read_rows(self.uris.evaluation)
+        """The first test rows or queries with their losses or ranks."""
+        return read_rows(self.uris.evaluation, at_most=ROWS_JUDGED)
 
     @cached_property
     def statistics(self) -> dict[str, dict[str, statistics_pb2.FeatureNameStatistics]]:
@@ -156,11 +160,13 @@ class RunArtifacts:
 
     @cached_property
     def vocabularies(self) -> dict[str, pa.Array]:
-        """Tokens by table, in the order of their ids; none of tables of hash buckets."""
+        """Tokens by table, in the order of their ids; none of tables of hash buckets or with too many tokens."""
+        rows = self.summary["training"]["table_rows"]
         return {
             table.name: read_tokens(self.transform_output, table.name)
             for table in self.dataset.features.tables
             if not isinstance(table.vocabulary, HashBuckets)
+            and rows.get(table.name, 0) <= _MOST_TOKENS
             and self.transform_output.vocabulary_file_by_name(table.name)
         }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.evaluation.paired import Difference, paired_differences
+from components.evaluation.paired import PAIRED_COLUMNS, Difference, paired_differences
 from components.evaluation.row_files import read_rows
 from pipeline.history.records import Run
 from pipeline.wiring_names import EVALUATION, EVALUATOR, EXAMPLE_GEN
@@ -122,7 +122,7 @@ def _significance(first: Run, other: Run) -> Significance:
             evaluation = run.output(EVALUATOR, EVALUATION)
             if evaluation is None:
                 raise DataError(f"the metadata store does not know where run {run.id} left its evaluation")
-            pair.append(read_rows(evaluation))
+            pair.append(read_rows(evaluation, PAIRED_COLUMNS))
         return Significance(other, tuple(paired_differences(*pair, cutoff=_cutoff(first, other))))
     except DataError as error:
         return Significance(other, (), str(error))

@@ -9,7 +9,7 @@ import pyarrow as pa
 from components.evaluation import paired, row_files
 from components.evaluation.row_files import EvaluatedRows
 from components.run_report import charts
-from components.run_report.artifacts import RunArtifacts
+from components.run_report.artifacts import ROWS_JUDGED, RunArtifacts
 from components.run_report.page import Block, Cell, Column, Section, Table, Text
 
 # Of a normal distribution; intervals of slices are approximated by it.
@@ -115,6 +115,14 @@ def _interval(values: np.ndarray, metric: paired.RowMetric) -> tuple[float, floa
     return value, low, high
 
 
+def _sampled(run: RunArtifacts) -> str:
+    """Says so where not all test rows are looked at."""
+    read = run.rows.table.num_rows
+    if read < ROWS_JUDGED:
+        return ""
+    return f" Numbers of rows and intervals are of the first {read:,} test rows."
+
+
 def _table(run: RunArtifacts, rows: list[_Slice]) -> Table:
     by_label: Mapping[str, Mapping[str, Any]] = {row["slice"]: row for row in run.summary["evaluation"]["slices"]}
     others = [
@@ -149,5 +157,5 @@ def _table(run: RunArtifacts, rows: list[_Slice]) -> Table:
         pinned=1,
         sorted_by=2,
         descending=not run.higher_is_better,
-        note="Small slices have wide intervals; a slice never decides whether a model is pushed.",
+        note=f"Small slices have wide intervals; a slice never decides whether a model is pushed.{_sampled(run)}",
     )

@@ -93,6 +93,7 @@ def test_files_hold_the_rows_and_batches_pass_on(tmp_path):
     assert (found.task, found.keys, found.slices) == ("rating", ("item", "rating", "user"), ("age",))
     assert sorted(found.column("loss")) == [0.25, 4.0]
     assert found.table["slice.age"].to_pylist() == ["20", "30"]
+    assert read_rows(str(tmp_path), ("loss", "ranks"), at_most=1).table.to_pydict() == {"loss": [0.25]}
 
 
 def _check(extracts: dict) -> None:
