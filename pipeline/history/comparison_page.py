@@ -45,7 +45,7 @@ def _numbers(rows: Sequence[Row], runs: Sequence[Run]) -> Table:
 
 
 def _texts(rows: Sequence[Row], runs: Sequence[Run]) -> Table:
-    columns = (Column(name=""), *(Column(name=run.id) for run in runs))
+    columns = (Column(name="what"), *(Column(name=run.id) for run in runs))
     return Table(columns=columns, rows=tuple((row.name, *(f"{value}" for value in row.values)) for row in rows))
 
 

@@ -28,7 +28,7 @@ def section(run: RunArtifacts) -> Section | None:
         for what, of_kind in counts.items()
     )
     columns = (
-        Column(name=""),
+        Column(name="of"),
         Column(name="number", digits=0),
         Column(name="median rows", digits=0),
         Column(name="most rows", digits=0),
