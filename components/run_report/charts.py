@@ -38,6 +38,7 @@ _CONFIG = {
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": 500,
+        "titlePadding": 12,
         "labelLimit": 240,
     },
     "axisX": {"grid": False},
