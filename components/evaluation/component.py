@@ -32,6 +32,8 @@ class Executor(stock.Executor):
         """Evaluates a model and decides whether it is blessed."""
         evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         rows = json.loads(exec_properties[_ROWS])
+        if rows is None:
+            return super().Do(input_dict, output_dict, exec_properties)
         kept = KeptRows(
             directory=os.path.join(evaluation, ROWS_DIRECTORY),
             task=rows["task"],
@@ -68,6 +70,7 @@ class RowKeepingEvaluator(stock_component.Evaluator):
         eval_config: tfma.EvalConfig,
         split: str,
         dataset: DatasetSpec,
+        keeps_rows: bool = True,
     ):
         """Connects the component.
 
@@ -79,13 +82,16 @@ class RowKeepingEvaluator(stock_component.Evaluator):
             eval_config: Metrics, slices and thresholds.
             split: The split that is judged.
             dataset: Tells test rows apart.
+            keeps_rows: Whether losses are kept; those of a model of several goals are not.
         """
-        rows = {
-            "task": dataset.task,
-            "keys": dataset.row_keys,
-            "slices": dataset.slices,
-            "user_key": dataset.user_key if dataset.task == "retrieval" else "",
-        }
+        rows = None
+        if keeps_rows:
+            rows = {
+                "task": dataset.task,
+                "keys": dataset.row_keys,
+                "slices": dataset.slices,
+                "user_key": dataset.user_key if dataset.task == "retrieval" else "",
+            }
         spec = RowKeepingEvaluatorSpec(
             examples=examples,
             model=model,

@@ -102,8 +102,13 @@ class RunArtifacts:
         return self.config["evaluation"]["cutoffs"][0]
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """Labels of a model of several goals, whose rows the Evaluator does not keep; empty for other models."""
+        return tuple(head for head in self.summary["training"]["naive_baselines"] if head)
+
+    @property
     def main_metric(self) -> str:
-        """The metric that judges the model."""
+        """The metric that judges a model of one goal."""
         return {"rating": "rmse", "click": "log_loss", "retrieval": f"ndcg_at_{self.cutoff}"}[self.dataset.task]
 
     @property

@@ -16,7 +16,7 @@ LAST = "last"
 
 _LISTED_AT_MOST = 10
 # The metrics that judge models, by name.
-_MAIN_METRIC = re.compile(r"rmse|log_loss|auc|(ndcg|recall)_at_\d+")
+_MAIN_METRIC = re.compile(r"(\w+\.)?(rmse|log_loss|auc)|(ndcg|recall)_at_\d+")
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,6 @@ class Run:
     def dataset(self) -> str:
         data = self._config.get("data", {})
         return data.get("dataset") or ("own" if data else "")
-
-    @property
-    def task(self) -> str:
-        """`retrieval`, `rating` or `click`; empty for a run that did not come to its end."""
-        names = self.metrics
-        if "rmse" in names:
-            return "rating"
-        return "click" if "log_loss" in names else "retrieval" if names else ""
 
     @property
     def model(self) -> str:

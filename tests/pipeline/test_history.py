@@ -125,5 +125,12 @@ def test_other_test_rows_have_no_interval_and_a_reason(tmp_path):
     assert f"no interval for {SECOND} beside {FIRST}: the test rows differ" in sentence(significance, first)[0]
 
 
+def test_models_of_several_goals_have_no_interval(tmp_path):
+    goals = summary(0.9)
+    goals["config"]["model"]["type"] = "multi_task"
+    (significance,) = compare([run(tmp_path, FIRST, goals), run(tmp_path, SECOND, summary(0.8))]).significance
+    assert significance.refusal == f"run {FIRST} trained several goals, and the losses of its test rows are not kept"
+
+
 def test_a_name_that_is_no_time_has_no_beginning(tmp_path):
     assert began(Run("mine", tmp_path, None)) == ""

@@ -14,7 +14,7 @@ _POINTS = 150
 
 def section(run: RunArtifacts) -> Section | None:
     """Calibration, ROC and precision-recall curves, of the model and of a logistic regression."""
-    if run.dataset.task != "click":
+    if run.heads or run.dataset.task != "click":
         return None
     labels = run.rows.column(row_files.LABEL).astype(float)
     scores = {"model": run.rows.column(row_files.PREDICTION).astype(float)}

@@ -17,12 +17,15 @@ _Z95 = 1.959964
 _FEWEST = 2
 _SLICES_DRAWN = 30
 _COUNTS = ("example_count", "click_count")
+_OF_REFERENCES = ("baseline_", "popularity_", "logistic_")
 _LARGE = "average_popularity"
 
 
 def section(run: RunArtifacts) -> Section:
     """A table of all metrics, the interval of the change, and slices, the worst first."""
     blocks: list[Block] = [_overall(run)]
+    if run.heads:
+        return Section(id="metrics", title="Metrics", blocks=(*blocks, _without_intervals(run)))
     if change := _change(run):
         blocks.append(Text(text=change))
     rows = sorted(_slices(run), key=lambda row: row.value, reverse=not run.higher_is_better)
@@ -58,7 +61,8 @@ def _overall(run: RunArtifacts) -> Table:
     heads = ["metric", "this model", *references, *(["last blessed model", "change"] if has_blessed else [])]
     rows: list[tuple[Cell, ...]] = []
     for name, value in run.overall.items():
-        if name.endswith("_diff") or name in _COUNTS or name.startswith(("baseline_", "popularity_", "logistic_")):
+        own_name = name.rpartition(".")[2]
+        if name.endswith("_diff") or own_name in _COUNTS or own_name.startswith(_OF_REFERENCES):
             continue
         cells: list[Cell] = [name, value, *(of_reference.get(name) for of_reference in references.values())]
         if has_blessed:
@@ -113,6 +117,15 @@ def _interval(values: np.ndarray, metric: paired.RowMetric) -> tuple[float, floa
     ends = np.array([values.mean(), max(values.mean() - half, 0.0), values.mean() + half])
     value, low, high = (float(each) for each in metric.value(np.stack([ends, np.ones(3)], axis=1)))
     return value, low, high
+
+
+def _without_intervals(run: RunArtifacts) -> Table:
+    """Slices of a model of several goals."""
+    names = [name for name in run.overall if not name.endswith("_diff")]
+    rows = tuple((row["slice"], *(row.get(name) for name in names)) for row in run.summary["evaluation"]["slices"])
+    digits = [0 if name.endswith(_COUNTS) else 4 for name in names]
+    heads = (Column(name=name.replace("_", " "), digits=each) for name, each in zip(names, digits, strict=True))
+    return Table(title="by slice", columns=(Column(name="slice"), *heads), rows=rows, pinned=1)
 
 
 def _sampled(run: RunArtifacts) -> str:

@@ -14,7 +14,7 @@ _FEW = 12
 
 def section(run: RunArtifacts) -> Section | None:
     """Residuals and predictions, of the model and of the naive baseline."""
-    if run.dataset.task != "rating":
+    if run.heads or run.dataset.task != "rating":
         return None
     labels = run.rows.column(row_files.LABEL).astype(float)
     predictions = {

@@ -24,12 +24,13 @@ def section(run: RunArtifacts) -> Section:
                 note=f"{pair['reference']}: {shown(pair['reference_value'])}",
             )
         )
-    change = run.overall.get(f"{run.main_metric}_diff")
-    if change is not None:
+    judged = [name for head in run.heads for name in (f"{head}.rmse", f"{head}.log_loss")] or [run.main_metric]
+    changes = {name: change for name in judged if (change := run.overall.get(f"{name}_diff")) is not None}
+    for name, change in changes.items():
         better = change == 0 or (change > 0) == run.higher_is_better
         tiles.append(
             Tile(
-                label=f"{run.main_metric.replace('_', ' ')} against the last blessed model",
+                label=f"{name.replace('_', ' ')} against the last blessed model",
                 value=f"{change:+.4f}",
                 tone="" if change == 0 else "good" if better else "warn",
             )

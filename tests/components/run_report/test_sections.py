@@ -57,6 +57,7 @@ def run_of(dataset, overall, slices=(), rows=None, card=None, **parts) -> RunArt
             "examples_per_second": 1e3,
             "input_bound_percent": 5.0,
             "table_rows": {"a": 3},
+            "naive_baselines": parts.pop("naive_baselines", {"": {"name": "biases"}}),
         },
     }
     run = RunArtifacts(dataset, summary, card or ModelCard(), NOWHERE)
@@ -124,6 +125,18 @@ class TestMetrics:
         by_slice = table(metrics.section(run_of(RETRIEVAL, overall, rows=rows_of("retrieval", given))), 1)
         assert [row[0] for row in by_slice.rows] == ["overall", "gender=F", "gender=M"]
         assert by_slice.descending is False
+
+
+def test_a_model_of_several_goals_has_its_metrics_but_no_intervals():
+    overall = {"clicked.log_loss": 0.5, "clicked.example_count": 6.0, "seconds.rmse": 9.0, "seconds.rmse_diff": 1.0}
+    heads = {"clicked": {"name": "mean"}, "seconds": {"name": "mean"}}
+    run = run_of(CLICK, overall, slices=[{"slice": "day=1", "seconds.rmse": 8.0}], naive_baselines=heads)
+    section = metrics.section(run)
+    assert [row[0] for row in table(section).rows] == ["clicked.log_loss", "seconds.rmse"]
+    assert table(section, 1).rows == (("overall", 0.5, 6.0, 9.0), ("day=1", None, None, 8.0))
+    assert clicks.section(run) is None
+    tile = verdict.section(run).blocks[0].tiles[1]
+    assert (tile.label, tile.value, tile.tone) == ("seconds.rmse against the last blessed model", "+1.0000", "warn")
 
 
 class TestRatings:
