@@ -16,6 +16,8 @@ from trainer_module.models.config import ModelConfig
 from trainer_module.training.warm_start import table_key
 
 _MODEL: TypeAdapter = TypeAdapter(ModelConfig)
+# Variables of a retrieval index (`components.retrieval_index.item_vectors`).
+_FLOAT32_ROWS, _INT8_ROWS, _INT8_SCALES = "_vectors/_vectors", "_vectors/_rows", "_vectors/_scales"
 _MOST_BYTES = 512 << 20
 _POINTS = 400
 _POPULAR, _NEAREST = 10, 4
@@ -52,12 +54,16 @@ def _of_index(run: RunArtifacts) -> tuple[list[bytes], np.ndarray, np.ndarray] |
     """Items, vectors and training rows of a retrieval index."""
     model = path_utils.serving_model_path(run.uris.model)
     reader = tf.train.load_checkpoint(os.path.join(model, "variables", "variables"))
-    shapes = reader.get_variable_to_shape_map()
-    names = {part: f"{part}/.ATTRIBUTES/VARIABLE_VALUE" for part in ("_vectors", "_ids", "_train_counts")}
-    if 4 * np.prod(shapes[names["_vectors"]], dtype=np.int64) > _MOST_BYTES:
+    shapes = {name.partition("/.ATTRIBUTES")[0]: shape for name, shape in reader.get_variable_to_shape_map().items()}
+
+    def read(name: str) -> np.ndarray:
+        return reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+    is_int8 = _INT8_ROWS in shapes
+    if 4 * np.prod(shapes[_INT8_ROWS if is_int8 else _FLOAT32_ROWS], dtype=np.int64) > _MOST_BYTES:
         return None
-    vectors, ids, counts = (reader.get_tensor(name) for name in names.values())
-    return ids.tolist(), vectors, counts
+    vectors = read(_INT8_ROWS) * read(_INT8_SCALES)[:, np.newaxis] if is_int8 else read(_FLOAT32_ROWS)
+    return read("_ids").tolist(), vectors, read("_train_counts")
 
 
 def _of_checkpoint(run: RunArtifacts) -> tuple[list[bytes], np.ndarray, np.ndarray] | None:

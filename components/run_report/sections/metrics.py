@@ -17,7 +17,7 @@ _Z95 = 1.959964
 _FEWEST = 2
 _SLICES_DRAWN = 30
 _COUNTS = ("example_count", "click_count")
-_OF_REFERENCES = ("baseline_", "popularity_", "logistic_")
+_OF_REFERENCES = ("baseline_", "popularity_", "logistic_", "float32_")
 _LARGE = "average_popularity"
 
 

@@ -1,11 +1,15 @@
 """Sections against arithmetic by hand, on runs without artifacts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.evaluation.row_files import EvaluatedRows, losses, row_schema
+from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
 from components.run_report.artifacts import RunArtifacts, Series, Uris
 from components.run_report.card import ModelCard
 from components.run_report.page import Section, Table
@@ -14,6 +18,7 @@ from components.run_report.sections import (
     clicks,
     columns,
     data,
+    embeddings,
     lists,
     metrics,
     model_card,
@@ -68,6 +73,11 @@ def run_of(dataset, overall, slices=(), rows=None, card=None, **parts) -> RunArt
 
 def table(section: Section, number: int = 0) -> Table:
     return [block for block in section.blocks if isinstance(block, Table)][number]
+
+
+def titles_of_rows(section: Section) -> list[tuple]:
+    """The first two cells of each row of the section's table."""
+    return [row[:2] for row in table(section).rows]
 
 
 def titles(section: Section) -> list[str]:
@@ -250,6 +260,24 @@ def test_activity_is_ranked_and_its_concentration_counted():
     assert of_users[:4] == ("users", 2.0, 5.0, 9.0)
     assert of_users[-1] == 0.9 and of_items[-1] == 0.5
     assert section.blocks[0].note == "First 10 of 80 training rows."
+
+
+@pytest.mark.parametrize("kind", [Float32Vectors, Int8Vectors])
+def test_neighbours_come_from_the_vectors_of_the_index(kind, tmp_path):
+    # Twelve items in six pairs of equal directions.
+    vectors = np.repeat(np.eye(6, dtype=np.float32), 2, axis=0) * np.linspace(1, 2, 12, dtype=np.float32)[:, np.newaxis]
+    index = tf.Module()
+    index._vectors = kind(vectors)
+    index._ids = tf.Variable([f"i{number}" for number in range(12)])
+    index._train_counts = tf.Variable(np.arange(12, 0, -1))
+    tf.saved_model.save(index, str(tmp_path / "Format-Serving"))
+    titles = {f"i{number}".encode(): f"Movie {number}" for number in range(12)}
+    run = run_of(RETRIEVAL, {"ndcg_at_2": 0.5})
+    run = replace(run, uris=replace(NOWHERE, model=str(tmp_path)))
+    run.__dict__["titles"] = titles
+    section = embeddings.section(run)
+    assert titles_of_rows(section)[:2] == [("Movie 0", "Movie 1 (1.00)"), ("Movie 1", "Movie 0 (1.00)")]
+    assert "Movie 0: 12 rows, norm 1" in section.blocks[0].svg
 
 
 def test_the_card_says_what_the_experiment_file_says_and_no_more():
