@@ -401,10 +401,18 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
+    return settings_from(PipelineConfig, experiment_tree(file, overrides), where=f"{file}: " if file else "")
+
+
+def experiment_tree(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keys and values of an experiment, as they are written and not yet checked; arguments as for `load_config`.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
     overrides = overrides or {}
     preset = _PRESET_OF_DATASET.get(str(overrides.get("data.dataset", MOVIELENS_100K.name)))
-    source = _named(file) if file else preset and _PRESETS / f"{preset}.yaml"
-    return read_settings(PipelineConfig, source, overrides, where=f"{file}: " if file else "")
+    return _tree(_named(file) if file else preset and _PRESETS / f"{preset}.yaml", overrides)
 
 
 def vertex_section(config: PipelineConfig) -> VertexConfig:
@@ -438,9 +446,20 @@ def read_settings(model: type[Settings], file: Path | None, overrides: Mapping[s
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
-    tree = _read(file) if file else {}
-    for key, value in overrides.items():
-        _assign(tree, key, value)
+    return settings_from(model, _tree(file, overrides), where)
+
+
+def settings_from(model: type[Settings], tree: Mapping[str, Any], where: str) -> Settings:
+    """Checks keys and values.
+
+    Args:
+        model: What they describe.
+        tree: Sections by name.
+        where: Begins every line of an error.
+
+    Raises:
+        ConfigError: A key is unknown (names the nearest known one) or a value is wrong.
+    """
     try:
         settings = model.model_validate(tree)
     except ValidationError as error:
@@ -504,7 +523,19 @@ def _read(file: Path) -> dict[str, Any]:
     return tree or {}
 
 
-def _assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
+def _tree(file: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    tree = _read(file) if file else {}
+    for key, value in overrides.items():
+        assign(tree, key, value)
+    return tree
+
+
+def assign(tree: dict[str, Any], dotted_key: str, value: Any) -> None:
+    """Sets a key in sections by name; missing sections are made.
+
+    Raises:
+        ConfigError: What should be a section is a value.
+    """
     *sections, leaf = dotted_key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})

@@ -59,6 +59,10 @@ class ComponentProgress:
         for task in self._progress.task_ids:
             self._progress.update(task, description=f"{self.current}: {message}")
 
+    def noted(self, message: str) -> None:
+        """Prints a line that stays, below the current component."""
+        self._console.print(f"    {message}", markup=False, highlight=False, soft_wrap=True)
+
     def _clear(self) -> None:
         for task in self._progress.task_ids:
             self._progress.remove_task(task)

@@ -5,8 +5,10 @@ else there is nothing to save: whatever a command writes is complete or has anot
 """
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import threading
 
 import psutil
@@ -21,6 +23,9 @@ _SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 
 # Marks a signal's number as one that the training loop has not seen.
 _NOT_FOR_TRAINING = 0x80
+
+# Of prctl(2).
+_PR_SET_PDEATHSIG = 1
 
 _writing = -1
 _kept = "nothing is left half-written; run the same command again"
@@ -56,6 +61,16 @@ def end_when_asked_to() -> None:
     # The commands redirect stderr to a log later.
     terminal = os.dup(2)
     threading.Thread(target=_wait, args=(reading, terminal), daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Makes the kernel kill this process when the one that started it is gone, even by SIGKILL; leaves Ctrl-C to it."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(FAILED)
+    for number in _EXIT_CODES:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_to_thread(number: int, *_) -> None:

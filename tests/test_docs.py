@@ -26,6 +26,7 @@ from components.vertex_deployer.config import (
 )
 from pipeline.cli import app
 from pipeline.config import PipelineConfig
+from pipeline.tuning.space import SearchSpace, Start, check_space
 from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
 from trainer_module.data.tables import EntityTable, InteractionsTable, LabelEntry, TimeEntry
@@ -152,6 +153,20 @@ def test_the_table_of_machines_is_the_data():
         first, feature, sizes = expected.get(generation, (machine.type, machine.embedding_features[0], []))
         expected[generation] = (first, feature, [*sizes, machine.slice.name.rpartition("-")[2]])
     assert shown == {name: (first, feature, ", ".join(sizes)) for name, (first, feature, sizes) in expected.items()}
+
+
+def test_the_search_space_on_the_page_is_valid():
+    (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "tuning.md").read_text(), re.DOTALL)
+    space = SearchSpace.model_validate(yaml.safe_load(block))
+    check_space(space, Start.read(None, {}))
+    assert yaml.safe_load(block).keys() == SearchSpace.model_fields.keys()
+
+
+def test_the_commands_of_tuning_are_ones():
+    commands = re.findall(r"^recspan tune (.*)$", (DOCS / "tuning.md").read_text(), re.MULTILINE)
+    assert commands
+    for command in commands:
+        typer.main.get_command(app).commands["tune"].make_context("tune", shlex.split(command))
 
 
 COMMANDS = [

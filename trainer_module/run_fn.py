@@ -28,7 +28,7 @@ from trainer_module.export.sample import choose
 from trainer_module.models.training_data import TrainingData, TrainingExamples
 from trainer_module.training.config import LAST_BLESSED, TrainingConfig, WarmStartConfig
 from trainer_module.training.distribution import dense_options, make_strategy
-from trainer_module.training.loop import TrainingLoop, TrainingResult
+from trainer_module.training.loop import Evaluation, TrainingLoop, TrainingResult
 from trainer_module.training.naive_baseline import (
     NAIVE_BASELINE,
     NaiveBaseline,
@@ -151,7 +151,13 @@ def assemble(fn_args: FnArgs) -> Assembly:
     return Assembly(model_inputs, vocabularies, blueprint, train_split, examples, selection, naive, candidates)
 
 
-def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str, fn_args: FnArgs) -> Training:
+def train(
+    assembly: Assembly,
+    earlier: WarmStartConfig | None,
+    checkpoints: str,
+    fn_args: FnArgs,
+    observe: Callable[[Evaluation], None] | None = None,
+) -> Training:
     """Trains and restores the best weights.
 
     Args:
@@ -159,6 +165,7 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
         earlier: The training whose weights this one starts with; None starts anew.
         checkpoints: Directory of this training's states.
         fn_args: Gives the directory for logs and the best weights.
+        observe: Called after each evaluation; what it raises ends the training there.
     """
     config, vocabularies = assembly.experiment.training, assembly.vocabularies
     tf.keras.utils.set_random_seed(config.seed)
@@ -173,7 +180,7 @@ def train(assembly: Assembly, earlier: WarmStartConfig | None, checkpoints: str,
                 # The earlier training corrected the biases of other ratings.
                 model.correct(*_start(assembly))
 
-    result = loop.fit(assembly.examples, assembly.selection, start)
+    result = loop.fit(assembly.examples, assembly.selection, start, observe)
     return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))
 
 

@@ -1,7 +1,10 @@
 """Runs the first components of an experiment's pipeline, and what is known of their outputs."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
@@ -18,7 +21,7 @@ from pipeline.local.runner import ObservedLocalRunner
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
 from pipeline.synthetic_data import generate_if_missing
-from pipeline.wiring import create_pipeline
+from pipeline.wiring import create_pipeline, eval_splits
 from trainer_module.errors import ConfigError
 from trainer_module.memory import stated
 
@@ -62,6 +65,31 @@ def run_until(config: PipelineConfig, locations: Locations, last: str, observer:
         runs = ObservedLocalRunner(run_id, observer, only=only).run(whole)
     assert runs is not None
     return _outputs(locations, runs)
+
+
+def trainer_arguments(config: PipelineConfig, outputs: Outputs, scratch: Path) -> dict[str, Any]:
+    """What TFX would call the Trainer with, as arguments of `FnArgs`, for trainings whose models are not kept.
+
+    Args:
+        config: The experiment.
+        outputs: Of its components up to Transform.
+        scratch: Directory for files that training writes.
+    """
+    splits = eval_splits(config.dataset)
+
+    def files(split: str) -> str:
+        return os.path.join(outputs.uris[EXAMPLES], f"Split-{split}", "*")
+
+    return {
+        "train_files": [files("train")],
+        "eval_files": [files(split) for split in splits],
+        "transform_output": outputs.uris[TRANSFORM_GRAPH],
+        "custom_config": {
+            "eval_splits": splits,
+            "experiment": config.without_local_paths().experiment.model_dump_json(),
+            "checkpoints": str(scratch),
+        },
+    }
 
 
 def needed_for(last: str, pipeline: Pipeline) -> list[BaseComponent]:

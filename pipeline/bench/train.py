@@ -1,6 +1,5 @@
 """`recspan bench train`: how fast the training steps of an experiment are, and what share of it is their input."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pipeline.bench.components import EXAMPLES, TRANSFORM_GRAPH, Outputs
+from pipeline.bench.components import Outputs, trainer_arguments
 from pipeline.config import PipelineConfig
-from pipeline.wiring import eval_splits
 from trainer_module.models.training_data import TrainingExamples
 from trainer_module.run_fn import assemble, make_loop
 from trainer_module.training.config import TrainingConfig
@@ -70,7 +68,7 @@ def measure(
     for size in batch_sizes:
         training = config.training.model_copy(update={"batch_size": size, "warm_start": None})
         sized = config.model_copy(update={"training": training})
-        fn_args = _fn_args(sized, outputs, scratch)
+        fn_args = FnArgs(**trainer_arguments(sized, outputs, scratch))
         assembly = assemble(fn_args)
         tf.keras.utils.set_random_seed(training.seed)
         strategy = make_strategy(training)
@@ -106,22 +104,3 @@ def _examples_per_second(loop: TrainingLoop, batches: Any, batch_size: int, seco
     per_step = take(_LEAST_STEPS) / _LEAST_STEPS
     steps = max(_LEAST_STEPS, round(seconds / per_step))
     return steps * batch_size / take(steps)
-
-
-def _fn_args(config: PipelineConfig, outputs: Outputs, scratch: Path) -> FnArgs:
-    """What TFX would call the Trainer with."""
-    splits = eval_splits(config.dataset)
-
-    def files(split: str) -> str:
-        return os.path.join(outputs.uris[EXAMPLES], f"Split-{split}", "*")
-
-    return FnArgs(
-        train_files=[files("train")],
-        eval_files=[files(split) for split in splits],
-        transform_output=outputs.uris[TRANSFORM_GRAPH],
-        custom_config={
-            "eval_splits": splits,
-            "experiment": config.without_local_paths().experiment.model_dump_json(),
-            "checkpoints": str(scratch),
-        },
-    )

@@ -12,6 +12,7 @@ VERBS = [
     ["plan"],
     ["predict"],
     ["recommend"],
+    ["tune"],
     ["data"],
     ["data", "fetch"],
     ["data", "generate"],
@@ -44,7 +45,7 @@ VERBS = [
 HELP = """
 import contextlib, io, json, sys
 from pipeline.cli import main
-LONG = {"tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "google.cloud.aiplatform_v1"}
+LONG = {"tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "optuna", "google.cloud.aiplatform_v1"}
 answers = []
 for verb in json.loads(sys.argv[1]):
     sys.argv = ["recspan", *verb, "--help"]

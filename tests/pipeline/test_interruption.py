@@ -116,3 +116,26 @@ def test_output_that_nobody_can_read_ends_no_run(redirect):
     )
     assert process.returncode == 0, process.stderr
     assert not process.stderr
+
+
+ORPHAN = """
+import subprocess, sys, time
+child = subprocess.Popen(
+    [sys.executable, "-c", "from pipeline.interruption import end_with_parent; import time; end_with_parent(); "
+     "print(flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
+    child = psutil.Process(int(parent.stdout.readline()))
+    # Ctrl-C reaches both, and is the parent's to deal with.
+    child.send_signal(signal.SIGINT)
+    with pytest.raises(psutil.TimeoutExpired):
+        child.wait(0.2)
+    parent.kill()
+    parent.wait()
+    child.wait(10)

@@ -48,6 +48,26 @@ def test_the_rule_is_learned(trained):
     assert result.metrics["mae"] <= result.metrics["rmse"]
 
 
+class Enough(Exception):
+    pass
+
+
+def test_an_observer_sees_every_evaluation_and_may_end_the_training(world, trained, tmp_path):
+    seen = []
+
+    def observe(evaluation):
+        seen.append(evaluation)
+        if len(seen) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        make_loop(world, str(tmp_path)).fit(world.reader(), world.reader(), observe=observe)
+    steps_per_epoch = NUM_EXAMPLES // TRAINING.batch_size
+    assert [evaluation.step for evaluation in seen] == [steps_per_epoch, 2 * steps_per_epoch, 3 * steps_per_epoch]
+    assert {evaluation.metric for evaluation in seen} == {"rmse"}
+    assert seen[0].value > seen[2].value > trained[1].metrics["rmse"]
+
+
 def test_the_best_weights_are_restored_and_kept(world, trained):
     loop, result = trained
     assert loop.evaluate(world.reader()) == pytest.approx(result.metrics)

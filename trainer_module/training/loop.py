@@ -53,6 +53,21 @@ class TrainingResult:
     input_bound_percent: float
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        step: Steps taken.
+        metric: Name of the model's selection metric.
+        value: Of that metric; the lower the better.
+    """
+
+    step: int
+    metric: str
+    value: float
+
+
 class Calibration(Protocol):
     """Chooses, before each evaluation, what training leaves open."""
 
@@ -145,7 +160,11 @@ class TrainingLoop:
         self._predict_step = tf.function(predict_step, autograph=False)
 
     def fit(
-        self, train: TrainingExamples, selection: ExampleReader, start: Callable[[], None] | None = None
+        self,
+        train: TrainingExamples,
+        selection: ExampleReader,
+        start: Callable[[], None] | None = None,
+        observe: Callable[[Evaluation], None] | None = None,
     ) -> TrainingResult:
         """Trains until the model's metric on `selection` has not improved for `patience` evaluations; restores the best
         weights.
@@ -159,6 +178,7 @@ class TrainingLoop:
             selection: What evaluations see.
             start: Called before the first step, but not by a training that goes on from a checkpoint; may change the
                 initial weights.
+            observe: Called after each evaluation; what it raises ends the training there.
 
         Raises:
             ModelError: The loss became infinite or NaN (names the step).
@@ -208,7 +228,11 @@ class TrainingLoop:
                 logs.training(progress.step, values, rates)
                 evaluated = progress.step % evaluate_every == 0 or progress.step == last_step
                 if evaluated:
-                    progress = self._evaluated(progress, loss, selection_batches, selection.num_examples, logs)
+                    metrics = self._measured(progress, selection_batches, selection.num_examples, logs)
+                    progress = self._kept_if_better(progress, loss, metrics)
+                    if observe is not None:
+                        metric = self._model.selection_metric
+                        observe(Evaluation(progress.step, metric, metrics[metric]))
                 due = evaluated if every is None else progress.step // every > saved_step // every
                 if due or preemption.requested:
                     self._checkpoints.save(progress)
@@ -276,12 +300,16 @@ class TrainingLoop:
             )
         return loss, clock.last_waiting_percent
 
-    def _evaluated(self, progress: Progress, loss: float, batches, num_examples: int, logs: TrainingLogs) -> Progress:
-        """Calibrates, evaluates, and keeps the weights if they are the ones to export so far."""
+    def _measured(self, progress: Progress, batches, num_examples: int, logs: TrainingLogs) -> dict[str, float]:
+        """Calibrates and evaluates; returns the model's metrics."""
         if self._calibrate_steps is not None:
             self._model.calibration.choose(self._total(self._calibrate_steps, batches, num_examples))
         metrics = self._evaluate(batches, num_examples)
         logs.evaluation(progress.step, metrics, self._model.embedding.trainable_tables)
+        return metrics
+
+    def _kept_if_better(self, progress: Progress, loss: float, metrics: dict[str, float]) -> Progress:
+        """Keeps the weights if they are the ones to export so far."""
         metric = self._model.selection_metric
         first, keep_last = not progress.best_step, self._config.keep == "last"
         improved = first or keep_last or metrics[metric] < progress.best_metrics[metric]

@@ -1,0 +1,1 @@
+"""`recspan tune`: searches for settings of an experiment that do better on the eval split."""
