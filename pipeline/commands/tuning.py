@@ -74,7 +74,7 @@ def tune(
             EXPERIMENT,
             PAGE,
             RESULT,
-            tested_figure,
+            figure_of_test,
             write_experiment,
             write_page,
             write_result,
@@ -97,7 +97,7 @@ def tune(
     keeps(RESULTS_OF_COMPONENTS)
     outcome = run_locally(load_config(directory / EXPERIMENT), locations)
     assert outcome is not None
-    figure = tested_figure(outcome.summary, result)
+    figure = figure_of_test(outcome.summary, result)
     write_result(result, figure, directory / RESULT)
     typer.echo(f"{result.summary()}; test {figure['metric']}: {figure['value']:.4f} with the best, the only one tested")
     if outcome.pushed_to is None:

@@ -44,9 +44,7 @@ def default_space(start: Start) -> SearchSpace:
     for name, widths in model.items():
         if isinstance(widths, tuple) and widths and all(isinstance(width, int) for width in widths):
             narrow, wide = [max(1, width // 2) for width in widths], [2 * width for width in widths]
-            parameters[f"model.{name}"] = tuple(
-                [narrow, wide] if narrow == list(widths) else [narrow, list(widths), wide]
-            )
+            parameters[f"model.{name}"] = (narrow, wide) if narrow == list(widths) else (narrow, list(widths), wide)
     parameters |= _OF_MODEL.get(config.model.type, {})
     parameters |= _OF_ENCODER.get(model.get("query_encoder", {}).get("type"), {})
     return SearchSpace(parameters=parameters)

@@ -130,7 +130,7 @@ def write_result(result: Result, test: Mapping[str, Any] | None, file: Path) -> 
     _write(file, json.dumps(content, indent=2) + "\n")
 
 
-def tested_figure(summary: Mapping[str, Any], result: Result) -> dict[str, Any]:
+def figure_of_test(summary: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """The metric of a run's summary that stands for the search's: the same, or nDCG where items are retrieved."""
     overall = summary["evaluation"]["slices"][0]
     cutoff = result.start.config.evaluation.cutoffs[0]

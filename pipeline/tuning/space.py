@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +79,9 @@ class Range(Frozen):
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Values that stand for all: both ends and one between."""
-        middle = (self.low + self.high) / 2
-        return tuple(int(x) if self.whole else x for x in (self.low, middle, self.high))
+        """Values that stand for all: both ends and one between, no whole number unless all are."""
+        between = self.low + (self.high - self.low) / math.e
+        return tuple(round(x) if self.whole else x for x in (self.low, between, self.high))
 
     def holds(self, value: Any) -> bool:
         """Whether a trial may take this value."""

@@ -1,7 +1,7 @@
 """A process that trains one trial after another: `python -m pipeline.tuning.worker`.
 
-It reads jobs, the arguments of the Trainer, from its standard input and writes what comes of them to its standard output
-(`pipeline.tuning.messages`). It ends with the process that started it, however that ends.
+It reads jobs, the arguments of the Trainer, from its standard input and writes what comes of them to its standard
+output (`pipeline.tuning.messages`). It ends with the process that started it, however that ends.
 """
 
 import json

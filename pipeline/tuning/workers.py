@@ -6,7 +6,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,10 +89,9 @@ class _Worker:
 
     def answer(self, content: Any) -> None:
         assert self.process.stdin is not None
-        try:
+        # If it has ended, that is noticed where its next message is read.
+        with suppress(BrokenPipeError):
             print(json.dumps(content), file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # its end is noticed where its next message is read
 
     def read(self) -> dict[str, Any] | None:
         """Its next message; None if it has ended."""
@@ -152,12 +151,10 @@ def run_search(search: Search, jobs: int, resources: Resources, directory: Path)
 
 
 def _fail(worker: _Worker, search: Search) -> None:
-    reason = f"the process that trained it ended with code {worker.process.returncode} (log: {worker.log})"
+    ended = f"ended with code {worker.process.returncode} (log: {worker.log})"
     if worker.trial is None:
-        raise RecspanError(
-            f"a process for trials could not start: code {worker.process.returncode} (log: {worker.log})"
-        )
-    search.ended(worker.trial, {"kind": FAILED, "reason": reason})
+        raise RecspanError(f"a process for trials {ended} before its first trial")
+    search.ended(worker.trial, {"kind": FAILED, "reason": f"the process that trained it {ended}"})
 
 
 def _start(log: Path, resources: Resources) -> _Worker:
