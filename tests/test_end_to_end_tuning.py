@@ -34,7 +34,7 @@ COMMAND = ("tune", "--config", "small.yaml", "--space", "space.yaml", "--trials"
 def workspace(tmp_path_factory) -> Workspace:
     workspace = Workspace.create(tmp_path_factory.mktemp("workspace"), EXPERIMENT)
     (workspace.directory / "space.yaml").write_text(SPACE)
-    generated = workspace.recspan("data", "generate", "--ratings", "4000", "--users", "60", "--items", "50")
+    generated = workspace.recspan("data", "generate", "--ratings", "4000", "--users", "100", "--items", "90")
     assert generated.returncode == 0, generated.stderr
     return workspace
 
@@ -102,7 +102,7 @@ def test_nothing_is_left_but_results(workspace, directory, finished):
     assert {file.name for file in directory.iterdir()} == {
         "best.yaml", "log.txt", "result.json", "study.sqlite", "trials.md", "worker-0.log"
     }  # fmt: skip
-    assert not list((workspace.directory / "runs" / "tmp").iterdir())
+    assert not (workspace.directory / "runs" / "tmp").exists()
     assert not workspace.network_log.exists()
 
 
