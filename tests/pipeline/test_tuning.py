@@ -190,25 +190,31 @@ def test_trials_of_another_search_are_not_mixed_in(tmp_path):
         make_study(tmp_path, identity="that")
 
 
-def test_a_trial_worse_than_the_median_is_pruned_but_never_the_experiment_itself(tmp_path):
-    def pruned_at(study: Study, value: float) -> int | None:
-        proposal = study.propose()
-        for evaluation in range(1, 6):
-            if study.report(proposal.number, evaluation, value):
-                study.give_up(proposal.number, PRUNED, "worse", 1.0)
-                return evaluation
-        study.finish(proposal.number, value, 1.0)
-        return None
+def pruned_at(study: Study, number: int, value: float) -> int | None:
+    """Reports the same value five times; returns the evaluation at which the trial was pruned."""
+    for evaluation in range(1, 6):
+        if study.report(number, evaluation, value):
+            study.give_up(number, PRUNED, "worse", 1.0)
+            return evaluation
+    study.finish(number, value, 1.0)
+    return None
 
+
+def test_a_trial_worse_than_the_median_is_pruned_but_never_the_experiment_itself(tmp_path):
     study = make_study(tmp_path)
-    assert [pruned_at(study, value) for value in (9.0, 0.5, 0.6, 0.7, 0.8)] == [None] * 5
-    assert pruned_at(study, 0.9) == 2
-    assert pruned_at(study, 0.4) is None
-    pruned = study.trials()[5]
-    assert (pruned.outcome, pruned.metric, pruned.evaluations) == (PRUNED, 0.9, 2)
-    (tmp_path / "none").mkdir()
-    unpruned = make_study(tmp_path / "none", SPACE.model_copy(update={"pruner": "none"}))
-    assert [pruned_at(unpruned, value) for value in (0.1, 0.5, 0.6, 0.7, 0.8, 99.0)] == [None] * 6
+    experiment = study.propose()
+    assert [pruned_at(study, study.propose().number, value) for value in (0.4, 0.5, 0.6, 0.7, 0.8)] == [None] * 5
+    assert pruned_at(study, study.propose().number, 0.9) == 2
+    assert pruned_at(study, study.propose().number, 0.3) is None
+    assert pruned_at(study, experiment.number, 9.0) is None
+    (pruned,) = [trial for trial in study.trials() if trial.outcome == PRUNED]
+    assert (pruned.metric, pruned.evaluations, pruned.reason) == (0.9, 2, "worse")
+
+
+def test_without_a_pruner_every_trial_comes_to_its_end(tmp_path):
+    study = make_study(tmp_path, SPACE.model_copy(update={"pruner": "none"}))
+    values = (0.1, 0.5, 0.6, 0.7, 0.8, 99.0)
+    assert [pruned_at(study, study.propose().number, value) for value in values] == [None] * 6
 
 
 TRIALS = (
