@@ -90,12 +90,12 @@ def test_the_best_is_better_on_eval_and_tested_once(workspace, directory, finish
     assert config.training.embedding_optimizer.learning_rate >= 0.01
     (run,) = (workspace.directory / "runs" / "runs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
-    assert result["test"] == {"metric": "rmse", "value": summary["evaluation"]["slices"][0]["rmse"]}
+    assert result["test"] == {"rmse": summary["evaluation"]["slices"][0]["rmse"]}
     # What the trial found, the pipeline's Trainer finds again.
     training = json.loads((workspace.artifact("Trainer", "model") / "training.json").read_text())
     assert training["metrics"]["rmse"] == pytest.approx(result["eval_best"], rel=1e-3)
     figures = f"{result['eval_best']:.4f} (trial {result['best_trial']}) the best of 3 tries"
-    assert figures in finished.stdout and f"test rmse: {result['test']['value']:.4f}" in finished.stdout
+    assert figures in finished.stdout and f"test rmse: {result['test']['rmse']:.4f}" in finished.stdout
 
 
 def test_nothing_is_left_but_results(workspace, directory, finished):

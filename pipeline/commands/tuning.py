@@ -31,6 +31,7 @@ def tune(
 
     The same command goes on with a search that was interrupted. Exits with 3 if the model was not good enough to push.
     """
+    from components.pusher.comparison import shown
     from pipeline.config import Locations, check_name, load_config, parse_assignments
     from pipeline.console import ComponentProgress, output_to
     from pipeline.local.root import occupied
@@ -74,7 +75,7 @@ def tune(
             EXPERIMENT,
             PAGE,
             RESULT,
-            figure_of_test,
+            figures_of_test,
             write_experiment,
             write_page,
             write_result,
@@ -97,8 +98,9 @@ def tune(
     keeps(RESULTS_OF_COMPONENTS)
     outcome = run_locally(load_config(directory / EXPERIMENT), locations)
     assert outcome is not None
-    figure = figure_of_test(outcome.summary, result)
-    write_result(result, figure, directory / RESULT)
-    typer.echo(f"{result.summary()}; test {figure['metric']}: {figure['value']:.4f} with the best, the only one tested")
+    figures = figures_of_test(outcome.summary, result)
+    write_result(result, figures, directory / RESULT)
+    tested = ", ".join(f"{metric}: {shown(value)}" for metric, value in figures.items())
+    typer.echo(f"{result.summary()}; test {tested} with the best, the only one tested")
     if outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)

@@ -107,12 +107,12 @@ def write_page(result: Result, file: Path) -> None:
     _write(file, "\n".join(lines))
 
 
-def write_result(result: Result, test: Mapping[str, Any] | None, file: Path) -> None:
+def write_result(result: Result, test: Mapping[str, float | None] | None, file: Path) -> None:
     """Writes the figures for programs.
 
     Args:
         result: Of the search.
-        test: Name and value of the metric on the test split; None if it was not read.
+        test: Metrics on the test split, by name; None if it was not read.
         file: JSON.
     """
     best, unchanged = result.best, result.unchanged
@@ -130,12 +130,20 @@ def write_result(result: Result, test: Mapping[str, Any] | None, file: Path) -> 
     _write(file, json.dumps(content, indent=2) + "\n")
 
 
-def figure_of_test(summary: Mapping[str, Any], result: Result) -> dict[str, Any]:
-    """The metric of a run's summary that stands for the search's: the same, or nDCG where items are retrieved."""
+def figures_of_test(summary: Mapping[str, Any], result: Result) -> dict[str, float | None]:
+    """The metrics of a run's summary that stand for the search's: the same, nDCG where items are retrieved, or those of
+    each head for a model of several goals.
+
+    Args:
+        summary: Of the run; a metric of a head has the head's label before its name.
+        result: Of the search.
+    """
     overall = summary["evaluation"]["slices"][0]
     cutoff = result.start.config.evaluation.cutoffs[0]
-    name = result.metric if result.metric in overall else f"ndcg_at_{cutoff}"
-    return {"metric": name, "value": overall[name]}
+    for name in (result.metric, f"ndcg_at_{cutoff}"):
+        if name in overall:
+            return {name: overall[name]}
+    return {name: value for name, value in overall.items() if name.rpartition(".")[2] in ("rmse", "log_loss")}
 
 
 def _finished(trials: Sequence[Trial]) -> list[Trial]:

@@ -16,7 +16,7 @@ from pipeline.tuning.defaults import default_space
 from pipeline.tuning.report import (
     EXPERIMENT,
     Result,
-    figure_of_test,
+    figures_of_test,
     trial_line,
     write_experiment,
     write_page,
@@ -248,22 +248,27 @@ def test_the_page_and_the_figures_say_what_was_tried(tmp_path):
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| 1", "| 0", "| 2", "| 3", "| 4"]
     assert "| 2 | 0.9000 | pruned | 2 | 1.0 | 0.09 | 8 |" in rows
     assert "- trial 3 (diverged): the loss is not finite" in (tmp_path / "trials.md").read_text()
-    write_result(result, {"metric": "rmse", "value": 0.93}, tmp_path / "result.json")
+    write_result(result, {"rmse": 0.93}, tmp_path / "result.json")
     figures = json.loads((tmp_path / "result.json").read_text())
     assert (figures["eval_before"], figures["eval_best"], figures["tries"]) == (0.95, 0.91, 4)
-    assert figures["test"] == {"metric": "rmse", "value": 0.93}
+    assert figures["test"] == {"rmse": 0.93}
     assert trial_line(TRIALS[2], TRIALS[:3]).startswith(
         "trial 2: 0.9000, best 0.9100, pruned after 2 evaluations, 1.0 s"
     )
 
 
-def test_retrieval_is_tested_by_the_lists():
-    summary = {"evaluation": {"slices": [{"slice": "overall", "ndcg_at_10": 0.4, "rmse": 0.9}]}}
-    assert figure_of_test(summary, Result(start(), SPACE, TRIALS, "softmax_loss")) == {
-        "metric": "ndcg_at_10",
-        "value": 0.4,
-    }
-    assert figure_of_test(summary, Result(start(), SPACE, TRIALS, "rmse")) == {"metric": "rmse", "value": 0.9}
+@pytest.mark.parametrize(
+    ("metric", "overall", "figures"),
+    [
+        ("rmse", {"rmse": 0.9, "mae": 0.7}, {"rmse": 0.9}),
+        ("softmax_loss", {"ndcg_at_10": 0.4, "ndcg_at_20": 0.5}, {"ndcg_at_10": 0.4}),
+        ("loss", {"a.log_loss": 0.3, "a.auc": 0.8, "b.rmse": 2.0}, {"a.log_loss": 0.3, "b.rmse": 2.0}),
+    ],
+    ids=["the same metric", "lists", "heads"],
+)
+def test_the_figure_of_the_test_split_is_the_tasks(metric, overall, figures):
+    summary = {"evaluation": {"slices": [{"slice": "overall"} | overall]}}
+    assert figures_of_test(summary, Result(start(), SPACE, TRIALS, metric)) == figures
 
 
 def test_memory_and_cores_are_divided_among_the_processes():
