@@ -118,10 +118,13 @@ class SearchSpace(Frozen):
         parameters: A range or a list of values, by dotted key of the experiment.
         pruner: Which trials end before their training does. `median`: those whose best evaluation so far is worse than
             the median of the earlier trials' at the same evaluation. `hyperband`: Li et al., JMLR 2018. `none`: none.
+        prune_from: First evaluation at which `median` ends a trial; in the first ones, those with strong regularization
+            are behind.
     """
 
     parameters: dict[str, Parameter] = Field(min_length=1)
     pruner: Literal["median", "hyperband", "none"] = "median"
+    prune_from: int = Field(default=5, ge=1)
 
     @model_validator(mode="after")
     def _check_keys(self) -> "SearchSpace":

@@ -18,8 +18,8 @@ FILE_NAME = "study.sqlite"
 
 # Drawn at random before the sampler has results to go by; Optuna's own default.
 _RANDOM_TRIALS = 10
-# Nothing is pruned before this many trials have come to their end, nor after a single evaluation.
-_UNPRUNED_TRIALS, _UNPRUNED_EVALUATIONS = 5, 2
+# Nothing is pruned before this many trials have come to their end; Optuna's own default.
+_UNPRUNED_TRIALS = 5
 # Digits of sampled numbers, so that a person can read the experiment file.
 _DIGITS = 4
 
@@ -222,7 +222,7 @@ class Study:
 
 def _make_pruner(space: SearchSpace) -> optuna.pruners.BasePruner:
     if space.pruner == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS, n_warmup_steps=_UNPRUNED_EVALUATIONS)
+        return optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS, n_warmup_steps=space.prune_from)
     return optuna.pruners.HyperbandPruner() if space.pruner == "hyperband" else optuna.pruners.NopPruner()
 
 

@@ -201,14 +201,14 @@ def pruned_at(study: Study, number: int, value: float) -> int | None:
 
 
 def test_a_trial_worse_than_the_median_is_pruned_but_never_the_experiment_itself(tmp_path):
-    study = make_study(tmp_path)
+    study = make_study(tmp_path, SPACE.model_copy(update={"prune_from": 3}))
     experiment = study.propose()
     assert [pruned_at(study, study.propose().number, value) for value in (0.4, 0.5, 0.6, 0.7, 0.8)] == [None] * 5
-    assert pruned_at(study, study.propose().number, 0.9) == 2
+    assert pruned_at(study, study.propose().number, 0.9) == 3
     assert pruned_at(study, study.propose().number, 0.3) is None
     assert pruned_at(study, experiment.number, 9.0) is None
     (pruned,) = [trial for trial in study.trials() if trial.outcome == PRUNED]
-    assert (pruned.metric, pruned.evaluations, pruned.reason) == (0.9, 2, "worse")
+    assert (pruned.metric, pruned.evaluations, pruned.reason) == (0.9, 3, "worse")
 
 
 def test_without_a_pruner_every_trial_comes_to_its_end(tmp_path):
