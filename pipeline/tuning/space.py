@@ -23,6 +23,7 @@ from pydantic import (
 from pipeline.config import PipelineConfig, assign, experiment_tree, read_settings, settings_from
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
+from trainer_module.models.config import MultiTaskConfig
 
 _TUNED_SECTIONS = ("model", "embeddings", "training")
 
@@ -261,11 +262,26 @@ def _check_value(key: str, value: Any, start: Start, where: str) -> None:
         if any(detail["type"] != "value_error" for detail in error.errors()):
             settings_from(PipelineConfig, tree, where=f"{where}parameters.{key}, value {json.dumps(value)}: ")
         return
+    if not is_judged_alike(config, start):
+        raise ConfigError(
+            f"{where}parameters.{key}: the value {json.dumps(value)} changes the heads of model.type multi_task; "
+            f"{_JUDGING}. Leave it out"
+        )
     if not shares_data(config, start):
         raise ConfigError(
             f"{where}parameters.{key}: the value {json.dumps(value)} changes what Transform computes, which trials "
             "share. Leave it out, and tune the experiment with each value apart"
         )
+
+
+def is_judged_alike(config: PipelineConfig, start: Start) -> bool:
+    """Whether a trial's selection metric means what the start's does: the loss of several goals depends on their
+    weights."""
+    return _heads(config) == _heads(start.config)
+
+
+def _heads(config: PipelineConfig) -> Any:
+    return config.model.heads if isinstance(config.model, MultiTaskConfig) else None
 
 
 def shares_data(config: PipelineConfig, start: Start) -> bool:

@@ -15,7 +15,7 @@ from pipeline.config import Locations, PipelineConfig, settings_from
 from pipeline.console import ComponentProgress
 from pipeline.tuning import messages
 from pipeline.tuning.report import Result, trial_line
-from pipeline.tuning.space import SearchSpace, Start, held, shares_data
+from pipeline.tuning.space import SearchSpace, Start, held, is_judged_alike, shares_data
 from pipeline.tuning.study import DIVERGED, FAILED, PRUNED, REFUSED, Study
 from pipeline.tuning.workers import Resources, run_search
 from trainer_module.errors import ConfigError, RecspanError
@@ -130,6 +130,8 @@ class _Trials:
         config = settings_from(PipelineConfig, self._order.start.changed(values), where="")
         if not shares_data(config, self._order.start):
             raise ConfigError("these values together change what Transform computes, which trials share")
+        if not is_judged_alike(config, self._order.start):
+            raise ConfigError("these values together change the heads of the model, by which trials are judged")
         return config
 
     def evaluated(self, number: int, message: Mapping[str, Any]) -> bool:

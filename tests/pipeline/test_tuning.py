@@ -84,6 +84,17 @@ def test_what_cannot_be_tuned_is_refused_when_the_space_is_read(tmp_path, parame
     assert str(error.value).startswith(f"{file}: ")
 
 
+def test_goals_are_weighed_alike_in_all_trials():
+    given = Start.read(Path("synthetic-goals"), {})
+    other = [{"label": "clicked", "loss_weight": 9.0}, {"label": "seconds"}]
+    space = SearchSpace(parameters={"model.heads": (given.value("model.heads"), other)})
+    with pytest.raises(ConfigError, match=r"parameters.model.heads: .*clicked.* changes the heads"):
+        check_space(space, given)
+    # What another model calls heads may be tuned.
+    mlp = start(model={"type": "final_mlp"})
+    check_space(SearchSpace(parameters={"model.heads": (2, 4)}), mlp)
+
+
 def test_values_that_only_go_together_with_others_are_left_to_the_trials():
     space = SearchSpace(parameters={"model.biases": ("fitted", "learned"), "embeddings.dim": (1, 8)})
     check_space(space, start())
