@@ -101,9 +101,18 @@ def _shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
+        return _number(value)
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value}"
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _number(value: float) -> str:
+    """Four decimals where they say something: learning rates are smaller, seconds and counts larger."""
+    if value.is_integer() and abs(value) > 1:
+        return f"{value:.0f}"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _print_path(console: Console, name: str, path: Any) -> None:

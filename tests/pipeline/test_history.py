@@ -109,6 +109,17 @@ def test_what_differs_is_shown_and_nothing_else(tmp_path):
     assert "embeddings.dim" in shown and "data.dataset" not in shown
 
 
+def test_small_settings_and_long_times_are_told_apart(tmp_path):
+    slow, fast = summary(0.9), summary(0.9)
+    slow["config"]["training"], fast["config"]["training"] = {"learning_rate": 1e-5}, {"learning_rate": 2.5e-5}
+    slow["components"][0]["seconds"] = 41.67
+    shown = text(print_comparison, compare([run(tmp_path, FIRST, slow), run(tmp_path, SECOND, fast)]))
+    (rates,) = [line for line in shown.splitlines() if "learning_rate" in line]
+    assert "1e-05" in rates and "2.5e-05" in rates
+    (seconds,) = [line for line in shown.splitlines() if "seconds" in line]
+    assert "41.7 " in seconds and "2.5000" in seconds
+
+
 def test_an_interval_comes_from_the_rows_of_both(tmp_path):
     first = run(tmp_path, FIRST, summary(0.9), errors=(2, 3, 4, 5))
     second = run(tmp_path, SECOND, summary(0.8), errors=(1, 2, 3, 4))
