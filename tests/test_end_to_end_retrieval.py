@@ -212,6 +212,9 @@ def test_items_are_ranked_by_the_last_pushed_ranking_model(workspace, ranking):
     explained = workspace.recspan("explain", "--user", "1", "--item", items[0]).stdout
     assert re.search(rf"^score {scores[0]:.4f}; \d\.\d+ without any value\.", explained, re.MULTILINE), explained
     assert re.search(rf"movie_id +{items[0]} \(.+\)", explained)
+    for command in ("predict", "explain"):
+        unknown = workspace.recspan(command, "--user", "1", "--item", "nothing")
+        assert unknown.returncode == 1 and "the data has no item 'nothing'" in unknown.stderr
 
 
 def test_two_stages_become_one_model_unless_ranking_makes_the_lists_worse(workspace, ranking):

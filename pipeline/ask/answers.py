@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.ask.predict import Predictor
 from pipeline.ask.recommend import Recommendation, Recommender, print_recommendations, ranked
-from pipeline.ask.requests import Given
+from pipeline.ask.requests import Given, Requests
 from trainer_module.data.cells import trim
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.models.signatures import SCORE, ranked_by
@@ -42,13 +42,7 @@ def predict_one(
     user, item = trim(user or "") or None, trim(item or "") or None
     users, items = ([user] if user else []), ([item] if item else [])
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
-    if (
-        item
-        and predictor.requests.dataset.tables.items
-        and not predictor.requests.is_known("item", item)
-        and not values
-    ):
-        raise DataError(f"the data has no item {item!r}; name a known one, or describe it with --value")
+    require_known_item(predictor.requests, item, given)
     outputs = {
         name: float(values[0]) for name, values in predictor.outputs(predictor.request(users, items, given)).items()
     }
@@ -61,7 +55,7 @@ def predict_one(
         console.print_json(json.dumps(answer))
         return
     what = ", ".join([f"user {user}"] * bool(user) + [f"item {item}{f' ({title})' if title else ''}"] * bool(item))
-    _note_unknown(console, predictor, user, given)
+    note_unknown_user(console, predictor.requests, user, given)
     rates = predictor.requests.dataset.task == "rating" and not heads
     shown = f"{prediction:.2f}" if rates else f"{prediction:.4f}"
     if heads:
@@ -139,9 +133,19 @@ def parse_given(values: Iterable[str], history: str | None) -> Given:
     return Given(pairs, items)
 
 
-def _note_unknown(console: Console, predictor: Predictor, user: str | None, given: Given) -> None:
-    tables = predictor.requests.dataset.tables
-    if user and tables.users and not predictor.requests.is_known("user", user):
+def require_known_item(requests: Requests, item: str | None, given: Given) -> None:
+    """Refuses an item of which nothing is known.
+
+    Raises:
+        DataError: The items' table lacks it, and no value describes it.
+    """
+    if item and requests.dataset.tables.items and not requests.is_known("item", item) and not given.values:
+        raise DataError(f"the data has no item {item!r}; name a known one, or describe it with --value")
+
+
+def note_unknown_user(console: Console, requests: Requests, user: str | None, given: Given) -> None:
+    """Says that the users' table lacks the user, and what the answer follows from."""
+    if user and requests.dataset.tables.users and not requests.is_known("user", user):
         console.print(_unknown(user, given), soft_wrap=True, highlight=False, markup=False)
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.retrieval_index.exact import IDS, SCORES
-from pipeline.ask.answers import parse_given
+from pipeline.ask.answers import note_unknown_user, parse_given, require_known_item
 from pipeline.ask.explain import Explanation, explain
 from pipeline.ask.neighbours import neighbours
 from pipeline.ask.predict import Predictor
@@ -54,7 +54,7 @@ def explain_one(
 
     Raises:
         ConfigError: User or item is missing.
-        DataError: The catalog has no such item.
+        DataError: The data, or the catalog of a retrieval model, has no such item.
     """
     given = parse_given(values, history)
     user, item = trim(user or "") or None, trim(item or "") or None
@@ -69,6 +69,7 @@ def explain_one(
         answer |= {"contributions": [asdict(each) for each in shown], "model": str(version)}
         console.print_json(json.dumps(answer))
         return
+    note_unknown_user(console, requests, user, given)
     table = Table(box=SIMPLE_HEAD)
     for name, justify in (("adds", "right"), ("column", "left"), ("value", "left")):
         table.add_column(name, justify=justify)
@@ -122,6 +123,7 @@ def _prediction(
 ) -> tuple[Requests, Explanation]:
     users, items = ([user] if user else []), ([item] if item else [])
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
+    require_known_item(predictor.requests, item, given)
     row = predictor.request(users, items, given)
     return predictor.requests, explain(row, row.schema.names, predictor.score)
 
