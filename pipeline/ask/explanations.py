@@ -14,7 +14,7 @@ from rich.table import Table
 
 from components.retrieval_index.exact import IDS, SCORES
 from pipeline.ask.answers import note_unknown_user, parse_given, require_known_item
-from pipeline.ask.explain import Explanation, explain
+from pipeline.ask.leave_one_out import Explanation, leave_one_out
 from pipeline.ask.neighbours import neighbours
 from pipeline.ask.predict import Predictor
 from pipeline.ask.recommend import IndexModel, Recommender, retrieval_data
@@ -125,7 +125,7 @@ def _prediction(
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
     require_known_item(predictor.requests, item, given)
     row = predictor.request(users, items, given)
-    return predictor.requests, explain(row, row.schema.names, predictor.score)
+    return predictor.requests, leave_one_out(row, row.schema.names, predictor.score)
 
 
 def _score_of_item(
@@ -145,7 +145,7 @@ def _score_of_item(
 
     spec = recommender.requests.dataset.spec()
     row = recommender.requests.queries([user], given)
-    return recommender.requests, explain(row, [c for c in spec.query_columns if c in row.schema.names], ask)
+    return recommender.requests, leave_one_out(row, [c for c in spec.query_columns if c in row.schema.names], ask)
 
 
 def _item_columns(dataset: Dataset) -> tuple[str, ...]:

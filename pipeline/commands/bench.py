@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.options import Assignments, ConfigFile, DataDir, Root
+from pipeline.commands.options import AsJson, Assignments, ConfigFile, DataDir, Root
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.config import Locations, PipelineConfig
     from pipeline.console import ComponentProgress
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Scratch = Annotated[
     Path | None, typer.Option(help="Where a directory is made and removed; among temporary files if not given.")
 ]

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import Root
+from pipeline.commands.options import AsJson, Root
 
 _WIDTH_OF_PIPES = 200
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_models(root: Root = Path("runs"), as_json: AsJson = False) -> None:

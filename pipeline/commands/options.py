@@ -19,6 +19,7 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=3."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RuntimeParameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", metavar="KEY=VALUE", help="Runtime parameter, as in train_steps=5000."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.options import DataDir, Root
+from pipeline.commands.options import AsJson, DataDir, Root
 from trainer_module.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ Values = Annotated[
 History = Annotated[
     str | None, typer.Option("--history", metavar="ITEM,ITEM", help="Items that the user had, the latest last.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def predict(

@@ -42,7 +42,9 @@ class Explanation:
     contributions: tuple[Contribution, ...]
 
 
-def explain(row: pa.RecordBatch, columns: Sequence[str], ask: Callable[[pa.RecordBatch], np.ndarray]) -> Explanation:
+def leave_one_out(
+    row: pa.RecordBatch, columns: Sequence[str], ask: Callable[[pa.RecordBatch], np.ndarray]
+) -> Explanation:
     """Leaves out one value after the other, all in one question.
 
     Args:

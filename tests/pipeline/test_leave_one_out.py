@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.ask.explain import explain
+from pipeline.ask.leave_one_out import leave_one_out
 
 WEIGHTS = {b"ann": 1.0, b"tea": -4.0, b"cup": 0.5}
 
@@ -32,7 +32,7 @@ def additive(requests: pa.RecordBatch) -> np.ndarray:
 
 
 def test_contributions_to_an_additive_score_add_up_to_it():
-    found = explain(ROW, ["user", "history", "price", "country"], additive)
+    found = leave_one_out(ROW, ["user", "history", "price", "country"], additive)
     assert (found.score, found.without_any) == (6.0, 10.0)
     assert [(each.column, each.value, each.amount) for each in found.contributions] == [
         ("history", "tea", -4.0),
@@ -48,7 +48,7 @@ def test_values_that_act_together_count_each():
     def product(requests: pa.RecordBatch) -> np.ndarray:
         return np.array([len(row["user"]) * len(row["history"]) for row in requests.to_pylist()], np.float32)
 
-    found = explain(ROW, ["user", "history"], product)
+    found = leave_one_out(ROW, ["user", "history"], product)
     assert [(each.column, each.amount) for each in found.contributions] == [("user", 3.0), *[("history", 1.0)] * 3]
 
 
@@ -59,5 +59,5 @@ def test_all_questions_are_asked_at_once():
         sizes.append(requests.num_rows)
         return np.zeros(requests.num_rows)
 
-    explain(ROW, ["user", "history"], counting)
+    leave_one_out(ROW, ["user", "history"], counting)
     assert sizes == [2 + 1 + 3]
