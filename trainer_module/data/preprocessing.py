@@ -9,6 +9,7 @@ import tensorflow_transform as tft
 
 from trainer_module.data.clean import clean, one_per_row
 from trainer_module.data.features import Categorical, FeatureSpec, HashBuckets, Numeric, Table
+from trainer_module.data.token_counts import TokenFile, vocabularies
 
 RawFeatures = Mapping[str, tf.Tensor | tf.SparseTensor]
 
@@ -34,11 +35,13 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     if weight := spec.example_weight:
         values = tf.cast(inputs[weight.name], tf.float64)
         outputs[weight.name] = tf.cast(values / tft.mean(values), tf.float32)
-    for table in spec.tables:
-        columns = [c for c in spec.categorical if c.table == table.name]
-        tokens = {c.name: _tokens(c, inputs[c.name]) for c in columns}
-        counted = tf.concat([tf.reshape(_values(tokens[c.name]), [-1]) for c in columns if c.counted], axis=0)
-        outputs |= _ids(table, counted, tokens)
+    tokens = {column.name: _tokens(column, inputs[column.name]) for column in spec.categorical}
+    paths = _vocabularies(spec, tokens)
+    tables = {table.name: table for table in spec.tables}
+    outputs |= {
+        column.name: _ids(tables[column.table], tokens[column.name], paths.get(column.table))
+        for column in spec.categorical
+    }
     return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}
 
 
@@ -49,22 +52,39 @@ def _tokens(column: Categorical, value: tf.Tensor | tf.SparseTensor) -> tf.Tenso
     return one_per_row(value, column.missing_token)
 
 
-def _ids(table: Table, counted: tf.Tensor, columns: RawFeatures) -> dict[str, tf.Tensor | tf.SparseTensor]:
+def _vocabularies(spec: FeatureSpec, tokens: RawFeatures) -> dict[str, tf.Tensor]:
+    """The path of each table's vocabulary; tables of hash buckets have none."""
+    counted, files = [], []
+    for table in spec.tables:
+        columns = [column for column in spec.categorical if column.table == table.name]
+        batch = [tf.reshape(_values(tokens[column.name]), [-1]) for column in columns if column.counted]
+        of_table = _files(table, len(counted), columns[0].dtype)
+        if of_table:
+            counted.append(tf.concat(batch, axis=0))
+            files += of_table
+    if not files:
+        return {}
+    paths = vocabularies(counted, files)
+    return {file.name: path for file, path in zip(files, paths, strict=True) if not file.with_counts}
+
+
+def _files(table: Table, number: int, dtype: str) -> list[TokenFile]:
+    files = []
     if table.frequencies:
         # A file of its own: one with frequencies in it cannot be looked up in.
-        tft.vocabulary(counted, vocab_filename=table.frequency_file, store_frequency=True)
+        files.append(TokenFile(table.frequency_file, number, dtype, with_counts=True))
+    if not isinstance(table.vocabulary, HashBuckets):
+        kept = {"min_frequency": table.vocabulary.min_frequency, "top_k": table.vocabulary.top_k}
+        files.append(TokenFile(table.name, number, dtype, **kept))
+    return files
+
+
+def _ids(
+    table: Table, column: tf.Tensor | tf.SparseTensor, vocabulary: tf.Tensor | None
+) -> tf.Tensor | tf.SparseTensor:
     if isinstance(table.vocabulary, HashBuckets):
-        return {name: _hashed(column, table.vocabulary.buckets) for name, column in columns.items()}
-    vocabulary = tft.vocabulary(
-        counted,
-        vocab_filename=table.name,
-        frequency_threshold=table.vocabulary.min_frequency,
-        top_k=table.vocabulary.top_k,
-    )
-    return {
-        name: tft.apply_vocabulary(column, vocabulary, num_oov_buckets=table.vocabulary.oov_buckets)
-        for name, column in columns.items()
-    }
+        return _hashed(column, table.vocabulary.buckets)
+    return tft.apply_vocabulary(column, vocabulary, num_oov_buckets=table.vocabulary.oov_buckets)
 
 
 def _values(column: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
