@@ -137,7 +137,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         eval_config=eval_config(config.evaluation, dataset, config.predicted_labels, bool(config.export.quantize)),
         split=judged_split,
         dataset=dataset,
-        keeps_rows=not config.predicted_labels,
+        heads=config.predicted_labels,
     ).with_id(EVALUATOR)
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],

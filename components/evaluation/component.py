@@ -5,6 +5,7 @@ This is a class, because the decorator `@component` cannot extend the executor o
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -18,7 +19,7 @@ from tfx.types.component_spec import ExecutionParameter
 from components.evaluation import extractors
 from components.evaluation.row_files import ROWS_DIRECTORY
 from components.evaluation.row_writer import KeptRows, keeping
-from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.spec import DatasetSpec, LabelSpec
 from trainer_module.source_hash import source_hash
 
 _ROWS = "rows"
@@ -32,14 +33,14 @@ class Executor(stock.Executor):
         """Evaluates a model and decides whether it is blessed."""
         evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         rows = json.loads(exec_properties[_ROWS])
-        if rows is None:
-            return super().Do(input_dict, output_dict, exec_properties)
         kept = KeptRows(
             directory=os.path.join(evaluation, ROWS_DIRECTORY),
             task=rows["task"],
             keys=tuple(rows["keys"]),
             slices=tuple(rows["slices"]),
+            label=rows["label"],
             user_key=rows["user_key"],
+            heads=rows["heads"],
         )
         with keeping(kept):
             return super().Do(input_dict, output_dict, exec_properties)
@@ -70,7 +71,7 @@ class RowKeepingEvaluator(stock_component.Evaluator):
         eval_config: tfma.EvalConfig,
         split: str,
         dataset: DatasetSpec,
-        keeps_rows: bool = True,
+        heads: Sequence[LabelSpec] = (),
     ):
         """Connects the component.
 
@@ -82,16 +83,17 @@ class RowKeepingEvaluator(stock_component.Evaluator):
             eval_config: Metrics, slices and thresholds.
             split: The split that is judged.
             dataset: Tells test rows apart.
-            keeps_rows: Whether losses are kept; those of a model of several goals are not.
+            heads: The labels of a model of several goals.
         """
-        rows = None
-        if keeps_rows:
-            rows = {
-                "task": dataset.task,
-                "keys": dataset.row_keys,
-                "slices": dataset.slices,
-                "user_key": dataset.user_key if dataset.task == "retrieval" else "",
-            }
+        is_retrieval = dataset.task == "retrieval"
+        rows = {
+            "task": dataset.task,
+            "keys": dataset.row_keys,
+            "slices": dataset.slices,
+            "label": "" if is_retrieval else dataset.features.label.name,
+            "user_key": dataset.user_key if is_retrieval else "",
+            "heads": {head.name: head.task for head in heads},
+        }
         spec = RowKeepingEvaluatorSpec(
             examples=examples,
             model=model,
@@ -101,7 +103,7 @@ class RowKeepingEvaluator(stock_component.Evaluator):
             example_splits=json.dumps([split]),
             fairness_indicator_thresholds="null",
             module_path=extractors.__name__,
-            rows=json.dumps(rows, sort_keys=True),
+            rows=json.dumps(rows),
             source_hash=source_hash(__name__),
             evaluation=Channel(type=standard_artifacts.ModelEvaluation),
             blessing=Channel(type=standard_artifacts.ModelBlessing),

@@ -5,7 +5,6 @@ The Evaluator finds `custom_extractors` by name in the module that its `module_p
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -21,40 +20,19 @@ from tensorflow_model_analysis.extractors import (
 )
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation import row_files
+from components.evaluation.added_features import LABEL_PREFIX, NAIVE_PREFIX, label_feature, naive_feature
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
 from components.evaluation.row_writer import KeepRows, rows_to_keep
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized, single_or_missing
-from trainer_module.training.naive_baseline import BASELINE, LOGISTIC, NAIVE_BASELINE, NaiveBaseline
+from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
 
 # Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
 _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
-
-# No column's name begins with an underscore.
-_NAIVE, _LABEL = "__naive_", "__label_"
-_ADDED = (_NAIVE, _LABEL, FLOAT32_FEATURE, *WEIGHT_FEATURES)
-
-
-def naive_feature(source: str, head: str = "") -> str:
-    """The name under which predictions of `BASELINE` or `LOGISTIC` stand among a batch's features.
-
-    Args:
-        source: `BASELINE` or `LOGISTIC`.
-        head: Label of a head; empty for a model with one prediction.
-    """
-    return f"{_NAIVE}{source}__{head}"
-
-
-def label_feature(head: str) -> str:
-    """The name under which the labels of a head stand among a batch's features, NaN where a row lacks one."""
-    return f"{_LABEL}{head}"
-
-
-_NAIVE_COLUMNS = {row_files.NAIVE: naive_feature(BASELINE), row_files.LOGISTIC: naive_feature(LOGISTIC)}
+_ADDED = (NAIVE_PREFIX, LABEL_PREFIX, FLOAT32_FEATURE, *WEIGHT_FEATURES)
 
 
 def custom_extractors(
@@ -87,7 +65,6 @@ def custom_extractors(
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     last = []
     if kept := rows_to_keep():
-        kept = replace(kept, naive=_NAIVE_COLUMNS)
         first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(kept.keyed)))
         last.append(extractor.Extractor(stage_name="KeepRows", ptransform=KeepRows(kept)))
     return [

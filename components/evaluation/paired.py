@@ -6,7 +6,7 @@ significance tests for machine translation evaluation", EMNLP 2004; Smucker et a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +101,9 @@ def paired_differences(
 ) -> list[Difference]:
     """Compares two models on the same test rows.
 
+    Models of several goals are compared by each head that both have, on the rows with its label, and with a model of
+    one goal by the head that predicts the same label; names of metrics then begin with the head.
+
     Args:
         first: Rows of the first model's evaluation.
         second: Rows of the second model's evaluation.
@@ -108,8 +111,33 @@ def paired_differences(
         seed: Of the draws.
 
     Raises:
-        DataError: The models were not judged on the same test rows.
+        DataError: The models were not judged on the same test rows, or predict different labels.
     """
+    if not first.heads and not second.heads:
+        return _differences(first, second, cutoff, seed)
+    return [
+        replace(difference, metric=f"{head}.{difference.metric}")
+        for head in _shared_heads(first, second)
+        for difference in _differences(_of_head(first, head), _of_head(second, head), cutoff, seed)
+    ]
+
+
+def _shared_heads(first: EvaluatedRows, second: EvaluatedRows) -> list[str]:
+    """The labels that both models predict, in the order of the first model with several."""
+    one, other = (tuple(rows.heads) or (rows.label,) for rows in (first, second))
+    shared = [label for label in (one if first.heads else other) if label and label in one and label in other]
+    if not shared:
+        known = [", ".join(filter(None, labels)) or "a label whose name was not kept" for labels in (one, other)]
+        raise DataError(f"the models share no label: one predicts {known[0]}, the other {known[1]}")
+    return shared
+
+
+def _of_head(rows: EvaluatedRows, head: str) -> EvaluatedRows:
+    return rows.of_head(head) if rows.heads else rows
+
+
+def _differences(first: EvaluatedRows, second: EvaluatedRows, cutoff: int, seed: int) -> list[Difference]:
+    """Compares two models of one goal."""
     check_same_rows(first, second)
     # One order of the rows, so that sums of equal positions belong to equal rows.
     orders = [np.argsort(rows.column(row_files.ROW), kind="stable") for rows in (first, second)]

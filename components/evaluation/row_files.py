@@ -8,6 +8,9 @@ Rows of ratings and clicks have
 - `blessed`: float32, the last blessed model's prediction; null without one;
 - `loss`: float64, squared error, or log loss in nats.
 
+A model of several goals has these columns but `row` once for each head, named `head.LABEL.label` and so on; where a row
+lacks the label of a head, `label` and `loss` are null.
+
 Rows of retrieval are queries and have
 
 - `row`: uint64, the key of the query;
@@ -23,8 +26,8 @@ Both have one column `slice.NAME` of texts for every column that the evaluation 
 
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +45,7 @@ ROW, LABEL, PREDICTION, LOSS = "row", "label", "prediction", "loss"
 NAIVE, LOGISTIC, BLESSED = "naive", "logistic", "blessed"
 USER, SEEN_COUNT, RELEVANT_COUNTS, LISTED_ITEMS = "user", "seen", "train_counts", "listed"
 RANKS, POPULAR_RANKS, BLESSED_RANKS = "ranks", "popular_ranks", "blessed_ranks"
-_SLICE = "slice."
+_SLICE, _HEAD = "slice.", "head."
 
 # Items of each list that are kept, for people to look at.
 LISTED = 10
@@ -50,14 +53,19 @@ LISTED = 10
 _FACTS = b"recspan"
 
 
-def row_schema(task: Task, keys: Sequence[str], slices: Sequence[str]) -> pa.Schema:
+def row_schema(
+    task: Task, keys: Sequence[str], slices: Sequence[str], label: str = "", heads: Mapping[str, Task] | None = None
+) -> pa.Schema:
     """Columns of the files.
 
     Args:
         task: Of the dataset.
         keys: Columns that make the key; kept with the files.
         slices: Columns by which the evaluation slices.
+        label: Column that the model predicts; kept with the files. Empty for retrieval.
+        heads: For a model of several goals, tasks by label; kept with the files.
     """
+    heads = heads or {}
     if task == "retrieval":
         ranks = pa.list_(pa.int16())
         fields = [
@@ -71,11 +79,23 @@ def row_schema(task: Task, keys: Sequence[str], slices: Sequence[str]) -> pa.Sch
             (LISTED_ITEMS, pa.list_(pa.large_binary())),
         ]
     else:
-        sources = (LABEL, PREDICTION, NAIVE, *((LOGISTIC,) if task == "click" else ()), BLESSED)
-        fields = [(ROW, pa.uint64()), *((name, pa.float32()) for name in sources), (LOSS, pa.float64())]
+        fields = [(ROW, pa.uint64())]
+        for head, task_of_head in (heads or {"": task}).items():
+            fields += [(head_column(head, name), kind) for name, kind in _of_prediction(task_of_head)]
     named = [*fields, *((slice_column(name), pa.string()) for name in slices)]
-    facts = json.dumps({"task": task, "keys": sorted(keys)})
+    facts = json.dumps({"task": task, "keys": sorted(keys), "label": label, "heads": heads})
     return pa.schema(named, metadata={_FACTS: facts.encode()})
+
+
+def _of_prediction(task: Task) -> list[tuple[str, pa.DataType]]:
+    """Columns of a prediction."""
+    sources = (LABEL, PREDICTION, NAIVE, *((LOGISTIC,) if task == "click" else ()), BLESSED)
+    return [*((name, pa.float32()) for name in sources), (LOSS, pa.float64())]
+
+
+def head_column(head: str, name: str) -> str:
+    """The column of a head; that of a model of one prediction where `head` is empty."""
+    return f"{_HEAD}{head}.{name}" if head else name
 
 
 def slice_column(name: str) -> str:
@@ -105,11 +125,15 @@ class EvaluatedRows:
         task: Of the dataset.
         keys: Columns that make the key.
         table: See the module.
+        label: Column that the model predicts; empty for retrieval, and in files of earlier versions.
+        heads: For a model of several goals, tasks by label.
     """
 
     task: Task
     keys: tuple[str, ...]
     table: pa.Table
+    label: str = ""
+    heads: Mapping[str, Task] = field(default_factory=dict)
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -120,13 +144,24 @@ class EvaluatedRows:
         """Values of a column of numbers, `[rows]`."""
         return self.table[name].to_numpy()
 
+    def of_head(self, head: str) -> "EvaluatedRows":
+        """The rows that have the label of a head, as rows of a model that predicts nothing else.
+
+        Args:
+            head: One of `heads`.
+        """
+        own = {head_column(head, name): name for name, _ in _of_prediction(self.heads[head])}
+        taken = [name for name in self.table.schema.names if not name.startswith(_HEAD) or name in own]
+        table = self.table.select(taken).rename_columns([own.get(name, name) for name in taken])
+        return EvaluatedRows(self.heads[head], self.keys, table.filter(table[LOSS].is_valid()), head)
+
 
 def read_rows(evaluation: str, columns: Collection[str] | None = None, at_most: int | None = None) -> EvaluatedRows:
     """Reads the rows of an evaluation.
 
     Args:
         evaluation: Directory or URI of the Evaluator's output.
-        columns: Names of columns, of which those are read that the task has; None reads all.
+        columns: Names of columns, without heads, of which those are read that the task has; None reads all.
         at_most: Number of rows, the first ones; None reads all.
 
     Raises:
@@ -145,7 +180,7 @@ def read_rows(evaluation: str, columns: Collection[str] | None = None, at_most: 
         taken.append(batch.slice(0, left))
     table = pa.Table.from_batches(taken).unify_dictionaries()
     facts = json.loads(table.schema.metadata[_FACTS])
-    return EvaluatedRows(facts["task"], tuple(facts["keys"]), table)
+    return EvaluatedRows(facts["task"], tuple(facts["keys"]), table, facts.get("label", ""), facts.get("heads", {}))
 
 
 def _batches(files: Sequence[str | pa.BufferReader], columns: Collection[str] | None) -> Iterator[pa.RecordBatch]:
@@ -153,8 +188,13 @@ def _batches(files: Sequence[str | pa.BufferReader], columns: Collection[str] | 
         names = pq.read_schema(file).names
         # A slice has few values, which are kept once.
         few = [name for name in names if name.startswith(_SLICE)]
-        wanted = [name for name in names if columns is None or name in columns]
+        wanted = [name for name in names if columns is None or _own_name(name) in columns]
         yield from pq.ParquetFile(file, read_dictionary=few).iter_batches(1 << 20, columns=wanted)
+
+
+def _own_name(name: str) -> str:
+    """The name of a column without its head."""
+    return name.rpartition(".")[2] if name.startswith(_HEAD) else name
 
 
 def _files(directory: str) -> list:

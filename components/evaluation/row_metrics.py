@@ -3,20 +3,18 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
+from components.evaluation.added_features import label_feature, naive_feature, predictions_of
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
-from components.evaluation.extractors import label_feature, naive_feature
 from components.evaluation.float32 import FLOAT32, float32_feature
 from components.evaluation.off_policy import policy_metrics, policy_sums
 from components.evaluation.policies import POLICIES, weight_feature
 from components.evaluation.rating_metrics import error_sums, regression_metrics
-from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 _MODEL = "model"
@@ -147,13 +145,7 @@ class _SumsCombiner(beam.CombineFn):
         """`[batch]`."""
         head = self._key.output_name
         if source == _MODEL:
-            predictions: Any = element.get_predictions(self._key.model_name)
-            if head and not (isinstance(predictions, Mapping) and head in predictions):
-                raise ModelError(
-                    f"the last blessed model of this pipeline has no head {head!r} to compare with; give the pipeline "
-                    "another name"
-                )
-            return np.asarray(predictions[head] if head else predictions).reshape(-1)
+            return predictions_of(element.get_predictions(self._key.model_name), head)
         return np.asarray(element[tfma.FEATURES_KEY][_feature(source, head)])
 
 

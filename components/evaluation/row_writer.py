@@ -16,12 +16,14 @@ from apache_beam.io.parquetio import WriteToParquetBatched
 from tensorflow_model_analysis.constants import BASELINE_KEY, CANDIDATE_KEY
 
 from components.evaluation import row_files
+from components.evaluation.added_features import label_feature, naive_feature, predictions_of
 from components.evaluation.row_files import LISTED
 from components.evaluation.row_keys import row_keys
 from components.evaluation.slicing import column_texts
 from components.retrieval_index.exact import IDS, POPULAR_IDS
 from components.retrieval_index.exact import RELEVANT_COUNTS as TRAIN_COUNTS_OF_RELEVANT
 from trainer_module.data.spec import RELEVANT, SEEN, Task
+from trainer_module.training.naive_baseline import BASELINE, LOGISTIC
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,22 @@ class KeptRows:
         task: Of the dataset.
         keys: Columns that tell rows apart.
         slices: Columns by which the evaluation slices.
+        label: Column that the model predicts; empty for retrieval.
         user_key: For retrieval, the column of the query's identifier; empty where there is none.
-        naive: Features with the predictions of references, by the column of the files that takes them.
+        heads: For a model of several goals, tasks by label.
     """
 
     directory: str
     task: Task
     keys: tuple[str, ...]
     slices: tuple[str, ...]
+    label: str = ""
     user_key: str = ""
-    naive: Mapping[str, str] = field(default_factory=dict)
+    heads: Mapping[str, Task] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:
-        return row_files.row_schema(self.task, self.keys, self.slices)
+        return row_files.row_schema(self.task, self.keys, self.slices, self.label, self.heads)
 
     def keyed(self, extracts: tfma.Extracts) -> tfma.Extracts:
         """Adds the rows' keys to the features of a batch, for retrieval also its users and numbers of seen items.
@@ -82,16 +86,28 @@ class KeptRows:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _losses(self, extracts: tfma.Extracts) -> dict[str, Any]:
-        features = extracts[tfma.FEATURES_KEY]
+        features, labels = extracts[tfma.FEATURES_KEY], extracts[tfma.LABELS_KEY]
         candidate, blessed = _by_model(extracts[tfma.PREDICTIONS_KEY])
-        labels, predictions = _flat(_by_model(extracts[tfma.LABELS_KEY])[0]), _flat(candidate)
-        found: dict[str, Any] = {
-            row_files.LABEL: labels,
-            row_files.PREDICTION: predictions,
-            row_files.LOSS: row_files.losses(self.task, labels, predictions),
-        }
-        found |= {column: _flat(features[name]) for column, name in self.naive.items() if name in features}
-        return found if blessed is None else found | {row_files.BLESSED: _flat(blessed)}
+        found: dict[str, Any] = {}
+        for head, task in (self.heads or {"": self.task}).items():
+            of_head = _flat(features[label_feature(head)] if head else _by_model(labels)[0])
+            predictions = _flat(predictions_of(candidate, head))
+            # Only heads of several goals skip rows without a label.
+            missing = np.isnan(of_head) if head else np.zeros(len(of_head), bool)
+            losses = np.full(len(of_head), np.nan)
+            losses[~missing] = row_files.losses(task, of_head[~missing], predictions[~missing])
+            columns: dict[str, Any] = {
+                row_files.LABEL: pa.array(of_head, mask=missing),
+                row_files.PREDICTION: predictions,
+                row_files.LOSS: pa.array(losses, mask=missing),
+            }
+            for name, source in ((row_files.NAIVE, BASELINE), (row_files.LOGISTIC, LOGISTIC)):
+                if (reference := naive_feature(source, head)) in features:
+                    columns[name] = _flat(features[reference])
+            if blessed is not None:
+                columns[row_files.BLESSED] = _flat(predictions_of(blessed, head))
+            found |= {row_files.head_column(head, name): values for name, values in columns.items()}
+        return found
 
     def _ranks(self, predictions: Mapping[str, Any]) -> dict[str, Any]:
         answers, blessed = _by_model(predictions)

@@ -21,7 +21,7 @@ from components.retrieval_index.layout import REPORT_FILE
 from components.run_report.card import ModelCard
 from trainer_module.data.example_files import ExampleFiles
 from trainer_module.data.features import Categorical, HashBuckets
-from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec, Task
 from trainer_module.data.vocabularies import read_tokens
 
 # Rows of a split that are read for what its statistics do not tell.
@@ -70,6 +70,34 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """A label that the model predicts, or the lists of a retrieval model.
+
+    Attributes:
+        head: The label; empty for a model of one goal.
+        rows: The first test rows with their losses, or queries with their ranks.
+        metric: The metric that judges the goal, without the head.
+    """
+
+    head: str
+    rows: EvaluatedRows
+    metric: str
+
+    @property
+    def main_metric(self) -> str:
+        """The metric as the summary names it."""
+        return self.metric_of_run(self.metric)
+
+    def metric_of_run(self, name: str) -> str:
+        """Name of another metric of the goal in the summary."""
+        return f"{self.head}.{name}" if self.head else name
+
+    def titled(self, title: str) -> str:
+        """A title that names the goal where there are several."""
+        return f"{self.head}: {title}" if self.head else title
+
+
+@dataclass(frozen=True)
 class RunArtifacts:
     """A run, as sections see it.
 
@@ -101,15 +129,19 @@ class RunArtifacts:
         """The length of lists that judges a retrieval model."""
         return self.config["evaluation"]["cutoffs"][0]
 
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Labels of a model of several goals, whose rows the Evaluator does not keep; empty for other models."""
-        return tuple(head for head in self.summary["training"]["naive_baselines"] if head)
+    @cached_property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the model is judged by, one per head."""
+        whole = self.rows
+        parts = [(head, whole.of_head(head)) for head in whole.heads] or [("", whole)]
+        return tuple(Goal(head, rows, self._main_metric(rows.task)) for head, rows in parts)
 
-    @property
-    def main_metric(self) -> str:
-        """The metric that judges a model of one goal."""
-        return {"rating": "rmse", "click": "log_loss", "retrieval": f"ndcg_at_{self.cutoff}"}[self.dataset.task]
+    def goals_of(self, task: Task) -> Iterator[Goal]:
+        """Goals of a task whose label some test row has."""
+        return (goal for goal in self.goals if goal.rows.task == task and goal.rows.table.num_rows)
+
+    def _main_metric(self, task: Task) -> str:
+        return {"rating": "rmse", "click": "log_loss", "retrieval": f"ndcg_at_{self.cutoff}"}[task]
 
     @property
     def higher_is_better(self) -> bool:

@@ -10,8 +10,6 @@ from pipeline.history.records import Run
 from pipeline.wiring_names import EVALUATION, EVALUATOR, EXAMPLE_GEN
 from trainer_module.errors import DataError
 
-_SEVERAL_GOALS = "multi_task"
-
 
 @dataclass(frozen=True)
 class Row:
@@ -121,8 +119,6 @@ def _significance(first: Run, other: Run) -> Significance:
     try:
         pair = []
         for run in (first, other):
-            if run.model == _SEVERAL_GOALS:
-                raise DataError(f"run {run.id} trained several goals, and the losses of its test rows are not kept")
             evaluation = run.output(EVALUATOR, EVALUATION)
             if evaluation is None:
                 raise DataError(f"the metadata store does not know where run {run.id} left its evaluation")

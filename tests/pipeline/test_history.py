@@ -136,11 +136,22 @@ def test_other_test_rows_have_no_interval_and_a_reason(tmp_path):
     assert f"no interval for {SECOND} beside {FIRST}: the test rows differ" in sentence(significance, first)[0]
 
 
-def test_models_of_several_goals_have_no_interval(tmp_path):
-    goals = summary(0.9)
-    goals["config"]["model"]["type"] = "multi_task"
-    (significance,) = compare([run(tmp_path, FIRST, goals), run(tmp_path, SECOND, summary(0.8))]).significance
-    assert significance.refusal == f"run {FIRST} trained several goals, and the losses of its test rows are not kept"
+def test_models_of_several_goals_are_compared_by_head(tmp_path):
+    heads = {"clicked": "click", "dwell": "rating"}
+    runs = []
+    for name, loss in ((FIRST, 4.0), (SECOND, 1.0)):
+        schema = row_schema("click", ("user", "item"), (), "clicked", heads)
+        values = {"row": [1, 2], "head.clicked.loss": [0.5, 0.5], "head.dwell.loss": [loss, None]}
+        arrays = [pa.array(values.get(field.name, [None] * 2), field.type) for field in schema]
+        (tmp_path / name / "rows").mkdir(parents=True)
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), tmp_path / name / "rows" / "rows.parquet")
+        evaluator = Execution("Evaluator", "complete", 1.0, {"evaluation": str(tmp_path / name)})
+        runs.append(Run(name, tmp_path, summary(0.9), "small", (evaluator,)))
+    (significance,) = compare(runs).significance
+    assert [(each.metric, each.difference, each.units) for each in significance.differences] == [
+        ("clicked.log_loss", 0, 2), ("dwell.rmse", -1, 1), ("dwell.mae", -1, 1),
+    ]  # fmt: skip
+    assert any("dwell.rmse" in line and "1 test rows): better" in line for line in sentence(significance, runs[0]))
 
 
 def test_a_name_that_is_no_time_has_no_beginning(tmp_path):

@@ -173,7 +173,10 @@ class Dataset(Frozen):
         _check_slices(self, columns)
         items = self.tables.items
         title = items.title_feature if items else ""
-        described = [c.name for c, s in columns if s.startswith("items.") and c.kind in ("categorical", "numeric")]
+        users, described = (
+            [c.name for c, s in columns if s.startswith(f"{table}.") and c.kind in ("categorical", "numeric")]
+            for table in ("users", "items")
+        )
         events = [c.name for c, s in columns if s.startswith(("interactions.categorical", "interactions.numeric"))]
         is_retrieval = self.task == "retrieval"
         propensity = self.tables.interactions.propensity
@@ -198,7 +201,8 @@ class Dataset(Frozen):
             ),
             candidate_columns=(self.item_key, *described) if is_retrieval else (),
             propensity_key=propensity.feature_name if propensity else "",
-            item_columns=(self.item_key, *described) if propensity else (),
+            user_columns=(self.user_key, *users) if self.user_key else (),
+            item_columns=(self.item_key, *described) if self.item_key else (),
             event_columns=tuple(events),
             history=self.history,
             title_key=title or (self.item_key if is_retrieval else ""),

@@ -49,7 +49,8 @@ class DatasetSpec(Frozen):
         slices: Columns by which evaluation breaks its metrics down; for retrieval, columns of the user.
         candidate_columns: For retrieval, the inputs that describe the item; all others describe the query.
         propensity_key: For clicks, the column with the probability of having been shown; empty where none is known.
-        item_columns: Where there are propensities, the inputs that describe the item, its key first.
+        user_columns: Inputs that describe the user, its key first; empty where rows are of no user.
+        item_columns: The same of the item.
         event_columns: Inputs that describe the interaction itself, rather than its user or item.
         history: Largest number of the user's earlier items in the column `history`; 0 if there is no such column.
         title_key: Column that names the item to people; empty where there is none, which retrieval never has.
@@ -67,6 +68,7 @@ class DatasetSpec(Frozen):
     further_labels: tuple[LabelSpec, ...] = ()
     candidate_columns: tuple[str, ...] = ()
     propensity_key: str = ""
+    user_columns: tuple[str, ...] = ()
     item_columns: tuple[str, ...] = ()
     event_columns: tuple[str, ...] = ()
     history: int = 0
@@ -78,8 +80,12 @@ class DatasetSpec(Frozen):
 
         The path of a schema would also differ from machine to machine.
         """
-        unread = {"schema_file": "", "slices": (), "title_key": "", "license_note": ""}
+        unread = {"schema_file": "", "slices": (), "user_columns": (), "title_key": "", "license_note": ""}
         return self.model_copy(update=unread)
+
+    def for_evaluation(self) -> "DatasetSpec":
+        """Drops what the evaluation does not read, so that a change of it does not evaluate again."""
+        return self.model_copy(update={"schema_file": "", "title_key": "", "license_note": ""})
 
     @property
     def labels(self) -> tuple[LabelSpec, ...]:

@@ -5,8 +5,8 @@ import numpy as np
 from components.evaluation import row_files
 from components.evaluation.click_metrics import exact_auc
 from components.run_report import charts
-from components.run_report.artifacts import RunArtifacts
-from components.run_report.page import Section
+from components.run_report.artifacts import Goal, RunArtifacts
+from components.run_report.page import Chart, Section
 
 _BINS = 12
 _POINTS = 150
@@ -14,52 +14,51 @@ _POINTS = 150
 
 def section(run: RunArtifacts) -> Section | None:
     """Calibration, ROC and precision-recall curves, of the model and of a logistic regression."""
-    if run.heads or run.dataset.task != "click":
-        return None
-    labels = run.rows.column(row_files.LABEL).astype(float)
-    scores = {"model": run.rows.column(row_files.PREDICTION).astype(float)}
-    if not run.rows.table[row_files.LOGISTIC].null_count:
-        scores["logistic regression"] = run.rows.column(row_files.LOGISTIC).astype(float)
+    blocks = [chart for goal in run.goals_of("click") for chart in _charts(goal)]
+    return Section(id="clicks", title="Calibration and ranking", blocks=tuple(blocks)) if blocks else None
+
+
+def _charts(goal: Goal) -> tuple[Chart, ...]:
+    labels = goal.rows.column(row_files.LABEL).astype(float)
+    scores = {"model": goal.rows.column(row_files.PREDICTION).astype(float)}
+    if not goal.rows.table[row_files.LOGISTIC].null_count:
+        scores["logistic regression"] = goal.rows.column(row_files.LOGISTIC).astype(float)
     curves = {name: _curves(labels, of_model) for name, of_model in scores.items()}
     share = float(labels.mean())
     top = max(float(np.quantile(of_model, 0.999)) for of_model in scores.values())
     edges = np.linspace(0, top, 31)
-    return Section(
-        id="clicks",
-        title="Calibration and ranking",
-        blocks=(
-            charts.lines(
-                "calibration",
-                {name: calibration(labels, of_model) for name, of_model in scores.items()},
-                "predicted probability",
-                "share of clicks",
-                diagonal=True,
-                points=True,
-                note=f"{_BINS} groups of equally many test rows; on the dashed line predictions are right on average.",
-            ),
-            charts.histogram(
-                "predicted probabilities",
-                {
-                    name: (edges, np.histogram(np.clip(of_model, 0, top), edges)[0] / len(labels))
-                    for name, of_model in scores.items()
-                },
-                "predicted probability",
-            ),
-            charts.lines(
-                "ROC",
-                {f"{name}, AUC {exact_auc(labels, scores[name]):.4f}": (x, y) for name, (x, y, _) in curves.items()},
-                "share of other rows above the threshold",
-                "share of clicks above it",
-                diagonal=True,
-            ),
-            charts.lines(
-                "precision and recall",
-                {name: (recall, precision) for name, (_, recall, precision) in curves.items()},
-                "recall",
-                "precision",
-                zero=True,
-                note=f"{share:.1%} of the test rows are clicks; a constant prediction has that precision.",
-            ),
+    return (
+        charts.lines(
+            goal.titled("calibration"),
+            {name: calibration(labels, of_model) for name, of_model in scores.items()},
+            "predicted probability",
+            "share of clicks",
+            diagonal=True,
+            points=True,
+            note=f"{_BINS} groups of equally many test rows; on the dashed line predictions are right on average.",
+        ),
+        charts.histogram(
+            goal.titled("predicted probabilities"),
+            {
+                name: (edges, np.histogram(np.clip(of_model, 0, top), edges)[0] / len(labels))
+                for name, of_model in scores.items()
+            },
+            "predicted probability",
+        ),
+        charts.lines(
+            goal.titled("ROC"),
+            {f"{name}, AUC {exact_auc(labels, scores[name]):.4f}": (x, y) for name, (x, y, _) in curves.items()},
+            "share of other rows above the threshold",
+            "share of clicks above it",
+            diagonal=True,
+        ),
+        charts.lines(
+            goal.titled("precision and recall"),
+            {name: (recall, precision) for name, (_, recall, precision) in curves.items()},
+            "recall",
+            "precision",
+            zero=True,
+            note=f"{share:.1%} of the test rows are clicks; a constant prediction has that precision.",
         ),
     )
 

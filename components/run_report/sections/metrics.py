@@ -1,6 +1,6 @@
 """Metrics beside those of baselines and of the last blessed model, overall and by slice, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 from components.evaluation import paired, row_files
 from components.evaluation.row_files import EvaluatedRows
 from components.run_report import charts
-from components.run_report.artifacts import ROWS_JUDGED, RunArtifacts
+from components.run_report.artifacts import ROWS_JUDGED, Goal, RunArtifacts
 from components.run_report.page import Block, Cell, Column, Section, Table, Text
 
 # Of a normal distribution; intervals of slices are approximated by it.
@@ -24,25 +24,27 @@ _LARGE = "average_popularity"
 def section(run: RunArtifacts) -> Section:
     """A table of all metrics, the interval of the change, and slices, the worst first."""
     blocks: list[Block] = [_overall(run)]
-    if run.heads:
-        return Section(id="metrics", title="Metrics", blocks=(*blocks, _without_intervals(run)))
-    if change := _change(run):
-        blocks.append(Text(text=change))
-    rows = sorted(_slices(run), key=lambda row: row.value, reverse=not run.higher_is_better)
-    if rows:
-        name = run.main_metric.replace("_", " ")
-        drawn = rows[:_SLICES_DRAWN]
-        blocks.append(
-            charts.intervals(
-                f"{name} by slice, the worst first",
-                [(row.label, row.value, row.low, row.high) for row in drawn],
-                name,
-                float(run.overall[run.main_metric] or 0),
-                note="Lines are 95% intervals (normal approximation over test rows or queries); dashed: overall.",
-            )
-        )
-        blocks.append(_table(run, rows))
+    for goal in run.goals:
+        blocks += _of_goal(run, goal)
     return Section(id="metrics", title="Metrics", blocks=tuple(blocks))
+
+
+def _of_goal(run: RunArtifacts, goal: Goal) -> Iterator[Block]:
+    if change := _change(run, goal):
+        yield Text(text=change)
+    rows = sorted(_slices(run, goal), key=lambda row: row.value, reverse=not run.higher_is_better)
+    if not rows:
+        return
+    name = goal.main_metric.replace("_", " ")
+    drawn = rows[:_SLICES_DRAWN]
+    yield charts.intervals(
+        f"{name} by slice, the worst first",
+        [(row.label, row.value, row.low, row.high) for row in drawn],
+        name,
+        float(run.overall[goal.main_metric] or 0),
+        note="Lines are 95% intervals (normal approximation over test rows or queries); dashed: overall.",
+    )
+    yield _table(run, goal, rows)
 
 
 class _Slice:
@@ -73,22 +75,22 @@ def _overall(run: RunArtifacts) -> Table:
     return Table(title="test split", columns=tuple(columns), rows=tuple(rows))
 
 
-def _change(run: RunArtifacts) -> str:
+def _change(run: RunArtifacts, goal: Goal) -> str:
     """Whether the change against the last blessed model is more than chance; empty without one."""
-    column = row_files.BLESSED_RANKS if run.dataset.task == "retrieval" else row_files.BLESSED
-    rows = run.rows
+    rows = goal.rows
+    column = row_files.BLESSED_RANKS if rows.task == "retrieval" else row_files.BLESSED
     if not rows.table.num_rows or rows.table[column].null_count:
         return ""
     earlier = rows.table
-    if run.dataset.task == "retrieval":
+    if rows.task == "retrieval":
         earlier = _with(earlier, row_files.RANKS, earlier[column])
     else:
         losses = row_files.losses(rows.task, rows.column(row_files.LABEL), rows.column(column))
         earlier = _with(earlier, row_files.LOSS, pa.chunked_array([losses]))
     first, *_ = paired.paired_differences(EvaluatedRows(rows.task, rows.keys, earlier), rows, run.cutoff)
     return (
-        f"{first.metric} against the last blessed model on the same test rows: {first.difference:+.4f}, 95% interval "
-        f"from {first.low:+.4f} to {first.high:+.4f} (paired bootstrap): {first.verdict}."
+        f"{goal.main_metric} against the last blessed model on the same test rows: {first.difference:+.4f}, 95% "
+        f"interval from {first.low:+.4f} to {first.high:+.4f} (paired bootstrap): {first.verdict}."
     )
 
 
@@ -96,13 +98,13 @@ def _with(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, values)
 
 
-def _slices(run: RunArtifacts) -> list[_Slice]:
-    metric, *_ = paired.metrics_of(run.rows, run.cutoff)
-    sums = metric.sums(run.rows)
+def _slices(run: RunArtifacts, goal: Goal) -> list[_Slice]:
+    metric, *_ = paired.metrics_of(goal.rows, run.cutoff)
+    sums = metric.sums(goal.rows)
     counts = sums[:, -1] > 0
     found = []
-    for column in run.rows.slices:
-        values = run.rows.table[row_files.slice_column(column)].combine_chunks().dictionary_encode()
+    for column in goal.rows.slices:
+        values = goal.rows.table[row_files.slice_column(column)].combine_chunks().dictionary_encode()
         codes, names = values.indices.to_numpy(), values.dictionary.to_pylist()
         for code, name in enumerate(names):
             of_slice = sums[(codes == code) & counts][:, 0]
@@ -119,15 +121,6 @@ def _interval(values: np.ndarray, metric: paired.RowMetric) -> tuple[float, floa
     return value, low, high
 
 
-def _without_intervals(run: RunArtifacts) -> Table:
-    """Slices of a model of several goals."""
-    names = [name for name in run.overall if not name.endswith("_diff")]
-    rows = tuple((row["slice"], *(row.get(name) for name in names)) for row in run.summary["evaluation"]["slices"])
-    digits = [0 if name.endswith(_COUNTS) else 4 for name in names]
-    heads = (Column(name=name.replace("_", " "), digits=each) for name, each in zip(names, digits, strict=True))
-    return Table(title="by slice", columns=(Column(name="slice"), *heads), rows=rows, pinned=1)
-
-
 def _sampled(run: RunArtifacts) -> str:
     """Says so where not all test rows are looked at."""
     read = run.rows.table.num_rows
@@ -136,35 +129,36 @@ def _sampled(run: RunArtifacts) -> str:
     return f" Numbers of rows and intervals are of the first {read:,} test rows."
 
 
-def _table(run: RunArtifacts, rows: list[_Slice]) -> Table:
+def _table(run: RunArtifacts, goal: Goal, rows: list[_Slice]) -> Table:
     by_label: Mapping[str, Mapping[str, Any]] = {row["slice"]: row for row in run.summary["evaluation"]["slices"]}
+    own = [name.removeprefix(goal.metric_of_run("")) for name in run.overall if name.startswith(goal.metric_of_run(""))]
     others = [
         name
-        for name in run.overall
-        if name not in (run.main_metric, *_COUNTS) and not name.endswith(("_low", "_high")) and _LARGE not in name
+        for name in own
+        if name not in (goal.metric, *_COUNTS) and not name.endswith(("_low", "_high")) and _LARGE not in name
     ]
     columns = [
         Column(name="slice"),
         Column(name="test rows" if run.dataset.task != "retrieval" else "queries", digits=0),
-        *(Column(name=name.replace("_", " "), digits=4) for name in (run.main_metric, "low", "high", *others)),
+        *(Column(name=name.replace("_", " "), digits=4) for name in (goal.metric, "low", "high", *others)),
     ]
     overall: tuple[Cell, ...] = (
         "overall",
-        run.overall["example_count"],
-        run.overall[run.main_metric],
+        run.overall[goal.metric_of_run("example_count")],
+        run.overall[goal.main_metric],
         None,
         None,
-        *(run.overall[name] for name in others),
+        *(run.overall[goal.metric_of_run(name)] for name in others),
     )
     cells = [
         (
             *(row.label, float(row.count), row.value, row.low, row.high),
-            *(by_label.get(row.label, {}).get(name) for name in others),
+            *(by_label.get(row.label, {}).get(goal.metric_of_run(name)) for name in others),
         )
         for row in rows
     ]
     return Table(
-        title="by slice",
+        title=goal.titled("by slice"),
         columns=tuple(columns),
         rows=(overall, *cells),
         pinned=1,

@@ -4,7 +4,7 @@ import numpy as np
 
 from components.evaluation import row_files
 from components.run_report import charts
-from components.run_report.artifacts import RunArtifacts
+from components.run_report.artifacts import Goal, RunArtifacts
 from components.run_report.page import Chart, Section
 
 _BINS = 40
@@ -14,57 +14,55 @@ _FEW = 12
 
 def section(run: RunArtifacts) -> Section | None:
     """Residuals and predictions, of the model and of the naive baseline."""
-    if run.heads or run.dataset.task != "rating":
-        return None
-    labels = run.rows.column(row_files.LABEL).astype(float)
+    blocks = [chart for goal in run.goals_of("rating") for chart in _charts(goal)]
+    return Section(id="ratings", title="Residuals", blocks=tuple(blocks)) if blocks else None
+
+
+def _charts(goal: Goal) -> tuple[Chart, ...]:
+    labels = goal.rows.column(row_files.LABEL).astype(float)
     predictions = {
-        "model": run.rows.column(row_files.PREDICTION).astype(float),
-        "naive baseline": run.rows.column(row_files.NAIVE).astype(float),
+        "model": goal.rows.column(row_files.PREDICTION).astype(float),
+        "naive baseline": goal.rows.column(row_files.NAIVE).astype(float),
     }
     residuals = {name: of_model - labels for name, of_model in predictions.items()}
     low, high = np.quantile(np.concatenate([*residuals.values()]), [0.001, 0.999])
     edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
     shares = {name: (edges, _shares(of_model, edges)) for name, of_model in residuals.items()}
     groups = _groups(labels)
-    return Section(
-        id="ratings",
-        title="Residuals",
-        blocks=(
-            charts.histogram("prediction minus label", shares, "residual"),
-            charts.lines(
-                "mean residual by label",
-                {
-                    name: ([label for label, _ in groups], [float(of_model[rows].mean()) for _, rows in groups])
-                    for name, of_model in residuals.items()
-                },
-                "label",
-                "mean residual",
-                points=True,
-                note="Predictions shrink towards the mean: low ratings are predicted too high, high ones too low.",
-            ),
-            charts.lines(
-                "root mean squared error by label",
-                {
-                    name: (
-                        [label for label, _ in groups],
-                        [float(np.sqrt((of_model[rows] ** 2).mean())) for _, rows in groups],
-                    )
-                    for name, of_model in residuals.items()
-                },
-                "label",
-                "RMSE",
-                zero=True,
-                points=True,
-            ),
-            _levels(labels, predictions["model"]),
+    return (
+        charts.histogram(goal.titled("prediction minus label"), shares, "residual"),
+        charts.lines(
+            goal.titled("mean residual by label"),
+            {
+                name: ([label for label, _ in groups], [float(of_model[rows].mean()) for _, rows in groups])
+                for name, of_model in residuals.items()
+            },
+            "label",
+            "mean residual",
+            points=True,
+            note="Predictions shrink towards the mean: low ratings are predicted too high, high ones too low.",
         ),
+        charts.lines(
+            goal.titled("root mean squared error by label"),
+            {
+                name: (
+                    [label for label, _ in groups],
+                    [float(np.sqrt((of_model[rows] ** 2).mean())) for _, rows in groups],
+                )
+                for name, of_model in residuals.items()
+            },
+            "label",
+            "RMSE",
+            zero=True,
+            points=True,
+        ),
+        _levels(goal.titled("labels and predictions"), labels, predictions["model"]),
     )
 
 
-def _levels(labels: np.ndarray, predictions: np.ndarray) -> Chart:
+def _levels(title: str, labels: np.ndarray, predictions: np.ndarray) -> Chart:
     """Distributions of labels and of predictions, which are counted for the nearest label where there are few."""
     levels = np.unique(labels)
-    title = "labels and predictions"
     if len(levels) > _MOST_LEVELS:
         edges = np.linspace(levels[0], levels[-1], _BINS // 2 + 1)
         return charts.histogram(

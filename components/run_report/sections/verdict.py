@@ -24,7 +24,7 @@ def section(run: RunArtifacts) -> Section:
                 note=f"{pair['reference']}: {shown(pair['reference_value'])}",
             )
         )
-    judged = [name for head in run.heads for name in (f"{head}.rmse", f"{head}.log_loss")] or [run.main_metric]
+    judged = [goal.main_metric for goal in run.goals]
     changes = {name: change for name in judged if (change := run.overall.get(f"{name}_diff")) is not None}
     for name, change in changes.items():
         better = change == 0 or (change > 0) == run.higher_is_better

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluation.added_features import label_feature, naive_feature
 from components.evaluation.extractors import (
     PredictNaively,
     as_requests,
     custom_extractors,
-    label_feature,
     naive_baseline_directory,
-    naive_feature,
     slice_batch,
 )
 from components.evaluation.rating_metrics import error_sums, regression_metrics

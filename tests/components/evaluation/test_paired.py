@@ -1,5 +1,7 @@
 """Paired differences, against arithmetic by hand and against the normal approximation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -40,6 +42,41 @@ def test_values_by_hand():
     assert found["rmse"].first == pytest.approx((5 / 3) ** 0.5)
     assert found["rmse"].second == found["mae"].first == found["mae"].second == 1.0
     assert found["mae"].units == 3
+
+
+def goals(clicked, dwell) -> EvaluatedRows:
+    """Log losses of the head `clicked`, squared errors of the head `dwell`; None where a row lacks its label."""
+    heads = {"clicked": "click", "dwell": "rating"}
+    schema = row_schema("click", ("user", "item"), (), "clicked", heads)
+    columns = {"row": np.arange(len(clicked)), "head.clicked.loss": clicked, "head.dwell.loss": dwell}
+    arrays = [pa.array(columns.get(field.name, [None] * len(clicked)), field.type) for field in schema]
+    return EvaluatedRows(
+        "click", ("user", "item"), pa.Table.from_arrays(arrays, schema=schema), label="clicked", heads=heads
+    )
+
+
+class TestSeveralGoals:
+    def test_each_head_is_compared_on_the_rows_that_have_its_label(self):
+        found = by_name(goals([1.0, 2.0, 3.0], [4.0, None, 4.0]), goals([0.0, 1.0, 2.0], [1.0, None, 1.0]))
+        assert list(found) == ["clicked.log_loss", "dwell.rmse", "dwell.mae"]
+        assert found["clicked.log_loss"].difference == pytest.approx(-1)
+        assert (found["clicked.log_loss"].units, found["dwell.rmse"].units) == (3, 2)
+        assert (found["dwell.rmse"].first, found["dwell.rmse"].second) == (2, 1)
+        assert found["dwell.rmse"].verdict == "better"
+
+    def test_rows_that_have_the_label_in_one_evaluation_only_are_refused(self):
+        with pytest.raises(DataError, match="the test rows differ"):
+            paired_differences(goals([1.0, 2.0], [4.0, None]), goals([1.0, 2.0], [4.0, 4.0]))
+
+    def test_a_model_of_one_goal_is_compared_with_the_head_of_its_label(self):
+        one = goals([0.0, 1.0], [1.0, 1.0]).of_head("clicked")
+        found = by_name(one, goals([1.0, 2.0], [4.0, None]))
+        assert [(each.metric, each.difference) for each in found.values()] == [("clicked.log_loss", 1.0)]
+
+    def test_models_without_a_label_in_common_are_refused(self):
+        one = replace(goals([0.0], [1.0]).of_head("dwell"), label="")
+        with pytest.raises(DataError, match="one predicts a label whose name was not kept, the other clicked, dwell"):
+            paired_differences(one, goals([1.0], [4.0]))
 
 
 def test_a_constant_difference_has_an_interval_without_width():

@@ -6,16 +6,17 @@ import pyarrow as pa
 import pytest
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.extractors import naive_feature
+from components.evaluation.added_features import label_feature, naive_feature
 from components.evaluation.row_files import read_rows
 from components.evaluation.row_writer import KeepRows, KeptRows, keeping, ranks, rows_to_keep
+from trainer_module.errors import ModelError
 
 BYTES, NUMBERS = pa.large_list(pa.large_binary()), pa.large_list(pa.float32())
 
 
 def kept(task, directory="", **options) -> KeptRows:
     keys = ("user",) if task == "retrieval" else ("user", "item", "rating")
-    return KeptRows(str(directory), task, keys, ("age",), naive={"naive": naive_feature("baseline")}, **options)
+    return KeptRows(str(directory), task, keys, ("age",), **options)
 
 
 def rating_extracts(predictions) -> dict:
@@ -53,6 +54,61 @@ def test_the_last_blessed_model_stands_beside_the_candidate():
     found = table(kept("rating"), rating_extracts(predictions))
     assert found["prediction"] == [3.5, 3.0]
     assert found["blessed"] == [4.0, 1.0]
+
+
+HEADS = {"clicked": "click", "dwell": "rating"}
+
+
+def head_extracts(predictions) -> dict:
+    """Two rows of a model of two goals; the second lacks its dwell."""
+    features = {
+        label_feature("clicked"): np.array([1.0, 0.0]),
+        label_feature("dwell"): np.array([4.0, np.nan]),
+        naive_feature("baseline", "dwell"): np.array([3.0, 3.0]),
+        naive_feature("logistic", "clicked"): np.array([0.25, 0.5]),
+    }
+    extracts = rating_extracts(predictions)
+    extracts[tfma.FEATURES_KEY] = extracts[tfma.FEATURES_KEY] | features
+    return extracts | {tfma.LABELS_KEY: None}
+
+
+def test_heads_have_columns_of_their_own_and_rows_without_a_label_no_loss():
+    predictions = {"clicked": np.array([0.5, 0.5]), "dwell": np.array([6.0, 7.0])}
+    found = table(kept("rating", heads=HEADS), head_extracts(predictions))
+    assert found["head.clicked.loss"] == pytest.approx([np.log(2), np.log(2)])
+    assert found["head.clicked.logistic"] == [0.25, 0.5]
+    assert found["head.dwell.label"] == [4.0, None]
+    assert found["head.dwell.prediction"] == [6.0, 7.0]
+    assert found["head.dwell.naive"] == [3.0, 3.0]
+    assert found["head.dwell.loss"] == [4.0, None]
+    assert found["head.dwell.blessed"] == [None, None]
+    assert "loss" not in found and "head.dwell.logistic" not in found
+
+
+def test_heads_of_the_last_blessed_model_stand_beside_the_candidates():
+    of_model = {"clicked": np.array([0.5, 0.5]), "dwell": np.array([6.0, 7.0])}
+    of_blessed = of_model | {"dwell": np.array([5.0, 5.0])}
+    both = {"candidate": of_model, "baseline": of_blessed}
+    found = table(kept("rating", heads=HEADS), head_extracts(both))
+    assert found["head.dwell.prediction"] == [6.0, 7.0]
+    assert found["head.dwell.blessed"] == [5.0, 5.0]
+    without = {"clicked": np.array([0.5, 0.5])}
+    with pytest.raises(ModelError, match="no head 'dwell' to compare with"):
+        table(kept("rating", heads=HEADS), head_extracts({"candidate": of_model, "baseline": without}))
+
+
+def test_the_rows_of_a_head_are_read_as_those_of_a_model_of_one_goal(tmp_path):
+    rows = kept("rating", tmp_path / "rows", heads=HEADS)
+    predictions = {"clicked": np.array([0.5, 0.5]), "dwell": np.array([6.0, 7.0])}
+    with beam.Pipeline() as pipeline:
+        _ = pipeline | beam.Create([rows.keyed(head_extracts(predictions))]) | KeepRows(rows)
+    found = read_rows(str(tmp_path), ("row", "loss"))
+    assert list(found.heads.items()) == list(HEADS.items())
+    assert set(found.table.schema.names) == {"row", "head.clicked.loss", "head.dwell.loss"}
+    dwell = found.of_head("dwell")
+    assert (dwell.task, dwell.label, dwell.heads) == ("rating", "dwell", {})
+    assert dwell.table.select(["loss"]).to_pydict() == {"loss": [4.0]}
+    assert found.of_head("clicked").table.num_rows == 2
 
 
 def test_queries_by_hand():

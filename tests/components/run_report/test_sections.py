@@ -62,7 +62,6 @@ def run_of(dataset, overall, slices=(), rows=None, card=None, **parts) -> RunArt
             "examples_per_second": 1e3,
             "input_bound_percent": 5.0,
             "table_rows": {"a": 3},
-            "naive_baselines": parts.pop("naive_baselines", {"": {"name": "biases"}}),
         },
     }
     run = RunArtifacts(dataset, summary, card or ModelCard(), NOWHERE)
@@ -137,16 +136,64 @@ class TestMetrics:
         assert by_slice.descending is False
 
 
-def test_a_model_of_several_goals_has_its_metrics_but_no_intervals():
-    overall = {"clicked.log_loss": 0.5, "clicked.example_count": 6.0, "seconds.rmse": 9.0, "seconds.rmse_diff": 1.0}
-    heads = {"clicked": {"name": "mean"}, "seconds": {"name": "mean"}}
-    run = run_of(CLICK, overall, slices=[{"slice": "day=1", "seconds.rmse": 8.0}], naive_baselines=heads)
-    section = metrics.section(run)
-    assert [row[0] for row in table(section).rows] == ["clicked.log_loss", "seconds.rmse"]
-    assert table(section, 1).rows == (("overall", 0.5, 6.0, 9.0), ("day=1", None, None, 8.0))
-    assert clicks.section(run) is None
-    tile = verdict.section(run).blocks[0].tiles[1]
-    assert (tile.label, tile.value, tile.tone) == ("seconds.rmse against the last blessed model", "+1.0000", "warn")
+def goals_run() -> RunArtifacts:
+    """A model that predicts clicks and reading times; the last row has no reading time."""
+    heads = {"clicked": "click", "seconds": "rating"}
+    schema = row_schema("click", ("user",), ("day",), "clicked", heads)
+    clicked, seconds = np.array([1.0, 0, 1, 0]), np.array([4.0, 8, 6, np.nan])
+    columns = {
+        "row": [0, 1, 2, 3],
+        "slice.day": ["1", "1", "2", "2"],
+        "head.clicked.label": clicked,
+        "head.clicked.prediction": np.full(4, 0.5),
+        "head.clicked.loss": np.full(4, np.log(2)),
+        "head.seconds.label": pa.array(seconds, mask=np.isnan(seconds)),
+        "head.seconds.prediction": np.array([5.0, 8, 6, 9]),
+        "head.seconds.naive": np.full(4, 6.0),
+        "head.seconds.blessed": np.full(4, 6.0),
+        "head.seconds.loss": [1.0, 0, 0, None],
+    }
+    arrays = [pa.array(columns.get(field.name, [None] * 4), field.type) for field in schema]
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    rows = EvaluatedRows("click", ("user",), table, "clicked", heads)
+    overall = {"clicked.log_loss": 0.69, "clicked.example_count": 4.0, "seconds.rmse": 0.58, "seconds.mae": 0.33}
+    overall |= {"seconds.example_count": 3.0, "seconds.rmse_diff": 1.0}
+    return run_of(CLICK, overall, slices=[{"slice": "day=1", "seconds.mae": 0.5}], rows=rows)
+
+
+class TestSeveralGoals:
+    def test_slices_have_intervals_for_each_head(self):
+        section = metrics.section(goals_run())
+        assert [row[0] for row in table(section).rows] == ["clicked.log_loss", "seconds.rmse", "seconds.mae"]
+        of_clicks, of_seconds = table(section, 1), table(section, 2)
+        assert (of_clicks.title, of_seconds.title) == ("clicked: by slice", "seconds: by slice")
+        assert [row[:2] for row in of_clicks.rows] == [("overall", 4.0), ("day=1", 2.0), ("day=2", 2.0)]
+        # The only other row of day 2 has no reading time, and one row makes no interval.
+        overall, day = of_seconds.rows
+        assert overall == ("overall", 3.0, 0.58, None, None, 0.33, 1.0)
+        assert day[:3] == ("day=1", 2.0, pytest.approx(0.5**0.5)) and day[5] == 0.5
+
+    def test_the_change_of_each_head_has_an_interval(self):
+        texts = [block.text for block in metrics.section(goals_run()).blocks if block.kind == "text"]
+        assert len(texts) == 1
+        assert texts[0].startswith("seconds.rmse against the last blessed model on the same test rows: -")
+
+    def test_each_head_has_the_charts_of_its_task(self):
+        assert titles(clicks.section(goals_run()))[0] == "clicked: calibration"
+        of_ratings = ratings.section(goals_run())
+        assert [title.partition(":")[0] for title in titles(of_ratings)] == ["seconds"] * 4
+        assert "label: 4; mean residual: 1; series: model" in of_ratings.blocks[1].svg
+
+    def test_the_verdict_names_the_head_that_changed(self):
+        tile = verdict.section(goals_run()).blocks[0].tiles[1]
+        assert (tile.label, tile.value, tile.tone) == ("seconds.rmse against the last blessed model", "+1.0000", "warn")
+
+    def test_a_head_whose_label_no_row_has_is_not_drawn(self):
+        run = goals_run()
+        without = run.rows.table.filter(pa.array([False, False, False, True]))
+        run.__dict__["rows"] = replace(run.rows, table=without)
+        assert ratings.section(run) is None
+        assert titles(clicks.section(run))[0] == "clicked: calibration"
 
 
 class TestRatings:
@@ -159,12 +206,17 @@ class TestRatings:
         assert "label: 1; mean residual: 1.5; series: model" in svg
 
     def test_other_tasks_have_none(self):
-        assert ratings.section(run_of(CLICK, {"log_loss": 0.5})) is None
+        assert ratings.section(TestClicks().run()) is None
 
 
 class TestClicks:
     LABELS = np.array([1.0, 0, 1, 0, 0, 0, 1, 1])
     SCORES = np.array([0.9, 0.1, 0.8, 0.2, 0.3, 0.4, 0.7, 0.35])
+
+    def run(self) -> RunArtifacts:
+        given = {"label": self.LABELS, "prediction": self.SCORES, "logistic": 1 - self.SCORES}
+        rows = rows_of("click", given | {"loss": losses("click", self.LABELS, self.SCORES)}, slices=())
+        return run_of(CLICK, {"log_loss": 0.3}, rows=rows)
 
     def test_calibration_by_hand(self):
         predicted, clicked = clicks.calibration(np.array([0.0, 1, 1]), np.array([0.25, 0.75, 0.5]))
@@ -172,9 +224,7 @@ class TestClicks:
         assert clicked == [0, 1, 1]
 
     def test_the_section_names_the_auc(self):
-        given = {"label": self.LABELS, "prediction": self.SCORES, "logistic": 1 - self.SCORES}
-        rows = rows_of("click", given | {"loss": losses("click", self.LABELS, self.SCORES)}, slices=())
-        section = clicks.section(run_of(CLICK, {"log_loss": 0.3}, rows=rows))
+        section = clicks.section(self.run())
         assert titles(section) == ["calibration", "predicted probabilities", "ROC", "precision and recall"]
         # One of the 16 pairs is in the wrong order.
         assert "model, AUC 0.9375" in section.blocks[2].svg
