@@ -138,6 +138,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         split=judged_split,
         dataset=dataset,
         heads=config.predicted_labels,
+        cutoff=config.evaluation.cutoffs[0],
     ).with_id(EVALUATOR)
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],

@@ -208,6 +208,7 @@ class TestReport:
                 "verdict",
                 "metrics",
                 "ratings",
+                "importance",
                 "flow",
                 "training",
                 "embeddings",

@@ -265,7 +265,7 @@ def test_the_report_shows_lists_and_what_three_users_are_recommended(first):
     with browser_tab() as tab:
         tab.open(Path(first[1]["report"]))
         ids = tab.evaluate("[...document.querySelectorAll('section')].map((each) => each.id)")
-        assert {"lists", "samples", "embeddings", "placement"} < set(ids)
+        assert {"lists", "importance", "samples", "embeddings", "placement"} < set(ids)
         assert tab.evaluate("document.querySelectorAll('#samples table').length") == 3
         # Ten rows of titles.
         assert tab.evaluate("document.querySelector('#samples tbody').rows.length") == 10

@@ -1,4 +1,4 @@
-"""TFX's Evaluator with an executor that also keeps every test row's loss.
+"""TFX's Evaluator with an executor that also keeps every test row's loss and measures permutation importance.
 
 This is a class, because the decorator `@component` cannot extend the executor of another component.
 """
@@ -17,32 +17,36 @@ from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ExecutionParameter
 
 from components.evaluation import extractors
+from components.evaluation.extras import Extras, writing
+from components.evaluation.permutation import Plan
 from components.evaluation.row_files import ROWS_DIRECTORY
-from components.evaluation.row_writer import KeptRows, keeping
+from components.evaluation.row_writer import KeptRows
 from trainer_module.data.spec import DatasetSpec, LabelSpec
 from trainer_module.source_hash import source_hash
 
-_ROWS = "rows"
+_DATASET, _HEADS, _CUTOFF = "dataset", "heads", "cutoff"
 _SOURCE_HASH = "source_hash"
 
 
 class Executor(stock.Executor):
-    """Evaluates as TFX does; the rows lie beside the metrics."""
+    """Evaluates as TFX does; rows and importance lie beside the metrics."""
 
     def Do(self, input_dict, output_dict, exec_properties: dict[str, Any]):  # noqa: N802
         """Evaluates a model and decides whether it is blessed."""
         evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
-        rows = json.loads(exec_properties[_ROWS])
+        dataset = DatasetSpec.model_validate_json(exec_properties[_DATASET])
+        heads = json.loads(exec_properties[_HEADS])
+        is_retrieval = dataset.task == "retrieval"
         kept = KeptRows(
             directory=os.path.join(evaluation, ROWS_DIRECTORY),
-            task=rows["task"],
-            keys=tuple(rows["keys"]),
-            slices=tuple(rows["slices"]),
-            label=rows["label"],
-            user_key=rows["user_key"],
-            heads=rows["heads"],
+            task=dataset.task,
+            keys=dataset.row_keys,
+            slices=dataset.slices,
+            label="" if is_retrieval else dataset.features.label.name,
+            user_key=dataset.user_key if is_retrieval else "",
+            heads=heads,
         )
-        with keeping(kept):
+        with writing(Extras(evaluation, kept, Plan(dataset, heads, exec_properties[_CUTOFF]))):
             return super().Do(input_dict, output_dict, exec_properties)
 
 
@@ -51,7 +55,9 @@ class RowKeepingEvaluatorSpec(standard_component_specs.EvaluatorSpec):
 
     PARAMETERS = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
-        _ROWS: ExecutionParameter(type=str),
+        _DATASET: ExecutionParameter(type=str),
+        _HEADS: ExecutionParameter(type=str),
+        _CUTOFF: ExecutionParameter(type=int),
         _SOURCE_HASH: ExecutionParameter(type=str),
     }
 
@@ -72,6 +78,7 @@ class RowKeepingEvaluator(stock_component.Evaluator):
         split: str,
         dataset: DatasetSpec,
         heads: Sequence[LabelSpec] = (),
+        cutoff: int = 10,
     ):
         """Connects the component.
 
@@ -84,16 +91,8 @@ class RowKeepingEvaluator(stock_component.Evaluator):
             split: The split that is judged.
             dataset: Tells test rows apart.
             heads: The labels of a model of several goals.
+            cutoff: For retrieval, length of the lists that judge the model.
         """
-        is_retrieval = dataset.task == "retrieval"
-        rows = {
-            "task": dataset.task,
-            "keys": dataset.row_keys,
-            "slices": dataset.slices,
-            "label": "" if is_retrieval else dataset.features.label.name,
-            "user_key": dataset.user_key if is_retrieval else "",
-            "heads": {head.name: head.task for head in heads},
-        }
         spec = RowKeepingEvaluatorSpec(
             examples=examples,
             model=model,
@@ -103,7 +102,9 @@ class RowKeepingEvaluator(stock_component.Evaluator):
             example_splits=json.dumps([split]),
             fairness_indicator_thresholds="null",
             module_path=extractors.__name__,
-            rows=json.dumps(rows),
+            dataset=dataset.for_evaluation().model_dump_json(),
+            heads=json.dumps({head.name: head.task for head in heads}),
+            cutoff=cutoff,
             source_hash=source_hash(__name__),
             evaluation=Channel(type=standard_artifacts.ModelEvaluation),
             blessing=Channel(type=standard_artifacts.ModelBlessing),

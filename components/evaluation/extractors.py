@@ -21,9 +21,11 @@ from tensorflow_model_analysis.extractors import (
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation.added_features import LABEL_PREFIX, NAIVE_PREFIX, label_feature, naive_feature
+from components.evaluation.extras import extras_to_write
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
+from components.evaluation.importance_stage import MeasureImportance
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
-from components.evaluation.row_writer import KeepRows, rows_to_keep
+from components.evaluation.row_writer import KEY_FEATURE, KeepRows
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized, single_or_missing
@@ -64,9 +66,12 @@ def custom_extractors(
         predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     last = []
-    if kept := rows_to_keep():
-        first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(kept.keyed)))
-        last.append(extractor.Extractor(stage_name="KeepRows", ptransform=KeepRows(kept)))
+    if extras := extras_to_write():
+        first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(extras.rows.keyed)))
+        loader = _candidate(eval_shared_model).model_loader
+        measure = MeasureImportance(extras.plan, loader, KEY_FEATURE, extras.directory, size)
+        first.append(extractor.Extractor(stage_name="MeasureImportance", ptransform=measure))
+        last.append(extractor.Extractor(stage_name="KeepRows", ptransform=KeepRows(extras.rows)))
     return [
         *first,
         features_extractor.FeaturesExtractor(
@@ -92,9 +97,13 @@ def naive_baseline_directory(eval_shared_model: Any) -> str:
 
 
 def _candidate_directory(eval_shared_model: Any) -> str:
+    return _candidate(eval_shared_model).model_path.rstrip("/")
+
+
+def _candidate(eval_shared_model: Any) -> tfma.types.EvalSharedModel:
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     (candidate,) = [model for model in models if not model.is_baseline]
-    return candidate.model_path.rstrip("/")
+    return candidate
 
 
 def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:

@@ -1,9 +1,7 @@
 """Keeps every test row's loss, or every query's ranks, while TFMA computes its metrics."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,25 +121,6 @@ class KeptRows:
         return found if blessed is None else found | {row_files.BLESSED_RANKS: ranks(blessed[IDS], relevant)}
 
 
-# TFX calls `custom_extractors` without the output's directory, in a module that it loads anew; this one it does not.
-_kept: ContextVar[KeptRows | None] = ContextVar("kept", default=None)
-
-
-@contextmanager
-def keeping(rows: KeptRows) -> Iterator[None]:
-    """Makes evaluations that are built inside keep their rows."""
-    token = _kept.set(rows)
-    try:
-        yield
-    finally:
-        _kept.reset(token)
-
-
-def rows_to_keep() -> KeptRows | None:
-    """What `keeping` was given; None outside of it."""
-    return _kept.get()
-
-
 class KeepRows(beam.PTransform):
     """Writes the rows of all batches to Parquet files, and passes the batches on."""
 
@@ -182,6 +161,10 @@ def _by_model(values: Any) -> tuple[Any, Any]:
 
 def _feature(column: str) -> str:
     return f"__{column}__"
+
+
+KEY_FEATURE = _feature(row_files.ROW)
+"""Among a batch's features, the keys of its rows."""
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

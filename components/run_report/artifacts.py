@@ -15,6 +15,7 @@ import tensorflow_transform as tft
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
+from components.evaluation.importance import Importance, read_importance
 from components.evaluation.row_files import EvaluatedRows, read_rows
 from components.example_validator.anomalies import Finding, findings
 from components.retrieval_index.layout import REPORT_FILE
@@ -151,6 +152,11 @@ class RunArtifacts:
     def rows(self) -> EvaluatedRows:
         """The first test rows or queries with their losses or ranks."""
         return read_rows(self.uris.evaluation, at_most=ROWS_JUDGED)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """Permutation importance of input columns."""
+        return read_importance(self.uris.evaluation)
 
     @cached_property
     def statistics(self) -> dict[str, dict[str, statistics_pb2.FeatureNameStatistics]]:

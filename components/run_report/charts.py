@@ -224,6 +224,44 @@ def scatter(
     return draw(title, specification, f"{title}: {len(points)} points; {y} by {x}.", note)
 
 
+def spread_bars(title: str, series: Mapping[str, Mapping[str, tuple[float, float]]], x: str, note: str = "") -> Chart:
+    """Draws horizontal bars with lines for their spread, the longest on top.
+
+    Args:
+        title: Above the chart.
+        series: Values and their spreads by label, by name of the series; a label is of one series.
+        x: Title of the axis of values.
+        note: Below the chart.
+    """
+    values = [
+        {
+            **{"label": label, "x": value, "low": value - spread, "high": value + spread, "series": name},
+            "said": f"{label}: {value:.4g} ± {spread:.2g}",
+        }
+        for name, of_series in series.items()
+        for label, (value, spread) in of_series.items()
+    ]
+    values.sort(key=lambda each: -each["x"])
+    drawn = [name for name, of_series in series.items() if of_series]
+    y = {"field": "label", "type": "nominal", "sort": [each["label"] for each in values], "title": None}
+    said = {"field": "said", "type": "nominal"}
+    bar: dict[str, Any] = {"y": y, "x": {"field": "x", "type": "quantitative", "title": x}, "description": said}
+    if len(drawn) > 1:
+        bar["color"] = _color(drawn)
+    line = {
+        "y": y,
+        "x": {"field": "low", "type": "quantitative", "title": x},
+        "x2": {"field": "high"},
+        "description": said,
+    }
+    layers = [
+        {"mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.6}}, "encoding": bar},
+        {"mark": {"type": "rule", "strokeWidth": 1.5, "color": INK}, "encoding": line},
+    ]
+    specification = {"data": {"values": values}, "layer": layers, "height": 20 * max(len(values), 2)}
+    return draw(title, specification, f"{title}: {len(values)} bars of {' and '.join(drawn)}; {x}.", note, wide=True)
+
+
 def intervals(
     title: str, rows: Sequence[tuple[str, float, float, float]], x: str, reference: float, note: str = ""
 ) -> Chart:

@@ -8,7 +8,7 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluation.added_features import label_feature, naive_feature
 from components.evaluation.row_files import read_rows
-from components.evaluation.row_writer import KeepRows, KeptRows, keeping, ranks, rows_to_keep
+from components.evaluation.row_writer import KeepRows, KeptRows, ranks
 from trainer_module.errors import ModelError
 
 BYTES, NUMBERS = pa.large_list(pa.large_binary()), pa.large_list(pa.float32())
@@ -154,13 +154,6 @@ def test_files_hold_the_rows_and_batches_pass_on(tmp_path):
 
 def _check(extracts: dict) -> None:
     assert len(extracts[tfma.LABELS_KEY]) == 2
-
-
-def test_rows_are_kept_only_where_it_is_said():
-    assert rows_to_keep() is None
-    with keeping(kept("rating")) as _:
-        assert rows_to_keep() == kept("rating")
-    assert rows_to_keep() is None
 
 
 def test_a_slice_needs_one_value_for_each_row():

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from components.evaluation.importance import Importance, SampleMetric, Unit, UnitChange
 from components.evaluation.row_files import EvaluatedRows, losses, row_schema
 from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
 from components.run_report.artifacts import RunArtifacts, Series, Uris
@@ -19,6 +20,7 @@ from components.run_report.sections import (
     columns,
     data,
     embeddings,
+    importance,
     lists,
     metrics,
     model_card,
@@ -251,6 +253,53 @@ def test_lists_by_popularity_and_activity():
         assert tip.split("; ")[0] in by_popularity
     assert "items seen before: 1-4" in by_activity and "items seen before: 20-99" in by_activity
     assert lists.section(rating_run()) is None
+
+
+class TestImportance:
+    USER = Unit(name="user", columns=("user",))
+    GROUP = Unit(name="the user", columns=("user", "country"), is_group=True)
+
+    def found(self, metric: SampleMetric) -> Importance:
+        changes = {"user": (0.1, 0.3), "the user": (0.4, 0.4)}
+        if metric.higher_is_better:
+            changes = {name: tuple(-value for value in values) for name, values in changes.items()}
+        units = [UnitChange(unit=unit, changes={metric.name: changes[unit.name]}) for unit in (self.USER, self.GROUP)]
+        return Importance(rows=800, metrics=(metric,), units=tuple(units))
+
+    def test_bars_are_the_rise_of_a_loss(self):
+        found = self.found(SampleMetric(name="rmse", value=0.9))
+        section = importance.section(rating_run(importance=found))
+        text, chart, of_units = section.blocks
+        assert "a random sample of 800 test rows" in text.text
+        assert chart.title == "rise of rmse" and chart.note.startswith("0.9000 on the sample")
+        assert 'data-tip="user: 0.2 ± 0.14"' in chart.svg and 'data-tip="the user: 0.4 ± 0"' in chart.svg
+        deviation = 0.1 * 2**0.5
+        assert of_units.rows == (
+            ("the user", "user, country", pytest.approx(0.4), pytest.approx(0)),
+            ("user", "", pytest.approx(0.2), pytest.approx(deviation)),
+        )
+        assert of_units.descending
+
+    def test_bars_are_the_fall_of_what_should_be_high(self):
+        found = self.found(SampleMetric(name="ndcg_at_10", value=0.5, higher_is_better=True))
+        text, chart, of_units = importance.section(run_of(RETRIEVAL, {"ndcg_at_2": 0.5}, importance=found)).blocks
+        assert "800 queries" in text.text and "Only columns of the query" in text.text
+        assert chart.title == "fall of ndcg at 10" and 'data-tip="user: 0.2 ± 0.14"' in chart.svg
+        assert of_units.rows[1][2] == pytest.approx(-0.2) and not of_units.descending
+
+    def test_what_stands_beside_the_deciding_metric_is_in_the_table_alone(self):
+        auc = SampleMetric(name="auc", value=0.9, higher_is_better=True, gates=False)
+        unit = UnitChange(unit=self.USER, changes={"log_loss": (0.1, 0.2), "auc": (-0.1, -0.2)})
+        found = Importance(rows=9, metrics=(SampleMetric(name="log_loss", value=0.3), auc), units=(unit,))
+        section = importance.section(rating_run(importance=found))
+        assert titles(section)[:1] == ["rise of log loss"] and len(section.blocks) == 3
+        assert [column.name for column in table(section).columns] == [
+            "exchanged", "log loss, change", "±", "auc, change", "±",
+        ]  # fmt: skip
+
+    def test_a_refusal_is_all_that_is_said(self):
+        (text,) = importance.section(rating_run(importance=Importance(refusal="Too many items."))).blocks
+        assert text.text == "Too many items."
 
 
 def test_training_draws_what_was_logged():
