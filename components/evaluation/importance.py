@@ -61,12 +61,14 @@ class Importance(Frozen):
         rows: Number of test rows or queries in the sample.
         metrics: Of the unpermuted sample.
         units: In the order of the columns, groups last.
+        seconds: How long the model was asked, and its answers were judged.
         refusal: Why nothing was measured; empty where something was.
     """
 
     rows: int = 0
     metrics: tuple[SampleMetric, ...] = ()
     units: tuple[UnitChange, ...] = ()
+    seconds: float = 0.0
     refusal: str = ""
 
 

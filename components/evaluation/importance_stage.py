@@ -1,5 +1,6 @@
 """Measures permutation importance with the model that the evaluation has loaded, while TFMA computes its metrics."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -105,7 +106,9 @@ class _Measure(beam.DoFn):
         self._model: Any = self._loader.load()
 
     def process(self, sample: pa.RecordBatch) -> Iterable[Importance]:
-        yield self._plan.measure(sample, self._ask, self._size)
+        begun = time.monotonic()
+        measured = self._plan.measure(sample, self._ask, self._size)
+        yield measured.model_copy(update={"seconds": time.monotonic() - begun})
 
     def _ask(self, requests: pa.RecordBatch) -> Answers:
         is_retrieval = self._plan.dataset.task == "retrieval"
