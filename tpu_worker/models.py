@@ -26,12 +26,14 @@ from trainer_module.models.config import (
     TaskHead,
     TransformerEncoder,
     TwoTowerConfig,
+    UserExamples,
     WideDeepConfig,
 )
 from trainer_module.models.goals import Goal, Goals
 from trainer_module.models.objectives import Click, Objective, Rating
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.sequences import ids_name
+from trainer_module.models.user_examples import NUM_POSITIVES
 from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
 from trainer_module.training.config import TrainingConfig
 
@@ -134,6 +136,8 @@ class SmallModel:
                 features[ids_name(column.name)] = tf.constant(ids)
                 features[length_name(column.name)] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
                 features[HISTORY_TARGETS] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
+        if isinstance(self.config, TwoTowerConfig) and self.config.trains_users:
+            features[NUM_POSITIVES] = tf.fill([batch_size, 1], np.int64(self.config.positives))
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
         labels = random.uniform(1, 5, size=[batch_size])
@@ -158,6 +162,12 @@ MODELS = {
     "two_tower": SmallModel(
         TwoTowerConfig(query_mlp=(16,), dropout=0.1),
         objective=Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"])),
+    ),
+    "two_tower_users": SmallModel(
+        TwoTowerConfig(examples=UserExamples(positives=3), dropout=0.1, mixed_negatives=1),
+        objective=Retrieval(
+            "item", ("item", "tags", "main_tag"), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)
+        ),
     ),
     "transformer": SmallModel(
         TwoTowerConfig(

@@ -6,7 +6,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from trainer_module.models.config import TwoTowerConfig
-from trainer_module.models.retrieval_losses import MASKED, binary, calibrating_power, contrastive, softmax
+from trainer_module.models.retrieval_losses import MASKED, binary, calibrating_power, contrastive, multinomial, softmax
 from trainer_module.models.two_tower import shared_negatives_softmax
 
 TARGETS = tf.constant([0.5, -1.0])
@@ -17,6 +17,18 @@ def test_the_softmax_leaves_masked_negatives_out():
     others = [np.exp([0.25, 1.0, -0.5]).sum(), np.exp([0.0, 0.75]).sum()]
     expected = [np.log(np.exp(0.5) + others[0]) - 0.5, np.log(np.exp(-1.0) + others[1]) + 1.0]
     np.testing.assert_allclose(softmax(TARGETS, NEGATIVES), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [softmax, multinomial, binary(0.3), contrastive(0.1, 5.0)])
+def test_several_targets_of_a_query_cost_as_much_as_each_alone(loss):
+    several = tf.constant([[0.5, 0.1, -2.0], [-1.0, 0.0, 3.0]])
+    alone = [loss(several[:, number], NEGATIVES) for number in range(3)]
+    np.testing.assert_allclose(loss(several, NEGATIVES), np.stack(alone, axis=1), rtol=1e-6)
+
+
+def test_the_multinomial_s_candidates_contain_the_target():
+    candidates = tf.concat([TARGETS[:, tf.newaxis], NEGATIVES], axis=1)
+    np.testing.assert_allclose(multinomial(TARGETS, candidates), softmax(TARGETS, NEGATIVES), rtol=1e-6)
 
 
 def test_a_target_s_probability_counts_by_its_power():

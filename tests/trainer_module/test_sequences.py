@@ -178,9 +178,8 @@ def build(
     retrieval: Retrieval = RETRIEVAL,
     **changes,
 ) -> TwoTowerModel:
-    config = TwoTowerConfig(
-        query_encoder=encoder or TRANSFORMER, similarity=similarity, mixed_negatives=numbers, **changes
-    )
+    drawn = {} if changes.get("full_softmax") else {"mixed_negatives": numbers}
+    config = TwoTowerConfig(query_encoder=encoder or TRANSFORMER, similarity=similarity, **drawn, **changes)
     facts = {"item_key": "item", "candidate_columns": retrieval.candidate_columns, "history": LENGTH}
     experiment = Experiment(
         dataset=described(spec, "retrieval", **facts),
@@ -195,12 +194,16 @@ def build(
 
 
 @pytest.fixture(scope="module")
-def batch(reader, model_inputs, tmp_path_factory) -> dict:
-    """All chosen rows with two drawn items each."""
+def catalog(model_inputs, tmp_path_factory) -> Catalog:
     directory = tmp_path_factory.mktemp("catalog")
     items = [{"item": [item]} for item in range(NUM_ITEMS)]
     write_parquet(str(directory / "0.parquet"), pa.Table.from_batches([batch_of(items, SPEC)]))
-    catalog = Catalog(SPEC, model_inputs, ("item",), [str(directory / "*")])
+    return Catalog(SPEC, model_inputs, ("item",), [str(directory / "*")])
+
+
+@pytest.fixture(scope="module")
+def batch(reader, catalog) -> dict:
+    """All chosen rows with two drawn items each."""
     chosen = SequenceExamples(reader.where(TARGETS), SPEC.categorical[2])
     (features,) = batches(MixedExamples(chosen, catalog, 2), TrainingConfig(batch_size=20), 1)
     return features
@@ -239,6 +242,31 @@ def test_the_loss_of_all_positions_is_that_of_one_query_per_target(batch, in_bat
         losses.append(of_row)
     count = sum(examples()[user][HISTORY_TARGETS][0] for user in users(batch))
     np.testing.assert_allclose(found, np.array(losses) * 20 / count, rtol=1e-4)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_the_full_softmax_of_all_positions_finds_each_target_among_all_items(reader, catalog, similarity):
+    size, temperature = 5, 0.5
+    # The second copy of the catalog's columns holds its last two items, then fills up with the first ones.
+    copies = -(-NUM_ITEMS // size)
+    chosen = SequenceExamples(reader.where(TARGETS), SPEC.categorical[2])
+    examples_with_items = MixedExamples(chosen, catalog, copies, whole=True)
+    retrieval = replace(RETRIEVAL, copies=copies)
+    model = build(similarity, retrieval=retrieval, full_softmax=True, temperature=temperature)
+    for batch in batches(examples_with_items, TrainingConfig(batch_size=size), 4):
+        found = model.per_example_loss(batch, tf.ones([size]), SEED)
+        table = model.embedding.trainable_tables["item"].numpy()
+        items = table / np.linalg.norm(table, axis=1, keepdims=True) if similarity == "cosine" else table
+        queries = model._queries_of_steps(model._own(model._look_up(batch)), batch, SEED).numpy()
+        scores = queries.reshape(size, -1, DIM) @ items[:NUM_ITEMS].T / temperature
+        expected = np.zeros(size)
+        for number, user in enumerate(users(batch)):
+            targets = [*examples()[user][HISTORY][-LENGTH:], examples()[user]["item"][0]]
+            for step in range(len(targets) - examples()[user][HISTORY_TARGETS][0], len(targets)):
+                of_step = scores[number, step]
+                expected[number] += np.logaddexp.reduce(of_step) - of_step[targets[step]]
+        count = batch[HISTORY_TARGETS].numpy().sum()
+        np.testing.assert_allclose(found, expected * size / count, rtol=1e-4)
 
 
 def test_the_items_of_a_history_have_their_attributes(reader, tmp_path):

@@ -25,7 +25,7 @@ from trainer_module.data.example_files import (
     values_and_row_splits,
 )
 from trainer_module.data.features import Categorical, Column, Context, FeatureSpec, arrow_schema_of
-from trainer_module.data.row_store import Columns, Limits, store
+from trainer_module.data.row_store import Columns, Limits, RowStore, store
 from trainer_module.errors import DataError
 from trainer_module.memory import budget
 from trainer_module.training.config import TrainingConfig
@@ -68,7 +68,7 @@ def parse_request(examples: tf.Tensor, columns: Sequence[Column]) -> Features:
     return raw
 
 
-def _without_autotuning() -> tf.data.Options:
+def without_autotuning() -> tf.data.Options:
     """Fixed parallelism and buffers.
 
     Dropping an iterator sometimes waits for tf.data's tuner to wake up (two seconds were seen), and the tuned input
@@ -193,7 +193,7 @@ class ExampleReader:
         return (
             batches(config, context, first_example, size)
             .prefetch(_PREFETCHED_BATCHES)
-            .with_options(_without_autotuning())
+            .with_options(without_autotuning())
         )
 
     def evaluation_batches(
@@ -223,10 +223,10 @@ class ExampleReader:
         batches = tf.data.Dataset.from_generator(padded, output_signature=signature)
         if config.cache == "records":
             batches = batches.cache()
-        batches = _map(batches, transformed)
+        batches = mapped(batches, transformed)
         if config.cache == "features" and self._fits_in_memory(context):
             batches = batches.cache()
-        return batches.prefetch(_PREFETCHED_BATCHES).with_options(_without_autotuning())
+        return batches.prefetch(_PREFETCHED_BATCHES).with_options(without_autotuning())
 
     def mean_label(self, num_examples: int = 100_000) -> float:
         """Mean of the label over the first examples, at most `num_examples`."""
@@ -267,6 +267,10 @@ class ExampleReader:
         """Raw columns of one in `every` examples, in order."""
         return self._examples.batches(arrow_schema_of(columns), every=every)
 
+    def batches_of_host(self, context: tf.distribute.InputContext, column: Column) -> Iterator[pa.RecordBatch]:
+        """A raw column of this host's examples, in the order of `stored`."""
+        return self._share_of(context, [column])
+
     def features(self, examples: pa.RecordBatch) -> Features:
         """Model inputs from raw examples."""
         return self.transformed(examples, self._spec.inputs)
@@ -289,22 +293,29 @@ class ExampleReader:
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_example: int, size: int
     ) -> tf.data.Dataset:
         """Gathers batches from the transformed split, by a permutation of its own in every epoch."""
-        rows_of_host = store(self._transformed_parts(context), self._limits)
-        layouts = _layouts(self._spec)
+        rows_of_host = self.stored(context)
 
         def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
             positions = first + tf.range(size, dtype=tf.int64)
-            gathered = rows_of_host.gather(_shuffled_rows(positions, rows_of_host.num_rows, config.seed))
-            labels = gathered.pop(_LABELS)
-            features = {
-                name: value.to_sparse()
-                if isinstance(value, tf.RaggedTensor) and layouts.get(name) != "ragged"
-                else value
-                for name, value in gathered.items()
-            }
-            return features, tf.ensure_shape(labels, [size, *labels.shape[1:]])
+            shuffled = shuffled_rows(positions, rows_of_host.num_rows, config.seed)
+            return self.as_batch(rows_of_host.gather(shuffled), size)
 
-        return _map(tf.data.Dataset.counter(first_example, size), batch)
+        return mapped(tf.data.Dataset.counter(first_example, size), batch)
+
+    def stored(self, context: tf.distribute.InputContext) -> RowStore:
+        """This host's transformed examples, with labels, for `as_batch`."""
+        return store(self._transformed_parts(context), self._limits)
+
+    def as_batch(self, gathered: Columns, size: int) -> tuple[Features, tf.Tensor]:
+        """Features and labels of a training batch from `size` rows of `stored`."""
+        layouts = _layouts(self._spec)
+        columns = dict(gathered)
+        labels = columns.pop(_LABELS)
+        features: Features = {
+            name: value.to_sparse() if isinstance(value, tf.RaggedTensor) and layouts.get(name) != "ragged" else value
+            for name, value in columns.items()
+        }
+        return features, tf.ensure_shape(labels, [size, *labels.shape[1:]])
 
     def _transformed_parts(self, context: tf.distribute.InputContext) -> Iterator[Columns]:
         """This host's transformed examples, dense or ragged columns, with labels `[rows, ...]` among them."""
@@ -314,7 +325,7 @@ class ExampleReader:
             return (to_arrays(batch, columns) for batch in self._share_of(context, columns))
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
-        for features, labels in _map(batches, lambda arrays: self._features_and_labels(arrays, columns)):
+        for features, labels in mapped(batches, lambda arrays: self._features_and_labels(arrays, columns)):
             yield {name: without_sparse(value) for name, value in features.items()} | {_LABELS: labels}
 
     def _fits_in_memory(self, context: tf.distribute.InputContext) -> bool:
@@ -357,7 +368,7 @@ class ExampleReader:
             return (to_arrays(batch, columns) for batch in rebatched(windows(), size))
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
-        return _map(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
+        return mapped(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
 
     def _share_of(
         self, context: tf.distribute.InputContext, columns: Sequence[Column], size: int = BATCH_ROWS
@@ -454,12 +465,12 @@ def _is_dense(column: Column) -> bool:
     return column.required and not column.multivalent
 
 
-def _map(batches: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+def mapped(batches: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     """Maps batches in parallel and in order; without autograph, whose conversion of a model's code takes seconds."""
     return batches.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=_PARALLEL_CALLS)
 
 
-def _shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
+def shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
     """Which rows the training sees at these positions, int64 `[batch]`, counted over all epochs.
 
     Every epoch visits every row once, in an order that follows from seed and epoch without any state.

@@ -582,6 +582,34 @@ class ContrastiveLoss(Frozen):
 
 RetrievalLoss = SoftmaxLoss | GbceLoss | ContrastiveLoss
 
+
+class InteractionExamples(Frozen):
+    """A training example is an interaction: a query and the item that it chose."""
+
+    type: Literal["interactions"] = "interactions"
+
+
+class UserExamples(Frozen):
+    """A training example is a user with several of the user's items; see `trainer_module.models.user_examples`.
+
+    Attributes:
+        positives: Largest number of items per example. A user with more items is several examples.
+    """
+
+    type: Literal["users"] = "users"
+    positives: int = Field(default=32, ge=1)
+
+
+def _named_examples(value: Any) -> Any:
+    """Examples that are a name alone take the defaults."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+TrainingExamplesConfig = Annotated[
+    Annotated[InteractionExamples | UserExamples, Field(discriminator="type")],
+    BeforeValidator(_named_examples),
+]
+
 LARGEST_FULL_SOFTMAX = 100_000
 """Beyond so many items, the scores of a batch take gigabytes."""
 
@@ -593,6 +621,8 @@ class TwoTowerConfig(_Model):
     """See `trainer_module.models.two_tower`; for interactions.
 
     Attributes:
+        examples: What a training example is: an interaction, or a user with several items; the name alone takes its
+            defaults. `batch_size`, steps and epochs count these examples.
         query_encoder: How the rows of the user's history become one.
         similarity: Of a query's and a candidate's vector: `cosine` takes the dot product of unit vectors, `dot` that of
             the vectors as they are.
@@ -618,6 +648,7 @@ class TwoTowerConfig(_Model):
     takes_xla: ClassVar[bool] = False
 
     type: Literal["two_tower"] = "two_tower"
+    examples: TrainingExamplesConfig = InteractionExamples()
     query_encoder: Annotated[QueryEncoder, Field(discriminator="type")] = MeanEncoder()
     similarity: Literal["cosine", "dot"] = "cosine"
     loss: Annotated[RetrievalLoss, Field(discriminator="type")] = SoftmaxLoss()
@@ -681,6 +712,16 @@ class TwoTowerConfig(_Model):
         return self.full_softmax or self.mixed_negatives > 0
 
     @property
+    def positives(self) -> int:
+        """Largest number of items that a training example holds."""
+        return self.examples.positives if isinstance(self.examples, UserExamples) else 1
+
+    @property
+    def trains_users(self) -> bool:
+        """Whether a training example is a user with several items."""
+        return isinstance(self.examples, UserExamples)
+
+    @property
     def trains_all_positions(self) -> bool:
         """Whether a training row predicts every item of its history."""
         return isinstance(self.query_encoder, TransformerEncoder) and self.query_encoder.positions == "all"
@@ -725,8 +766,19 @@ class TwoTowerConfig(_Model):
                 f"{dataset.item_key} does not keep it; leave embeddings.features.{dataset.item_key}.table out, or "
                 "declare the table with frequencies=True in the dataset's feature spec"
             )
+        if self.trains_users:
+            self._check_users(dataset, spec)
         if not isinstance(self.query_encoder, MeanEncoder):
             self._check_encoder(dataset, spec, key, dims[key.table])
+
+    def _check_users(self, dataset: DatasetSpec, spec: FeatureSpec) -> None:
+        """All rows of a user must give the same query."""
+        of_rows = [c.name for c in spec.inputs if c.name == HISTORY or c.name in dataset.event_columns]
+        if of_rows:
+            raise ConfigError(
+                f"model.examples users makes one query of all rows of a user, but {', '.join(of_rows)} differ from row "
+                "to row. Add them to model.ignore, or set examples: interactions"
+            )
 
     def _check_encoder(self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, dim: int) -> None:
         where = f"model.query_encoder {self.query_encoder.type}"
@@ -785,11 +837,17 @@ class TwoTowerConfig(_Model):
 
     def check_training(self, training: TrainingConfig) -> None:
         super().check_training(training)
-        candidates = training.batch_size * (self.has_in_batch_negatives + self.mixed_negatives)
+        if self.trains_users and training.cache != "features":
+            raise ConfigError(
+                "model.examples users gathers the rows of a user from the transformed training split, which "
+                f"training.cache {training.cache} does not keep; leave training.cache out"
+            )
+        of_batch = self.positives if self.has_in_batch_negatives else 0
+        candidates = training.batch_size * (of_batch + self.mixed_negatives)
         if self.hard_negatives and self.hard_negatives > candidates:
             raise ConfigError(
                 f"model.hard_negatives={self.hard_negatives}, but a step has {candidates} candidates: "
-                f"training.batch_size={training.batch_size} times {int(self.in_batch_negatives)} + "
+                f"training.batch_size={training.batch_size} times {of_batch} + "
                 "model.mixed_negatives. Lower the first or raise one of the others"
             )
 
@@ -800,13 +858,16 @@ class TwoTowerConfig(_Model):
         return prepare_retrieval(self, data)
 
     def training_columns(self, spec: FeatureSpec, objective: "Retrieval") -> FeatureSpec:
-        """The columns of a training batch: those of an example, its history's items and the items drawn for it."""
+        """The columns of a training batch: those of an example, its history's items, its further items and the items
+        drawn for it."""
         from trainer_module.models.negatives import with_negatives
         from trainer_module.models.sequences import with_attributes_of_history
+        from trainer_module.models.user_examples import with_positives
 
         columns = objective.candidate_columns
         if self.trains_all_positions:
             spec = with_attributes_of_history(spec, columns, objective.item_key)
+        spec = with_positives(spec, columns, self.positives)
         return with_negatives(spec, columns, self.num_drawn(objective))
 
     def num_drawn(self, objective: "Retrieval") -> int:

@@ -5,7 +5,7 @@ Recommendations", WWW 2020): items drawn uniformly from the catalog, so that tho
 negatives too.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -35,14 +35,28 @@ def with_negatives(spec: FeatureSpec, candidate_columns: Collection[str], number
     A TPU's embedding engine is called once per step and takes one batch size, so drawn items are further columns of an
     example and not further examples.
     """
+    return with_copies(spec, candidate_columns, negative_name, range(1, number + 1))
+
+
+def with_copies(
+    spec: FeatureSpec, candidate_columns: Collection[str], name_of: Callable[[str, int], str], numbers: Iterable[int]
+) -> FeatureSpec:
+    """The same with a copy of the candidate columns for each further item of an example.
+
+    Args:
+        spec: Columns and tables.
+        candidate_columns: Those that describe an item.
+        name_of: Name of the copy of a column for an item, by the item's number.
+        numbers: Of the further items.
+    """
     copies = []
-    for copy in range(1, number + 1):
+    for number in numbers:
         for column in spec.inputs:
             if column.name not in candidate_columns:
                 continue
-            update = {"name": negative_name(column.name, copy)}
+            update = {"name": name_of(column.name, number)}
             if isinstance(column, Categorical) and column.weights:
-                update["weights"] = negative_name(column.weights, copy)
+                update["weights"] = name_of(column.weights, number)
             copies.append(column.model_copy(update=update))
     return FeatureSpec(columns=(*spec.columns, *copies), tables=spec.tables)
 

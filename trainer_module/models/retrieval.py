@@ -1,17 +1,18 @@
 """The objective of interactions: find the item that the user chose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
-from trainer_module.data.features import Context
+from trainer_module.data.features import Categorical, Context
 from trainer_module.data.vocabularies import training_counts
 from trainer_module.errors import ConfigError, DataError
 from trainer_module.models.config import LARGEST_FULL_SOFTMAX, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
 from trainer_module.models.sequences import SequenceExamples, attributes
 from trainer_module.models.training_data import TrainingData, TrainingExamples
+from trainer_module.models.user_examples import ExamplesByUser
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Retrieval:
         catalog_counts: Items of the catalog per id, int64 `[rows]`; only negatives from the catalog ask for them.
         copies: For a softmax over all items: number of items that come with each example, so that a batch brings the
             whole catalog.
+        positives_per_example: Mean number of items that the query of a training example chose.
     """
 
     item_key: str
@@ -33,6 +35,7 @@ class Retrieval:
     training_counts: np.ndarray
     catalog_counts: np.ndarray | None = None
     copies: int = 0
+    positives_per_example: float = 1.0
 
     @property
     def num_items(self) -> int:
@@ -48,9 +51,10 @@ class Retrieval:
     def log_sampling_shares(self, mixed_negatives: int, in_batch: bool = True) -> np.ndarray:
         """Log of each id's share of a training batch's candidates, float32 `[rows]`.
 
-        For every candidate that an example brings, by its frequency p, there are `mixed_negatives` from the catalog,
-        where the id has the share u, so the share is `(p + mixed_negatives * u) / (1 + mixed_negatives)`. It is u if
-        the examples' own items are no candidates of each other. Ids that are not in the catalog then count as one item.
+        For every candidate that an example brings, by its frequency p, there are m = `mixed_negatives` /
+        `positives_per_example` from the catalog, where the id has the share u, so the share is `(p + m * u) / (1 + m)`.
+        It is u if the examples' own items are no candidates of each other. Ids that are not in the catalog then count
+        as one item.
 
         Args:
             mixed_negatives: Number of items per example that are drawn from the catalog.
@@ -68,7 +72,8 @@ class Retrieval:
             return np.log(items / items.sum()).astype(np.float32)
         counts = np.maximum(self.training_counts, 1)
         by_frequency, in_catalog = counts / counts.sum(), self.catalog_counts / self.catalog_counts.sum()
-        return np.log((by_frequency + mixed_negatives * in_catalog) / (1 + mixed_negatives)).astype(np.float32)
+        drawn = mixed_negatives / self.positives_per_example
+        return np.log((by_frequency + drawn * in_catalog) / (1 + drawn)).astype(np.float32)
 
 
 def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retrieval, TrainingExamples]:
@@ -92,9 +97,18 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     catalog = None
     if config.reads_catalog or described:
         catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
-    examples = _examples_of_all_positions(data, catalog, len(counts)) if config.trains_all_positions else data.train
+    examples: TrainingExamples = data.train
+    positives_per_example = 1.0
+    if config.trains_all_positions:
+        examples = _examples_of_all_positions(data, catalog, len(counts))
+    elif config.trains_users:
+        examples = _examples_by_user(data, config.positives)
+        positives_per_example = examples.positives_per_example
+    objective = Retrieval(
+        dataset.item_key, dataset.candidate_columns, counts, positives_per_example=positives_per_example
+    )
     if catalog is None or not config.reads_catalog:
-        return Retrieval(dataset.item_key, dataset.candidate_columns, counts), examples
+        return objective, examples
     in_catalog = catalog.counts(dataset.item_key, len(counts))
     copies = 0
     if config.full_softmax:
@@ -104,9 +118,18 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
                 "Draw from it instead: set model.mixed_negatives and model.in_batch_negatives: false"
             )
         copies = -(-catalog.num_items // data.batch_size)
-    objective = Retrieval(dataset.item_key, dataset.candidate_columns, counts, in_catalog, copies)
+    objective = replace(objective, catalog_counts=in_catalog, copies=copies)
     drawn = config.num_drawn(objective)
     return objective, MixedExamples(examples, catalog, drawn, whole=config.full_softmax)
+
+
+def _examples_by_user(data: TrainingData, positives: int) -> ExamplesByUser:
+    """Users with at most `positives` of their items each."""
+    # The model may ignore the column.
+    (user,) = [
+        c for c in data.dataset.features.columns if isinstance(c, Categorical) and c.name == data.dataset.user_key
+    ]
+    return ExamplesByUser(data.train, data.spec, user, data.dataset.candidate_columns, positives)
 
 
 def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:

@@ -1,7 +1,8 @@
 """What a query's target and its negatives cost: the losses that `model.loss` names.
 
-All take the scores of the targets, `[queries]`, and of the negatives, `[queries, negatives]`, and give `[queries]`. A
-negative that does not count has a score far below all others.
+All take the scores of the targets, `[queries]` or, with several targets of each query, `[queries, targets]`, and those
+of the negatives, `[queries, negatives]`, and return the cost of each target against the negatives, in the shape of the
+targets. A negative that does not count has a score far below all others.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,13 @@ MASKED = -1e9
 
 def softmax(targets: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
     """Cross entropy of finding the target among it and the negatives."""
-    return tf.reduce_logsumexp(tf.concat([targets[:, tf.newaxis], negatives], axis=1), axis=1) - targets
+    return tf.nn.softplus(_beside(targets, tf.reduce_logsumexp(negatives, axis=1)) - targets)
+
+
+def multinomial(targets: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Cross entropy of finding each target among all candidates, which contain the targets: the multinomial likelihood
+    of Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, equation 2."""
+    return _beside(targets, tf.reduce_logsumexp(candidates, axis=1)) - targets
 
 
 def binary(power: float) -> PairLoss:
@@ -32,7 +39,7 @@ def binary(power: float) -> PairLoss:
 
     def loss(targets: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
         of_target = power * tf.nn.softplus(-targets)
-        of_negatives = tf.reduce_sum(tf.nn.softplus(negatives), axis=1)
+        of_negatives = _beside(targets, tf.reduce_sum(tf.nn.softplus(negatives), axis=1))
         return (of_target + of_negatives) / tf.cast(1 + tf.shape(negatives)[1], targets.dtype)
 
     return loss
@@ -59,6 +66,12 @@ def contrastive(margin: float, negative_weight: float) -> PairLoss:
     """
 
     def loss(targets: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
-        return 1 - targets + negative_weight * tf.reduce_mean(tf.nn.relu(negatives - margin), axis=1)
+        of_negatives = tf.reduce_mean(tf.nn.relu(negatives - margin), axis=1)
+        return 1 - targets + negative_weight * _beside(targets, of_negatives)
 
     return loss
+
+
+def _beside(targets: tf.Tensor, of_queries: tf.Tensor) -> tf.Tensor:
+    """Values of queries, `[queries]`, in a shape that broadcasts to that of their targets."""
+    return of_queries[:, tf.newaxis] if targets.shape.rank == 2 else of_queries

@@ -2,10 +2,10 @@
 
 Sampled softmax with in-batch negatives and the correction for their frequencies (Yi et al., "Sampling-Bias-Corrected
 Neural Modeling for Large Corpus Item Recommendations", RecSys 2019). With an encoder of the history that trains all its
-positions, a row is as many queries as its history has steps.
+positions, a row is as many queries as its history has steps; where examples are users, a query has several targets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,26 @@ from trainer_module.models.example_weights import weighted
 from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, dropout, fold_in, on_tpu
 from trainer_module.models.negatives import negative_name
 from trainer_module.models.retrieval import Retrieval
-from trainer_module.models.retrieval_losses import MASKED, PairLoss, binary, calibrating_power, contrastive, softmax
+from trainer_module.models.retrieval_losses import (
+    MASKED,
+    PairLoss,
+    binary,
+    calibrating_power,
+    contrastive,
+    multinomial,
+    softmax,
+)
 from trainer_module.models.sequences import NO_ID, ids_name, step_name
 from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
+from trainer_module.models.user_examples import NUM_POSITIVES, POSITIVE_WEIGHTS, positive_name
 
 # What the model predicts, by name.
 QUERY, CANDIDATE = "query", "candidate"
 
 # Folded into a step's seed for the encoder; far from the numbers of rows and drawn items.
 _ENCODER_SEED = 1 << 20
+# Likewise for the second and further items of an example.
+_POSITIVES_SEED = 1 << 21
 
 
 class Tower(tf.keras.layers.Layer):
@@ -235,16 +246,15 @@ class TwoTowerModel(tf.keras.Model):
         not matter.
         """
         all_rows = self._look_up(features)
+        if self._config.trains_users:
+            return self._loss_of_users(all_rows, features, seed)
         looked_up = self._own(all_rows)
         own = self.candidates_from(looked_up, features, fold_in(seed, 1))
         own_ids = tf.reshape(features[self._retrieval.item_key], [-1])
-        candidates, ids = [own], [own_ids]
-        for number in range(1, self._mixed_negatives + 1):
-            drawn = self._drawn(number, all_rows), self._drawn(number, features)
-            candidates.append(self.candidates_from(*drawn, fold_in(seed, 1 + number)))
-            ids.append(tf.reshape(drawn[1][self._retrieval.item_key], [-1]))
-        first = 0 if self._config.has_in_batch_negatives else 1
-        negatives = tf.concat(candidates[first:], axis=0), self._with_ids(tf.concat(ids[first:], axis=0))
+        candidates, ids = self._drawn_items(all_rows, features, seed)
+        if self._config.has_in_batch_negatives:
+            candidates, ids = [own, *candidates], [own_ids, *ids]
+        negatives = tf.concat(candidates, axis=0), self._with_ids(tf.concat(ids, axis=0))
         if self._config.trains_all_positions:
             loss = self._loss_of_all_positions(all_rows, features, negatives, seed)
         else:
@@ -254,8 +264,75 @@ class TwoTowerModel(tf.keras.Model):
         if not self._config.embedding_l2:
             return loss
         # Of the example's own rows alone: the weight means the same however many items are drawn.
-        norms = [tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))) for rows in looked_up.values()]
-        return loss + self._config.embedding_l2 * tf.add_n(norms)
+        return loss + self._config.embedding_l2 * _squared_norm(looked_up)
+
+    def _drawn_items(
+        self, all_rows: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Vectors `[batch, dim]` and ids `[batch]` of the items that come from the catalog, one of each per copy."""
+        candidates, ids = [], []
+        for number in range(1, self._mixed_negatives + 1):
+            drawn = self._drawn(number, all_rows), self._drawn(number, features)
+            candidates.append(self.candidates_from(*drawn, fold_in(seed, 1 + number)))
+            ids.append(tf.reshape(drawn[1][self._retrieval.item_key], [-1]))
+        return candidates, ids
+
+    def _loss_of_users(self, all_rows: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor) -> tf.Tensor:
+        """Loss of finding the items of each example, plus regularization, `[batch]`.
+
+        The loss of an example is the sum over its items, scaled so that the mean over the training split is the mean
+        over all items.
+        """
+        looked_up, num_positives = self._own(all_rows), features[NUM_POSITIVES]
+        exists = tf.range(self._config.positives, dtype=tf.int64) < num_positives
+        weights = tf.cast(exists, tf.float32)
+        items = [
+            (self._named(positive_name, number, all_rows), self._named(positive_name, number, features))
+            for number in range(1, self._config.positives + 1)
+        ]
+        vectors = [
+            self.candidates_from(*item, fold_in(seed, 1 if number == 0 else _POSITIVES_SEED + number))
+            for number, item in enumerate(items)
+        ]
+        ids = tf.concat([of_item[self._retrieval.item_key] for _, of_item in items], axis=1)
+        queries = self.queries_from(looked_up, features, fold_in(seed, 0))
+        drawn, drawn_ids = self._drawn_items(all_rows, features, seed)
+        if self._config.has_in_batch_negatives:
+            in_batch = tf.transpose(tf.where(exists, ids, NO_ID))
+            drawn, drawn_ids = [*vectors, *drawn], [tf.reshape(in_batch, [-1]), *drawn_ids]
+        negatives = tf.concat(drawn, axis=0), tf.concat(drawn_ids, axis=0)
+        losses = self._loss_of_positives(queries, tf.stack(vectors, axis=1), ids, negatives) * weights
+        if self._spec.example_weight is not None:
+            losses *= features[POSITIVE_WEIGHTS]
+        if self._config.embedding_l2:
+            of_query = {name: rows for name, rows in looked_up.items() if name not in self._retrieval.candidate_columns}
+            norms = tf.stack([_squared_norm({**of_query, **rows}) for rows, _ in items], axis=1)
+            losses += self._config.embedding_l2 * norms * weights
+        return tf.reduce_sum(losses, axis=1) / self._retrieval.positives_per_example
+
+    def _loss_of_positives(
+        self, queries: tf.Tensor, positives: tf.Tensor, ids: tf.Tensor, negatives: tuple[tf.Tensor, tf.Tensor]
+    ) -> tf.Tensor:
+        """Loss of each item of each query, `[batch, positives]`.
+
+        Args:
+            queries: `[batch, dim]`.
+            positives: `[batch, positives, dim]`.
+            ids: `[batch, positives]`.
+            negatives: Vectors `[negatives, dim]` and ids `[negatives]`, `NO_ID` for those that do not count.
+        """
+        vectors, negative_ids = negatives
+        queries /= self._temperature
+        scores = tf.squeeze(tf.matmul(positives, queries[:, :, tf.newaxis]), axis=2)
+        if self._config.full_softmax:
+            # The last examples bring some items once more.
+            catalog = vectors[: self._retrieval.num_items]
+            return multinomial(scores, tf.matmul(queries, catalog, transpose_b=True))
+        shares = tf.gather(self._log_shares, tf.maximum(negative_ids, 0))
+        others = tf.matmul(queries, vectors, transpose_b=True) - shares
+        left_out = tf.logical_or(_contains(ids, negative_ids), tf.equal(negative_ids, NO_ID))
+        others = _hardest(tf.where(left_out, MASKED, others), self._config.hard_negatives)
+        return self._loss(negative_ids)(scores - tf.gather(self._log_shares, ids), others)
 
     def _with_ids(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids of negatives, without those that only fill up the last examples where the whole catalog is drawn."""
@@ -423,8 +500,9 @@ class TwoTowerModel(tf.keras.Model):
         """
         columns = [name for name in self._retrieval.candidate_columns if name in features]
         own = {
-            negative_name(name, number): features[name]
-            for number in range(1, self._mixed_negatives + 1)
+            name_of(name, number): features[name]
+            for name_of, copies in ((negative_name, self._mixed_negatives), (positive_name, self._config.positives))
+            for number in range(1, copies + 1)
             for name in columns
         }
         known = {**own, **features}
@@ -441,7 +519,17 @@ class TwoTowerModel(tf.keras.Model):
 
     def _drawn(self, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of drawn item `number`, by the names of the columns that they are copies of."""
-        named = {name: negative_name(name, number) for name in self._retrieval.candidate_columns}
+        return self._named(negative_name, number, values)
+
+    def _named(self, name_of: Callable[[str, int], str], number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of an item of the example, by the names of the columns that they are copies of.
+
+        Args:
+            name_of: Name of the copy of a column.
+            number: Of the item.
+            values: By name of the copy.
+        """
+        named = {name: name_of(name, number) for name in self._retrieval.candidate_columns}
         return {name: values[copy] for name, copy in named.items() if copy in values}
 
     def _inputs_of(
@@ -485,6 +573,22 @@ class _Steps:
     target_ids: tf.Tensor
     is_trained: tf.Tensor
     row: tf.Tensor
+
+
+def _contains(ids: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Whether the ids of a query, `[queries, ids]`, contain each candidate, `[candidates]`: bool
+    `[queries, candidates]`."""
+    in_order = tf.sort(ids, axis=1)
+    of_queries = tf.broadcast_to(candidates, [tf.shape(ids)[0], tf.shape(candidates)[0]])
+    place = tf.minimum(tf.searchsorted(in_order, of_queries), tf.shape(ids)[1] - 1)
+    return tf.equal(tf.gather(in_order, place, axis=1, batch_dims=1), candidates)
+
+
+def _squared_norm(looked_up: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Sum of the squares of all rows of an example, `[batch]`."""
+    return tf.add_n(
+        [tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))) for rows in looked_up.values()]
+    )
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,199 @@
+"""Training examples that are users with several of their items each.
+
+One query is then scored against the negatives once for all its items, where examples that are interactions score it
+once per item.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from trainer_module.data.features import Categorical, FeatureSpec
+from trainer_module.data.inputs import ExampleReader, Features, mapped, shuffled_rows, without_autotuning
+from trainer_module.data.row_store import Columns
+from trainer_module.models.negatives import with_copies
+from trainer_module.training.config import TrainingConfig
+
+_PREFETCHED_BATCHES = 4
+
+# No column has such a name.
+NUM_POSITIVES = "positives:number"
+"""Name of the input with the number of an example's items, int64 `[batch, 1]`."""
+
+POSITIVE_WEIGHTS = "positives:weights"
+"""Name of the input with the weights of an example's items, float32 `[batch, positives]`, if rows have weights."""
+
+
+def positive_name(column: str, number: int) -> str:
+    """Name of the column that holds `column` of an example's item `number`, counted from 1.
+
+    The first item has the columns of the feature spec. The others' names have letters, digits and underscores, which
+    every layer takes, on a TPU too.
+    """
+    return column if number == 1 else f"{column}_positive_{number}"
+
+
+def with_positives(spec: FeatureSpec, candidate_columns: Collection[str], positives: int) -> FeatureSpec:
+    """The same with copies of the candidate columns for items 2 to `positives`, which look up in the same tables."""
+    return with_copies(spec, candidate_columns, positive_name, range(2, positives + 1))
+
+
+@dataclass(frozen=True)
+class RowsByUser:
+    """Numbers of the rows of a split, user by user, and the examples that they make.
+
+    A user with n rows makes ceil(n / positives) examples.
+
+    Attributes:
+        positives: Largest number of rows per example.
+        rows: Numbers of rows, those of one user side by side, int64 `[rows]`.
+        starts: Where the rows of a user begin, int64 `[users]`.
+        counts: Number of rows of a user, int64 `[users]`.
+        users: User of each example, int64 `[examples]`.
+        first: Number of rows of the user that earlier examples hold, int64 `[examples]`.
+    """
+
+    positives: int
+    rows: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    users: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, keys: Iterable[pa.Array], positives: int) -> "RowsByUser":
+        """Groups the rows of a split, given the user of each.
+
+        Holds 4 bytes per row and every key once while it reads, and 8 bytes per row, 16 per user and 16 per example
+        afterwards.
+
+        Args:
+            keys: Of the rows, in their order, in parts.
+            positives: Largest number of rows per example.
+        """
+        encoded = pa.chunked_array([part.dictionary_encode() for part in keys]).unify_dictionaries()
+        codes = np.concatenate([part.indices.to_numpy(zero_copy_only=False) for part in encoded.chunks])
+        counts = np.bincount(codes).astype(np.int64)
+        examples = -(-counts // positives)
+        users = np.repeat(np.arange(len(counts)), examples)
+        number = np.arange(len(users)) - np.repeat(np.cumsum(examples) - examples, examples)
+        return cls(
+            positives,
+            np.argsort(codes, kind="stable").astype(np.int64),
+            np.cumsum(counts) - counts,
+            counts,
+            users,
+            number * positives,
+        )
+
+    def batch(self, positions: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows of the examples at some positions of the training.
+
+        Every epoch visits every row once: examples come in an order that follows from seed and epoch, and so do the
+        rows of a user, which examples take from that order in turn.
+
+        Args:
+            positions: Counted over all epochs, int64 `[batch]`.
+            seed: Of the order.
+
+        Returns:
+            Numbers of the rows, int64 `[batch, positives]`, and how many an example has, int64 `[batch]`; behind its
+            last row stands its first one.
+        """
+        num_examples = len(self.users)
+        chosen = shuffled_rows(positions, num_examples, seed)
+        user, first = tf.gather(self.users, chosen), tf.gather(self.first, chosen)
+        count = tf.gather(self.counts, user)[:, tf.newaxis]
+        place = first[:, tf.newaxis] + tf.range(self.positives, dtype=tf.int64)
+        place = tf.where(place < count, place, first[:, tf.newaxis])
+        # The order of a user's rows differs from user to user and from epoch to epoch.
+        epoch = tf.math.floordiv(positions, num_examples)
+        of_user = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch, 1 + user], axis=1)
+        shuffled = tf.raw_ops.RandomIndexShuffle(
+            index=tf.reshape(place, [-1]),
+            seed=tf.repeat(of_user, self.positives, axis=0),
+            max_index=tf.repeat(tf.squeeze(count, axis=1) - 1, self.positives),
+        )
+        in_order = tf.gather(self.starts, user)[:, tf.newaxis] + tf.reshape(shuffled, tf.shape(place))
+        number = tf.minimum(tf.squeeze(count, axis=1) - first, self.positives)
+        return tf.gather(self.rows, in_order), number
+
+
+class ExamplesByUser:
+    """A training split whose examples are users with several of their items.
+
+    On several hosts, each groups its own share of the rows.
+
+    Attributes:
+        num_examples: Of the split.
+        positives_per_example: Mean number of items per example.
+    """
+
+    def __init__(
+        self,
+        examples: ExampleReader,
+        spec: FeatureSpec,
+        user: Categorical,
+        candidate_columns: Collection[str],
+        positives: int,
+    ):
+        """Counts the examples.
+
+        Args:
+            examples: The split: an example per interaction.
+            spec: Gives the columns.
+            user: Column of the user's identifier, whether the model reads it or not.
+            candidate_columns: Those that describe an item.
+            positives: Largest number of items per example.
+        """
+        self._examples = examples
+        self._spec = spec
+        self._user = user
+        self._candidate_columns = frozenset(candidate_columns)
+        self._positives = positives
+        self.num_examples = len(self._rows_by_user(tf.distribute.InputContext()).users)
+        self.positives_per_example = examples.num_examples / self.num_examples
+
+    def training_batches(
+        self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """As `ExampleReader.training_batches`, with the columns of further items under `positive_name`, `NUM_POSITIVES`
+        and, in place of the weights of rows, `POSITIVE_WEIGHTS`.
+
+        Items that an example lacks are copies of its first one.
+        """
+        size = context.get_per_replica_batch_size(config.batch_size)
+        first_example = first_step * size * (context.num_replicas_in_sync // context.num_input_pipelines)
+        by_user, rows_of_host = self._rows_by_user(context), self._examples.stored(context)
+
+        def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
+            rows, number = by_user.batch(first + tf.range(size, dtype=tf.int64), config.seed)
+            # Item by item, so that each is a slice.
+            gathered = rows_of_host.gather(tf.reshape(tf.transpose(rows), [size * self._positives]))
+            of_items: Features = {NUM_POSITIVES: tf.ensure_shape(number[:, tf.newaxis], [size, 1])}
+            if self._spec.example_weight:
+                weights = tf.reshape(gathered.pop(self._spec.example_weight.name), [self._positives, size])
+                of_items[POSITIVE_WEIGHTS] = tf.transpose(weights)
+            features, labels = self._examples.as_batch(self._by_item(gathered, size), size)
+            return features | of_items, labels
+
+        batches = mapped(tf.data.Dataset.counter(first_example, size), batch)
+        return batches.prefetch(_PREFETCHED_BATCHES).with_options(without_autotuning())
+
+    def _by_item(self, gathered: Columns, size: int) -> Columns:
+        """From `[positives * size, ...]` to columns of `size` rows: the query's and the first item's as they are, and
+        those of further items beside them."""
+        columns = {name: value[:size] for name, value in gathered.items()}
+        for name in self._candidate_columns & gathered.keys():
+            for number in range(2, self._positives + 1):
+                of_item = gathered[name][(number - 1) * size : number * size]
+                columns[positive_name(name, number)] = of_item
+        return columns
+
+    def _rows_by_user(self, context: tf.distribute.InputContext) -> RowsByUser:
+        batches = self._examples.batches_of_host(context, self._user)
+        return RowsByUser.of((pc.list_flatten(batch.column(self._user.name)) for batch in batches), self._positives)
