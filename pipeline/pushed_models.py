@@ -1,17 +1,21 @@
 """The pushed versions below a root: which there are, and how to go back to an earlier one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import publish, versions_of
+from components.retrieval_index.layout import VERTEX_FILE
 from pipeline.ask.versions import read_summary
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from components.retrieval_index.vertex_delta import ItemFile
 
 COPY_OF = "copy_of"
 """Key of a version's summary that names the earlier version whose files it has."""
@@ -61,6 +65,30 @@ def pushed_versions(root: Path) -> Iterator[PushedVersion]:
             )
 
 
+def items_of(root: Path, name: str, version: int | None) -> "ItemFile":
+    """The items of a pushed retrieval model.
+
+    Args:
+        root: Directory of runs.
+        name: Of the model.
+        version: Its number; None takes the newest one.
+
+    Raises:
+        ConfigError: There is no such model or version.
+        ModelError: The version holds no items for Vertex AI Vector Search, or its summary is missing or damaged.
+    """
+    # Imports TensorFlow.
+    from components.retrieval_index.vertex_delta import ItemFile
+
+    base, numbers = _known_versions(root, name)
+    directory = base / str(numbers[-1] if version is None else _checked(version, name, numbers))
+    file = directory / VERTEX_FILE
+    if not file.is_file():
+        raise ModelError(f"{directory} holds no {VERTEX_FILE}; name a pushed retrieval model")
+    export = read_summary(directory, needed=("config",))["config"].get("export") or {}
+    return ItemFile(file, is_int8=bool(export.get("quantize")))
+
+
 def roll_back(root: Path, name: str, version: int) -> Path:
     """Publishes the files of an earlier version under the next number, which servers then take.
 
@@ -79,18 +107,27 @@ def roll_back(root: Path, name: str, version: int) -> Path:
         ConfigError: There is no such model or version, or it is the newest already.
         ModelError: The version's summary is missing or damaged.
     """
-    base = root / "serving" / name
+    base, numbers = _known_versions(root, name)
+    if _checked(version, name, numbers) == numbers[-1]:
+        raise ConfigError(f"version {version} of {name} is the newest already, so servers take it")
+    summary = read_summary(base / str(version), needed=("config",))
+    return publish(str(base / str(version)), str(base), {SUMMARY_FILE_NAME: _marked(summary, version)})
+
+
+def _known_versions(root: Path, name: str) -> tuple[Path, list[int]]:
+    """Directory and versions of a model."""
     known = sorted(each.name for each in (root / "serving").glob("*") if versions_of(each))
     if name not in known:
         where = f"{did_you_mean(name, known)}Known: {', '.join(known)}" if known else "Nothing has been pushed yet"
         raise ConfigError(f"{root / 'serving'} holds no pushed model {name!r}. {where}")
-    numbers = versions_of(base)
+    base = root / "serving" / name
+    return base, versions_of(base)
+
+
+def _checked(version: int, name: str, numbers: Sequence[int]) -> int:
     if version not in numbers:
         raise ConfigError(f"{name} has no version {version}; there are {', '.join(map(str, numbers))}")
-    if version == numbers[-1]:
-        raise ConfigError(f"version {version} of {name} is the newest already, so servers take it")
-    summary = read_summary(base / str(version), needed=("config",))
-    return publish(str(base / str(version)), str(base), {SUMMARY_FILE_NAME: _marked(summary, version)})
+    return version
 
 
 def _marked(summary: dict[str, Any], version: int) -> bytes:

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline.commands.options import AsJson, Root
+from trainer_module.errors import ConfigError
 
 _WIDTH_OF_PIPES = 200
 
@@ -62,3 +63,51 @@ def rollback(
 
     published = roll_back(root, name, version)
     Console(soft_wrap=True, highlight=False).print(f"version {version} is served again as {published}", markup=False)
+
+
+def export_items(
+    name: Annotated[str, typer.Argument(help="Name of a retrieval model, as `recspan models list` shows it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write; must not be there.")],
+    version: Annotated[int | None, typer.Option(help="Whose items are exported; the newest if not given.")] = None,
+    since: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="Export only what differs from this version's items.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Distance of vectors that are the same.")] = 0.0,
+    distance: Annotated[
+        Literal["max-abs", "cosine"],
+        typer.Option(help="Largest difference of a number, or 1 minus the cosine."),
+    ] = "max-abs",
+    root: Root = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Write items' vectors as Vertex AI Vector Search imports them: all, or what has changed since a version."""
+    if since is None and tolerance:
+        raise ConfigError("models export-items: --tolerance goes with --since")
+    if "://" in str(output) or ":/" in str(output):
+        raise ConfigError(f"--output {output}: expected a local directory; copy it to the bucket with gcloud storage")
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from components.retrieval_index.vertex_delta import write_delta
+    from pipeline.pushed_models import items_of
+
+    newer = items_of(root, name, version)
+    earlier = None if since is None else items_of(root, name, since)
+    if earlier == newer:
+        raise ConfigError(f"--since {since} is the version that is exported; name an earlier one")
+    delta = write_delta(newer, earlier, output, tolerance, distance)
+    console = Console(soft_wrap=True, highlight=False)
+    if as_json:
+        written = None if delta.is_empty else str(output)
+        console.print_json(json.dumps(asdict(delta) | {"directory": written, "items": str(newer.path)}))
+    elif delta.is_empty:
+        console.print(f"no item differs from version {since}; nothing is written", markup=False)
+    elif since is None:
+        console.print(f"{delta.new} items in {output}", markup=False)
+    else:
+        console.print(
+            f"{delta.new} new, {delta.changed} changed and {delta.removed} removed items in {output}; "
+            f"{delta.unchanged} are as in version {since}",
+            markup=False,
+        )

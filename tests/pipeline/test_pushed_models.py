@@ -5,6 +5,7 @@ import json
 import pytest
 
 from components.pusher.publish import finished_push, latest_version
+from components.retrieval_index.layout import VERTEX_FILE
 from pipeline.ask.versions import read_summary
 from pipeline.pushed_models import pushed_versions, roll_back
 from tests.launcher import recspan
@@ -94,3 +95,35 @@ def test_commands(root):
     assert "copy of 9" in listed.stdout and "rmse 0.5000" in listed.stdout
     refused = recspan("models", "rollback", "shop", "9000", "--root", str(root))
     assert refused.returncode == 1 and "shop has no version 9000" in refused.stderr
+
+
+def items(root, version: int, lines: str) -> None:
+    file = root / "serving" / "shop" / str(version) / VERTEX_FILE
+    file.parent.mkdir(parents=True)
+    file.write_text(lines)
+
+
+def test_what_has_changed_since_a_version_is_exported(root, tmp_path, command_line):
+    items(root, 9, '{"id": "a", "embedding": [1, 2]}\n{"id": "b", "embedding": [3, 4]}\n')
+    items(root, 10, '{"id": "a", "embedding": [1, 2.5]}\n{"id": "c", "embedding": [5, 6]}\n')
+    command = ("models", "export-items", "shop", "--root", str(root))
+    changed = command_line(*command, "--since", "9", "-o", "delta", cwd=tmp_path)
+    assert changed.returncode == 0, changed.stderr
+    assert changed.stdout == "1 new, 1 changed and 1 removed items in delta; 0 are as in version 9\n"
+    assert (tmp_path / "delta/delete/removed.txt").read_text() == "b\n"
+    tolerant = command_line(*command, "--since", "9", "--tolerance", "0.5", "-o", "more", "--json", cwd=tmp_path)
+    assert json.loads(tolerant.stdout)["changed"] == 0
+    everything = command_line(*command, "--version", "9", "-o", "all", cwd=tmp_path)
+    assert everything.stdout == "2 items in all\n"
+    for options, message in (
+        (("--since", "10"), "--since 10 is the version that is exported"),
+        (("--since", "8"), "shop has no version 8; there are 9, 10"),
+        (("--tolerance", "1"), "--tolerance goes with --since"),
+        (("-o", "gs://bucket/delta"), "expected a local directory"),
+    ):
+        refused = command_line(*command, "-o", "refused", *options, cwd=tmp_path)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+    films = command_line("models", "export-items", "films", "--root", str(root), "-o", "refused", cwd=tmp_path)
+    assert "name a pushed retrieval model" in films.stderr
+    assert not (tmp_path / "refused").exists()
