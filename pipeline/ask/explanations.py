@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from components.retrieval_index.exact import IDS, SCORES
 from pipeline.ask.answers import note_unknown_user, parse_given, require_known_item
-from pipeline.ask.leave_one_out import Explanation, leave_one_out
+from pipeline.ask.leave_one_out import Contribution, Explanation, leave_one_out
 from pipeline.ask.neighbours import neighbours
 from pipeline.ask.predict import Predictor
 from pipeline.ask.recommend import IndexModel, Recommender, retrieval_data
@@ -23,6 +24,7 @@ from pipeline.ask.versions import data_config, read_summary
 from trainer_module.data.cells import trim
 from trainer_module.data.dataset import HISTORY, RATED, Dataset
 from trainer_module.errors import ConfigError, DataError
+from trainer_module.models.signatures import SCORE, ranked_by
 
 # More than any catalog holds; a search returns all items then.
 _ALL_ITEMS = 2**31 - 1
@@ -62,32 +64,60 @@ def explain_one(
     explained = _score_of_item if retrieves else _prediction
     requests, explanation = explained(version, data_dir, user, item, given)
     # Many models do not read every column of their data.
-    effective = [each for each in explanation.contributions if each.amount]
+    effective = [each for each in explanation.contributions if each.amount or any(each.heads.values())]
     shown = effective[:top]
     if as_json:
-        answer = {"user": user, "item": item, "score": explanation.score, "without_any": explanation.without_any}
-        answer |= {"contributions": [asdict(each) for each in shown], "model": str(version)}
+        answer: dict[str, Any] = {"user": user, "item": item, "score": explanation.score}
+        answer |= {"heads": dict(explanation.heads)} if explanation.heads else {}
+        answer |= {"without_any": explanation.without_any, "adds_up": explanation.adds_up}
+        answer |= {"contributions": [_as_json(each) for each in shown], "model": str(version)}
         console.print_json(json.dumps(answer))
         return
     note_unknown_user(console, requests, user, given)
-    table = Table(box=SIMPLE_HEAD)
-    for name, justify in (("adds", "right"), ("column", "left"), ("value", "left")):
-        table.add_column(name, justify=justify)
-    for each in shown:
-        title = requests.title(each.value) if each.column in _item_columns(requests.dataset) else None
-        table.add_row(
-            f"{each.amount:+.4f}", escape(each.column), escape(f"{each.value} ({title})" if title else each.value)
-        )
+    heads = f" ({', '.join(f'{head} {value:.4f}' for head, value in explanation.heads.items())})"
     console.print(
-        f"score {explanation.score:.4f}; {explanation.without_any:.4f} without any value. A value adds the score "
-        "minus the score without it:",
+        f"score {explanation.score:.4f}{heads if explanation.heads else ''}; {explanation.without_any:.4f} without any "
+        "value. A value adds the score minus the score without it:",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
-    console.print(table)
+    if not shown:
+        console.print("no value of this request changes the answer", highlight=False)
+    else:
+        console.print(_table(shown, requests))
+    if len(effective) > 1:
+        console.print(_sum(explanation), soft_wrap=True, highlight=False)
     if left := len(effective) - len(shown):
         console.print(f"{left} values with smaller contributions are not shown; -n shows more", highlight=False)
     console.print(f"model: {version}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _as_json(contribution: Contribution) -> dict[str, Any]:
+    content = asdict(contribution)
+    return content if contribution.heads else {name: value for name, value in content.items() if name != "heads"}
+
+
+def _table(shown: Sequence[Contribution], requests: Requests) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    heads = list(shown[0].heads)
+    for name in ("adds", *map(escape, heads)):
+        table.add_column(name, justify="right")
+    for name in ("column", "value"):
+        table.add_column(name)
+    for each in shown:
+        title = requests.title(each.value) if each.column in _item_columns(requests.dataset) else None
+        amounts = [f"{amount:+.4f}" for amount in (each.amount, *each.heads.values())]
+        table.add_row(*amounts, escape(each.column), escape(f"{each.value} ({title})" if title else each.value))
+    return table
+
+
+def _sum(explanation: Explanation) -> str:
+    """Says whether values act on their own."""
+    whole = explanation.score - explanation.without_any
+    if explanation.adds_up:
+        return f"the values add up to {whole:+.4f}, what they add together: each acts on its own"
+    return f"one by one the values add {explanation.together:+.4f}, together {whole:+.4f}: they act together"
 
 
 def list_neighbours(console: Console, version: Path, data_dir: Path | None, item: str, k: int, as_json: bool) -> None:
@@ -125,7 +155,13 @@ def _prediction(
     predictor = Predictor(version, data_dir, users, [*items, *(given.history or ())])
     require_known_item(predictor.requests, item, given)
     row = predictor.request(users, items, given)
-    return predictor.requests, leave_one_out(row, row.schema.names, predictor.score)
+
+    def ask(pairs: pa.RecordBatch) -> dict[str, np.ndarray]:
+        outputs = predictor.outputs(pairs)
+        # A model of one goal has no score beside its only prediction.
+        return outputs if SCORE in outputs else {SCORE: ranked_by(outputs)}
+
+    return predictor.requests, leave_one_out(row, row.schema.names, ask)
 
 
 def _score_of_item(
@@ -136,12 +172,12 @@ def _score_of_item(
     recommender = Recommender(version, data_dir, [user], [item, *(given.history or ())])
     model = IndexModel(version)
 
-    def ask(queries: pa.RecordBatch) -> np.ndarray:
+    def ask(queries: pa.RecordBatch) -> dict[str, np.ndarray]:
         found = model.find(queries, _ALL_ITEMS, exclude_seen=False)
         is_item = found[IDS] == item.encode()
         if not is_item.any(axis=1).all():
             raise DataError(f"the catalog of {version} has no item {item!r}")
-        return found[SCORES][is_item]
+        return {SCORE: found[SCORES][is_item]}
 
     spec = recommender.requests.dataset.spec()
     row = recommender.requests.queries([user], given)

@@ -246,6 +246,22 @@ def test_wide_deep_by_hand():
     assert model.scores(features([1], [1], [2.0])).numpy() == pytest.approx([expected])
 
 
+@pytest.mark.parametrize(
+    ("config", "additive"), [(WideDeepConfig(mlp=()), True), *((config, False) for config in CONFIGS.values())]
+)
+def test_only_wide_deep_without_hidden_layers_is_additive(config, additive):
+    # For additive scores, exchanging one column changes the score by as much whatever the other one is.
+    model = build(config)
+    cases = features([0, 0, 1, 1], [0, 1, 0, 1], [1.0] * 4)
+    model(cases)
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(size=variable.shape))
+    scores = model.scores(cases).numpy()
+    torn = abs((scores[0] - scores[1]) - (scores[2] - scores[3]))
+    assert bool(torn < 1e-4) is additive
+
+
 def test_final_mlp_by_hand():
     random = np.random.default_rng(0)
     first, second = (random.uniform(0.1, 1, [5, 4]) for _ in range(2))
