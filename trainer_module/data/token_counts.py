@@ -161,10 +161,12 @@ class _Counter:
     def total(self) -> pa.Table:
         """Each token once, columns `token` and `count`."""
         if len(self._parts) != 1:
-            counts = pa.concat_tables([_SCHEMA.empty_table(), *self._parts])
-            added = counts.group_by("token").aggregate([("count", "sum")])
-            self._parts = [added.rename_columns({"count_sum": "count"}).select(["token", "count"]).combine_chunks()]
-            self._pending = len(added)
+            counts = pa.concat_tables([_SCHEMA.empty_table(), *self._parts]).combine_chunks()
+            # Arrow's own grouping takes four times as long for texts.
+            numbers = counts["token"].combine_chunks().dictionary_encode()
+            sums = np.bincount(numbers.indices, weights=counts["count"]).astype(np.int64)
+            self._parts = [pa.table([numbers.dictionary, sums], schema=_SCHEMA)]
+            self._pending = len(sums)
         return self._parts[0]
 
 
@@ -212,6 +214,7 @@ def _write_lines(path: str, lines: pa.Array) -> None:
     scratch = f"{path}.{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(scratch, "wb") as file:
         for start in range(0, len(lines), _PENDING):
-            # The empty one ends the last line.
-            file.write(b"\n".join([*lines.slice(start, _PENDING).to_pylist(), b""]))
+            block = lines.slice(start, _PENDING)
+            one_list = pa.ListArray.from_arrays(pa.array([0, len(block)], pa.int32()), block)
+            file.write(pc.binary_join(one_list, pa.scalar(b"\n", pa.large_binary()))[0].as_py() + b"\n")
     tf.io.gfile.rename(scratch, path, overwrite=True)
