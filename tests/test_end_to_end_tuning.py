@@ -100,7 +100,7 @@ def test_the_best_is_better_on_eval_and_tested_once(workspace, directory, finish
 
 def test_nothing_is_left_but_results(workspace, directory, finished):
     assert {file.name for file in directory.iterdir()} == {
-        "best.yaml", "log.txt", "result.json", "study.sqlite", "trials.md", "worker-0.log"
+        "best.yaml", "log.txt", "report.html", "result.json", "study.sqlite", "trials.md", "worker-0.log"
     }  # fmt: skip
     assert not (workspace.directory / "runs" / "tmp").exists()
     assert not workspace.network_log.exists()

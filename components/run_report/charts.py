@@ -224,6 +224,50 @@ def scatter(
     return draw(title, specification, f"{title}: {len(points)} points; {y} by {x}.", note)
 
 
+def points(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float | str, float, str]]],
+    x: str,
+    y: str,
+    log_x: bool = False,
+    order: Sequence[str] | None = None,
+    note: str = "",
+) -> Chart:
+    """Draws points with names, in a colour for each series.
+
+    Args:
+        title: Above the chart.
+        series: Place, value and name of each point, by name of the series.
+        x: Title of the horizontal axis.
+        y: Title of the vertical axis.
+        log_x: Whether the horizontal axis is logarithmic.
+        order: Places that are texts, in their order; None if places are numbers.
+        note: Below the chart.
+    """
+    values = [
+        {"x": place, "y": float(value), "said": said, "series": name}
+        for name, of_series in series.items()
+        for place, value, said in of_series
+    ]
+    encoding: dict[str, Any] = {
+        "x": _quantitative("x", x, log_x, False),
+        "y": _quantitative("y", y, False, False),
+        "description": {"field": "said", "type": "nominal"},
+    }
+    if log_x:
+        # Not thousands and millions: 0.002 would be 2m.
+        encoding["x"]["axis"] = {"format": "~g", "tickCount": 5}
+    if order is not None:
+        axis = {"labelAngle": 0 if sum(map(len, order)) < 50 else -40, "labelLimit": 90}
+        encoding["x"] = {"field": "x", "type": "nominal", "scale": {"domain": list(order)}, "title": x, "axis": axis}
+    drawn = [name for name, of_series in series.items() if of_series]
+    if len(drawn) > 1:
+        encoding["color"] = _color(drawn)
+    mark = {"type": "point", "filled": True, "opacity": 0.7, "size": 40, "color": SERIES[0]}
+    specification = {"data": {"values": values}, "mark": mark, "encoding": encoding}
+    return draw(title, specification, f"{title}: {len(values)} points; {y} by {x}.", note)
+
+
 def spread_bars(title: str, series: Mapping[str, Mapping[str, tuple[float, float]]], x: str, note: str = "") -> Chart:
     """Draws horizontal bars with lines for their spread, the longest on top.
 

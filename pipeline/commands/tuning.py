@@ -71,25 +71,30 @@ def tune(
                 style="yellow",
             )
         progress.started("importing TensorFlow and TFX")
+        from components.run_report.render import render
+        from pipeline.tuning.page import page_of
         from pipeline.tuning.report import (
             EXPERIMENT,
             PAGE,
             RESULT,
+            TRIALS,
             figures_of_test,
             write_experiment,
-            write_page,
             write_result,
+            write_text,
+            write_trials,
         )
         from pipeline.tuning.tune import Order, search
 
         result = search(Order(start, chosen, trials, jobs, resources, directory), locations, progress)
-        write_page(result, directory / PAGE)
+        write_trials(result, directory / TRIALS)
+        write_text(directory / PAGE, render(page_of(result, None)))
         write_result(result, None, directory / RESULT)
         best = result.best
         if best is not None:
             write_experiment(result, best, directory / EXPERIMENT)
     typer.echo(result.summary())
-    typer.echo(f"trials: {directory / PAGE}")
+    typer.echo(f"page: {directory / PAGE}")
     if best is None:
         raise typer.Exit(FAILED)
     typer.echo(f"experiment: {directory / EXPERIMENT}")
@@ -100,6 +105,7 @@ def tune(
     assert outcome is not None
     figures = figures_of_test(outcome.summary, result)
     write_result(result, figures, directory / RESULT)
+    write_text(directory / PAGE, render(page_of(result, figures)))
     tested = ", ".join(f"{metric}: {shown(value)}" for metric, value in figures.items())
     typer.echo(f"{result.summary()}; test {tested} with the best, the only one tested")
     if outcome.pushed_to is None:

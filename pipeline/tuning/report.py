@@ -1,11 +1,11 @@
-"""What a search found: lines for the terminal, a page, and the best experiment as a file."""
+"""What a search found: lines for the terminal, a table, figures for programs, and the best experiment as a file."""
 
 import json
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from pipeline.tuning.space import SearchSpace, Start, shown
 from pipeline.tuning.study import FINISHED, REFUSED, Trial
 
-EXPERIMENT, PAGE, RESULT = "best.yaml", "trials.md", "result.json"
+EXPERIMENT, TRIALS, RESULT, PAGE = "best.yaml", "trials.md", "result.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Result:
         space: What was tuned.
         trials: All that have ended.
         metric: Name of the metric that they are judged by, on the eval split; the lower the better.
+        importances: Shares of the parameters in what makes trials good, by dotted key; empty after few trials.
     """
 
     start: Start
     space: SearchSpace
     trials: tuple[Trial, ...]
     metric: str
+    importances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tried(self) -> tuple[Trial, ...]:
@@ -47,6 +49,14 @@ class Result:
     def unchanged(self) -> Trial | None:
         """That with the values of the experiment; None if it did not finish."""
         return next((trial for trial in _finished(self.trials) if trial.is_start), None)
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The best first; then those that did not finish."""
+        return sorted(
+            self.trials,
+            key=lambda trial: (trial.outcome != FINISHED, trial.metric is None, trial.metric or 0.0, trial.number),
+        )
 
     def summary(self) -> str:
         """The figures of the eval split, and how many tries the best one took."""
@@ -73,20 +83,22 @@ def trial_line(trial: Trial, trials: Sequence[Trial]) -> str:
 
 def write_experiment(result: Result, best: Trial, file: Path) -> None:
     """Writes the best experiment as `recspan pipeline run --config` takes it."""
+    write_text(file, experiment_text(result, best))
+
+
+def experiment_text(result: Result, best: Trial) -> str:
+    """The best experiment in YAML, with what changed in comments."""
     lines = [f"# {result.summary()}.", *_changes(result, best)]
     tree = result.start.changed(best.values)
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    _write(file, "\n".join([*lines, text]))
+    return "\n".join([*lines, text])
 
 
-def write_page(result: Result, file: Path) -> None:
+def write_trials(result: Result, file: Path) -> None:
     """Writes all trials, the best first, as Markdown."""
     keys = list(result.space.parameters)
     header = ["trial", f"eval {result.metric}", "outcome", "evaluations", "seconds", *keys]
-    ranked = sorted(
-        result.trials,
-        key=lambda trial: (trial.outcome != FINISHED, trial.metric is None, trial.metric or 0.0, trial.number),
-    )
+    ranked = result.ranked
     rows = [_row(trial, keys, result.start) for trial in ranked]
     table = [header, ["---"] * len(header), *rows]
     reasons = [
@@ -104,7 +116,7 @@ def write_page(result: Result, file: Path) -> None:
         *(["", "## Trials that did not finish", "", *reasons] if reasons else []),
         "",
     ]
-    _write(file, "\n".join(lines))
+    write_text(file, "\n".join(lines))
 
 
 def write_result(result: Result, test: Mapping[str, float | None] | None, file: Path) -> None:
@@ -127,7 +139,7 @@ def write_result(result: Result, test: Mapping[str, float | None] | None, file: 
         "trial_seconds": sum(trial.seconds for trial in result.trials),
         "test": test,
     }
-    _write(file, json.dumps(content, indent=2) + "\n")
+    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def figures_of_test(summary: Mapping[str, Any], result: Result) -> dict[str, float | None]:
@@ -164,7 +176,7 @@ def _row(trial: Trial, keys: Sequence[str], start: Start) -> list[str]:
     return [str(trial.number), metric, outcome, str(trial.evaluations), f"{trial.seconds:.1f}", *cells]
 
 
-def _write(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
     """Writes a file that appears complete or not at all."""
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:

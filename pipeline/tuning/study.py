@@ -23,6 +23,9 @@ _UNPRUNED_TRIALS = 5
 # Digits of sampled numbers, so that a person can read the experiment file.
 _DIGITS = 4
 
+FEWEST_FOR_IMPORTANCES = 10
+"""Trials that must have finished for importances of parameters to say something."""
+
 # Attributes of the study and of its trials.
 _IDENTITY, _METRIC = "identity", "metric"
 _START_KEYS, _REPLACES, _OUTCOME, _REASON, _SECONDS = "start_keys", "replaces", "outcome", "reason", "seconds"
@@ -176,6 +179,21 @@ class Study:
         """All that have ended, but those that were killed and so repeated."""
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return [self._trial(each) for each in ended]
+
+    def importances(self) -> dict[str, float]:
+        """Shares of the parameters in what makes trials good, by dotted key; empty after few trials.
+
+        PED-ANOVA (Watanabe et al., IJCAI 2023). The trial with the experiment's own values counts if it has one for
+        every parameter.
+        """
+        keys = list(self._space.parameters)
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if sum(set(keys) <= set(trial.params) for trial in complete) < FEWEST_FOR_IMPORTANCES:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            return optuna.importance.get_param_importances(self._study, evaluator=evaluator, params=keys)
 
     def _end(self, number: int, outcome: str, reason: str, seconds: float, metric: float | None) -> Trial:
         trial = self._running.pop(number)

@@ -72,7 +72,7 @@ def search(order: Order, locations: Locations, progress: ComponentProgress) -> R
     if trials.wanted():
         run_search(trials, order.jobs, order.resources, order.directory)
     progress.finished("trials", time.monotonic() - begun, cached=False)
-    return Result(order.start, order.space, tuple(study.trials()), study.metric)
+    return Result(order.start, order.space, tuple(study.trials()), study.metric, study.importances())
 
 
 def _identity(order: Order, outputs: Outputs, root: Path) -> str:

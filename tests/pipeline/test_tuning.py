@@ -19,8 +19,8 @@ from pipeline.tuning.report import (
     figures_of_test,
     trial_line,
     write_experiment,
-    write_page,
     write_result,
+    write_trials,
 )
 from pipeline.tuning.space import Range, SearchSpace, Start, check_space, held, read_space
 from pipeline.tuning.study import DIVERGED, FINISHED, PRUNED, REFUSED, Study, Trial
@@ -195,6 +195,17 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, uninterrup
     assert make_study(tmp_path).propose().values not in uninterrupted
 
 
+def test_importances_need_trials_that_finished(tmp_path, uninterrupted):
+    study = make_study(tmp_path)
+    tried(study, 10)
+    # That of the experiment has no width.
+    assert study.importances() == {}
+    tried(study, 4)
+    found = study.importances()
+    assert found.keys() == SPACE.parameters.keys()
+    assert sum(found.values()) == pytest.approx(1) and min(found.values()) >= 0
+
+
 def test_trials_of_another_search_are_not_mixed_in(tmp_path):
     make_study(tmp_path)
     with pytest.raises(ConfigError, match=r"study.sqlite: holds trials of another experiment.* --name"):
@@ -252,9 +263,9 @@ def test_the_best_experiment_runs_as_it_is_written(tmp_path):
     assert written.data == given.config.data and written.model == given.config.model
 
 
-def test_the_page_and_the_figures_say_what_was_tried(tmp_path):
+def test_the_table_and_the_figures_say_what_was_tried(tmp_path):
     result = Result(start(), SPACE, TRIALS, "rmse")
-    write_page(result, tmp_path / "trials.md")
+    write_trials(result, tmp_path / "trials.md")
     rows = [line for line in (tmp_path / "trials.md").read_text().splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| 1", "| 0", "| 2", "| 3", "| 4"]
     assert "| 2 | 0.9000 | pruned | 2 | 1.0 | 0.09 | 8 |" in rows
