@@ -73,8 +73,9 @@ bench: setup ## Measure the way of the data, ingestion, training, checkpoints, e
 	@$(RUN)/python -m benchmarks.two_stage
 	@$(RUN)/python -m benchmarks.sparse_ratings
 
-published: setup ## Run the presets with several seeds and compare with published results; takes two hours
+published: setup ## Run experiments with several seeds and compare with published results; takes three hours
 	@$(RUN)/recspan data fetch movielens-100k
+	@$(RUN)/python -m benchmarks.public_data
 	@$(RUN)/python -m benchmarks.published
 
 clean: ## Remove the environments, runs and downloaded data

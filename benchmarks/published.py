@@ -1,6 +1,6 @@
-"""Runs presets with several seeds through the `recspan` command and compares them with published results.
+"""Runs experiments with several seeds through the `recspan` command and compares them with published results.
 
-python -m benchmarks.published --data data/movielens-100k
+python -m benchmarks.public_data && python -m benchmarks.published --data data/movielens-100k
 
 Completed runs below the same root are answered from the cache, so an interrupted benchmark can continue.
 """
@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +19,19 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.retrieval_baselines import CANDIDATES, last_item, read_ratings
 from components.example_gen.generated.clicks import PLANTED_FILE
 
 _RESULT = Path(__file__).parent / "results" / "published.md"
+# As the files name the data: from the directory of the repository.
+_EXPERIMENTS = Path("benchmarks/experiments")
 _NOT_PUSHED = 3
 _FIVE_SPLITS = tuple({"data.split.seed": seed} for seed in range(1, 6))
 _THREE_TRAININGS = tuple({"training.seed": seed} for seed in (42, 1, 2))
 
 Settings = Mapping[str, Any]
+# From the directory of MovieLens 100K and the metrics of a run: metrics of each baseline.
+Baselines = Callable[[Path, Mapping[str, float]], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,14 @@ class Row:
     Attributes:
         task: Data and task.
         protocol: Split and seeds.
-        preset: Preset to run.
+        preset: Preset or experiment file to run.
         metrics: Metrics of the overall slice.
         runs: Settings of each run; the row shows mean and standard deviation over runs.
         settings: Settings shared by all runs.
         published: Published results of others.
         generated: Whether the data is generated; the best reachable score is then known and shown.
+        names_files: Whether the experiment file names the files of its data.
+        baselines: Measures baselines on the same split.
     """
 
     task: str
@@ -52,11 +59,28 @@ class Row:
     settings: Settings = field(default_factory=dict)
     published: str = ""
     generated: bool = False
+    names_files: bool = False
+    baselines: Baselines = lambda data, result: {}
 
     @property
     def command(self) -> list[str]:
         """Arguments of `recspan` for the first run."""
         return _arguments(self.preset, {**self.settings, **self.runs[0]})
+
+
+def _popularity(data: Path, result: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    """Of the run's own Evaluator. Where a query has one relevant item, its recall is its hit rate."""
+    of_run = {
+        name.removeprefix("popularity_"): value for name, value in result.items() if name.startswith("popularity_")
+    }
+    hit_rates = {name.replace("recall", "hit_rate"): value for name, value in of_run.items() if "recall" in name}
+    return {"popularity": {**hit_rates, **of_run}}
+
+
+def _next_movies(data: Path, result: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    ratings = read_ratings(data / "u.data")
+    measured = {name: last_item(ratings, candidates) for name, candidates in CANDIDATES.items()}
+    return {name: {"hit_rate_at_10": hit_rate, "ndcg_at_10": ndcg} for name, (hit_rate, ndcg) in measured.items()}
 
 
 _RATINGS, _TWO_TOWER = "movielens-100k-neighbours", "movielens-100k-two-tower"
@@ -110,6 +134,34 @@ ROWS: dict[str, Row] = {
         settings={"data.split.by": "random", "model.dropout": 0.5},
         published="TFRS tutorial .27-.29 kept",
     ),
+    "next-movie": Row(
+        "MovieLens 100K, next movie",
+        f"each user's last rating, all other movies ranked; {_training_seeds(_THREE_TRAININGS)}",
+        str(_EXPERIMENTS / "movielens-100k-sequences.yaml"),
+        ("hit_rate_at_10", "ndcg_at_10"),
+        _THREE_TRAININGS,
+        baselines=_next_movies,
+    ),
+    "next-item": Row(
+        "Amazon Beauty, next item",
+        f"each user's last item, all other items ranked; {_training_seeds(_THREE_TRAININGS)}",
+        str(_EXPERIMENTS / "amazon-beauty.yaml"),
+        ("hit_rate_at_10", "ndcg_at_10"),
+        _THREE_TRAININGS,
+        published="SASRec .0605 / .0318, ICLRec .0744 / .0403",
+        names_files=True,
+        baselines=_popularity,
+    ),
+    "check-ins": Row(
+        "Gowalla, top 20",
+        f"LightGCN's split, training items excluded; {_training_seeds(_THREE_TRAININGS)}",
+        str(_EXPERIMENTS / "gowalla.yaml"),
+        ("recall_at_20", "ndcg_at_20"),
+        _THREE_TRAININGS,
+        published="MF-BPR .1627 / .1378, YoutubeDNN .1754 / .1473, LightGCN .182 / .1547, SimpleX .1872 / .1557",
+        names_files=True,
+        baselines=_popularity,
+    ),
 } | {
     f"clicks-{name}{suffix}": Row(
         f"generated clicks, {title}",
@@ -137,20 +189,24 @@ def main(
     if unknown := set(row or ()) - set(ROWS):
         raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     lines = [
-        "| task | protocol | published | metric | best reachable | ours | runs |",
-        "|---|---|---|---|---:|---:|---|",
+        "| task | protocol | published | metric | best reachable | baselines | ours | runs |",
+        "|---|---|---|---|---:|---|---:|---|",
     ]
     commands = []
     for name in row or ROWS:
         wanted = ROWS[name]
         data_dir = root / f"clicks-{wanted.settings['data.generated.seed']}" if wanted.generated else data
-        results = [_run(wanted.preset, {**wanted.settings, **changed}, data_dir, root) for changed in wanted.runs]
+        given = None if wanted.names_files else data_dir
+        results = [_run(wanted.preset, {**wanted.settings, **changed}, given, root) for changed in wanted.runs]
+        baselines = wanted.baselines(data, results[0])
         best = json.loads((data_dir / PLANTED_FILE).read_text())["test"] if wanted.generated else {}
         for metric in wanted.metrics:
             values = [result[metric] for result in results]
             lines.append(
                 f"| {wanted.task} | {wanted.protocol} | {wanted.published} | {metric} | "
-                f"{f'{best[metric]:.4f}' if best else ''} | {_mean(values)} | {' '.join(f'{v:.4f}' for v in values)} |"
+                f"{f'{best[metric]:.4f}' if best else ''} | "
+                f"{', '.join(f'{baseline} {of[metric]:.4f}' for baseline, of in baselines.items())} | "
+                f"{_mean(values)} | {' '.join(f'{v:.4f}' for v in values)} |"
             )
         commands.append(f"- {name}: `recspan {shlex.join(wanted.command)}`")
     report = "\n".join(
@@ -171,9 +227,10 @@ def main(
     output.write_text(report + "\n")
 
 
-def _run(preset: str, settings: Settings, data_dir: Path, root: Path) -> dict[str, float]:
+def _run(preset: str, settings: Settings, data_dir: Path | None, root: Path) -> dict[str, float]:
     """Runs a preset and returns the metrics of the overall slice, also if the model was not blessed."""
-    arguments = [*_arguments(preset, settings), "--data-dir", str(data_dir), "--root", str(root)]
+    of_data = ["--data-dir", str(data_dir)] if data_dir else []
+    arguments = [*_arguments(preset, settings), *of_data, "--root", str(root)]
     print(f"recspan {shlex.join(arguments)}", file=sys.stderr, flush=True)
     process = subprocess.run(
         [Path(sys.executable).parent / "recspan", *arguments],

@@ -1,4 +1,4 @@
-"""Measures popularity, item kNN and EASE on MovieLens 100K, as baselines for two-tower models.
+"""Measures popularity, item kNN and EASE on MovieLens 100K, as baselines for two-tower and sequence models.
 
 python -m benchmarks.retrieval_baselines --data data/movielens-100k
 """
@@ -23,7 +23,7 @@ from components.example_gen.splits.protocols.stratified import UserRows, draw_te
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)
 Fit = Callable[[sparse.csr_matrix], baselines.Scorer]
-_CANDIDATES: dict[str, list[Fit]] = {
+CANDIDATES: dict[str, list[Fit]] = {
     "popularity": [baselines.popularity],
     "item kNN": [functools.partial(baselines.item_knn, neighbours=n) for n in (10, 20, 40, 100, 200)],
     "EASE": [functools.partial(baselines.ease, regularization=value) for value in (50, 100, 200, 400, 800)],
@@ -37,10 +37,12 @@ class Ratings:
     Attributes:
         user: Index of each rating's user, int64 `[rows]`.
         item: Index of each rating's item, int64 `[rows]`.
+        time: Of each rating, Unix time, int64 `[rows]`.
     """
 
     user: np.ndarray
     item: np.ndarray
+    time: np.ndarray
 
     def matrix(self, rows: np.ndarray) -> sparse.csr_matrix:
         """Binary users x items matrix of the given rows."""
@@ -54,11 +56,13 @@ def main(
 ) -> None:
     """Measure all baselines, print two tables and write them to a file."""
     ratings = read_ratings(data / "u.data")
-    top_10, top_100 = {}, {}
-    for name, candidates in _CANDIDATES.items():
+    top_10, top_100, next_item = {}, {}, {}
+    for name, candidates in CANDIDATES.items():
         top_10[name] = [full_ranking(ratings, candidates, seed) for seed in _SEEDS]
         top_100[name] = [row_accuracy(ratings, candidates, seed) for seed in _SEEDS]
-    report = "\n".join([*_top_10_table(top_10), "", *_top_100_table(top_100), "", _versions()])
+        next_item[name] = last_item(ratings, candidates)
+    tables = (_top_10_table(top_10), _top_100_table(top_100), _next_item_table(next_item))
+    report = "\n".join([*(line for table in tables for line in (*table, "")), _versions()])
     print(report)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(report + "\n")
@@ -72,7 +76,7 @@ def read_ratings(path: Path) -> Ratings:
         pa.csv.ParseOptions(delimiter="\t"),
     )
     user, item = (np.unique(table[name].to_numpy(), return_inverse=True)[1] for name in ("user", "item"))
-    return Ratings(user.astype(np.int64), item.astype(np.int64))
+    return Ratings(user.astype(np.int64), item.astype(np.int64), table["timestamp"].to_numpy())
 
 
 def full_ranking(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tuple[float, float]:
@@ -99,6 +103,30 @@ def row_accuracy(ratings: Ratings, candidates: Sequence[Fit], seed: int) -> tupl
         float((baselines.top_k(scores, 100, seen)[user] == item[:, None]).any(axis=1).mean()) for seen in (None, known)
     )
     return kept, excluded
+
+
+def last_item(ratings: Ratings, candidates: Sequence[Fit]) -> tuple[float, float]:
+    """Mean hit rate and nDCG at 10 over users.
+
+    Each user's last rating is test and the one before it validation, as in `leave-last-out`. Baselines are fitted on
+    the other rows; the candidate with the best nDCG on the validation rows is taken. For the test rows, a user's known
+    items include the validation row.
+    """
+    order = np.lexsort((np.arange(len(ratings.user)), ratings.time, ratings.user))
+    last = np.append(np.flatnonzero(np.diff(ratings.user[order])), len(order) - 1)
+    test, validation = order[last], order[last - 1]
+    train = np.setdiff1d(order, np.concatenate([test, validation]))
+    known = ratings.matrix(train)
+
+    def ranked(fit: Fit, queries: sparse.csr_matrix, rows: np.ndarray) -> tuple[float, float]:
+        lists = baselines.top_k(fit(known)(queries), 10, seen=queries)
+        hit = ratings.matrix(rows)[np.arange(len(lists))[:, None], lists].toarray() > 0
+        one = np.ones(len(lists), np.int64)
+        metrics = (ranking_metrics.hit_rate, ranking_metrics.ndcg)
+        return tuple(float(np.mean(metric(hit, one, 10))) for metric in metrics)
+
+    fit = max(candidates, key=lambda fit: ranked(fit, known, validation)[1])
+    return ranked(fit, ratings.matrix(np.concatenate([train, validation])), test)
 
 
 def _chosen(ratings: Ratings, train: np.ndarray, candidates: Sequence[Fit]) -> Fit:
@@ -157,6 +185,19 @@ def _top_100_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[st
         "| baseline | kept | excluded |",
         "|---|---:|---:|",
         *(f"| {name} | {_mean(values, 0)} | {_mean(values, 1)} |" for name, values in results.items()),
+    ]
+
+
+def _next_item_table(results: dict[str, tuple[float, float]]) -> list[str]:
+    return [
+        "## Next item",
+        "",
+        "Each user's last rating is test, the one before it validation. All items are ranked but the user's earlier "
+        "ones. Number of neighbours and lambda are chosen by nDCG@10 on the validation rows.",
+        "",
+        "| baseline | HR@10 | nDCG@10 |",
+        "|---|---:|---:|",
+        *(f"| {name} | {hit_rate:.4f} | {ndcg:.4f} |" for name, (hit_rate, ndcg) in results.items()),
     ]
 
 
