@@ -120,10 +120,11 @@ def last_item(ratings: Ratings, candidates: Sequence[Fit]) -> tuple[float, float
 
     def ranked(fit: Fit, queries: sparse.csr_matrix, rows: np.ndarray) -> tuple[float, float]:
         lists = baselines.top_k(fit(known)(queries), 10, seen=queries)
-        hit = ratings.matrix(rows)[np.arange(len(lists))[:, None], lists].toarray() > 0
+        relevant = ratings.matrix(rows)[np.arange(len(lists))[:, None], lists].toarray() > 0
+        hit = relevant & (lists >= 0)
         one = np.ones(len(lists), np.int64)
-        metrics = (ranking_metrics.hit_rate, ranking_metrics.ndcg)
-        return tuple(float(np.mean(metric(hit, one, 10))) for metric in metrics)
+        hit_rate, ndcg = ranking_metrics.hit_rate(hit, one, 10), ranking_metrics.ndcg(hit, one, 10)
+        return float(np.mean(hit_rate)), float(np.mean(ndcg))
 
     fit = max(candidates, key=lambda fit: ranked(fit, known, validation)[1])
     return ranked(fit, ratings.matrix(np.concatenate([train, validation])), test)
