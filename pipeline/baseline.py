@@ -1,12 +1,18 @@
-"""Which earlier model a candidate is compared with, or a training starts from."""
+"""Which earlier results a run looks at: the model that a candidate is compared with or a training starts from, and what
+new data are compared with.
+"""
 
 import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
+
+from components.drift.layout import EXAMPLES
 
 
 def latest_blessed_model() -> Resolver:
@@ -16,6 +22,11 @@ def latest_blessed_model() -> Resolver:
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     )
+
+
+def latest_drift() -> Resolver:
+    """Finds the pipeline's last output of DriftGate by a strategy that Vertex AI knows."""
+    return Resolver(strategy_class=LatestArtifactStrategy, drift=Channel(type=standard_artifacts.ExamplesDiff))
 
 
 class LatestOtherBlessedModel(ResolverStrategy):
@@ -39,12 +50,72 @@ class LatestOtherBlessedModel(ResolverStrategy):
             for every key that it gave.
         """
         candidates = {artifact.id for artifact in input_dict["candidate"]}
-        blessed = {
-            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
-            for blessing in input_dict["model_blessing"]
-            if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
-        }
+        blessed = _blessings(input_dict["model_blessing"])
         eligible = [model for model in input_dict["model"] if model.id in blessed.keys() - candidates]
         latest = sorted(eligible, key=lambda model: model.id)[-1:]
         blessings = [blessed[model.id] for model in latest]
         return {"model": latest, "model_blessing": blessings, "candidate": input_dict["candidate"]}
+
+
+class LatestDriftOfOtherExamples(ResolverStrategy):
+    """The latest output of DriftGate that is not about this run's examples.
+
+    A repeated run would else find its own output, and compare a span with itself.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Chooses among all outputs of the pipeline's earlier runs.
+
+        Args:
+            store: Unused by this strategy.
+            input_dict: `examples` of this run; `drift`, the outputs of all runs.
+
+        Returns:
+            `drift` with at most one artifact, and `examples` as it came.
+        """
+        own = {artifact.uri for artifact in input_dict["examples"]}
+        others = [each for each in input_dict["drift"] if each.get_string_custom_property(EXAMPLES) not in own]
+        return {"drift": sorted(others, key=lambda each: each.id)[-1:], "examples": input_dict["examples"]}
+
+
+class LatestBlessedModelOfOtherExamples(ResolverStrategy):
+    """The latest blessed model that was not trained on this run's examples."""
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Chooses among all models of the pipeline's earlier runs.
+
+        Args:
+            store: Knows which examples were read to make a model.
+            input_dict: `examples` of this run; `model` and `model_blessing`, those of all runs.
+
+        Returns:
+            `model` with at most one artifact, `model_blessing` with its blessing, and `examples` as it came.
+        """
+        own = {artifact.id for artifact in input_dict["examples"]}
+        blessed = _blessings(input_dict["model_blessing"])
+        candidates = sorted((each for each in input_dict["model"] if each.id in blessed), key=lambda each: -each.id)
+        found = next((each for each in candidates if not own & _inputs_of_producer(store, each.id)), None)
+        latest = [found] if found else []
+        blessings = [blessed[model.id] for model in latest]
+        return {"model": latest, "model_blessing": blessings, "examples": input_dict["examples"]}
+
+
+def _blessings(blessings: list[types.Artifact]) -> dict[int, types.Artifact]:
+    """Those that bless, by the number of their model."""
+    return {
+        blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
+        for blessing in blessings
+        if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
+    }
+
+
+def _inputs_of_producer(store: mlmd.MetadataStore, artifact: int) -> set[int]:
+    """Artifacts that the execution read which made an artifact."""
+    event = metadata_store_pb2.Event
+    made = [each for each in store.get_events_by_artifact_ids([artifact]) if each.type == event.OUTPUT]
+    read = store.get_events_by_execution_ids([each.execution_id for each in made])
+    return {each.artifact_id for each in read if each.type == event.INPUT}

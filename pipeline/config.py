@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from components.drift.config import DriftConfig
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
 from components.run_report.card import ModelCard
@@ -37,6 +38,7 @@ _PRESET_OF_DATASET = {
     "criteo": "criteo-dlrm",
     "synthetic-criteo": "criteo-dlrm",
     "synthetic-goals": "synthetic-goals",
+    "synthetic-days": "every-day",
 }
 # Vertex AI takes 128 characters for a run, whose name ends with the time.
 _LONGEST_NAME = 112
@@ -93,9 +95,11 @@ class ValidationConfig(Frozen):
 
     Attributes:
         fail_on: Least severity of an anomaly that stops the run.
+        drift: How new data are compared with earlier data. None compares where files have spans, and warns.
     """
 
     fail_on: Literal["warning", "error", "never"] = "error"
+    drift: DriftConfig | None = None
 
 
 # Keys of the section `evaluation` that belong to one task only.
@@ -275,6 +279,8 @@ class PipelineConfig(Frozen):
                 "out, or train model.type two_tower"
             )
         self._check_warm_start()
+        if self.validation.drift:
+            self.validation.drift.check(self.dataset.features)
         if self.data.schema_file and not Path(self.data.schema_file).is_file():
             raise ValueError(f"data.schema_file: there is no file {self.data.schema_file}")
         try:
@@ -308,6 +314,12 @@ class PipelineConfig(Frozen):
     def dataset(self) -> DatasetSpec:
         """What the pipeline knows about the data."""
         return self.data.described().spec()
+
+    @property
+    def drift(self) -> DriftConfig | None:
+        """How new data are compared with earlier data; None if they are not."""
+        drift = self.validation.drift or (DriftConfig() if self.data.has_spans else None)
+        return None if drift is None or drift.action == "never" else drift
 
     @property
     def predicted_labels(self) -> tuple[LabelSpec, ...]:

@@ -12,12 +12,19 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 
-from pipeline.baseline import LatestOtherBlessedModel
+from pipeline.baseline import (
+    LatestBlessedModelOfOtherExamples,
+    LatestDriftOfOtherExamples,
+    LatestOtherBlessedModel,
+)
 from pipeline.beam import LocalBeamConfig
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[BaseChannel], Resolver]
 """From the candidate model's channel to what resolves the model that it is compared with, as its output `model`."""
+
+EarlierData: TypeAlias = Callable[[BaseChannel], Resolver]
+"""From the channel of this run's examples to what resolves something of other examples."""
 
 Deployer: TypeAlias = Callable[[BaseChannel], BaseComponent]
 """From what the Pusher has pushed to the component that deploys it."""
@@ -33,6 +40,10 @@ class Platform:
         checkpoints: Holds the states of trainings that are under way or were interrupted.
         serving: Holds one numbered directory per pushed version.
         baseline: Makes the resolver of the last blessed model.
+        earlier_drift: Makes the resolver of the last output of DriftGate, as its output `drift`, from the channel of
+            this run's examples.
+        blessed_before: Makes the resolver of the last blessed model that was trained on other examples, as its output
+            `model`, from the same channel.
         beam_args: The options of a component that runs on Beam, by its id.
         metadata: Of a runner that keeps its own; None where the service does.
         trainer: The component that trains.
@@ -45,6 +56,8 @@ class Platform:
     checkpoints: str
     serving: str
     baseline: Baseline
+    earlier_drift: EarlierData
+    blessed_before: EarlierData
     beam_args: Callable[[str], tuple[str, ...]]
     metadata: metadata_store_pb2.ConnectionConfig | None = None
     trainer: type[Trainer] = Trainer
@@ -60,6 +73,8 @@ def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConf
         checkpoints=str(locations.checkpoints(pipeline_name)),
         serving=str(locations.serving(pipeline_name)),
         baseline=_latest_other_blessed_model,
+        earlier_drift=_latest_drift_of_other_examples,
+        blessed_before=_latest_blessed_model_of_other_examples,
         beam_args=lambda component: beam.args(),
         metadata=sqlite_metadata_connection_config(str(locations.metadata)),
     )
@@ -69,6 +84,23 @@ def _latest_other_blessed_model(candidate: BaseChannel) -> Resolver:
     return Resolver(
         strategy_class=LatestOtherBlessedModel,
         candidate=candidate,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    )
+
+
+def _latest_drift_of_other_examples(examples: BaseChannel) -> Resolver:
+    return Resolver(
+        strategy_class=LatestDriftOfOtherExamples,
+        examples=examples,
+        drift=Channel(type=standard_artifacts.ExamplesDiff),
+    )
+
+
+def _latest_blessed_model_of_other_examples(examples: BaseChannel) -> Resolver:
+    return Resolver(
+        strategy_class=LatestBlessedModelOfOtherExamples,
+        examples=examples,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     )

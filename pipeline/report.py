@@ -1,15 +1,18 @@
 """Prints the tables at the end of a run."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from components.drift.findings import Measured
 from components.pusher.comparison import Comparison
 
 # Number of metrics that fit side by side. Where there are more, those of `_BY_SLICE` are shown by slice.
 _WIDEST = 7
+_FINDINGS_SHOWN = 8
 _BY_SLICE = re.compile(
     r"(popularity_)?ndcg_at_\d+|(recall|hit_rate)_at_\d+|(baseline_)?(rmse|log_loss)|auc|example_count"
     r"|\w+\.(rmse|log_loss|auc)"
@@ -17,7 +20,7 @@ _BY_SLICE = re.compile(
 
 
 def print_report(summary: dict[str, Any]) -> None:
-    """Prints seconds per component, metrics by slice, the verdict, the baselines and where model and log are."""
+    """Prints seconds per component, metrics by slice, the verdict, baselines, drift, and where model and log are."""
     console = Console()
     console.print(_components(summary["components"]), *_metrics(summary["evaluation"]["slices"]))
     verdict = summary["blessing"]
@@ -27,11 +30,29 @@ def print_report(summary: dict[str, Any]) -> None:
         console.print(f"  {Comparison(**pair)}", markup=False, highlight=False)
     for failure in summary["evaluation"]["failures"]:
         console.print(f"  {failure}", markup=False)
+    for line in _drift(summary.get("drift")):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if "pushed_to" in summary:
         console.print(f"model: {summary['pushed_to']}", soft_wrap=True, highlight=False)
     if "report" in summary:
         console.print(f"report: {summary['report']}", soft_wrap=True, highlight=False)
     console.print(f"log: {summary['log']}", soft_wrap=True, highlight=False)
+
+
+def _drift(drift: dict[str, Any] | None) -> Iterator[str]:
+    """What is above its threshold; says so where nothing is, or where there was nothing to compare with."""
+    if drift is None:
+        return
+    findings = [Measured(**each) for each in drift["findings"]]
+    against = " and ".join(drift["compared_with"])
+    if not findings:
+        yield f"drift: none in {drift['name']}, against {against}" if against else "drift: nothing to compare with yet"
+        return
+    yield f"drift: {drift['name']} differs from earlier data"
+    for each in findings[:_FINDINGS_SHOWN]:
+        yield f"  {each.sentence}"
+    if more := len(findings[_FINDINGS_SHOWN:]):
+        yield f"  and {more} more, in the report"
 
 
 def _components(rows: list[dict[str, Any]]) -> Table:

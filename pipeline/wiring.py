@@ -13,6 +13,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
 from components.curated_schema.component import CuratedSchema
+from components.drift.component import DriftGate
 from components.evaluation.component import RowKeepingEvaluator
 from components.example_gen.component import TablesExampleGen, span_properties
 from components.example_gen.config import DataConfig
@@ -26,7 +27,7 @@ from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
-from pipeline.wiring_names import EVALUATOR, EXAMPLE_GEN, PUSHER, RUN_REPORT, TRAINER
+from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, EXAMPLE_GEN, PUSHER, RUN_REPORT, TRAINER
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
@@ -90,7 +91,23 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         },
     )
     transform.add_upstream_node(validator)
-    components: list[Any] = [example_gen, statistics_gen, schema, validator, transform]
+    components: list[Any] = [example_gen, statistics_gen, schema, validator]
+    drift_gate = None
+    if config.drift:
+        earlier_drift = platform.earlier_drift(example_gen.outputs["examples"]).with_id("EarlierDrift")
+        trained_before = platform.blessed_before(example_gen.outputs["examples"]).with_id("BlessedBefore")
+        drift_gate = DriftGate(
+            examples=example_gen.outputs["examples"],
+            earlier=earlier_drift.outputs["drift"],
+            model=trained_before.outputs["model"],
+            features=dataset.features.for_preprocessing().model_dump_json(),
+            config=config.drift.model_dump_json(),
+            source_hash=source_hash("components.drift.component"),
+        ).with_id(DRIFT_GATE)
+        drift_gate.add_upstream_node(validator)
+        transform.add_upstream_node(drift_gate)
+        components += [earlier_drift, trained_before, drift_gate]
+    components.append(transform)
     earlier_model = None
     if config.training.warm_start == LAST_BLESSED:
         # Not the baseline's resolver, which looks at the candidate that is yet to be trained.
@@ -164,6 +181,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             model=model,
             evaluation=evaluator.outputs["evaluation"],
             pushed_model=pusher.outputs["pushed_model"],
+            **({"drift": drift_gate.outputs["drift"]} if drift_gate else {}),
             title=config.pipeline_name,
             # No container has the path of a schema of this machine.
             dataset=dataset.model_copy(update={"schema_file": ""}).model_dump_json(),

@@ -1,5 +1,5 @@
 """Ids of components and keys of outputs that are looked up by name after a run. Does not import TFX."""
 
 EXAMPLE_GEN, TRAINER, EVALUATOR = "ExampleGen", "Trainer", "Evaluator"
-PUSHER, RUN_REPORT = "Pusher", "RunReport"
+PUSHER, RUN_REPORT, DRIFT_GATE = "Pusher", "RunReport", "DriftGate"
 EVALUATION = "evaluation"

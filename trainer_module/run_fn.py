@@ -236,6 +236,8 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
     report = dataclasses.asdict(training.result) | {
         "transform_graph": fn_args.transform_output,
+        # The directory of all splits: <examples>/Split-train/*.
+        "examples": os.path.dirname(os.path.dirname(fn_args.train_files[0])),
         "table_rows": dict(blueprint.rows),
         "vocabularies": assembly.vocabularies.fingerprint,
         "warm_start": [dataclasses.asdict(table) for table in training.moved],

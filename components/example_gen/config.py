@@ -89,6 +89,7 @@ class DataConfig(Frozen):
         max_bad_rows: Number of malformed rows that are set aside in a quarantine file; one more fails the run.
         window: Number of spans that are read, up to `last_span`; None takes all.
         last_span: Ends the window: a number, or a date if files are named by date. None takes the newest.
+        leave_out: Spans of the window that are not read, such as days whose data were refused: numbers or dates.
         missing_spans: Whether a window with gaps is a warning or an error.
         generated: Size and seed of `synthetic-criteo`.
         payload: Format of the ingested examples on disk. Every component reads either; `tfrecord` is what other TFX
@@ -109,6 +110,7 @@ class DataConfig(Frozen):
     max_bad_rows: int = Field(default=0, ge=0)
     window: int | None = Field(default=None, ge=1)
     last_span: int | date | None = None
+    leave_out: tuple[int | date, ...] = ()
     missing_spans: MissingSpans = "warning"
     generated: GeneratedClicks | None = None
     payload: Payload = "parquet"
@@ -136,13 +138,16 @@ class DataConfig(Frozen):
 
     @field_validator("last_span", mode="plain")
     @classmethod
-    def _number_or_date(cls, value: Any) -> int | date | None:
+    def _check_last_span(cls, value: Any) -> int | date | None:
         # A union would report the failure of each of its members.
-        if value is None or type(value) is date or (type(value) is int and value >= 0):
-            return value
-        with contextlib.suppress(TypeError, ValueError):
-            return date.fromisoformat(value)
-        raise ValueError("expected the number of a span, or a date such as 2024-05-01")
+        return None if value is None else _number_or_date(value)
+
+    @field_validator("leave_out", mode="plain")
+    @classmethod
+    def _check_leave_out(cls, values: Any) -> tuple[int | date, ...]:
+        if not isinstance(values, list | tuple):
+            raise ValueError("expected a list of spans, as in [4] or [2024-05-01]")
+        return tuple(map(_number_or_date, values))
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
@@ -252,6 +257,11 @@ class DataConfig(Frozen):
         return None if self.last_span is None else number_of(self.last_span)
 
     @property
+    def left_out_numbers(self) -> tuple[int, ...]:
+        """`leave_out` as numbers."""
+        return tuple(map(number_of, self.leave_out))
+
+    @property
     def split_column(self) -> str | None:
         """Column of the interactions' files that only the split reads."""
         return self.split.own_column(self.described().tables.interactions)
@@ -261,7 +271,7 @@ class DataConfig(Frozen):
         return self.split.protocol(self.described().tables.interactions)
 
     def _tables(self, tables: Tables) -> Tables:
-        if self.dataset == CRITEO.name and (self.window is not None or self.last_span is not None):
+        if self.dataset == CRITEO.name and (self.window is not None or self.last_span is not None or self.leave_out):
             interactions = tables.interactions.model_copy(update={"files": FILES_BY_DAY})
             return tables.model_copy(update={"interactions": interactions})
         return tables
@@ -285,17 +295,28 @@ class DataConfig(Frozen):
         if any(spans) and not all(spans):
             raise ValueError(f"interactions.files: all patterns have a marker of spans, or none has; got {list(files)}")
         given = [name for name in ("window", "last_span") if getattr(self, name) is not None]
+        given += ["leave_out"] if self.leave_out else []
         given += ["missing_spans"] if self.missing_spans != "warning" else []
         if given and not all(spans):
             raise ValueError(
                 f"{', '.join(given)}: the files, {', '.join(files)}, have no marker of spans; name one, as in "
                 "'day-{SPAN}/*.csv', or leave the key out"
             )
-        if isinstance(self.last_span, date) and not any(map(is_dated, files)):
-            raise ValueError(
-                f"last_span is the date {self.last_span}, and the files name spans by number; give the number, or name "
-                "the files by {YYYY}, {MM} and {DD}"
-            )
+        for key, spans in (("last_span", (self.last_span,)), ("leave_out", self.leave_out)):
+            dates = [span for span in spans if isinstance(span, date)]
+            if dates and not any(map(is_dated, files)):
+                raise ValueError(
+                    f"{key}: {dates[0]} is a date, and the files name spans by number; give the number, or name the "
+                    "files by {YYYY}, {MM} and {DD}"
+                )
+
+
+def _number_or_date(value: Any) -> int | date:
+    if type(value) is date or (type(value) is int and value >= 0):
+        return value
+    with contextlib.suppress(TypeError, ValueError):
+        return date.fromisoformat(value)
+    raise ValueError("expected the number of a span, or a date such as 2024-05-01")
 
 
 @lru_cache

@@ -22,6 +22,7 @@ from components.example_gen.output.reporting import publish, take_outcome
 from components.example_gen.packed_config import unpack
 from components.example_gen.readers.blocks import Piece, check_columns, find_files, find_pieces
 from components.example_gen.rows import SPLITS
+from components.example_gen.span_facts import NEWEST_SPAN_NAME, NUM_SPANS, SPANS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.example_gen.spilling import IN_MEMORY, Aside
 from components.example_gen.transforms import Ingestion, Reading, ingest
@@ -34,8 +35,6 @@ from trainer_module.memory import budget
 # Execution properties. They have no default of their own, because a runtime parameter cannot be absent.
 WINDOW, LAST_SPAN = "window", "last_span"
 ALL_SPANS, NEWEST_SPAN = 0, -1
-
-SPANS = "spans"
 
 # Begins the name of the directory in which rows wait.
 _ROWS_ASIDE = "rows-aside-"
@@ -59,8 +58,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             output_dict: Holds one `Examples` artifact under `examples`. It gets the splits `train`, `eval` and `test`,
                 for retrieval also `candidates` and `queries`; the custom properties `bad_rows`, `dropped_rows`,
                 `rows_train`, `rows_eval` and `rows_test` (int); and, if malformed rows were tolerated, these as JSON
-                lines in `quarantine/bad_rows.jsonl`. Where files have spans: the custom property `spans`, such as `3-5`
-                or `2024-05-01/2024-05-03`, and `span` and `version` of the newest one.
+                lines in `quarantine/bad_rows.jsonl`. Where files have spans: the custom properties of `span_facts`,
+                and `span` and `version` of the newest one.
             exec_properties: Those of `TablesExampleGenSpec`; the custom config holds a `DataConfig`.
 
         Raises:
@@ -79,10 +78,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tf.io.gfile.makedirs(uri)
 
         _require_known_dataset(directory, config)
-        files = self._interaction_files(directory, config, exec_properties, artifact)
+        files, newest = self._interaction_files(directory, config, exec_properties, artifact)
         pieces = _pieces(files, config)
         attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
-        reading = Reading.of(directory, config, files, pieces)
+        reading = Reading.of(directory, config, files, pieces, newest)
         pipeline = self._make_beam_pipeline()
         in_process = runs_in_process(pipeline.runner)
         with _aside(artifact.uri if in_process else None, reading.approximate_rows * _bytes_per_row(config)) as aside:
@@ -96,10 +95,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _interaction_files(
         self, directory: str, config: DataConfig, exec_properties: dict[str, Any], artifact: Artifact
-    ) -> list[str]:
-        """The interactions' files, those in the window where files have spans."""
+    ) -> tuple[list[str], frozenset[str]]:
+        """The interactions' files, those in the window where files have spans; and the newest of several spans'."""
         table = config.described().tables.interactions
-        files = find_files(directory, table, "interactions")
+        files, newest = find_files(directory, table, "interactions"), frozenset()
         if config.has_spans:
             chosen = choose(
                 read_spans(directory, files, table.files),
@@ -107,12 +106,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 None if exec_properties[LAST_SPAN] == NEWEST_SPAN else exec_properties[LAST_SPAN],
                 config.missing_spans,
                 config.by_date,
+                config.left_out_numbers,
             )
-            _describe(artifact, chosen, as_ranges(chosen.spans, config.by_date))
+            _describe(artifact, chosen, config.by_date)
             files = chosen.files
+            newest = chosen.newest_files if len(chosen.spans) > 1 else newest
         wanted = interaction_columns(config.described(), config.split_column)
         check_columns(files, table, wanted, "data.interactions")
-        return files
+        return files, newest
 
 
 def runs_in_process(runner: object) -> bool:
@@ -166,11 +167,14 @@ def _check_attributes(tables: EntityTables, config: DataConfig, directory: str) 
     return outcome
 
 
-def _describe(artifact: Artifact, chosen: Chosen, spans: str) -> None:
+def _describe(artifact: Artifact, chosen: Chosen, by_date: bool) -> None:
+    spans = as_ranges(chosen.spans, by_date)
     if chosen.warning:
         _log.warning("%s", chosen.warning)
     _log.info("spans %s, %d files", spans, len(chosen.files))
     artifact.set_string_custom_property(SPANS, spans)
+    artifact.set_int_custom_property(NUM_SPANS, len(chosen.spans))
+    artifact.set_string_custom_property(NEWEST_SPAN_NAME, as_ranges(chosen.spans[-1:], by_date))
     # TFX's resolvers read the property and its drivers write the custom one.
     artifact.span = chosen.spans[-1]
     artifact.set_int_custom_property(example_gen.SPAN_PROPERTY_NAME, chosen.spans[-1])

@@ -8,7 +8,7 @@ exist on Vertex AI; so the driver gets patterns in which a marker is a wildcard,
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -47,12 +47,14 @@ class Chosen:
         files: Paths, in alphabetical order.
         spans: Numbers, ascending.
         version: Of the newest span.
+        newest_files: Those of the newest span.
         warning: Says which spans of the window are not there; None if all are.
     """
 
     files: list[str]
     spans: tuple[int, ...]
     version: int | None
+    newest_files: frozenset[str]
     warning: str | None
 
 
@@ -118,7 +120,12 @@ def is_dated(pattern: str) -> bool:
 
 
 def choose(
-    files: Sequence[SpanFile], window: int, last_span: int | None, on_missing: MissingSpans, by_date: bool = False
+    files: Sequence[SpanFile],
+    window: int,
+    last_span: int | None,
+    on_missing: MissingSpans,
+    by_date: bool = False,
+    leave_out: Collection[int] = (),
 ) -> Chosen:
     """Chooses the files of a window, each span in its newest version.
 
@@ -128,11 +135,14 @@ def choose(
         last_span: Ends the window; None takes the newest span.
         on_missing: Whether a window that is not whole is an error.
         by_date: Whether messages name spans by date.
+        leave_out: Spans that are not read, and not missing.
 
     Raises:
         DataError: No span lies in the window, or one is missing and must not.
     """
-    there = sorted({file.span for file in files})
+    there = sorted({file.span for file in files} - set(leave_out))
+    if not there:
+        raise DataError(f"data.leave_out names all spans that there are, as in {files[0].path}; leave a span in")
     last = there[-1] if last_span is None else last_span
     # Spans count from 0; only dates may lie before.
     first = max(last - window + 1, min(there[0], 0)) if window else min(there[0], last)
@@ -144,7 +154,8 @@ def choose(
             f"{files[0].path} and the like. Name a data.last_span among them, or a longer data.window"
         )
     # Numbers may be dates or times, with millions between two; so gaps are ranges.
-    gaps = [range(before + 1, after) for before, after in itertools.pairwise((first - 1, *spans, last + 1))]
+    known = sorted({first - 1, *spans, *(span for span in leave_out if first <= span <= last), last + 1})
+    gaps = [range(before + 1, after) for before, after in itertools.pairwise(known)]
     warning = None
     if missing := sum(map(len, gaps)):
         lacking = _joined([_as_text(gap[0], gap[-1], by_date) for gap in gaps if gap])
@@ -159,7 +170,8 @@ def choose(
         if file.version is not None:
             newest[file.span] = max(file.version, newest.get(file.span) or 0)
     chosen = [file.path for file in files if file.span in spans and file.version == newest.get(file.span)]
-    return Chosen(sorted(chosen), spans, newest.get(spans[-1]), warning)
+    newest_files = {file.path for file in files if file.span == spans[-1]}.intersection(chosen)
+    return Chosen(sorted(chosen), spans, newest.get(spans[-1]), frozenset(newest_files), warning)
 
 
 def as_ranges(spans: Iterable[int], by_date: bool = False) -> str:

@@ -8,7 +8,7 @@ brackets exist only where the dataset, the split or a join needs them. All decis
 this one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from components.example_gen.output.writer import ExampleWriter
 from components.example_gen.readers.blocks import Piece, read
 from components.example_gen.readers.files import relative
 from components.example_gen.readers.time_units import ColumnUnit, unit_of
-from components.example_gen.rows import LABEL, SPLITS, USER, Entities, Rows
+from components.example_gen.rows import LABEL, POSITION, SPLITS, USER, Entities, Rows, places
 from components.example_gen.spilling import IN_MEMORY, Aside, got, of_value
 from components.example_gen.splits.evidence import concatenate
 from components.example_gen.splits.protocol import SplitProtocol
@@ -59,6 +59,7 @@ class Reading:
         num_pieces: Number of pieces.
         approximate_rows: Upper estimate of the number of interactions, which sets the number of partitions.
         time_unit: Of the interactions' times.
+        newest: Numbers of the files whose rows go to files of their own, as `span_facts` says; mostly none.
         aside: Where rows wait for a step that must have seen all of them first.
     """
 
@@ -68,11 +69,19 @@ class Reading:
     num_pieces: int
     approximate_rows: int
     time_unit: ColumnUnit
+    newest: frozenset[int] = frozenset()
     aside: Aside = IN_MEMORY
 
     @classmethod
-    def of(cls, directory: str, config: DataConfig, files: Iterable[str], pieces: Sequence[Piece]) -> "Reading":
-        """Of pieces of some of the interactions' files."""
+    def of(
+        cls,
+        directory: str,
+        config: DataConfig,
+        files: Sequence[str],
+        pieces: Sequence[Piece],
+        newest: Collection[str] = (),
+    ) -> "Reading":
+        """Of pieces of some of the interactions' files, some of them of the newest span."""
         return cls(
             directory=directory,
             config=config,
@@ -80,6 +89,7 @@ class Reading:
             num_pieces=len(pieces),
             approximate_rows=sum(piece.approximate_rows() for piece in pieces),
             time_unit=unit_of(config.described().tables.interactions, pieces),
+            newest=frozenset(number for number, file in enumerate(files) if file in newest),
         )
 
     @property
@@ -313,7 +323,7 @@ class _Write(beam.DoFn):
             parts = [part for join in self._joins for part in join.parts(element, known.get(join.name), entities)]
             examples = Examples(tuple(parts), self._schema)
             assert element.split is not None
-            self._writer.write(self._run.row_uris, element.split, element.index, examples)
+            self._writer.write(self._run.row_uris, element.split, element.index, examples, self._newest(element))
             if self._queries:
                 queries = find_queries(Interactions.of(element), self._history)
                 examples = self._queries.build(queries, element, known.get("user"), entities)
@@ -321,6 +331,11 @@ class _Write(beam.DoFn):
                 found = Outcome(num_queries=len(queries.user), num_findable=queries.num_findable())
                 yield beam.pvalue.TaggedOutput(_OUTCOME, found)
         yield from self._findings(element)
+
+    def _newest(self, rows: Rows) -> np.ndarray | None:
+        """Which rows are of the newest of several spans, `[rows]`; None if there is one span or none."""
+        newest = self._run.reading.newest
+        return np.isin(places(rows.column(POSITION))[0], list(newest)) if newest else None
 
     def _findings(self, rows: Rows) -> Iterator[Any]:
         assert rows.split is not None

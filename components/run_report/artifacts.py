@@ -15,6 +15,8 @@ import tensorflow_transform as tft
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
+from components.drift.layout import REPORT_FILE as DRIFT_FILE
+from components.drift.report import DriftReport
 from components.evaluation.importance import Importance, read_importance
 from components.evaluation.row_files import EvaluatedRows, read_rows
 from components.example_validator.anomalies import Finding, findings
@@ -46,6 +48,7 @@ class Uris:
         model_run: Logs and best weights of the training.
         model: The model that was judged.
         evaluation: Of the Evaluator.
+        drift: Of DriftGate; empty where data are not compared.
     """
 
     examples: Mapping[str, str]
@@ -55,6 +58,7 @@ class Uris:
     model_run: str
     model: str
     evaluation: str
+    drift: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,13 @@ class RunArtifacts:
                 for split, directory in self.uris.anomalies.items()
             }
         )
+
+    @cached_property
+    def drift(self) -> DriftReport | None:
+        """The comparison with earlier data; None where there is none."""
+        if not self.uris.drift:
+            return None
+        return DriftReport.model_validate_json(_read(os.path.join(self.uris.drift, DRIFT_FILE)))
 
     @cached_property
     def curves(self) -> dict[str, Series]:

@@ -38,6 +38,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
     dataset: Parameter[str],
     model_card: Parameter[str],
     source_hash: Parameter[str],
+    drift: InputArtifact[standard_artifacts.ExamplesDiff] = None,
 ) -> None:
     """Writes one self-contained HTML file about a run, whether its model was pushed or not.
 
@@ -56,6 +57,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         dataset: A `DatasetSpec` as JSON.
         model_card: A `ModelCard` as JSON.
         source_hash: Hash of this component's sources; part of the cache key.
+        drift: Of DriftGate; None where data are not compared with earlier ones.
     """
     del source_hash
     with tf.io.gfile.GFile(os.path.join(pushed_model.uri, SUMMARY_FILE_NAME)) as file:
@@ -68,6 +70,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         model_run=model_run.uri,
         model=model.uri,
         evaluation=evaluation.uri,
+        drift=drift.uri if drift else "",
     )
     run = RunArtifacts(
         DatasetSpec.model_validate_json(dataset), summary, ModelCard.model_validate_json(model_card), uris

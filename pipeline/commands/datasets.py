@@ -1,4 +1,5 @@
-"""Datasets: `data fetch`, `data inspect`, `data generate` and `data generate-clicks`."""
+"""Datasets: `data fetch`, `data inspect`, `data generate`, `data generate-clicks` and
+`data generate-days`."""
 
 import sys
 from pathlib import Path
@@ -82,3 +83,20 @@ def generate_clicks(
         f"{rows} rows in {directory}; on their test split no model can be expected to beat a log loss of "
         f"{best.log_loss:.4f} and an AUC of {best.auc:.4f}"
     )
+
+
+def generate_days(
+    days: Annotated[int, typer.Option(min=1, max=1000, help="Number of days, one file each.")] = 5,
+    rows: Annotated[int, typer.Option(min=1000, help="Rows of a day.")] = 20_000,
+    drift_on: Annotated[int, typer.Option(min=0, help="Day whose collector is broken, from 1; 0 breaks none.")] = 4,
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Generate clicks of some days, with new users and items every day and one day that differs from the others."""
+    from components.example_gen.generated.days import write_synthetic_days
+    from pipeline.roots import require_place
+
+    directory = data_dir or DATA_HOME / "synthetic-days"
+    require_place(directory, "--data-dir")
+    written = write_synthetic_days(directory, days, rows, drift_on or None, seed)
+    typer.echo(f"{len(written)} days of {rows} rows in {directory}; {days - len(written)} were there already")

@@ -3,11 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
+from components.drift.layout import REPORT_FILE as DRIFT_FILE
+from components.drift.report import DriftReport
 from components.pusher.fresh_process import prepare
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.layout import PAGE_FILE
@@ -22,7 +25,7 @@ from pipeline.platforms import local_platform
 from pipeline.run_page.write import write_page
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import create_pipeline
-from pipeline.wiring_names import EVALUATOR, PUSHER, RUN_REPORT, TRAINER
+from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, PUSHER, RUN_REPORT, TRAINER
 from trainer_module.errors import Preempted, RecspanError
 from trainer_module.memory import GIGABYTE, stated
 
@@ -104,6 +107,8 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
         for run in components
     ]
     summary["log"] = str(run_dir / "log.txt")
+    if gate := next((run for run in components if run.component == DRIFT_GATE), None):
+        summary["drift"] = _drift(Path(_output_uri(metadata, gate.execution_id), DRIFT_FILE))
     write_summary(run_dir, summary)
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
@@ -113,6 +118,16 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     if not pusher.cached or "components" not in json.loads(beside_model.read_text()):
         write_summary(pushed_to, summary)
     return RunOutcome(summary, pushed_to)
+
+
+def _drift(file: Path) -> dict[str, Any]:
+    """The part of the summary about drift: what was compared, and what is above its threshold."""
+    report = DriftReport.model_validate_json(file.read_text())
+    return {
+        "name": report.name,
+        "compared_with": report.compared_with,
+        "findings": [each.model_dump() for each in report.drift],
+    }
 
 
 def _output_uri(metadata: Path, execution_id: int) -> str:

@@ -9,7 +9,7 @@ from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.version import PushedVersion
-from pipeline.baseline import latest_blessed_model
+from pipeline.baseline import latest_blessed_model, latest_drift
 from pipeline.beam import in_process_args
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Deployer, Platform
@@ -44,6 +44,8 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         serving=vertex.under_bucket("serving", name),
         # The service runs the resolver's query before this run blesses a model.
         baseline=lambda candidate: latest_blessed_model(),
+        earlier_drift=lambda examples: latest_drift(),
+        blessed_before=lambda examples: latest_blessed_model(),
         beam_args=lambda component: beam_args(vertex, name, component),
         deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
         **training,

@@ -17,6 +17,7 @@ from components.example_gen.output.examples import Examples
 from components.example_gen.output.parquet import ParquetFormat
 from components.example_gen.output.payload import Payload
 from components.example_gen.output.tfrecord import TFRecordFormat
+from components.example_gen.span_facts import NEWEST_MARK
 from trainer_module.data.example_files import PARQUET
 
 
@@ -32,7 +33,7 @@ class PayloadFacts:
 
     Attributes:
         format: Makes the encoder.
-        file_name: With a place for the batch's number.
+        file_name: With places for the batch's number and a mark.
         payload: TFX's number of what files hold.
         file_format: TFX's name of the files' format; only these two formats have one.
         file_format_number: The same as a number.
@@ -48,14 +49,14 @@ class PayloadFacts:
 PAYLOADS: Mapping[Payload, PayloadFacts] = {
     "parquet": PayloadFacts(
         ParquetFormat,
-        f"data_parquet-{{:05d}}{PARQUET}",
+        f"data_parquet-{{:05d}}{{}}{PARQUET}",
         example_gen_pb2.FORMAT_PARQUET,
         "FILE_FORMAT_PARQUET",
         example_gen_pb2.FILE_FORMAT_PARQUET,
     ),
     "tfrecord": PayloadFacts(
         TFRecordFormat,
-        "data_tfrecord-{:05d}.gz",
+        "data_tfrecord-{:05d}{}.gz",
         example_gen_pb2.FORMAT_TF_EXAMPLE,
         "tfrecords_gzip",
         example_gen_pb2.FORMAT_TFRECORDS_GZIP,
@@ -70,7 +71,14 @@ class ExampleWriter:
         facts = PAYLOADS[payload]
         self._format, self._file_name = facts.format(), facts.file_name
 
-    def write(self, split_uris: Sequence[str], split: np.ndarray, index: int, examples: Examples) -> None:
+    def write(
+        self,
+        split_uris: Sequence[str],
+        split: np.ndarray,
+        index: int,
+        examples: Examples,
+        newest: np.ndarray | None = None,
+    ) -> None:
         """Writes one batch, one file for each split that has a row in it.
 
         File names depend on `index` alone, so that a retry overwrites what an earlier attempt left.
@@ -80,12 +88,16 @@ class ExampleWriter:
             split: Split of each example, an index into `split_uris`, `[examples]`.
             index: Number of the batch, from 0.
             examples: The batch.
+            newest: Which examples go to files of their own, because they are of the newest of several spans,
+                `[examples]` bool.
         """
         write_rows = self._format.prepared(examples)
+        marks = [("", True)] if newest is None else [("", ~newest), (NEWEST_MARK, newest)]
         for number, uri in enumerate(split_uris):
-            rows = np.flatnonzero(split == number)
-            if len(rows):
-                write_rows(rows, os.path.join(uri, self._file_name.format(index)))
+            for mark, chosen in marks:
+                rows = np.flatnonzero((split == number) & chosen)
+                if len(rows):
+                    write_rows(rows, os.path.join(uri, self._file_name.format(index, mark)))
 
     def write_split(self, uri: str, index: int, examples: Examples) -> None:
         """Writes a batch that belongs to one split as a whole; the arguments are those of `write`."""

@@ -1,0 +1,1 @@
+"""Compares what has arrived with earlier data before it is trained on."""
