@@ -24,8 +24,23 @@ def run(
     root: Root = Path("runs"),
     data_dir: DataDir = None,
     cache: Annotated[bool, typer.Option(help="Answer unchanged steps from earlier runs.")] = True,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Run on one span of the files after the other, as they arrive.")
+    ] = False,
+    first_span: Annotated[
+        str | None,
+        typer.Option(help="With --continuous: number or date of the span to begin with; the newest if not given."),
+    ] = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="With --continuous: end when no span is left.")
+    ] = False,
+    poll_seconds: Annotated[
+        float, typer.Option(min=0, help="With --continuous: between two looks at the files, and for them to settle.")
+    ] = 60,
 ) -> None:
     """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
+    if not continuous and (first_span or until_idle):
+        raise ConfigError("--first-span and --until-idle belong to --continuous; add it, or leave them out")
     from pipeline.config import Locations, load_config, parse_assignments
     from pipeline.local.run import run_locally
 
@@ -41,7 +56,14 @@ def run(
     if not cache:
         overrides["cache"] = False
     settings = load_config(config, overrides)
-    outcome = run_locally(settings, Locations.resolve(settings, root, data_dir))
+    locations = Locations.resolve(settings, root, data_dir)
+    if continuous:
+        from pipeline.continuous.start import watch
+
+        named = {"--config": config, "--root": root, "--data-dir": data_dir}
+        arguments = [part for option, path in named.items() if path is not None for part in (option, str(path))]
+        raise typer.Exit(watch(settings, locations, arguments, overrides, first_span, poll_seconds, until_idle))
+    outcome = run_locally(settings, locations)
     if outcome is None or outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
 

@@ -1,0 +1,1 @@
+"""Runs the pipeline on one span after the other, as they arrive."""

@@ -1,0 +1,81 @@
+"""What became of each span: one line of JSON each, so that a loop that is started again goes on where it was."""
+
+import json
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from pipeline.config import Locations
+from trainer_module.errors import ConfigError
+from trainer_module.frozen import Frozen
+
+Verdict: TypeAlias = Literal["pushed", "not pushed", "refused", "failed"]
+
+
+class Day(Frozen):
+    """What became of a span.
+
+    Attributes:
+        span: Its number.
+        name: As people name it.
+        digest: Of its files when it was read.
+        verdict: `refused` if its data stopped the run before the training, `failed` if something else stopped it.
+        reason: Why.
+        run: Name of the run.
+        metrics: Those that judge the model, by name.
+        new_tokens: Tokens that the warm start did not know, over all tables; None without a warm start.
+        table_rows: Rows of all embedding tables; None if nothing was trained.
+        drift: Measures above their thresholds; None if that is not known.
+    """
+
+    span: int
+    name: str
+    digest: str
+    verdict: Verdict
+    reason: str
+    run: str
+    metrics: dict[str, float | None] = {}
+    new_tokens: int | None = None
+    table_rows: int | None = None
+    drift: int | None = None
+
+
+class Journal:
+    """The spans that a pipeline's loop has run on, the last result of each."""
+
+    def __init__(self, locations: Locations, pipeline_name: str):
+        """Reads the file, if there is one.
+
+        Raises:
+            ConfigError: A line is damaged.
+        """
+        self._file: Path = locations.root / "continuous" / f"{pipeline_name}.jsonl"
+        self._days: dict[int, Day] = {}
+        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                day = Day.model_validate_json(line)
+            except ValidationError as error:
+                raise ConfigError(
+                    f"{self._file}, line {number}: not the record of a span ({error.error_count()} errors). Remove the "
+                    "line; its span is then run on again"
+                ) from None
+            self._days[day.span] = day
+
+    @property
+    def days(self) -> list[Day]:
+        """What became of each span, in their order."""
+        return [self._days[span] for span in sorted(self._days)]
+
+    def of(self, span: int) -> Day | None:
+        """What became of a span; None if it was not run on."""
+        return self._days.get(span)
+
+    def add(self, day: Day) -> None:
+        """Records a span."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(day.model_dump()) + "\n"
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(text)
+        self._days[day.span] = day
