@@ -11,6 +11,7 @@ from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestA
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
+from tfx.types.experimental import simple_artifacts
 
 from components.drift.layout import EXAMPLES
 
@@ -26,7 +27,7 @@ def latest_blessed_model() -> Resolver:
 
 def latest_drift() -> Resolver:
     """Finds the pipeline's last output of DriftGate by a strategy that Vertex AI knows."""
-    return Resolver(strategy_class=LatestArtifactStrategy, drift=Channel(type=standard_artifacts.ExamplesDiff))
+    return Resolver(strategy_class=LatestArtifactStrategy, drift=Channel(type=simple_artifacts.Statistics))
 
 
 class LatestOtherBlessedModel(ResolverStrategy):

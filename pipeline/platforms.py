@@ -11,6 +11,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
+from tfx.types.experimental import simple_artifacts
 
 from pipeline.baseline import (
     LatestBlessedModelOfOtherExamples,
@@ -93,7 +94,7 @@ def _latest_drift_of_other_examples(examples: BaseChannel) -> Resolver:
     return Resolver(
         strategy_class=LatestDriftOfOtherExamples,
         examples=examples,
-        drift=Channel(type=standard_artifacts.ExamplesDiff),
+        drift=Channel(type=simple_artifacts.Statistics),
     )
 
 

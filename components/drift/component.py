@@ -14,6 +14,7 @@ from tfx.components.example_gen import utils as example_gen
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import Artifact, artifact_utils, standard_artifacts
+from tfx.types.experimental import simple_artifacts
 
 from components.drift.comparison import compare_with_earlier
 from components.drift.config import DriftConfig, Kind, compared_columns
@@ -38,11 +39,11 @@ _log = logging.getLogger(__name__)
 @component
 def DriftGate(  # noqa: N802 (TFX components are named like classes)
     examples: InputArtifact[standard_artifacts.Examples],
-    drift: OutputArtifact[standard_artifacts.ExamplesDiff],
+    drift: OutputArtifact[simple_artifacts.Statistics],
     features: Parameter[str],
     config: Parameter[str],
     source_hash: Parameter[str],
-    earlier: InputArtifact[standard_artifacts.ExamplesDiff] = None,
+    earlier: InputArtifact[simple_artifacts.Statistics] = None,
     model: InputArtifact[standard_artifacts.Model] = None,
 ) -> None:
     """Compares the newest span with the one before it, and with the data of the last blessed model.
@@ -52,7 +53,8 @@ def DriftGate(  # noqa: N802 (TFX components are named like classes)
     Args:
         examples: Output of ExampleGen.
         drift: Output: a `DriftReport`, and the profiles that later runs are compared with. It exists only if the data
-            were accepted, so that a refused span is no reference.
+            were accepted, so that a refused span is no reference. Of a type that no other component makes, by which
+            resolvers find it, and that Vertex AI knows.
         features: A `FeatureSpec` as JSON.
         config: A `DriftConfig` as JSON.
         source_hash: Hash of this component's sources; part of the cache key.

@@ -38,7 +38,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
     dataset: Parameter[str],
     model_card: Parameter[str],
     source_hash: Parameter[str],
-    drift: InputArtifact[standard_artifacts.ExamplesDiff] = None,
+    drift: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
     """Writes one self-contained HTML file about a run, whether its model was pushed or not.
 

@@ -2,6 +2,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
+from tfx.types.experimental import simple_artifacts
 
 from pipeline.baseline import (
     LatestBlessedModelOfOtherExamples,
@@ -50,7 +51,7 @@ def test_the_first_run_has_none():
 
 
 def drift_of(number: int, examples: str):
-    artifact = standard_artifacts.ExamplesDiff()
+    artifact = simple_artifacts.Statistics()
     artifact.id = number
     artifact.set_string_custom_property("examples", examples)
     return artifact

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tfx.types import channel_utils, standard_artifacts, standard_component_specs
+from tfx.types.experimental import simple_artifacts
 
 from components.drift.component import DriftGate
 from components.drift.config import DriftConfig
@@ -64,7 +65,7 @@ class Gate:
         self.directory, self.outputs = directory, []
 
     def compare(self, examples, model=None, **drift) -> DriftReport:
-        output = standard_artifacts.ExamplesDiff()
+        output = simple_artifacts.Statistics()
         output.uri = str(self.directory / f"drift-{len(self.outputs)}-{drift.get('action', '')}")
         component = DriftGate(
             examples=channel_utils.as_channel([examples]),

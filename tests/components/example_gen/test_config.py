@@ -246,6 +246,9 @@ def test_the_last_span_is_a_number_or_a_date(given, number):
     [
         ({"last_span": -1}, "expected the number of a span, or a date such as 2024-05-01"),
         ({"last_span": "yesterday"}, "expected the number of a span, or a date such as 2024-05-01"),
+        ({"leave_out": [date(2024, 5, 1)]}, "leave_out: 2024-05-01 is a date, and the files name spans by number"),
+        ({"leave_out": [-1]}, "expected the number of a span, or a date"),
+        ({"leave_out": 4}, "expected a list of spans"),
         ({"last_span": date(2024, 5, 1)}, "last_span: 2024-05-01 is a date, and the files name spans by number"),
         ({"window": 0}, "greater than or equal to 1"),
         ({"files": "{SPAM}.csv"}, "has the marker {SPAM}"),

@@ -65,6 +65,15 @@ def test_a_window_ends_where_it_should_and_is_no_longer_than_asked(spans, window
     assert (chosen.warning is None) == is_whole
 
 
+def test_left_out_spans_are_neither_read_nor_missing():
+    chosen = choose(days(1, 2, 3, 4, 6), 4, None, "error", leave_out=[4, 5])
+    assert (chosen.spans, chosen.newest_files, chosen.warning) == ((3, 6), {"data/6-None.csv"}, None)
+    # Without the newest one, the window ends earlier.
+    assert choose(days(1, 2, 3), 2, None, "error", leave_out=[3]).spans == (1, 2)
+    with pytest.raises(DataError, match=r"data\.leave_out names all spans"):
+        choose(days(1, 2), 2, None, "warning", leave_out=[1, 2])
+
+
 def test_each_span_is_read_in_its_newest_version():
     files = [*days(1, 2, 3, version=10), *days(1, 2, version=9)]
     chosen = choose(files, 2, 2, "error")

@@ -8,17 +8,20 @@ import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from components.drift.findings import Drawing, Measured
+from components.drift.report import DriftReport
 from components.evaluation.importance import Importance, SampleMetric, Unit, UnitChange
 from components.evaluation.row_files import EvaluatedRows, losses, row_schema
 from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
 from components.run_report.artifacts import RunArtifacts, Series, Uris
 from components.run_report.card import ModelCard
-from components.run_report.page import Section, Table
+from components.run_report.page import Chart, Section, Table, Text
 from components.run_report.sections import (
     activity,
     clicks,
     columns,
     data,
+    drift,
     embeddings,
     importance,
     lists,
@@ -387,3 +390,62 @@ def test_the_card_says_what_the_experiment_file_says_and_no_more():
     # MovieLens has terms of use.
     assert "research" in facts["terms of the data"]
     assert model_card.section(run_of(CLICK.model_copy(update={"license_note": ""}), {"log_loss": 1.0})) is None
+
+
+MEASURED = Measured(
+    column="country",
+    measure="l_infinity",
+    value=0.21,
+    threshold=0.065,
+    origin="history of 3 spans: median 0.015, margin 0.050",
+    may_stop=True,
+    reference="previous",
+    against="span 3, the previous one",
+    change="'us': 49.0% of the rows, now 70.0%",
+)
+
+
+class TestDrift:
+    def report(self, *measured: Measured, compared_with=("span 3, the previous one",), notes=()) -> DriftReport:
+        drawing = Drawing(column="country", against="span 3", values=("us",), earlier=(0.49,), newer=(0.7,))
+        return DriftReport(
+            name="span 4",
+            rows=1000,
+            action="warn",
+            compared_with=compared_with,
+            notes=notes,
+            measured=measured,
+            drawings=(drawing,) if measured else (),
+            entries=(),
+        )
+
+    def test_a_finding_names_value_threshold_and_where_that_comes_from(self):
+        section = drift.section(rating_run(drift=self.report(MEASURED)))
+        assert section is not None
+        (row,) = table(section).rows
+        assert row == (
+            *("country", "l_infinity", 0.21, 0.065, "history of 3 spans: median 0.015, margin 0.050"),
+            *("span 3, the previous one", "'us': 49.0% of the rows, now 70.0%"),
+        )
+        texts = " ".join(block.text for block in section.blocks if isinstance(block, Text))
+        assert "1 of 1 measures are above" in texts and "has its spelling, its unit" in texts
+        (chart,) = [block for block in section.blocks if isinstance(block, Chart)]
+        assert chart.title == "country" and "span 4" in chart.svg
+
+    def test_no_drift_is_said(self):
+        calm = MEASURED.model_copy(update={"value": 0.01})
+        section = drift.section(rating_run(drift=self.report(calm)))
+        assert section is not None and isinstance(section.blocks[0], Text)
+        assert section.blocks[0].text == "span 4: no drift against span 3, the previous one."
+        assert len(table(section).rows) == 1
+
+    def test_the_first_span_has_nothing_to_be_compared_with(self):
+        section = drift.section(rating_run(drift=self.report(compared_with=(), notes=("no earlier data",))))
+        assert section is not None
+        assert [block.text for block in section.blocks if isinstance(block, Text)] == [
+            "span 4: nothing to compare with yet.",
+            "no earlier data",
+        ]
+
+    def test_without_the_component_there_is_no_section(self):
+        assert drift.section(rating_run()) is None

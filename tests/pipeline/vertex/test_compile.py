@@ -286,6 +286,25 @@ def test_the_window_of_spans_is_a_parameter_of_the_run(spans):
     ]
 
 
+def test_spans_are_compared_with_what_the_service_can_find(spans, plain):
+    spec = spans["pipelineSpec"]
+    query = spec["deploymentSpec"]["executors"]["EarlierDrift_executor"]["resolver"]["outputArtifactQueries"]["drift"]
+    assert query["filter"] == 'schema_title="tfx.Statistics" AND state=LIVE'
+    made = [
+        component
+        for component in spec["components"].values()
+        if "container" in spec["deploymentSpec"]["executors"][component["executorLabel"]]
+        for output in component.get("outputDefinitions", {}).get("artifacts", {}).values()
+        if "tfx.Statistics" in output["artifactType"]["instanceSchema"]
+    ]
+    # The query knows types alone, so that no other component may make this one.
+    assert [component["executorLabel"] for component in made] == ["DriftGate_executor"]
+    inputs = spec["root"]["dag"]["tasks"]["DriftGate"]["inputs"]["artifacts"]
+    assert inputs["model"]["taskOutputArtifact"]["producerTask"] == "BlessedBefore-model-resolver"
+    assert "DriftGate" in spec["root"]["dag"]["tasks"]["Transform"]["dependentTasks"]
+    assert "DriftGate" not in plain["pipelineSpec"]["root"]["dag"]["tasks"]
+
+
 def test_files_without_spans_have_no_window(tmp_path):
     job = compile_job(of_table(tmp_path, files="clicks/*.csv"))
     assert set(job["runtimeConfig"]["parameters"]) == {"train_args"}
