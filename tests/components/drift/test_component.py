@@ -63,13 +63,14 @@ class Gate:
 
     def __init__(self, directory):
         self.directory, self.outputs = directory, []
+        self.data = shop(directory)
 
     def compare(self, examples, model=None, **drift) -> DriftReport:
         output = simple_artifacts.Statistics()
         output.uri = str(self.directory / f"drift-{len(self.outputs)}-{drift.get('action', '')}")
         component = DriftGate(
             examples=channel_utils.as_channel([examples]),
-            features=shop(self.directory).described().spec().features.for_preprocessing().model_dump_json(),
+            features=self.data.described().spec().features.for_preprocessing().model_dump_json(),
             config=DriftConfig.model_validate(drift).model_dump_json(),
             source_hash="",
         )
@@ -120,8 +121,8 @@ def test_the_blessed_models_window_is_a_reference(gate, days, tmp_path):
 def test_days_are_left_out_and_parted_where_users_are_gathered(gate, tmp_path):
     for day in (1, 2, 3):
         write_day(tmp_path, day, rows=300)
-    data = shop(tmp_path, window=3, leave_out=[2], missing_spans="error", task="retrieval")
-    examples = ingest(tmp_path, data, 3)
+    gate.data = shop(tmp_path, window=3, leave_out=[2], missing_spans="error", task="retrieval")
+    examples = ingest(tmp_path, gate.data, 3)
     assert examples.get_string_custom_property("spans") == "1,3"
     rows = sum(examples.get_int_custom_property(f"rows_{split}") for split in ("train", "eval", "test"))
     assert rows == 600
