@@ -25,7 +25,7 @@ _OF_DATA = ("ExampleGen", "StatisticsGen", "ExampleValidator", "DriftGate")
 
 
 class Stop:
-    """Takes SIGINT and SIGTERM for this process and passes them on to the running pipeline, which saves its state.
+    """Takes SIGINT and SIGTERM for this process and passes the first on to the running pipeline, which saves its state.
 
     Attributes:
         signal: The signal that has come; None if none has.
@@ -36,6 +36,8 @@ class Stop:
         self.signal: signal.Signals | None = None
         self._event = threading.Event()
         self._process: subprocess.Popen | None = None
+        # Taken by what passes the signal on: the handler, or `call` if the signal came while the process started.
+        self._passing_on = threading.Lock()
         for number in (signal.SIGINT, signal.SIGTERM):
             # As of a command that a shell runs in the background.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -54,8 +56,7 @@ class Stop:
         """Runs a command to its end and returns its exit code."""
         # In a group of its own it gets Ctrl-C once, from here.
         self._process = subprocess.Popen(command, env=dict(environment), process_group=0)
-        if self.signal is not None:
-            self._process.send_signal(self.signal)
+        self._pass_on()
         try:
             return self._process.wait()
         finally:
@@ -64,8 +65,11 @@ class Stop:
     def _take(self, number: int, _: Any) -> None:
         self.signal = signal.Signals(number)
         self._event.set()
-        if self._process is not None:
-            self._process.send_signal(number)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._process is not None and self.signal is not None and self._passing_on.acquire(blocking=False):
+            self._process.send_signal(self.signal)
 
 
 class SpanRunner:

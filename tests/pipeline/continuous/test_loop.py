@@ -252,14 +252,14 @@ def test_a_day_is_run_on_by_a_process_of_its_own(files, monkeypatch):
     ]
 
 
-LOOP = '''
+LOOP = r'''
 import sys
 from pipeline.continuous.span_process import Stop
 stop = Stop()
 child = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (print("state saved", flush=True), sys.exit(75)))
-print("training", flush=True)
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"state saved\\n"), sys.exit(75)))
+os.write(1, b"training\\n")
 time.sleep(60)
 """
 print("ready", flush=True)
