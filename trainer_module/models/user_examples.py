@@ -20,6 +20,10 @@ from trainer_module.training.config import TrainingConfig
 
 _PREFETCHED_BATCHES = 4
 
+# By so many rows, modulo their number, a user's first row moves from epoch to epoch: a large prime, so that it moves
+# whatever the number of rows.
+_EPOCH_STEP = 2_654_435_761
+
 # No column has such a name.
 NUM_POSITIVES = "positives:number"
 """Name of the input with the number of an example's items, int64 `[batch, 1]`."""
@@ -93,12 +97,12 @@ class RowsByUser:
     def batch(self, positions: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows of the examples at some positions of the training.
 
-        Every epoch visits every row once: examples come in an order that follows from seed and epoch, and so do the
-        rows of a user, which examples take from that order in turn.
+        Every epoch visits every row once. The order of the examples follows from seed and epoch, and which rows of a
+        user come together from the epoch.
 
         Args:
             positions: Counted over all epochs, int64 `[batch]`.
-            seed: Of the order.
+            seed: Of the order of examples.
 
         Returns:
             Numbers of the rows, int64 `[batch, positives]`, and how many an example has, int64 `[batch]`; behind its
@@ -110,15 +114,11 @@ class RowsByUser:
         count = tf.gather(self.counts, user)[:, tf.newaxis]
         place = first[:, tf.newaxis] + tf.range(self.positives, dtype=tf.int64)
         place = tf.where(place < count, place, first[:, tf.newaxis])
-        # The order of a user's rows differs from user to user and from epoch to epoch.
+        # A user's rows stand in a circle, from which examples take arcs; every epoch begins elsewhere. A permutation
+        # per user by RandomIndexShuffle would be slow: its cipher's blocks are far larger than a user's rows are many.
         epoch = tf.math.floordiv(positions, num_examples)
-        of_user = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch, 1 + user], axis=1)
-        shuffled = tf.raw_ops.RandomIndexShuffle(
-            index=tf.reshape(place, [-1]),
-            seed=tf.repeat(of_user, self.positives, axis=0),
-            max_index=tf.repeat(tf.squeeze(count, axis=1) - 1, self.positives),
-        )
-        in_order = tf.gather(self.starts, user)[:, tf.newaxis] + tf.reshape(shuffled, tf.shape(place))
+        place = tf.math.floormod(place + (epoch * _EPOCH_STEP)[:, tf.newaxis], count)
+        in_order = tf.gather(self.starts, user)[:, tf.newaxis] + place
         number = tf.minimum(tf.squeeze(count, axis=1) - first, self.positives)
         return tf.gather(self.rows, in_order), number
 
