@@ -22,6 +22,7 @@ from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples, negative_name
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.retrieval_losses import MASKED, binary, softmax
+from trainer_module.models.training_data import TrainingData
 from trainer_module.models.two_tower import TwoTowerModel, _contains
 from trainer_module.models.user_examples import (
     NUM_POSITIVES,
@@ -33,6 +34,7 @@ from trainer_module.models.user_examples import (
 from trainer_module.training.config import TrainingConfig
 
 from .conftest import batch_of, described
+from .conftest import rows as sample
 
 POSITIVES, NUM_USERS, NUM_ITEMS, DIM, BATCH = 3, 8, 11, 4, 4
 TEMPERATURE = 0.5
@@ -346,6 +348,20 @@ def test_columns_that_differ_from_row_to_row_are_refused():
     history = Categorical(name=HISTORY, table="item", dtype="int64", multivalent=True, counted=False, latest_last=True)
     with pytest.raises(ConfigError, match=r"history differ from row to row. Add them to model.ignore"):
         check(FeatureSpec(columns=(*SPEC.columns, history), tables=SPEC.tables), history=5)
+
+
+def test_the_trainer_counts_users_even_if_the_model_ignores_them(world):
+    columns = ("item", "tags", "main_tag", "year")
+    facts = {"user_key": "user", "item_key": "item", "candidate_columns": columns}
+    for spec in (world.spec, world.spec.without(["user"])):
+        reader = ExampleReader(spec, world.model_inputs, world.files)
+        data = TrainingData(
+            described(world.spec, "retrieval", **facts), spec, world.transform_output, world.model_inputs, reader, BATCH
+        )
+        objective, examples = TwoTowerConfig(examples={"type": "users", "positives": 7}).prepare(data)
+        of_users = np.unique([row["user"][0] for row in sample()], return_counts=True)[1]
+        assert examples.num_examples == np.sum(-(-of_users // 7))
+        assert objective.positives_per_example == of_users.sum() / examples.num_examples
 
 
 @pytest.mark.parametrize("cache", ["records", "none"])
