@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pipeline.commands import bench, datasets, environment, history, models, prediction, runs, tuning, vertex
+from pipeline.commands import bench, datasets, environment, history, models, prediction, runs, skew, tuning, vertex
 from pipeline.exit_codes import FAILED
 from pipeline.interruption import end_when_asked_to, exit_code
 from pipeline.streams import prepare_streams
@@ -42,6 +42,7 @@ app.command()(prediction.predict)
 app.command()(prediction.recommend)
 app.command()(prediction.explain)
 app.command()(prediction.neighbours)
+app.command()(skew.skew)
 app.command()(environment.plan)
 app.command()(tuning.tune)
 data_app.command()(datasets.fetch)

@@ -7,16 +7,20 @@ and break it.
 import json
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 
 from components.example_gen.generated.ratings import NOISE_SCALE
+from pipeline.exit_codes import SKEWED
 from tests.browser import browser_tab, needs_chromium
+from tests.serving.loader import serving
 from tests.workspace import BINARIES, NOT_PUSHED, Workspace
 
 NOISE_FLOOR = NOISE_SCALE / 3**0.5
@@ -188,6 +192,37 @@ class TestFirstRun:
         described = workspace.recspan("predict", "--user", "42", "--item", "new", "--value", "genres=Drama", "--json")
         assert described.returncode == 0, described.stderr
         assert 1 <= json.loads(described.stdout)["prediction"] <= 5
+
+    def test_logged_requests_are_held_against_the_training_split_and_the_model(self, workspace, first):
+        (file,) = (workspace.directory / "runs/artifacts/small/ExampleGen/examples").glob("*/Split-test/*")
+        rows = pq.read_table(file).slice(0, 300).to_pylist()
+        version, requests = Path(first[1]["pushed_to"]), []
+        with serving(version) as (server, _):
+            for row in rows:
+                instance = {
+                    name: (row[name][0].decode() if row[name] else "")
+                    for name in ("user_id", "movie_id", "gender", "occupation")
+                }
+                instance |= {name: row[name][0] if row[name] else None for name in ("age", "release_year")}
+                instance |= {"genres": [genre.decode() for genre in row["genres"]] or [""]}
+                body = {"signature_name": "predict", "instances": [instance]}
+                call = urllib.request.Request(f"{server}/v1/models/recspan:predict", json.dumps(body).encode())
+                with urllib.request.urlopen(call) as response:
+                    requests.append({"request": body, "response": json.load(response)})
+        log = workspace.directory / "log.jsonl"
+        log.write_text("".join(f"{json.dumps(each)}\n" for each in requests))
+        process = workspace.recspan("skew", "--logs", str(log), "--json")
+        assert process.returncode == 0, process.stdout + process.stderr
+        report = json.loads(process.stdout)
+        assert [(each["rows"], each["differing"]) for each in report["answers"]] == [(300, 0)]
+        for each in requests:
+            for instance in each["request"]["instances"]:
+                instance["gender"] = instance["gender"].lower()
+        log.write_text("".join(f"{json.dumps(each)}\n" for each in requests))
+        process = workspace.recspan("skew", "--logs", str(log), "--json")
+        assert process.returncode == SKEWED, process.stdout + process.stderr
+        found = json.loads(process.stdout)["skew"]
+        assert {"gender: L-infinity", "gender: out of vocabulary", "predict: rating: differing answers"} <= set(found)
 
 
 class TestReport:

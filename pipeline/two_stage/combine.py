@@ -25,7 +25,7 @@ from components.scratch import scratch_directory
 from components.two_stage.model import save_two_stage
 from pipeline.ask.recommend import IndexModel
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
-from pipeline.two_stage.lineage import examples_of
+from pipeline.lineage import examples_of
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.example_files import ExampleFiles, serialized
 from trainer_module.data.spec import QUERIES, RELEVANT

@@ -8,8 +8,8 @@ import pytest
 
 from components.example_gen.config import DataConfig
 from components.retrieval_index.exact import IDS
+from pipeline.lineage import examples_of
 from pipeline.two_stage.combine import _check_fit, _check_leak, judge
-from pipeline.two_stage.lineage import examples_of
 from trainer_module.data.example_files import write_parquet
 from trainer_module.errors import ConfigError, DataError, ModelError
 
