@@ -25,8 +25,8 @@ from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
 from components.two_stage.model import save_two_stage
 from pipeline.ask.versions import load_model, raw_directory, read_summary
 from pipeline.bench.serve import latencies, one_core
-from pipeline.two_stage.combine import item_columns
 from pipeline.lineage import examples_of
+from pipeline.two_stage.combine import item_columns
 from trainer_module.data.example_files import read_file, serialized
 from trainer_module.models.signatures import BY_COLUMN as PREDICT
 

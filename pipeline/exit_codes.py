@@ -2,7 +2,7 @@
 
 FAILED = 1
 NOT_PUSHED = 3
-# Requests, or answers to them, are not what the model was trained for and gives.
+# Logged requests differ from the training data, or logged answers from the model's.
 SKEWED = 4
 # EX_TEMPFAIL of sysexits.h: try again.
 PREEMPTED = 75

@@ -194,7 +194,7 @@ class TestFirstRun:
         assert 1 <= json.loads(described.stdout)["prediction"] <= 5
 
     def test_logged_requests_are_held_against_the_training_split_and_the_model(self, workspace, first):
-        (file,) = (workspace.directory / "runs/artifacts/small/ExampleGen/examples").glob("*/Split-test/*")
+        file, *_ = sorted((workspace.directory / "runs/artifacts/small/ExampleGen/examples").glob("*/Split-test/*"))
         rows = pq.read_table(file).slice(0, 300).to_pylist()
         version, requests = Path(first[1]["pushed_to"]), []
         with serving(version) as (server, _):
@@ -203,7 +203,7 @@ class TestFirstRun:
                     name: (row[name][0].decode() if row[name] else "")
                     for name in ("user_id", "movie_id", "gender", "occupation")
                 }
-                instance |= {name: row[name][0] if row[name] else None for name in ("age", "release_year")}
+                instance |= {name: row[name][0] if row[name] else float("nan") for name in ("age", "release_year")}
                 instance |= {"genres": [genre.decode() for genre in row["genres"]] or [""]}
                 body = {"signature_name": "predict", "instances": [instance]}
                 call = urllib.request.Request(f"{server}/v1/models/recspan:predict", json.dumps(body).encode())

@@ -122,7 +122,7 @@ def _records(file: Path) -> Iterator[bytes]:
         packing = "GZIP" if start.read(2) == _GZIP else ""
     try:
         for record in tf.data.TFRecordDataset(str(file), packing):
-            yield record.numpy()
+            yield bytes(record.numpy())
     except tf.errors.OpError as error:
         raise DataError(f"{file} is damaged: {error.message}") from None
 

@@ -1,7 +1,7 @@
 """Asks a pushed version what a log says was asked, and compares the answers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,14 @@ class AnswerCounts:
     first: str = ""
 
 
+@dataclass
+class _Waiting:
+    """Calls that can be asked as one, each with the number of its rows, and the rows of all."""
+
+    calls: list[tuple[Call, int]] = field(default_factory=list)
+    rows: int = 0
+
+
 class Replay:
     """Compares answers call by call; holds a bounded number of calls.
 
@@ -64,8 +72,7 @@ class Replay:
         self.refusal = ""
         self._signatures = signatures
         self._tolerance = tolerance
-        # Calls that can be asked as one, with the number of their rows.
-        self._waiting: dict[tuple[Any, ...], list[tuple[Call, int]]] = {}
+        self._waiting: dict[tuple[Any, ...], _Waiting] = {}
         self._rows_waiting = 0
 
     def add(self, call: Call, inputs: Mapping[str, Any]) -> None:
@@ -79,10 +86,11 @@ class Replay:
         settings = tuple((name, repr(inputs[name])) for name, spec in specs.items() if spec.shape.rank == 0)
         rows = num_rows(inputs, specs)
         key = (call.signature, settings)
-        waiting = self._waiting.setdefault(key, [])
-        waiting.append((replace(call, inputs=inputs), rows))
+        waiting = self._waiting.setdefault(key, _Waiting())
+        waiting.calls.append((replace(call, inputs=inputs), rows))
+        waiting.rows += rows
         self._rows_waiting += rows
-        if sum(of_call for _, of_call in waiting) >= _BATCH_ROWS:
+        if waiting.rows >= _BATCH_ROWS:
             self._compare(key)
         elif self._rows_waiting >= _WAITING_ROWS:
             self.flush()
@@ -93,11 +101,11 @@ class Replay:
             self._compare(key)
 
     def _compare(self, key: tuple[Any, ...]) -> None:
-        calls = self._waiting.pop(key)
-        self._rows_waiting -= sum(rows for _, rows in calls)
-        if not self._compare_calls(calls):
+        waiting = self._waiting.pop(key)
+        self._rows_waiting -= waiting.rows
+        if not self._compare_calls(waiting.calls):
             # Which of them is it?
-            for call in calls:
+            for call in waiting.calls:
                 self._compare_calls([call], is_last=True)
 
     def _compare_calls(self, calls: Sequence[tuple[Call, int]], is_last: bool = False) -> bool:
