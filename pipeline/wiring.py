@@ -51,12 +51,13 @@ def eval_splits(dataset: DatasetSpec) -> list[str]:
     return ["eval", CANDIDATES] if dataset.task == "retrieval" else ["eval"]
 
 
-def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
+def create_pipeline(config: PipelineConfig, platform: Platform, only_training: bool = False) -> Pipeline:
     """Wires the pipeline.
 
     Args:
         config: The experiment.
         platform: Where it runs.
+        only_training: Whether the pipeline ends with the Trainer, as that of a trial does.
 
     Raises:
         ConfigError: The curated schema does not fit the dataset's feature spec, or the experiment's section
@@ -131,6 +132,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
         },
     ).with_id(TRAINER)
     components.append(trainer)
+    if only_training:
+        return _pipeline(config, platform, components)
     model, judged_split = trainer.outputs["model"], "test"
     if dataset.task == "retrieval":
         index = RetrievalIndex(
@@ -189,6 +192,10 @@ def create_pipeline(config: PipelineConfig, platform: Platform) -> Pipeline:
             source_hash=source_hash("components.run_report.component") + templates_hash(),
         ).with_id(RUN_REPORT)
     )
+    return _pipeline(config, platform, components)
+
+
+def _pipeline(config: PipelineConfig, platform: Platform, components: list[Any]) -> Pipeline:
     for component in components:
         if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
             component.with_beam_pipeline_args(platform.beam_args(component.id))

@@ -1,14 +1,22 @@
 """The search for better settings: `tune`."""
 
 import os
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.options import Assignments, ConfigFile, DataDir, Root
 from pipeline.exit_codes import FAILED, NOT_PUSHED
 from pipeline.interruption import RESULTS_OF_COMPONENTS, keeps
+from trainer_module.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.tuning.report import Result
+
+# A run takes minutes at least.
+_SECONDS_BETWEEN_LOOKS = 30
 
 
 def tune(
@@ -22,6 +30,12 @@ def tune(
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Run the pipeline with the best experiment, which is tested once.")
     ] = True,
+    vertex: Annotated[
+        bool, typer.Option("--vertex", help="Train each trial as a run of the compiled pipeline on Vertex AI.")
+    ] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="With --vertex: run the compiled pipelines here and send nothing.")
+    ] = False,
     memory_gb: Annotated[float | None, typer.Option(help="Short for --set memory_gb=...")] = None,
     assignments: Assignments = None,
     root: Root = Path("runs"),
@@ -30,7 +44,17 @@ def tune(
     """Search for settings that do better on the eval split, then run the best through the whole pipeline.
 
     The same command goes on with a search that was interrupted. Exits with 3 if the model was not good enough to push.
+    With --vertex, it ends when the best experiment is written, which `recspan pipeline submit` takes.
     """
+    if rehearse and not vertex:
+        raise ConfigError("--rehearse rehearses what --vertex would submit; give that too")
+    if vertex:
+        if rehearse and jobs > 1:
+            raise ConfigError("--jobs: a rehearsal runs one trial at a time; leave it out")
+        if memory_gb is not None:
+            raise ConfigError("--memory-gb is for trials on this machine; those of --vertex have machines of their own")
+        _tune_in_cloud(config, trials, space, jobs, name, assignments or [], root, data_dir, rehearse)
+        return
     from components.pusher.comparison import shown
     from pipeline.config import Locations, check_name, load_config, parse_assignments
     from pipeline.console import ComponentProgress, output_to
@@ -71,42 +95,87 @@ def tune(
                 style="yellow",
             )
         progress.started("importing TensorFlow and TFX")
-        from components.run_report.render import render
-        from pipeline.tuning.page import page_of
-        from pipeline.tuning.report import (
-            EXPERIMENT,
-            PAGE,
-            RESULT,
-            TRIALS,
-            figures_of_test,
-            write_experiment,
-            write_result,
-            write_text,
-            write_trials,
-        )
+        from pipeline.tuning.files import write_files
+        from pipeline.tuning.report import EXPERIMENT, figures_of_test
         from pipeline.tuning.tune import Order, search
 
         result = search(Order(start, chosen, trials, jobs, resources, directory), locations, progress)
-        write_trials(result, directory / TRIALS)
-        write_text(directory / PAGE, render(page_of(result, None)))
-        write_result(result, None, directory / RESULT)
-        best = result.best
-        if best is not None:
-            write_experiment(result, best, directory / EXPERIMENT)
-    typer.echo(result.summary())
-    typer.echo(f"page: {directory / PAGE}")
-    if best is None:
-        raise typer.Exit(FAILED)
-    typer.echo(f"experiment: {directory / EXPERIMENT}")
+        write_files(result, directory)
+    _say(result, directory)
     if not test:
         return
     keeps(RESULTS_OF_COMPONENTS)
     outcome = run_locally(load_config(directory / EXPERIMENT), locations)
     assert outcome is not None
     figures = figures_of_test(outcome.summary, result)
-    write_result(result, figures, directory / RESULT)
-    write_text(directory / PAGE, render(page_of(result, figures)))
+    write_files(result, directory, figures)
     tested = ", ".join(f"{metric}: {shown(value)}" for metric, value in figures.items())
     typer.echo(f"{result.summary()}; test {tested} with the best, the only one tested")
     if outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
+
+
+def _tune_in_cloud(
+    config: Path | None,
+    trials: int,
+    space: Path | None,
+    jobs: int,
+    name: str | None,
+    assignments: list[str],
+    root: Path,
+    data_dir: Path | None,
+    rehearse: bool,
+) -> None:
+    """Searches with trials that are runs of the compiled pipeline."""
+    from pipeline.config import Locations, check_name, parse_assignments, vertex_section
+    from pipeline.console import ComponentProgress, output_to
+    from pipeline.local.root import occupied
+    from pipeline.roots import require_writable
+    from pipeline.tuning.defaults import default_space
+    from pipeline.tuning.space import Start, read_space, without_pruner
+
+    start = Start.read(config, parse_assignments(assignments))
+    section = vertex_section(start.config)
+    chosen = without_pruner(read_space(space, start) if space else default_space(start))
+    name = start.config.pipeline_name if name is None else name
+    check_name(name, "--name")
+    locations = Locations.resolve(start.config, root, data_dir)
+    directory = locations.root / "tuning" / name
+    require_writable(locations.root, "--root")
+    require_writable(directory, "--root")
+    keeps("trials that have ended are kept, runs go on, and the same command goes on from there")
+    with (
+        output_to(directory / "log.txt") as console,
+        ComponentProgress(console) as progress,
+        occupied(locations.root, "tune"),
+    ):
+        progress.started("importing TensorFlow and TFX")
+        from pipeline.tuning.cloud import CloudOrder, search_in_cloud
+        from pipeline.tuning.cloud_runs import RehearsedRuns, VertexRuns
+        from pipeline.tuning.files import write_files
+        from pipeline.vertex.service import VertexService
+
+        if rehearse:
+            from pipeline.synthetic_data import generate_if_missing
+
+            generate_if_missing(start.config, locations.data)
+            runs = RehearsedRuns(locations.root / "rehearsal", Path(locations.data), progress)
+        else:
+            runs = VertexRuns(section, VertexService(section))
+        order = CloudOrder(start, chosen, trials, jobs, directory)
+        result = search_in_cloud(order, runs, progress, progress.noted, lambda: time.sleep(_SECONDS_BETWEEN_LOOKS))
+        write_files(result, directory)
+    experiment = _say(result, directory)
+    typer.echo(f"test it with: recspan pipeline submit --config {experiment}")
+
+
+def _say(result: "Result", directory: Path) -> Path:
+    """Prints what a search found; returns the file of the best experiment."""
+    from pipeline.tuning.report import EXPERIMENT, PAGE
+
+    typer.echo(result.summary())
+    typer.echo(f"page: {directory / PAGE}")
+    if result.best is None:
+        raise typer.Exit(FAILED)
+    typer.echo(f"experiment: {directory / EXPERIMENT}")
+    return directory / EXPERIMENT

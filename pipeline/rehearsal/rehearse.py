@@ -61,10 +61,12 @@ class Rehearsed:
     Attributes:
         tasks: Seconds of each task, in the order in which the tasks ran.
         pushed_model: Output of the Pusher; None if the pipeline has no Pusher.
+        outputs: Output artifacts by task and key.
     """
 
     tasks: Mapping[str, float]
     pushed_model: pb.RuntimeArtifact | None
+    outputs: Mapping[str, Artifacts]
 
     @property
     def pushed_to(self) -> Path | None:
@@ -127,7 +129,7 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
                 record.add(plan.pipeline_name, artifact)
         seconds[task.name] = time.monotonic() - started
         observer.finished(task.name, seconds[task.name], cached=False)
-    return Rehearsed(seconds, _pushed_model(done))
+    return Rehearsed(seconds, _pushed_model(done), done)
 
 
 def _resolve(task: Task, done: Mapping[str, Artifacts], recorded: list[pb.RuntimeArtifact]) -> Artifacts:

@@ -293,6 +293,34 @@ def _preprocessing(config: PipelineConfig) -> Any:
     return config.embeddings.applied_to(config.dataset.features).for_preprocessing()
 
 
+def without_pruner(space: SearchSpace) -> SearchSpace:
+    """The space for trials whose evaluations nobody sees before they have ended.
+
+    Raises:
+        ConfigError: The space asks for a pruner.
+    """
+    if space.pruner != "none" and space.model_fields_set & {"pruner", "prune_from"}:
+        raise ConfigError(
+            "--vertex: a run shows its metric when it has ended, so no trial can be pruned; set pruner: none in the "
+            "search space, or leave pruner and prune_from out"
+        )
+    return space.model_copy(update={"pruner": "none"})
+
+
+def checked(start: Start, values: Mapping[str, Any]) -> PipelineConfig:
+    """The experiment with other values, after the checks that every experiment passes when it is read.
+
+    Raises:
+        ConfigError: These values do not go together.
+    """
+    config = settings_from(PipelineConfig, start.changed(values), where="")
+    if not shares_data(config, start):
+        raise ConfigError("these values together change what Transform computes, which trials share")
+    if not is_judged_alike(config, start):
+        raise ConfigError("these values together change the heads of the model, by which trials are judged")
+    return config
+
+
 def shown(value: Any) -> str:
     """A value as people read it in a table."""
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)

@@ -1,6 +1,7 @@
 """The trials of a search: Optuna's study in an SQLite file, which outlives the process."""
 
 import json
+import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pipeline.tuning.space import Choices, Range, SearchSpace
 from trainer_module.errors import ConfigError
 
 FILE_NAME = "study.sqlite"
+_NAME = "tuning"
 
 # Drawn at random before the sampler has results to go by; Optuna's own default.
 _RANDOM_TRIALS = 10
@@ -27,7 +29,7 @@ FEWEST_FOR_IMPORTANCES = 10
 """Trials that must have finished for importances of parameters to say something."""
 
 # Attributes of the study and of its trials.
-_IDENTITY, _METRIC = "identity", "metric"
+_IDENTITY, _METRIC, _TOKEN = "identity", "metric", "token"
 _START_KEYS, _REPLACES, _OUTCOME, _REASON, _SECONDS = "start_keys", "replaces", "outcome", "reason", "seconds"
 
 FINISHED, PRUNED, DIVERGED, FAILED, REFUSED = "finished", "pruned", "diverged", "failed", "refused"
@@ -81,7 +83,15 @@ class Study:
     as it would have without the interruption, as long as trials run one at a time.
     """
 
-    def __init__(self, directory: Path, space: SearchSpace, start_values: Mapping[str, Any], seed: int, identity: str):
+    def __init__(
+        self,
+        directory: Path,
+        space: SearchSpace,
+        start_values: Mapping[str, Any],
+        seed: int,
+        identity: str,
+        outlived: bool = False,
+    ):
         """Opens the study, or begins it with the experiment that is tuned.
 
         Trials that were under way when their process was killed are proposed again, with the same values.
@@ -92,6 +102,8 @@ class Study:
             start_values: What the experiment has of that, as far as it lies in the space.
             seed: Of the sampler.
             identity: Of everything that makes trials comparable.
+            outlived: Whether trials go on when this process is killed; they are then `under_way` rather than proposed
+                again.
 
         Raises:
             ConfigError: The file holds trials of another experiment, data or space.
@@ -100,9 +112,10 @@ class Study:
         self._space, self._seed = space, seed
         self._running: dict[int, optuna.Trial] = {}
         file = directory / FILE_NAME
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
         self._study = optuna.create_study(
-            storage=f"sqlite:///{file}",
-            study_name="tuning",
+            storage=self._storage,
+            study_name=_NAME,
             load_if_exists=True,
             direction="minimize",
             pruner=_make_pruner(space),
@@ -117,7 +130,10 @@ class Study:
             params = {key: _encoded(space.parameters[key], value) for key, value in start_values.items()}
             self._study.enqueue_trial(params, user_attrs={_START_KEYS: list(params)})
         self._study.set_user_attr(_IDENTITY, identity)
-        self._repeat_killed()
+        if _TOKEN not in self._study.user_attrs:
+            self._study.set_user_attr(_TOKEN, secrets.token_hex(4))
+        if not outlived:
+            self._repeat_killed()
 
     @property
     def metric(self) -> str:
@@ -129,15 +145,33 @@ class Study:
         if self.metric != name:
             self._study.set_user_attr(_METRIC, name)
 
+    @property
+    def token(self) -> str:
+        """Tells this study apart from all others, also from one that was removed."""
+        return self._study.user_attrs[_TOKEN]
+
+    def under_way(self) -> list[Proposal]:
+        """Trials that an earlier process began and that have not ended."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._renew_sampler()
+        study = self._storage.get_study_id_from_name(_NAME)
+        ids = [self._storage.get_trial_id_from_study_id_trial_number(study, trial.number) for trial in running]
+        return [self._proposal(optuna.Trial(self._study, trial)) for trial in ids]
+
     def propose(self) -> Proposal:
         """Values for the next trial."""
+        self._renew_sampler()
+        return self._proposal(self._study.ask())
+
+    def _renew_sampler(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # A sampler that is made anew for each trial draws the same whether or not the process has begun anew.
             self._study.sampler = optuna.samplers.TPESampler(
                 n_startup_trials=_RANDOM_TRIALS, seed=self._seed_of_next(), constant_liar=True
             )
-        trial = self._study.ask()
+
+    def _proposal(self, trial: optuna.Trial) -> Proposal:
         self._running[trial.number] = trial
         is_start = _START_KEYS in trial.user_attrs
         keys = trial.user_attrs[_START_KEYS] if is_start else self._space.parameters

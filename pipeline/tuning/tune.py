@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bench.components import EXAMPLES, TRANSFORM_GRAPH, Outputs, run_until, trainer_arguments
-from pipeline.config import Locations, PipelineConfig, settings_from
+from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress
 from pipeline.tuning import messages
 from pipeline.tuning.report import Result, trial_line
-from pipeline.tuning.space import SearchSpace, Start, held, is_judged_alike, shares_data
+from pipeline.tuning.space import SearchSpace, Start, checked, held
 from pipeline.tuning.study import DIVERGED, FAILED, PRUNED, REFUSED, Study
 from pipeline.tuning.workers import Resources, run_search
 from trainer_module.errors import ConfigError, RecspanError
@@ -112,7 +112,7 @@ class _Trials:
         for _ in range(_REFUSED_IN_A_ROW):
             proposal = self._study.propose()
             try:
-                config = self._checked(proposal.values)
+                config = checked(self._order.start, proposal.values)
             except ConfigError as error:
                 refusal = str(error)
                 self._study.give_up(proposal.number, REFUSED, refusal, 0.0)
@@ -124,15 +124,6 @@ class _Trials:
             f"the experiment refused {_REFUSED_IN_A_ROW} combinations of values in a row, the last one because: "
             f"{refusal}. Narrow the search space"
         )
-
-    def _checked(self, values: Mapping[str, Any]) -> PipelineConfig:
-        """The experiment with other values, after the checks that every experiment passes when it is read."""
-        config = settings_from(PipelineConfig, self._order.start.changed(values), where="")
-        if not shares_data(config, self._order.start):
-            raise ConfigError("these values together change what Transform computes, which trials share")
-        if not is_judged_alike(config, self._order.start):
-            raise ConfigError("these values together change the heads of the model, by which trials are judged")
-        return config
 
     def evaluated(self, number: int, message: Mapping[str, Any]) -> bool:
         running = self._running[number]

@@ -15,15 +15,19 @@ from pipeline.vertex.platform import vertex_platform
 from pipeline.wiring import create_pipeline, runtime_parameters
 
 
-def compile_job(config: PipelineConfig) -> Job:
+def compile_job(config: PipelineConfig, only_training: bool = False) -> Job:
     """Compiles and checks an experiment.
+
+    Args:
+        config: The experiment.
+        only_training: Whether the job ends with the Trainer. It has the name of the whole pipeline, and so its cache.
 
     Raises:
         ConfigError: The experiment has no section `vertex`, or the job would not run on Vertex AI; the message names
             the key and what to change.
     """
     vertex = vertex_section(config)
-    job = _compiled(config, vertex, write_out=False)
+    job = _compiled(config, vertex, write_out=False, only_training=only_training)
     job["labels"] = dict(vertex.labels) | job["labels"]
     check_job(job)
     return job
@@ -43,8 +47,8 @@ def compile_to_file(config: PipelineConfig) -> None:
     _compiled(config, vertex, write_out=True)
 
 
-def _compiled(config: PipelineConfig, vertex: VertexConfig, write_out: bool) -> Job:
-    pipeline = create_pipeline(config, vertex_platform(vertex, config))
+def _compiled(config: PipelineConfig, vertex: VertexConfig, write_out: bool, only_training: bool = False) -> Job:
+    pipeline = create_pipeline(config, vertex_platform(vertex, config), only_training)
     runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
         config=tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image=vertex.image)
     )

@@ -45,6 +45,19 @@ class VertexService:
         # An earlier attempt created the run, but its answer was lost.
         return self.get_run(request.pipeline_job_id)
 
+    def ensure_run(self, request: types.CreatePipelineJobRequest) -> types.PipelineJob:
+        """Starts a run unless there is one of its name; returns that run.
+
+        Raises:
+            ServiceError: The run was not started, or the service did not answer; the message says how to find out.
+        """
+        with self._calls.translated(failures := []):
+            try:
+                return self._calls.attempts(self._pipelines.create_pipeline_job, request, is_transient, failures)
+            except exceptions.Conflict:
+                pass
+        return self.get_run(request.pipeline_job_id)
+
     def create_schedule(self, request: types.CreateScheduleRequest) -> types.Schedule:
         """Creates a schedule. Only a refusal for lack of quota is tried again; other retries could create a second one.
 

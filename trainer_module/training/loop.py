@@ -39,6 +39,7 @@ class TrainingResult:
         steps: Steps taken.
         resumed_at: Step at which this process went on; 0 if it started anew.
         metrics: Of the best weights on the selection split.
+        selection_metric: Which of them the weights were chosen by; the lower the better.
         checkpoint: Path prefix of the best weights.
         examples_per_second: Over all calls to the devices in this process.
         input_bound_percent: Share of that time in which the devices waited for a batch.
@@ -48,6 +49,7 @@ class TrainingResult:
     steps: int
     resumed_at: int
     metrics: dict[str, float]
+    selection_metric: str
     checkpoint: str
     examples_per_second: float
     input_bound_percent: float
@@ -249,6 +251,7 @@ class TrainingLoop:
             steps=progress.step,
             resumed_at=resumed_at,
             metrics=dict(progress.best_metrics),
+            selection_metric=self._model.selection_metric,
             checkpoint=best,
             examples_per_second=clock.mean_rate,
             input_bound_percent=clock.waiting_percent,
