@@ -189,6 +189,8 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
             # No container has the path of a schema of this machine.
             dataset=dataset.model_copy(update={"schema_file": ""}).model_dump_json(),
             model_card=config.model_card.model_dump_json(),
+            # A service that keeps its own metadata completes no pages.
+            completed="yes" if platform.metadata else "no",
             source_hash=source_hash("components.run_report.component") + templates_hash(),
         ).with_id(RUN_REPORT)
     )

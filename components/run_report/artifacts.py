@@ -111,12 +111,14 @@ class RunArtifacts:
         summary: The Pusher's summary.
         card: The model's card.
         uris: Where the artifacts lie.
+        completed: Whether the runner adds to the page what components cannot know, as the local one does.
     """
 
     dataset: DatasetSpec
     summary: Mapping[str, Any]
     card: ModelCard
     uris: Uris
+    completed: bool = True
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
     title: Parameter[str],
     dataset: Parameter[str],
     model_card: Parameter[str],
+    completed: Parameter[str],
     source_hash: Parameter[str],
     drift: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
@@ -56,6 +57,7 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         title: Of the page.
         dataset: A `DatasetSpec` as JSON.
         model_card: A `ModelCard` as JSON.
+        completed: `yes` if the runner adds to the page what components cannot know, else `no`.
         source_hash: Hash of this component's sources; part of the cache key.
         drift: Of DriftGate; None where data are not compared with earlier ones.
     """
@@ -72,9 +74,8 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         evaluation=evaluation.uri,
         drift=drift.uri if drift else "",
     )
-    run = RunArtifacts(
-        DatasetSpec.model_validate_json(dataset), summary, ModelCard.model_validate_json(model_card), uris
-    )
+    card = ModelCard.model_validate_json(model_card)
+    run = RunArtifacts(DatasetSpec.model_validate_json(dataset), summary, card, uris, completed == "yes")
     page = compose(run, title)
     tf.io.gfile.makedirs(report.uri)
     for name, text in ((PAGE_FILE, page.model_dump_json()), (REPORT_FILE, render(page))):

@@ -23,6 +23,7 @@ from components.run_report.sections import (
     data,
     drift,
     embeddings,
+    flow,
     importance,
     lists,
     metrics,
@@ -380,6 +381,12 @@ def test_neighbours_come_from_the_vectors_of_the_index(kind, tmp_path):
     section = embeddings.section(run)
     assert titles_of_rows(section)[:2] == [("Movie 0", "Movie 1 (1.00)"), ("Movie 1", "Movie 0 (1.00)")]
     assert "Movie 0: 12 rows, norm 1" in section.blocks[0].svg
+
+
+def test_a_page_that_no_runner_completes_says_where_to_look():
+    assert flow.section(rating_run()) is None
+    (text,) = flow.section(replace(rating_run(), completed=False)).blocks
+    assert "recspan pipeline status" in text.text and "recspan plan --config" in text.text
 
 
 def test_the_card_says_what_the_experiment_file_says_and_no_more():
