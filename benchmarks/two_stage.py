@@ -22,6 +22,7 @@ from benchmarks.machine import measured_on
 from components.pusher.publish import latest_version
 from components.pusher.requests import request
 from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
+from components.two_stage.candidates import ExactCandidates
 from components.two_stage.model import save_two_stage
 from pipeline.ask.versions import load_model, raw_directory, read_summary
 from pipeline.bench.serve import latencies, one_core
@@ -109,9 +110,9 @@ def _trained(directory: Path, task: str, model: str) -> Path:
 
 def _join(retrieval: Path, ranking: Path, candidates: int, directory: Path) -> None:
     summary = read_summary(ranking)
-    models = load_model(retrieval, RECOMMEND), load_model(ranking, PREDICT)
-    columns, ids = item_columns(raw_directory(summary, None), summary, models[1])
-    save_two_stage(*models, columns, ids, candidates, str(directory))
+    model = load_model(ranking, PREDICT)
+    columns, ids = item_columns(raw_directory(summary, None), summary, model)
+    save_two_stage(ExactCandidates(load_model(retrieval, RECOMMEND)), model, columns, ids, candidates, str(directory))
 
 
 def _measure(

@@ -411,9 +411,17 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
         overrides: Values by dotted key, as in `{"training.epochs": 3}`.
 
     Raises:
-        ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
+        ConfigError: The file cannot be read, has two stages, a key is unknown (names the nearest known one) or a value
+            is wrong.
     """
-    return settings_from(PipelineConfig, experiment_tree(file, overrides), where=f"{file}: " if file else "")
+    tree, where = experiment_tree(file, overrides), f"{file}: " if file else ""
+    model = tree.get("model")
+    if isinstance(model, Mapping) and model.get("type") == "two_stage":
+        raise ConfigError(
+            f"{where}model.type two_stage: this command takes an experiment of one model; `recspan pipeline stages "
+            f"--config {file or 'FILE'} -o DIRECTORY` writes each stage to a file of its own"
+        )
+    return settings_from(PipelineConfig, tree, where)
 
 
 def experiment_tree(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import PipelineConfig
+from pipeline.two_stage.config import TwoStageModel
 from trainer_module.data.features import Categorical, Numeric, Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "experiment.md"
@@ -32,7 +33,7 @@ column names what else refuses a value. Numbers must be finite. Unless that colu
 file is read. A default that is not shown is `null`, or the empty text. `--set` takes the same keys with dots between
 them, as in `--set training.epochs=3`.
 """
-_NAMES = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", date: "date", datetime: "time"}
+_NAMES = {dict: "section", str: "text", int: "whole number", float: "number", bool: "`true`, `false`", date: "date", datetime: "time"}
 # What an override means is said where the table or column is described.
 _EXPLAINED_BY = {"TableOverride": Table, "FeatureOverride": Categorical, "NumericEntry": Numeric}
 
@@ -52,7 +53,7 @@ def render() -> str:
 def sections() -> dict[type[BaseModel], list[str]]:
     """All config classes with the places of the experiment file where they stand, in the order of the file."""
     found: dict[type[BaseModel], list[str]] = {}
-    waiting = [(PipelineConfig, "")]
+    waiting = [(PipelineConfig, ""), (TwoStageModel, "model")]
     while waiting:
         model, place = waiting.pop(0)
         found.setdefault(model, []).append(place)

@@ -146,9 +146,10 @@ def _bytes_per_row(config: DataConfig) -> int:
 def _require_known_dataset(directory: str, config: DataConfig) -> None:
     """Says how to get a known dataset whose directory is not there."""
     if config.dataset and not tf.io.gfile.isdir(directory):
+        files = config.described().directory or config.dataset
         raise DataError(
-            f"{directory} is not there; expected the files of {config.dataset}. Run `recspan data fetch "
-            f"{config.dataset}`, or go on without a download: `recspan pipeline run --dataset synthetic`."
+            f"{directory} is not there; expected the files of {config.dataset}. Run `recspan data fetch {files}`, or go "
+            "on without a download: `recspan pipeline run --dataset synthetic`."
         )
 
 

@@ -1,5 +1,6 @@
 """Loads the two towers that the Trainer exported."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,7 @@ class Towers:
     @property
     def query_trackables(self) -> list[Any]:
         """Exactly the variables, vocabularies and vocabulary files that a query's vector depends on."""
-        captured = {
-            id(tensor)
-            for name in (EMBED_QUERIES, EMBED_QUERY)
-            for tensor in self.model.signatures[name].captured_inputs
-        }
-        return [child for child in tf.train.TrackableView(self.model).descendants() if id(_tensor(child)) in captured]
+        return captured_by(self.model, (EMBED_QUERIES, EMBED_QUERY))
 
     def query(self, **columns: tf.Tensor) -> tf.Tensor:
         """Vectors `[batch, dim]` of queries, from one tensor per column."""
@@ -62,6 +58,12 @@ def load_towers(directory: str) -> Towers:
             f"{', '.join(sorted(model.signatures))}; an index needs model.type two_tower"
         )
     return Towers(model, directory)
+
+
+def captured_by(model: Any, names: Iterable[str]) -> list[Any]:
+    """The variables, vocabularies and files that signatures of a loaded model read."""
+    captured = {id(tensor) for name in names for tensor in model.signatures[name].captured_inputs}
+    return [child for child in tf.train.TrackableView(model).descendants() if id(_tensor(child)) in captured]
 
 
 def _tensor(trackable: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Runs on this machine: `pipeline run` and `pipeline rehearse`."""
+"""Runs on this machine: `pipeline run`, `rehearse`, `combine` and `stages`."""
 
-import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,13 @@ from pipeline.commands.options import Assignments, ConfigFile, DataDir, Root, Ru
 from pipeline.exit_codes import NOT_PUSHED
 from pipeline.interruption import RESULTS_OF_COMPONENTS, keeps
 from trainer_module.errors import ConfigError
+
+
+class Search(StrEnum):
+    """How candidates are found."""
+
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
 
 
 def run(
@@ -41,8 +48,10 @@ def run(
     """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
     if not continuous and (first_span or until_idle):
         raise ConfigError("--first-span and --until-idle belong to --continuous; add it, or leave them out")
-    from pipeline.config import Locations, load_config, parse_assignments
+    from pipeline.config import Locations, experiment_tree, load_config, parse_assignments
     from pipeline.local.run import run_locally
+    from pipeline.two_stage.config import is_two_stage, two_stage_config
+    from pipeline.two_stage.run import run_two_stage
 
     keeps(RESULTS_OF_COMPONENTS)
     shortcuts = {
@@ -55,15 +64,18 @@ def run(
     overrides |= parse_assignments(assignments or [])
     if not cache:
         overrides["cache"] = False
-    settings = load_config(config, overrides)
-    locations = Locations.resolve(settings, root, data_dir)
-    if continuous:
-        from pipeline.continuous.start import watch
+    if not continuous and is_two_stage(tree := experiment_tree(config, overrides)):
+        outcome = run_two_stage(two_stage_config(tree, f"{config}: " if config else ""), root, data_dir)
+    else:
+        settings = load_config(config, overrides)
+        locations = Locations.resolve(settings, root, data_dir)
+        if continuous:
+            from pipeline.continuous.start import watch
 
-        named = {"--config": config, "--root": root, "--data-dir": data_dir}
-        arguments = [part for option, path in named.items() if path is not None for part in (option, str(path))]
-        raise typer.Exit(watch(settings, locations, arguments, overrides, first_span, poll_seconds, until_idle))
-    outcome = run_locally(settings, locations)
+            named = {"--config": config, "--root": root, "--data-dir": data_dir}
+            arguments = [part for option, path in named.items() if path is not None for part in (option, str(path))]
+            raise typer.Exit(watch(settings, locations, arguments, overrides, first_span, poll_seconds, until_idle))
+        outcome = run_locally(settings, locations)
     if outcome is None or outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
 
@@ -101,31 +113,48 @@ def combine(
     name: Annotated[str, typer.Option(help="Name of the whole; versions lie in ROOT/serving/NAME.")] = "two-stage",
     candidates: Annotated[int, typer.Option(min=1, help="Items that are ranked for each query.")] = 100,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Length of the lists that are judged.")] = 10,
+    search: Annotated[
+        Search, typer.Option(help="How candidates are found; approximate needs an index of type ivf.")
+    ] = Search.EXACT,
+    retrieval_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of the retrieval score beside the ranking score.")
+    ] = 0.0,
     root: Root = Path("runs"),
     data_dir: DataDir = None,
 ) -> None:
     """Put a retrieval and a ranking model into one SavedModel; exits with 3 if ranking makes its lists worse."""
-    if k > candidates:
-        raise ConfigError(f"-k {k}: lists cannot be longer than --candidates {candidates}")
-    from pipeline.config import check_name
-    from pipeline.console import output_to
+    from pipeline.config import check_name, settings_from
+    from pipeline.two_stage.config import TwoStageOptions
+    from pipeline.two_stage.run import run_combination
 
     check_name(name, "--name")
+    given = {"candidates": candidates, "k": k, "search": search.value, "retrieval_weight": retrieval_weight}
+    options = settings_from(TwoStageOptions, given, "--")
+    if run_combination(retrieval, ranking, options, name, root, data_dir).pushed_to is None:
+        raise typer.Exit(NOT_PUSHED)
 
-    with output_to(Path(os.devnull)) as console:
-        # Imports TensorFlow.
-        from pipeline.two_stage.combine import combine as combine_models
 
-        combined = combine_models(retrieval, ranking, root.absolute() / "serving" / name, candidates, k, data_dir)
-        judged = combined.judgement
-        low, high = judged.difference
-        console.print(
-            f"nDCG@{judged.k} over {judged.num_queries} queries: both stages {judged.whole:.4f}, retrieval alone "
-            f"{judged.retrieval:.4f}, difference from {low:+.4f} to {high:+.4f} (95%)",
-            soft_wrap=True,
-            highlight=False,
-        )
-        if combined.pushed_to is None:
-            console.print("not pushed: ranking makes the lists worse", highlight=False)
-            raise typer.Exit(NOT_PUSHED)
-        console.print(f"pushed to {combined.pushed_to}", soft_wrap=True, highlight=False)
+def write_stages(
+    config: Annotated[Path, typer.Option("--config", help="Experiment of two stages, or a preset's name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the two files.")],
+    assignments: Assignments = None,
+) -> None:
+    """Write each stage of an experiment to a file of its own, which every other command takes."""
+    import yaml
+
+    from pipeline.config import experiment_tree, parse_assignments
+    from pipeline.two_stage.config import is_two_stage, stage_tree, two_stage_config
+
+    tree = experiment_tree(config, parse_assignments(assignments or []))
+    if not is_two_stage(tree):
+        raise ConfigError(f"{config}: model.type is not two_stage, so that there are no stages to write")
+    settings = two_stage_config(tree, f"{config}: ")
+    output.mkdir(parents=True, exist_ok=True)
+    for stage in settings.stages:
+        own = stage_tree(tree, stage)
+        if isinstance(own, str):
+            typer.echo(f"{stage}: {own} is there already")
+            continue
+        file = output / f"{settings.name}-{stage}.yaml"
+        file.write_text(yaml.safe_dump(own | {"name": f"{settings.name}-{stage}"}, sort_keys=False, allow_unicode=True))
+        typer.echo(f"{stage}: {file}")

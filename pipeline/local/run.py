@@ -44,7 +44,7 @@ def run_locally(config: PipelineConfig, locations: Locations, ask_tfx: bool = Fa
         RecspanError: A component failed; the message begins with the cause and names the log file. Or the root cannot
             be used, for instance because another run is using it, or the machine has less memory than the budget.
     """
-    run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    run_id = new_run_id()
     require_writable(locations.root, "--root")
     if config.memory_gb is not None:
         check_memory(config.memory_gb, "memory_gb")
@@ -58,12 +58,17 @@ def run_locally(config: PipelineConfig, locations: Locations, ask_tfx: bool = Fa
             answered = None if ask_tfx else _answered(config, locations, run_dir, progress)
             outcome = answered or _executed(config, locations, run_id, run_dir, progress)
         except Exception as error:
-            raise _user_facing_error(error, progress.current, log_file) from error
+            raise user_facing_error(error, progress.current, log_file) from error
     if outcome is not None:
         with contextlib.redirect_stdout(cast(IO[str], LosableStream(sys.stdout))):
             print_report(outcome.summary)
             sys.stdout.flush()
     return outcome
+
+
+def new_run_id() -> str:
+    """Name of a run that begins now, in UTC."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
 
 
 def _answered(
@@ -103,7 +108,7 @@ def _executed(
     return outcome
 
 
-def _user_facing_error(error: Exception, component: str | None, log_file: Path) -> RecspanError:
+def user_facing_error(error: Exception, component: str | None, log_file: Path) -> RecspanError:
     """The error for the person; its traceback goes to the run's log."""
     _log.error("the run failed", exc_info=error)
     prefix = f"{component} failed: " if component else ""

@@ -1,4 +1,4 @@
-"""`recspan pipeline combine`: two pushed models become one, if that is better than the first of them alone."""
+"""Makes one model of two pushed ones, judges it beside the first of them alone, and pushes it if it is no worse."""
 
 import json
 import logging
@@ -15,17 +15,20 @@ import tensorflow as tf
 from components.evaluation.ranking_metrics import confidence_interval, find_hits, ndcg
 from components.example_gen.joins.attributes import ItemAttributes
 from components.example_gen.loading import load
+from components.pusher.comparison import Comparison
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import publish
 from components.pusher.verify import request_columns
 from components.pusher.warmup import WARMUP_FILE, warmup_requests
 from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
-from components.retrieval_index.exact import IDS
+from components.retrieval_index.exact import IDS, TITLES
 from components.scratch import scratch_directory
+from components.two_stage.candidates import ApproximateCandidates, CandidateSearch, ExactCandidates, read_cells
 from components.two_stage.model import save_two_stage
 from pipeline.ask.recommend import IndexModel
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from pipeline.lineage import examples_of
+from pipeline.two_stage.config import TWO_STAGE, TwoStageOptions
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.example_files import ExampleFiles, serialized
 from trainer_module.data.spec import QUERIES, RELEVANT
@@ -47,21 +50,41 @@ class Judgement:
     Attributes:
         k: Length of the lists.
         num_queries: Number of queries with a relevant item.
-        retrieval: Mean nDCG of the retrieval model alone.
+        retrieval_ndcg: Mean nDCG of the retrieval model alone.
         whole: Mean nDCG of both stages.
         difference: Ends of the 95% bootstrap interval of the mean difference.
     """
 
     k: int
     num_queries: int
-    retrieval: float
+    retrieval_ndcg: float
     whole: float
     difference: tuple[float, float]
 
     @property
     def is_no_worse(self) -> bool:
         """Whether ranking does not make the lists worse."""
-        return self.whole >= self.retrieval
+        return self.whole >= self.retrieval_ndcg
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What is combined, and how.
+
+    Attributes:
+        retrieval: A pushed version of a retrieval model.
+        ranking: A pushed version of a ranking model of the same tables.
+        options: How they become one.
+    """
+
+    retrieval: Path
+    ranking: Path
+    options: TwoStageOptions
+
+    def described(self) -> dict[str, Any]:
+        """Values by name, as summaries hold them."""
+        options = self.options.model_dump(include=set(TwoStageOptions.model_fields))
+        return {"retrieval": str(self.retrieval), "ranking": str(self.ranking), **options}
 
 
 @dataclass(frozen=True)
@@ -70,24 +93,21 @@ class Combined:
 
     Attributes:
         judgement: Of the whole.
+        summary: What is known of the whole, beside the judgement; the pushed version holds it, too.
         pushed_to: The version; None if ranking makes the lists worse.
     """
 
     judgement: Judgement
+    summary: dict[str, Any]
     pushed_to: Path | None
 
 
-def combine(
-    retrieval: Path, ranking: Path, serving: Path, num_candidates: int, k: int, data_dir: Path | None = None
-) -> Combined:
+def combine(stages: Stages, serving: Path, data_dir: Path | None = None) -> Combined:
     """Builds the model, compares it with the retrieval model alone and publishes it if it is no worse.
 
     Args:
-        retrieval: A pushed version of a retrieval model.
-        ranking: A pushed version of a ranking model of the same tables.
+        stages: The two models, and how they become one.
         serving: Directory of the versions.
-        num_candidates: Number of items that are ranked for each query.
-        k: Length of the lists that are judged.
         data_dir: Holds the raw files; None means where the retrieval model's data came from.
 
     Raises:
@@ -95,32 +115,70 @@ def combine(
         DataError: The ranking model was trained on rows that judge the whole, or the data is not there.
         ModelError: One of the directories holds no pushed version, or its run cannot be found.
     """
-    summaries = read_summary(retrieval), read_summary(ranking)
+    options = stages.options
+    summaries = check_stages(stages)
     dataset, ranked = (data_config(summary).described() for summary in summaries)
-    _check_fit(dataset, ranked, summaries[0])
     directory = raw_directory(summaries[0], data_dir)
-    queries, rows = examples_of(retrieval), examples_of(ranking)
+    queries, rows = examples_of(stages.retrieval), examples_of(stages.ranking)
     _check_leak(dataset, ranked, queries, rows)
+    batches = list(ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(_query_schema(dataset), _QUERIES_AT_ONCE))
     serving.mkdir(parents=True, exist_ok=True)
     with scratch_directory(serving, ".combining-") as scratch:
         model_dir = str(scratch / "model")
-        models = load_model(retrieval, RECOMMEND), load_model(ranking, PREDICT)
-        items, ids = item_columns(directory, summaries[1], models[1])
-        save_two_stage(*models, items, ids, num_candidates, model_dir)
-        batches = list(ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(_query_schema(dataset), _QUERIES_AT_ONCE))
-        judgement = judge(IndexModel(retrieval), IndexModel(Path(model_dir)), batches, k)
+        alone = IndexModel(stages.retrieval)
+        candidates = _candidate_search(stages.retrieval, options.search, alone, batches[0], scratch)
+        ranking = load_model(stages.ranking, PREDICT)
+        items, ids = item_columns(directory, summaries[1], ranking)
+        save_two_stage(candidates, ranking, items, ids, options.candidates, model_dir, options.retrieval_weight)
+        judgement = judge(alone, IndexModel(Path(model_dir)), batches, options.k)
+        summary = {key: summaries[0][key] for key in ("data_dir", "packages", "examples", "training")}
+        summary["config"] = summaries[0]["config"] | {"model": {"type": TWO_STAGE}}
+        summary |= {TWO_STAGE: stages.described() | asdict(judgement), "evaluation": _evaluation(judgement)}
         if not judgement.is_no_worse:
-            return Combined(judgement, None)
-        two_stage = {"retrieval": str(retrieval), "ranking": str(ranking), "candidates": num_candidates}
-        summary = {
-            **{key: summaries[0][key] for key in ("config", "data_dir", "packages")},
-            "two_stage": two_stage | asdict(judgement),
-        }
+            return Combined(judgement, summary, None)
         files = {
             SUMMARY_FILE_NAME: json.dumps(summary, indent=2).encode(),
             WARMUP_FILE: warmup_requests(model_dir, serialized(batches[0].slice(0, _WARMUP_EXAMPLES))),
         }
-        return Combined(judgement, publish(model_dir, str(serving), files))
+        return Combined(judgement, summary, publish(model_dir, str(serving), files))
+
+
+def check_stages(stages: Stages) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Checks that two versions can become one; their summaries.
+
+    Raises:
+        ConfigError: The two models do not fit together.
+        ModelError: One of the directories holds no pushed version.
+    """
+    retrieval, ranking = (read_summary(version) for version in (stages.retrieval, stages.ranking))
+    _check_fit(data_config(retrieval).described(), data_config(ranking).described(), retrieval)
+    return retrieval, ranking
+
+
+def _candidate_search(
+    version: Path, search: str, alone: IndexModel, queries: pa.RecordBatch, scratch: Path
+) -> CandidateSearch:
+    retrieval = load_model(version, RECOMMEND)
+    if search == "exact":
+        return ExactCandidates(retrieval)
+    cells = read_cells(str(version))
+    # Every retrieval model knows the titles of all its items.
+    found = alone.find(queries.slice(0, 1), len(cells.ids), exclude_seen=False)
+    titles = {item.decode(): title.decode() for item, title in zip(found[IDS][0], found[TITLES][0], strict=True)}
+    return ApproximateCandidates(retrieval, cells, titles, str(scratch / "candidate_ids.txt"))
+
+
+def _evaluation(judgement: Judgement) -> dict[str, Any]:
+    """The judgement in the form of an Evaluator's, so that runs and versions are listed alike."""
+    metric = f"ndcg_at_{judgement.k}"
+    row = {
+        "slice": "overall",
+        metric: judgement.whole,
+        f"retrieval_{metric}": judgement.retrieval_ndcg,
+        "example_count": float(judgement.num_queries),
+    }
+    pair = Comparison(metric, judgement.whole, "retrieval alone", judgement.retrieval_ndcg)
+    return {"slices": [row], "baselines": [asdict(pair)], "failures": []}
 
 
 def judge(alone: IndexModel, whole: IndexModel, batches: Sequence[pa.RecordBatch], k: int) -> Judgement:
@@ -144,17 +202,17 @@ def judge(alone: IndexModel, whole: IndexModel, batches: Sequence[pa.RecordBatch
     return Judgement(
         k=k,
         num_queries=int(counts.sum()),
-        retrieval=float(first[counts].mean()),
+        retrieval_ndcg=float(first[counts].mean()),
         whole=float(both[counts].mean()),
         difference=confidence_interval((both - first)[counts]),
     )
 
 
 def _check_fit(dataset: Dataset, ranked: Dataset, summary: Mapping[str, Any]) -> None:
-    if dataset.task != "retrieval" or "two_stage" in summary:
-        raise ConfigError("--retrieval: this version does not retrieve by itself; name one of a retrieval model")
+    if dataset.task != "retrieval" or TWO_STAGE in summary:
+        raise ConfigError("retrieval: this version does not retrieve by itself; name one of a retrieval model")
     if ranked.task == "retrieval":
-        raise ConfigError("--ranking: this version retrieves; name one of a model that predicts ratings or clicks")
+        raise ConfigError("ranking: this version retrieves; name one of a model that predicts ratings or clicks")
     for what in ("user_key", "item_key"):
         if getattr(dataset, what) != getattr(ranked, what):
             raise ConfigError(
@@ -163,7 +221,7 @@ def _check_fit(dataset: Dataset, ranked: Dataset, summary: Mapping[str, Any]) ->
             )
     if ranked.neighbours:
         raise ConfigError(
-            "--ranking: data.neighbours looks at user and item together, which a SavedModel cannot join; train a model "
+            "ranking: data.neighbours looks at user and item together, which a SavedModel cannot join; train a model "
             "without it"
         )
 

@@ -1,15 +1,25 @@
-"""What keeps two models from becoming one, and how the whole is judged."""
+"""Experiments of two stages: what keeps two models from becoming one, and how the whole is judged and remembered."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from components.example_gen.config import DataConfig
+from components.pusher.publish import publish
 from components.retrieval_index.exact import IDS
+from pipeline.cli import app
+from pipeline.config import PipelineConfig, assign, experiment_tree, load_config
+from pipeline.history.records import find_runs
 from pipeline.lineage import examples_of
-from pipeline.two_stage.combine import _check_fit, _check_leak, judge
+from pipeline.two_stage import combine as combining
+from pipeline.two_stage.combine import Combined, Judgement, _check_fit, _check_leak, judge
+from pipeline.two_stage.config import TwoStageOptions, two_stage_config
+from pipeline.two_stage.run import run_combination, run_two_stage
 from trainer_module.data.example_files import write_parquet
 from trainer_module.errors import ConfigError, DataError, ModelError
 
@@ -46,19 +56,19 @@ def test_the_whole_is_judged_by_the_mean_over_queries():
     found = judge(alone, whole, [batch], 2)  # pyright: ignore[reportArgumentType] (it has the method that is called)
     second = 1 / np.log2(3)
     assert (found.num_queries, found.k) == (2, 2)
-    assert found.retrieval == pytest.approx((second + 1) / 2)
+    assert found.retrieval_ndcg == pytest.approx((second + 1) / 2)
     assert found.whole == pytest.approx(1)
-    assert found.is_no_worse and found.difference[0] <= found.whole - found.retrieval <= found.difference[1]
-    assert not replace(found, whole=found.retrieval - 0.001).is_no_worse
+    assert found.is_no_worse and found.difference[0] <= found.whole - found.retrieval_ndcg <= found.difference[1]
+    assert not replace(found, whole=found.retrieval_ndcg - 0.001).is_no_worse
 
 
 def test_models_that_do_not_fit_are_refused():
     _check_fit(RETRIEVAL, RANKING, {})
-    with pytest.raises(ConfigError, match="--retrieval: this version does not retrieve by itself"):
+    with pytest.raises(ConfigError, match="retrieval: this version does not retrieve by itself"):
         _check_fit(RANKING, RANKING, {})
-    with pytest.raises(ConfigError, match="--retrieval: this version does not retrieve by itself"):
+    with pytest.raises(ConfigError, match="retrieval: this version does not retrieve by itself"):
         _check_fit(RETRIEVAL, RANKING, {"two_stage": {}})
-    with pytest.raises(ConfigError, match="--ranking: this version retrieves"):
+    with pytest.raises(ConfigError, match="ranking: this version retrieves"):
         _check_fit(RETRIEVAL, RETRIEVAL, {})
     renamed = {"interactions": RATED["interactions"] | {"item": {"name": "item", "feature": "sku"}}, "task": "rating"}
     with pytest.raises(ConfigError, match="item_key is 'item', the ranking model's 'sku'"):
@@ -85,3 +95,146 @@ def test_a_version_without_its_run_is_named(tmp_path):
     version = tmp_path / "runs" / "serving" / "shop" / "1"
     with pytest.raises(ModelError, match=r"metadata\.sqlite is not there"):
         examples_of(version)
+
+
+EXPERIMENT = {
+    "name": "shop",
+    "data": {"interactions": RATED["interactions"], "task": "rating", "split": {"by": "time"}},
+    "training": {"epochs": 3, "batch_size": 256},
+    "model": {
+        "type": "two_stage",
+        "candidates": 50,
+        "retrieval": {"model": {"temperature": 0.5}, "training": {"epochs": 7}},
+        "ranking": {"model": {"type": "dcn"}},
+    },
+}
+
+
+def experiment(**overrides):
+    """The experiment with values by dotted key."""
+    tree = json.loads(json.dumps(EXPERIMENT))
+    for key, value in overrides.items():
+        assign(tree, key.replace("__", "."), value)
+    return tree
+
+
+def test_stages_are_laid_over_what_they_share():
+    config = two_stage_config(EXPERIMENT)
+    retrieval, ranking = (config.stages[stage] for stage in ("retrieval", "ranking"))
+    assert isinstance(retrieval, PipelineConfig) and isinstance(ranking, PipelineConfig)
+    assert (config.name, retrieval.name, ranking.name) == ("shop", "shop-retrieval", "shop-ranking")
+    assert (retrieval.dataset.task, ranking.dataset.task) == ("retrieval", "rating")
+    assert (retrieval.model.type, ranking.model.type) == ("two_tower", "dcn")
+    assert (retrieval.training.epochs, ranking.training.epochs) == (7, 3)
+    assert retrieval.training.batch_size == ranking.training.batch_size == 256
+    assert retrieval.data.split == ranking.data.split
+    assert (config.model.candidates, config.model.k, config.model.search) == (50, 10, "exact")
+
+
+LIKES = {"interactions": RATED["interactions"] | {"label": {"name": "stars", "positive_from": 4}}, "task": "click"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model__candidates": 5}, r"k 10: lists cannot be longer than the 5 candidates"),
+        ({"model__candidate": 5}, r"model\.candidate: unknown key\. Did you mean model\.candidates"),
+        ({"model__retrieval": 3}, r"model\.retrieval: "),
+        (
+            {"data__task": "retrieval", "model__ranking__model": {"type": "two_tower"}},
+            r"model\.ranking: a model of type two_tower predicts nothing that orders items; set data\.task to rating",
+        ),
+        (
+            {"model__retrieval": {"data": {"task": "rating"}, "model": {"type": "dcn"}}},
+            r"model\.retrieval: a model of task rating finds no items; train model\.type two_tower",
+        ),
+        ({"model__retrieval__data": {"task": "rating"}}, "stage retrieval: .*two_tower is for the task retrieval"),
+        ({"model__ranking__data": {"split": {"by": "random"}}}, r"model\.ranking\.data\.split: both stages read the same"),
+        ({"model__ranking__training": {"epoch": 1}}, r"stage ranking: training\.epoch: unknown key"),
+        ({"model__ranking__data": {"task": "click", "neighbours": 3}}, r"model\.ranking\.data\.neighbours"),
+        ({"model__search": "approximate"}, r"model\.retrieval\.retrieval_index\.faiss: \{type: ivf\}"),
+        ({"data": LIKES | {"split": {"by": "leave-last-out"}}}, r"data\.split\.by leave-last-out: retrieval reads"),
+        ({"name": "No"}, "name No-retrieval: take up to 200 lower-case"),
+        ({"model__retrieval": "r", "model__ranking": "s"}, "both stages are there already, so data, training"),
+    ],
+)
+def test_what_the_file_alone_can_tell_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        two_stage_config(experiment(**overrides))
+
+
+def test_a_split_that_looks_at_one_row_at_a_time_goes_with_likes():
+    two_stage_config(experiment(data=LIKES | {"split": {"by": "random"}}))
+
+
+def test_commands_for_one_model_name_the_command_that_writes_the_stages(tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text(json.dumps(EXPERIMENT))
+    with pytest.raises(ConfigError, match=r"two\.yaml: model\.type two_stage: .*`recspan pipeline stages --config"):
+        load_config(file)
+    done = CliRunner().invoke(app, ["pipeline", "stages", "--config", str(file), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    config = two_stage_config(EXPERIMENT)
+    for stage in ("retrieval", "ranking"):
+        assert load_config(tmp_path / "out" / f"shop-{stage}.yaml") == config.stages[stage]
+
+
+def test_the_preset_is_an_experiment_of_two_stages():
+    config = two_stage_config(experiment_tree(Path("movielens-100k-two-stage")))
+    assert config.name == "movielens-100k-two-stage"
+
+
+def test_a_stage_that_is_not_there_is_refused_before_anything_runs(tmp_path):
+    config = two_stage_config(experiment(model__ranking="20261129T"))
+    with pytest.raises(ConfigError, match=r"model\.ranking: no pushed version lies in 20261129T, and of runs: there are"):
+        run_two_stage(config, tmp_path, None)
+    (tmp_path / "empty").mkdir()
+    config = two_stage_config(experiment(model__ranking=str(tmp_path / "empty")))
+    with pytest.raises(ConfigError, match=r"model\.ranking: .*empty"):
+        run_two_stage(config, tmp_path, None)
+
+
+class Combinations:
+    """Stands for `combine`, which needs two trained models, and counts its calls."""
+
+    def __init__(self, monkeypatch, whole: float):
+        self.calls, self._whole = 0, whole
+        monkeypatch.setattr(combining, "combine", self)
+
+    def __call__(self, stages, serving, data_dir):
+        self.calls += 1
+        judgement = Judgement(k=10, num_queries=7, retrieval_ndcg=0.5, whole=self._whole, difference=(-0.1, 0.1))
+        summary = {
+            "config": {"data": {}, "model": {"type": "two_stage"}},
+            "two_stage": stages.described() | asdict(judgement),
+            "evaluation": combining._evaluation(judgement),
+        }
+        if not judgement.is_no_worse:
+            return Combined(judgement, summary, None)
+        (serving.parent / "made").mkdir(parents=True, exist_ok=True)
+        return Combined(judgement, summary, publish(str(serving.parent / "made"), str(serving), {"summary.json": b"{}"}))
+
+
+@pytest.mark.parametrize("whole", [0.4, 0.6])
+def test_a_combination_is_a_run_and_is_not_made_again(tmp_path, monkeypatch, capsys, whole):
+    combinations = Combinations(monkeypatch, whole)
+    options = TwoStageOptions()
+
+    def run(options):
+        return run_combination(tmp_path / "r", tmp_path / "s", options, "shop", tmp_path / "runs", None)
+
+    first, second = run(options), run(options)
+    assert combinations.calls == 1
+    assert second.pushed_to == first.pushed_to
+    assert (first.pushed_to is not None) == (whole > 0.5)
+    assert first.summary["components"][0]["cached"] is False
+    assert second.summary["components"][0]["cached"] is True
+    assert "nDCG@10 over 7 queries: both stages 0." in capsys.readouterr().out
+    runs = find_runs(tmp_path / "runs")
+    assert [run.verdict for run in runs] == ["pushed" if whole > 0.5 else "not pushed"] * 2
+    assert runs[0].model == "two_stage" and runs[0].main_metrics == {"ndcg_at_10": whole}
+    run(TwoStageOptions(candidates=50))
+    assert combinations.calls == 2
+    # What servers take is the newest version, so an earlier combination is pushed again.
+    run(options)
+    assert combinations.calls == (3 if whole > 0.5 else 2)

@@ -12,6 +12,7 @@ and occupations as codes.
 from typing import Any
 
 from trainer_module.data.dataset import USER_ACTIVITY, Dataset
+from trainer_module.data.tables import InteractionsTable
 
 # In the order of the flags in u.item (GroupLens' README of ml-100k).
 GENRES = (
@@ -168,7 +169,26 @@ FAMILY = (
     _csv("movielens-latest-small"),
 )
 
+# The same ratings as likes, 4 and 5 stars, and as the movies that a user likes among all.
+MOVIELENS_100K_LIKES = MOVIELENS_100K.model_copy(
+    update={
+        "name": "movielens-100k-likes",
+        "directory": MOVIELENS_100K.name,
+        "task": "click",
+        "label_range": None,
+        # The curated one describes stars.
+        "schema_file": "",
+        "tables": MOVIELENS_100K.tables.model_copy(
+            update={
+                "interactions": InteractionsTable.model_validate(
+                    MOVIELENS_100K.tables.interactions.model_dump() | {"label": {"name": "rating", "positive_from": 4}}
+                )
+            }
+        ),
+    }
+)
+
 # Generated ratings, whose best reachable error is known.
 SYNTHETIC = MOVIELENS_100K.model_copy(update={"name": "synthetic", "license_note": ""})
 
-DATASETS = (*FAMILY, SYNTHETIC)
+DATASETS = (*FAMILY, MOVIELENS_100K_LIKES, SYNTHETIC)
