@@ -25,6 +25,7 @@ from trainer_module.embeddings.initializers import Constant
 from trainer_module.embeddings.layer import embedding_layer, feature_configs
 from trainer_module.models.config import DlrmConfig
 from trainer_module.models.objectives import Click
+from trainer_module.models.parts import ModelParts
 from trainer_module.models.ranking import RankingModel
 from trainer_module.optimizers.config import Adagrad
 from trainer_module.training.config import TrainingConfig
@@ -77,7 +78,7 @@ def build(workload: Workload, config: TrainingConfig) -> tuple[tf.distribute.Str
         dense = dense_options(config, strategy)
         layer = embedding_layer(configs, spec, embeddings)
         dlrm = DlrmConfig(bottom=workload.bottom, top=workload.top)
-        model = dlrm.build(spec, configs, layer, Click(), dense=dense)
+        model = dlrm.build(ModelParts(spec, configs, layer, Click(), dense))
         columns = {column.name: tf.zeros([1, 1], column.dtype) for column in spec.inputs}
         strategy.run(model, args=(columns,))
         optimizer.make_slots(model.trainable_variables, model.embedding.trainable_tables)

@@ -33,7 +33,15 @@ column names what else refuses a value. Numbers must be finite. Unless that colu
 file is read. A default that is not shown is `null`, or the empty text. `--set` takes the same keys with dots between
 them, as in `--set training.epochs=3`.
 """
-_NAMES = {dict: "section", str: "text", int: "whole number", float: "number", bool: "`true`, `false`", date: "date", datetime: "time"}
+_NAMES = {
+    dict: "section",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true`, `false`",
+    date: "date",
+    datetime: "time",
+}
 # What an override means is said where the table or column is described.
 _EXPLAINED_BY = {"TableOverride": Table, "FeatureOverride": Categorical, "NumericEntry": Numeric}
 

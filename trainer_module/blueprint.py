@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +12,7 @@ from trainer_module.embeddings.layer import FeatureConfigs, await_values, embedd
 from trainer_module.experiment import Experiment
 from trainer_module.models.goals import Goals
 from trainer_module.models.objectives import Objective
+from trainer_module.models.parts import ModelParts
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.training.distribution import dense_options, replica_batch_size
 from trainer_module.training.split_optimizer import SplitOptimizer
@@ -62,15 +62,17 @@ class Blueprint:
             configs = feature_configs(
                 spec, self.rows, embeddings, optimizer.of_table, batch_size, training.seed, initial_biases
             )
-            model = self.experiment.model.build(
-                self.spec,
-                configs,
-                embedding_layer(configs, spec, embeddings),
-                self.objective,
-                mean_label,
-                dense_options(training, strategy),
-                **self._biases(scale),
+            parts = ModelParts(
+                spec=self.spec,
+                configs=configs,
+                embedding=embedding_layer(configs, spec, embeddings),
+                objective=self.objective,
+                dense=dense_options(training, strategy),
+                mean_label=mean_label,
+                scale=scale,
+                fixed_biases=self.fixed_biases,
             )
+            model = self.experiment.model.build(parts)
         return model, optimizer
 
     @property
@@ -82,16 +84,13 @@ class Blueprint:
         """A copy for CPUs in float32, without optimizer slots; its tables are NaN until they come from a checkpoint."""
         configs = await_values(feature_configs(self.spec, self.rows, self.experiment.embeddings))
         layer = self._layer_for_serving(configs)
-        return self.experiment.model.build(self.spec, configs, layer, self.objective, **self._biases())
+        parts = ModelParts(self.spec, configs, layer, self.objective, fixed_biases=self.fixed_biases)
+        return self.experiment.model.build(parts)
 
     def embedding_for_serving(self, features: Collection[str]) -> tf.keras.layers.Layer:
         """The embedding layer of `for_serving` with the tables of some categorical columns alone."""
         configs = feature_configs(self.spec, self.rows, self.experiment.embeddings)
         return self._layer_for_serving(await_values({name: configs[name] for name in features}))
-
-    def _biases(self, scale: float = 1.0) -> dict[str, Any]:
-        """What only a model with biases is built with."""
-        return {"scale": scale, "fixed_biases": self.fixed_biases} if self.experiment.model.num_biases else {}
 
     def _layer_for_serving(self, configs: FeatureConfigs) -> tf.keras.layers.Layer:
         # On a CPU all tables are alike; undivided, each is made from its value in the checkpoint as soon as it is made.

@@ -142,6 +142,7 @@ def assemble(fn_args: FnArgs) -> Assembly:
     candidates = collect_candidates(experiment.dataset, spec, train_split)
     objective, examples = experiment.model.prepare(data)
     selection = ExampleReader(spec, model_inputs, files["eval"], limits=limits)
+    selection.check_example_weights()
     for reader in (train_split, selection):
         check_ids(spec, vocabularies.rows, reader.features(reader.head(_CHECKED_EXAMPLES)))
     blueprint = Blueprint(experiment, spec, vocabularies.rows, objective, vocabularies.fingerprints)

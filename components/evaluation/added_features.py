@@ -9,6 +9,8 @@ from trainer_module.errors import ModelError
 
 # No column's name begins with an underscore.
 NAIVE_PREFIX, LABEL_PREFIX = "__naive_", "__label_"
+ROW_WEIGHT = "__weight"
+"""The name under which the rows' weights stand among a batch's features; 1 where rows have none."""
 
 
 def naive_feature(source: str, head: str = "") -> str:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from components.evaluation.row_weights import checked_weights
+
 # Number of bins of the log odds between -_LIMIT and _LIMIT. Two predictions in one bin, which is 0.001 wide, count as
 # tied in the AUC. Bins of log odds resolve rare clicks as finely as frequent ones; bins of probabilities would not.
 AUC_BINS = 30_000
@@ -12,22 +14,27 @@ _LIMIT = 15.0
 # Probabilities are clipped to [_EPSILON, 1 - _EPSILON], so that one wrong answer does not make the log loss infinite.
 _EPSILON = 1e-7
 
-NUM_SUMS = 4
+NUM_SUMS = 6
 
 
-def click_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Sums of log losses, predictions and labels, and the number of examples: float64 `[4]`.
+def click_sums(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Weighted sums of log losses, predictions, labels and 1, and the numbers of clicks and of examples.
 
     Args:
         labels: 0 or 1, `[batch]`, or any shape with one value per example.
         probabilities: The same number of values.
+        weights: Of the examples, `[batch]`; None weighs all alike.
+
+    Returns:
+        float64 `[6]`.
 
     Raises:
         ValueError: The numbers of values differ, a label is neither 0 nor 1, or a prediction is not a probability.
     """
     labels, probabilities = _checked(labels, probabilities)
-    losses = log_losses(labels, probabilities)
-    return np.array([losses.sum(), probabilities.sum(), labels.sum(), labels.size])
+    weights = checked_weights(weights, labels.size)
+    weighted = [weights @ each for each in (log_losses(labels, probabilities), probabilities, labels)]
+    return np.array([*weighted, weights.sum(), labels.sum(), labels.size])
 
 
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -45,20 +52,20 @@ def click_metrics(sums: np.ndarray) -> dict[str, float]:
     """Metrics from `click_sums`.
 
     Returns:
-        `log_loss`, NaN without an example; `calibration`, the mean prediction over the mean label, NaN without a click;
-        `click_count`; and `example_count`.
+        `log_loss`, NaN where no example has weight; `calibration`, the mean prediction over the mean label, NaN where
+        no click has weight; `click_count`; and `example_count`.
     """
-    loss, predicted, clicks, count = (float(value) for value in sums)
+    loss, predicted, clicked, weight, clicks, count = (float(value) for value in sums)
     return {
-        "log_loss": loss / count if count else math.nan,
-        "calibration": predicted / clicks if clicks else math.nan,
+        "log_loss": loss / weight if weight else math.nan,
+        "calibration": predicted / clicked if clicked else math.nan,
         "click_count": clicks,
         "example_count": count,
     }
 
 
-def auc_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Counts examples without and with a click by bin of their predicted log odds: float64 `[2, AUC_BINS]`.
+def auc_sums(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Weights of examples without and with a click by bin of their predicted log odds: float64 `[2, AUC_BINS]`.
 
     Arguments and errors are those of `click_sums`.
     """
@@ -66,12 +73,14 @@ def auc_sums(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
     log_odds = np.log(clipped) - np.log1p(-clipped)
     bins = np.clip((log_odds + _LIMIT) * (AUC_BINS / (2 * _LIMIT)), 0, AUC_BINS - 1).astype(np.int64)
-    counts = np.bincount(bins + AUC_BINS * labels.astype(np.int64), minlength=2 * AUC_BINS)
-    return counts.reshape(2, AUC_BINS).astype(np.float64)
+    places = bins + AUC_BINS * labels.astype(np.int64)
+    return np.bincount(places, checked_weights(weights, labels.size), 2 * AUC_BINS).reshape(2, AUC_BINS)
 
 
 def auc(sums: np.ndarray) -> float:
     """Share of the pairs of a click and a non-click in which the click has the higher prediction; ties count half.
+
+    A pair weighs the product of the weights of its examples.
 
     Args:
         sums: The total of `auc_sums`.
@@ -85,11 +94,13 @@ def auc(sums: np.ndarray) -> float:
     return float(clicks @ (below + others / 2) / pairs) if pairs else math.nan
 
 
-def exact_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def exact_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The AUC without bins; arguments and errors are those of `click_sums`."""
     labels, probabilities = _checked(labels, probabilities)
+    weights = checked_weights(weights, labels.size)
     distinct, ranks = np.unique(probabilities, return_inverse=True)
-    return auc(np.stack([np.bincount(ranks[labels == label], minlength=len(distinct)) for label in (0, 1)]))
+    of_labels = [labels == label for label in (0, 1)]
+    return auc(np.stack([np.bincount(ranks[rows], weights[rows], len(distinct)) for rows in of_labels]))
 
 
 def _checked(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from tensorflow_model_analysis.extractors import (
 )
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.added_features import LABEL_PREFIX, NAIVE_PREFIX, label_feature, naive_feature
+from components.evaluation.added_features import LABEL_PREFIX, NAIVE_PREFIX, ROW_WEIGHT, label_feature, naive_feature
 from components.evaluation.extras import extras_to_write
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.importance_stage import MeasureImportance
@@ -34,7 +34,7 @@ from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
 # Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
 _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
-_ADDED = (NAIVE_PREFIX, LABEL_PREFIX, FLOAT32_FEATURE, *WEIGHT_FEATURES)
+_ADDED = (NAIVE_PREFIX, LABEL_PREFIX, ROW_WEIGHT, FLOAT32_FEATURE, *WEIGHT_FEATURES)
 
 
 def custom_extractors(
@@ -127,7 +127,7 @@ def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
 
 
 class PredictNaively(beam.DoFn):
-    """Adds the naive baselines' predictions, and labels that rows may lack, to the features of each batch."""
+    """Adds the naive baselines' predictions, labels that rows may lack, and weights to the features of each batch."""
 
     def __init__(self, directory: str, heads: Sequence[str] = ()):
         """Names the directory, which each worker reads once, and the heads of a model of several goals."""
@@ -149,6 +149,8 @@ class PredictNaively(beam.DoFn):
             for source, values in baseline.predict(batch).items()
         }
         named |= {label_feature(head): single_or_missing(batch, head) for head in self._heads}
+        # All baselines of a model were fitted on the same rows.
+        named[ROW_WEIGHT] = next(iter(self._baselines.values())).weights(batch)
         yield {**extracts, tfma.FEATURES_KEY: {**extracts.get(tfma.FEATURES_KEY, {}), **named}}
 
 

@@ -18,7 +18,7 @@ from components.evaluation.row_files import EvaluatedRows
 from trainer_module.errors import DataError
 
 # What `paired_differences` looks at, whatever the task.
-PAIRED_COLUMNS = (row_files.ROW, row_files.LOSS, row_files.RANKS)
+PAIRED_COLUMNS = (row_files.ROW, row_files.LOSS, row_files.WEIGHT, row_files.RANKS)
 
 LEVEL = 0.95
 _RESAMPLES = 1000
@@ -88,11 +88,11 @@ def metrics_of(rows: EvaluatedRows, cutoff: int = 10) -> tuple[RowMetric, ...]:
     """
     if rows.task == "rating":
         return (
-            RowMetric("rmse", lambda each: _counted(each.column(row_files.LOSS)), lambda sums: np.sqrt(_mean(sums))),
-            RowMetric("mae", lambda each: _counted(np.sqrt(each.column(row_files.LOSS))), _mean),
+            RowMetric("rmse", lambda each: _weighted(each, each.column(row_files.LOSS)), lambda s: np.sqrt(_mean(s))),
+            RowMetric("mae", lambda each: _weighted(each, np.sqrt(each.column(row_files.LOSS))), _mean),
         )
     if rows.task == "click":
-        return (RowMetric("log_loss", lambda each: _counted(each.column(row_files.LOSS)), _mean),)
+        return (RowMetric("log_loss", lambda each: _weighted(each, each.column(row_files.LOSS)), _mean),)
     return tuple(_list_metric(name, cutoff) for name in ("ndcg", "recall"))
 
 
@@ -142,6 +142,13 @@ def _differences(first: EvaluatedRows, second: EvaluatedRows, cutoff: int, seed:
     # One order of the rows, so that sums of equal positions belong to equal rows.
     orders = [np.argsort(rows.column(row_files.ROW), kind="stable") for rows in (first, second)]
     keys = first.column(row_files.ROW)[orders[0]]
+    if first.task != "retrieval":
+        weights = (_by_key(keys, rows.weights[order]) for rows, order in zip((first, second), orders, strict=True))
+        if not np.allclose(*weights):
+            raise DataError(
+                "the weights of the test rows differ, and so do the metrics' meanings; give both runs the same "
+                "interactions.weight"
+            )
     found = []
     for metric in metrics_of(first, cutoff):
         sums = [metric.sums(rows)[order] for rows, order in zip((first, second), orders, strict=True)]
@@ -228,13 +235,14 @@ def _list_metric(name: str, cutoff: int) -> RowMetric:
     def sums(rows: EvaluatedRows) -> np.ndarray:
         values = list_values(rows, row_files.RANKS, name, cutoff)
         counts = ~np.isnan(values)
-        return np.stack([np.where(counts, values, 0.0), counts], axis=1)
+        return np.stack([np.where(counts, values, 0.0), counts, counts], axis=1)
 
     return RowMetric(f"{name}_at_{cutoff}", sums, _mean, higher_is_better=True)
 
 
-def _counted(values: np.ndarray) -> np.ndarray:
-    return np.stack([values, np.ones(len(values))], axis=1)
+def _weighted(rows: EvaluatedRows, values: np.ndarray) -> np.ndarray:
+    """Weighted values, weights and 1, `[rows, 3]`."""
+    return np.stack([rows.weights * values, rows.weights, np.ones(len(values))], axis=1)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ Rows of ratings and clicks have
 - `label`, `prediction`, `naive`: float32, the label, the model's prediction and the naive baseline's;
 - `logistic`: float32, for clicks, the logistic regression's prediction;
 - `blessed`: float32, the last blessed model's prediction; null without one;
-- `loss`: float64, squared error, or log loss in nats.
+- `loss`: float64, squared error, or log loss in nats;
+- `weight`: float32, the row's weight in the metrics.
 
 A model of several goals has these columns but `row` once for each head, named `head.LABEL.label` and so on; where a row
 lacks the label of a head, `label` and `loss` are null.
@@ -41,7 +42,7 @@ from trainer_module.errors import DataError
 ROWS_DIRECTORY = "rows"
 FILE_PREFIX, FILE_SUFFIX = "rows", ".parquet"
 
-ROW, LABEL, PREDICTION, LOSS = "row", "label", "prediction", "loss"
+ROW, LABEL, PREDICTION, LOSS, WEIGHT = "row", "label", "prediction", "loss", "weight"
 NAIVE, LOGISTIC, BLESSED = "naive", "logistic", "blessed"
 USER, SEEN_COUNT, RELEVANT_COUNTS, LISTED_ITEMS = "user", "seen", "train_counts", "listed"
 RANKS, POPULAR_RANKS, BLESSED_RANKS = "ranks", "popular_ranks", "blessed_ranks"
@@ -90,7 +91,7 @@ def row_schema(
 def _of_prediction(task: Task) -> list[tuple[str, pa.DataType]]:
     """Columns of a prediction."""
     sources = (LABEL, PREDICTION, NAIVE, *((LOGISTIC,) if task == "click" else ()), BLESSED)
-    return [*((name, pa.float32()) for name in sources), (LOSS, pa.float64())]
+    return [*((name, pa.float32()) for name in sources), (LOSS, pa.float64()), (WEIGHT, pa.float32())]
 
 
 def head_column(head: str, name: str) -> str:
@@ -139,6 +140,13 @@ class EvaluatedRows:
     def slices(self) -> tuple[str, ...]:
         """Columns by which the evaluation slices."""
         return tuple(name.removeprefix(_SLICE) for name in self.table.schema.names if name.startswith(_SLICE))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The rows' weights, float64 `[rows]`; 1 in evaluations that kept none."""
+        if WEIGHT not in self.table.schema.names:
+            return np.ones(self.table.num_rows)
+        return self.column(WEIGHT).astype(np.float64)
 
     def column(self, name: str) -> np.ndarray:
         """Values of a column of numbers, `[rows]`."""

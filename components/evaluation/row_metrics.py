@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from components.evaluation.added_features import label_feature, naive_feature, predictions_of
+from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature, predictions_of
 from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
 from components.evaluation.float32 import FLOAT32, float32_feature
 from components.evaluation.off_policy import policy_metrics, policy_sums
@@ -28,13 +28,13 @@ class _RowMetric:
     """A metric of one or several predictions for the same rows.
 
     Attributes:
-        sums: From labels and predictions of a batch to an array that adds up over batches.
+        sums: From labels, predictions and weights of a batch to an array that adds up over batches.
         value: From the totals of `sums`, one per source, to the metric.
         sources: Whose predictions: the model's, the baseline's, the logistic regression's, the float32 model's; or
             a policy, whose importance weights take the place of predictions.
     """
 
-    sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    sums: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     value: Callable[..., float]
     sources: tuple[str, ...] = (_MODEL,)
 
@@ -60,6 +60,7 @@ _RATING_METRICS: Mapping[str, _RowMetric] = {
     "baseline_rmse": _RowMetric(error_sums, _rmse, (BASELINE,)),
     "rmse_lift": _RowMetric(error_sums, lambda model, naive: _lead(_rmse(model), _rmse(naive)), (_MODEL, BASELINE)),
     "mae": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["mae"]),
+    "calibration": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["calibration"]),
     "example_count": _RowMetric(error_sums, lambda sums: regression_metrics(sums)["example_count"]),
 }
 _CLICK_METRICS: Mapping[str, _RowMetric] = {
@@ -85,7 +86,7 @@ def _in_float32(metrics: Mapping[str, _RowMetric], names: Iterable[str]) -> Mapp
     return {f"{FLOAT32}_{name}": replace(metrics[name], sources=(FLOAT32,)) for name in names}
 
 
-_FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae"))
+_FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae", "calibration"))
 _FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration"))
 
 _OF_POLICY = (
@@ -95,7 +96,12 @@ _OF_POLICY = (
 
 
 def _policy_metric(policy: str, name: str) -> _RowMetric:
-    return _RowMetric(policy_sums, lambda sums: policy_metrics(sums)[name], (policy,))
+    # Importance weights estimate what a policy would earn per row that was logged, so that rows count alike.
+    return _RowMetric(
+        lambda clicks, importance, _: policy_sums(clicks, importance),
+        lambda sums: policy_metrics(sums)[name],
+        (policy,),
+    )
 
 
 _POLICY_METRICS: Mapping[str, _RowMetric] = {
@@ -124,8 +130,9 @@ class _SumsCombiner(beam.CombineFn):
         labels = self._labels(element)
         # Only heads of several goals skip rows without a label; elsewhere such a row is an error.
         known = ~np.isnan(labels) if self._key.output_name else slice(None)
+        weights = np.asarray(element[tfma.FEATURES_KEY][ROW_WEIGHT])[known]
         return tuple(
-            total + self._metric.sums(labels[known], self._predictions(element, source)[known])
+            total + self._metric.sums(labels[known], self._predictions(element, source)[known], weights)
             for total, source in zip(accumulator, self._metric.sources, strict=True)
         )
 
@@ -162,9 +169,7 @@ def _computations(metrics: Mapping[str, _RowMetric]) -> Callable[..., metric_typ
         metric = metrics[name]
         added = [_feature(source, output_name) for source in metric.sources if source != _MODEL]
         added += [label_feature(output_name)] if output_name else []
-        preprocessors: list[metric_types.Preprocessor] | None = (
-            [metric_types.FeaturePreprocessor(added)] if added else None
-        )
+        preprocessors: list[metric_types.Preprocessor] = [metric_types.FeaturePreprocessor([ROW_WEIGHT, *added])]
         combiner = _SumsCombiner(key, metric)
         return [metric_types.MetricComputation(keys=[key], preprocessors=preprocessors, combiner=combiner)]
 

@@ -14,7 +14,7 @@ from apache_beam.io.parquetio import WriteToParquetBatched
 from tensorflow_model_analysis.constants import BASELINE_KEY, CANDIDATE_KEY
 
 from components.evaluation import row_files
-from components.evaluation.added_features import label_feature, naive_feature, predictions_of
+from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature, predictions_of
 from components.evaluation.row_files import LISTED
 from components.evaluation.row_keys import row_keys
 from components.evaluation.slicing import column_texts
@@ -98,6 +98,7 @@ class KeptRows:
                 row_files.LABEL: pa.array(of_head, mask=missing),
                 row_files.PREDICTION: predictions,
                 row_files.LOSS: pa.array(losses, mask=missing),
+                row_files.WEIGHT: _flat(features[ROW_WEIGHT]),
             }
             for name, source in ((row_files.NAIVE, BASELINE), (row_files.LOGISTIC, LOGISTIC)):
                 if (reference := naive_feature(source, head)) in features:

@@ -148,8 +148,8 @@ def _require_known_dataset(directory: str, config: DataConfig) -> None:
     if config.dataset and not tf.io.gfile.isdir(directory):
         files = config.described().directory or config.dataset
         raise DataError(
-            f"{directory} is not there; expected the files of {config.dataset}. Run `recspan data fetch {files}`, or go "
-            "on without a download: `recspan pipeline run --dataset synthetic`."
+            f"{directory} is not there; expected the files of {config.dataset}. Run `recspan data fetch {files}`, or "
+            "go on without a download: `recspan pipeline run --dataset synthetic`."
         )
 
 

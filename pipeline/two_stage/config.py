@@ -163,8 +163,8 @@ def _check_together(model: TwoStageModel, stages: Mapping[str, PipelineConfig | 
     if isinstance(ranking, PipelineConfig):
         if ranking.dataset.task == "retrieval":
             raise ConfigError(
-                f"model.ranking: a model of type {ranking.model.type} predicts nothing that orders items; set data.task "
-                "to rating or click, and model.ranking.model to a model of that task"
+                f"model.ranking: a model of type {ranking.model.type} predicts nothing that orders items; set "
+                "data.task to rating or click, and model.ranking.model to a model of that task"
             )
         if ranking.data.neighbours:
             raise ConfigError(

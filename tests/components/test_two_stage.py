@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.retrieval_index.item_vectors import Int8Vectors
 from components.retrieval_index.approximate import build, load, save
 from components.retrieval_index.config import FlatConfig, IvfConfig
+from components.retrieval_index.item_vectors import Int8Vectors
 from components.two_stage.candidates import ApproximateCandidates, ExactCandidates, read_cells
 from components.two_stage.model import save_two_stage
 from trainer_module.errors import ConfigError

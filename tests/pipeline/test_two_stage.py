@@ -149,7 +149,10 @@ LIKES = {"interactions": RATED["interactions"] | {"label": {"name": "stars", "po
             r"model\.retrieval: a model of task rating finds no items; train model\.type two_tower",
         ),
         ({"model__retrieval__data": {"task": "rating"}}, "stage retrieval: .*two_tower is for the task retrieval"),
-        ({"model__ranking__data": {"split": {"by": "random"}}}, r"model\.ranking\.data\.split: both stages read the same"),
+        (
+            {"model__ranking__data": {"split": {"by": "random"}}},
+            r"model\.ranking\.data\.split: both stages read the same",
+        ),
         ({"model__ranking__training": {"epoch": 1}}, r"stage ranking: training\.epoch: unknown key"),
         ({"model__ranking__data": {"task": "click", "neighbours": 3}}, r"model\.ranking\.data\.neighbours"),
         ({"model__search": "approximate"}, r"model\.retrieval\.retrieval_index\.faiss: \{type: ivf\}"),
@@ -186,7 +189,9 @@ def test_the_preset_is_an_experiment_of_two_stages():
 
 def test_a_stage_that_is_not_there_is_refused_before_anything_runs(tmp_path):
     config = two_stage_config(experiment(model__ranking="20261129T"))
-    with pytest.raises(ConfigError, match=r"model\.ranking: no pushed version lies in 20261129T, and of runs: there are"):
+    with pytest.raises(
+        ConfigError, match=r"model\.ranking: no pushed version lies in 20261129T, and of runs: there are"
+    ):
         run_two_stage(config, tmp_path, None)
     (tmp_path / "empty").mkdir()
     config = two_stage_config(experiment(model__ranking=str(tmp_path / "empty")))
@@ -212,7 +217,9 @@ class Combinations:
         if not judgement.is_no_worse:
             return Combined(judgement, summary, None)
         (serving.parent / "made").mkdir(parents=True, exist_ok=True)
-        return Combined(judgement, summary, publish(str(serving.parent / "made"), str(serving), {"summary.json": b"{}"}))
+        return Combined(
+            judgement, summary, publish(str(serving.parent / "made"), str(serving), {"summary.json": b"{}"})
+        )
 
 
 @pytest.mark.parametrize("whole", [0.4, 0.6])

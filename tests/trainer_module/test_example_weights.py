@@ -45,10 +45,15 @@ def test_training_batches_hold_weights_whose_mean_is_1(reader, cache):
     assert by_label == pytest.approx({0.0: 0.25, 1.0: 2.0, 2.0: 0.75})
 
 
-def test_evaluation_and_requests_have_none(reader):
-    ((features, _, weights),) = reader.evaluation_batches(3, TrainingConfig(), ONE_HOST)
+@pytest.mark.parametrize("cache", ["features", "records", "none"])
+def test_evaluation_weighs_rows_alike_and_what_fills_up_the_last_batch_not_at_all(reader, cache):
+    ((features, labels, weights),) = reader.evaluation_batches(4, TrainingConfig(cache=cache), ONE_HOST)
     assert set(features) == {"user"}
-    np.testing.assert_array_equal(weights, [1, 1, 1])
+    np.testing.assert_array_equal(labels[:3], [0, 1, 2])
+    np.testing.assert_allclose(weights, [0.25, 2.0, 0.75, 0.0])
+
+
+def test_requests_have_none(reader):
     assert set(reader.features(reader.head(1))) == {"user"}
     assert [column.name for column in SPEC.inputs] == ["user"]
 
@@ -74,7 +79,7 @@ def test_the_spec_knows_its_column_and_keeps_it():
 def test_what_cannot_weigh_examples_is_refused(tmp_path, plays, message):
     examples = [{"user": [b"u"], "rating": [1.0], "plays": [each]} for each in plays]
     files = [write_examples(tmp_path / "examples.gz", examples)]
-    with pytest.raises(DataError, match=f"column plays weighs the training examples.*{message}"):
+    with pytest.raises(DataError, match=f"column plays weighs the examples.*{message}"):
         ExampleReader(SPEC, ModelInputs(SPEC, dict), files).check_example_weights()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer_module.data.dataset import Dataset
-from trainer_module.data.features import Categorical, FeatureSpec, Label, Table
+from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Table
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.errors import DataError
 from trainer_module.training import biases
@@ -69,7 +69,7 @@ def lists(**columns) -> pa.RecordBatch:
 
 def as_ratings(rows) -> biases.Ratings:
     user, item, label = (np.array(column) for column in zip(*rows, strict=True))
-    return biases.Ratings(user, item, label.astype(float))
+    return biases.Ratings(user, item, label.astype(float), np.ones(len(label)))
 
 
 def test_biases_by_hand():
@@ -102,11 +102,84 @@ def test_the_shrinkage_is_chosen_on_the_other_split():
     taste, quality = random.normal(0, 2, 200), random.normal(0, 0.1, 200)
     user, item = random.integers(0, 200, 4000), random.integers(0, 200, 4000)
     label = 5 + taste[user] + quality[item] + random.normal(0, 1, 4000)
-    train, other = (biases.Ratings(user[rows], item[rows], label[rows]) for rows in (slice(3000), slice(3000, None)))
+    train, other = (
+        biases.Ratings(user[rows], item[rows], label[rows], np.ones(len(label[rows])))
+        for rows in (slice(3000), slice(3000, None))
+    )
     of_users, of_items = biases.fit_best(train, other, 200, 200).shrinkage
     # The ideal penalty is the variance of the noise over that of the biases: 1/4 for users, 100 for items.
     assert of_users <= 1
     assert of_items >= 32
+
+
+def weighed(dataset: DatasetSpec) -> DatasetSpec:
+    columns = (*dataset.features.columns, ExampleWeight(name="plays"))
+    return dataset.model_copy(update={"features": FeatureSpec(columns=columns, tables=dataset.features.tables)})
+
+
+def as_many(rows: list[dict]) -> tuple[Split, Split]:
+    """The rows with their weights, and as many copies of each instead."""
+    return Split(rows), Split([row | {"plays": 1.0} for row in rows for _ in range(int(row["plays"]))])
+
+
+@pytest.mark.parametrize("keys", ["both", "none"])
+def test_a_rating_of_weight_2_counts_as_two(keys):
+    random = np.random.default_rng(0)
+    rows = [
+        {"user": f"u{u}", "item": f"i{i}", "stars": float(u + i) + float(n), "plays": float(w)}
+        for u, i, n, w in zip(
+            random.integers(0, 5, 60), random.integers(0, 4, 60), random.normal(size=60), random.integers(1, 4, 60),
+            strict=True,
+        )
+    ]  # fmt: skip
+    dataset = weighed(RATINGS)
+    if keys == "none":
+        dataset = dataset.model_copy(update={"user_key": "", "item_key": ""})
+    weighted, copied = (fit_naive_baseline(dataset, split, split) for split in as_many(rows))
+    assert weighted.weight == copied.weight == "plays"
+    assert weighted.mean == pytest.approx(copied.mean)
+    assert weighted.mean != pytest.approx(np.mean([row["stars"] for row in rows]), abs=1e-3)
+    assert weighted.error == pytest.approx(copied.error, rel=0.05)
+    # Their penalties count rows: copies are more of them.
+    for one, other in zip(weighted.entities, copied.entities, strict=True):
+        assert one.tokens.sort().equals(other.tokens.sort())
+    asked = lists(plays=[[3.0], [0.5]])
+    assert weighted.weights(asked).tolist() == [3.0, 0.5]
+
+
+def test_biases_of_weighted_ratings_are_those_of_copies():
+    random = np.random.default_rng(1)
+    user, item, label = random.integers(0, 5, 60), random.integers(0, 4, 60), random.normal(size=60)
+    weight = random.integers(1, 4, 60).astype(float)
+    rows = np.repeat(np.arange(60), weight.astype(int))
+    weighted = biases.Sums.of(biases.Ratings(user, item, label, weight), 5, 4).fit((2.0, 4.0))
+    ones = np.ones(len(rows))
+    copied = biases.Sums.of(biases.Ratings(user[rows], item[rows], label[rows], ones), 5, 4).fit((2.0, 4.0))
+    np.testing.assert_allclose(weighted.user, copied.user)
+    np.testing.assert_allclose(weighted.item, copied.item)
+    ratings = biases.Ratings(user, item, label, weight)
+    assert weighted.error(ratings) == pytest.approx(
+        copied.error(biases.Ratings(user[rows], item[rows], label[rows], ones))
+    )
+
+
+def test_clicks_are_weighed():
+    random = np.random.default_rng(2)
+    rows = [
+        {"shop": f"s{shop}", "price": float(price), "clicked": float(clicked), "plays": 3.0 if clicked else 1.0}
+        for shop, price, clicked in zip(
+            random.integers(0, 3, 90), random.normal(size=90), random.integers(0, 2, 90), strict=True
+        )
+    ]
+    weighted, dataset = Split(rows), weighed(CLICKS)
+    found = fit_naive_baseline(dataset, weighted, weighted)
+    clicks = sum(row["clicked"] for row in rows)
+    assert found.mean == pytest.approx(3 * clicks / (3 * clicks + 90 - clicks))
+    assert found.regression is not None
+    # Clicks of three times the weight are predicted three times as often.
+    batch = lists(shop=[[row["shop"].encode()] for row in rows], price=[[row["price"]] for row in rows])
+    alike = fit_naive_baseline(CLICKS, weighted, weighted)
+    assert found.predict(batch)[LOGISTIC].mean() > alike.predict(batch)[LOGISTIC].mean() + 0.15
 
 
 def test_ratings_of_known_and_unknown_users_survive_the_file(tmp_path):

@@ -26,7 +26,8 @@ from trainer_module.models.config import (
 )
 from trainer_module.models.layers import DenseOptions
 from trainer_module.models.objectives import Click, Rating
-from trainer_module.models.ranking import RankingModel, build_ranking_model
+from trainer_module.models.parts import ModelParts
+from trainer_module.models.ranking import RankingModel
 
 from .conftest import described
 
@@ -62,7 +63,7 @@ def build(config: RankingConfig, spec: FeatureSpec = SPEC, objective=None, **den
     embeddings = EmbeddingsConfig(dim=2)
     configs = feature_configs(spec, ROWS, embeddings)
     layer = embedding_layer(configs, spec, embeddings)
-    return config.build(spec, configs, layer, objective or Click(), dense=DenseOptions(**dense))
+    return config.build(ModelParts(spec, configs, layer, objective or Click(), DenseOptions(**dense)))
 
 
 def check(config: RankingConfig, spec: FeatureSpec) -> None:
@@ -113,7 +114,8 @@ def correcting(objective, scale: float = 1.0, mean: float = 0.0) -> RankingModel
     biases = {"ad": np.array([0.25, 2.0], np.float32)}
     configs = feature_configs(SPEC, ROWS, embeddings, initial_biases=biases)
     layer = embedding_layer(configs, SPEC, embeddings)
-    model = build_ranking_model(config, SPEC, configs, layer, objective, mean, scale=scale, fixed_biases=biases)
+    parts = ModelParts(SPEC, configs, layer, objective, mean_label=mean, scale=scale, fixed_biases=biases)
+    model = config.build(parts)
     model(features([0], [0], [0.0]))
     return model
 
@@ -327,7 +329,7 @@ def test_predictions_start_at_the_mean_label(config):
     configs = feature_configs(SPEC, ROWS, embeddings)
     for objective, mean in ((Click(), 0.03), (Rating((1.0, 5.0)), 3.5)):
         layer = embedding_layer(configs, SPEC, embeddings)
-        model = config.build(SPEC, configs, layer, objective, mean)
+        model = config.build(ModelParts(SPEC, configs, layer, objective, mean_label=mean))
         assert model(features([1], [1], [0.0])).numpy() == pytest.approx([mean], rel=1e-5)
 
 

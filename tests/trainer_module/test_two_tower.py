@@ -10,8 +10,9 @@ from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.embeddings.layer import embedding_layer, feature_configs, look_up
 from trainer_module.errors import ConfigError
-from trainer_module.models.config import TwoTowerConfig
+from trainer_module.models.config import ContrastiveLoss, GbceLoss, TwoTowerConfig
 from trainer_module.models.layers import DenseOptions
+from trainer_module.models.negatives import negative_name
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.two_tower import TwoTowerModel, build_two_tower, sampled_softmax
 from trainer_module.training.config import TrainingConfig
@@ -187,11 +188,34 @@ def test_what_does_not_fit_is_refused_by_name():
     check(SPEC)
 
 
-def test_the_loss_is_weighed_by_example():
+@pytest.mark.parametrize(
+    "config",
+    [
+        TwoTowerConfig(),
+        TwoTowerConfig(hard_negatives=1),
+        TwoTowerConfig(mixed_negatives=1),
+        TwoTowerConfig(full_softmax=True),
+        TwoTowerConfig(loss=ContrastiveLoss()),
+        TwoTowerConfig(loss=GbceLoss(), in_batch_negatives=False, mixed_negatives=1),
+    ],
+    ids=["in_batch", "hard", "mixed", "full", "contrastive", "gbce"],
+)
+def test_every_loss_is_weighed_by_example(config):
     weighed = changed(columns=(*SPEC.columns, ExampleWeight(name="plays")))
-    model, plain, some = build(spec=weighed), build(), features([0, 1], [1, 2])
-    for each in (model, plain):
-        each(some)
+    retrieval = Retrieval("item", ("item", "tags"), np.array([8, 4, 3, 0]), np.array([0, 1, 1, 1]), copies=2)
+    some = features([0, 1], [1, 2])
+    for number in (1, 2):
+        drawn = features([0, 1], [number, 3])
+        some |= {negative_name(name, number): drawn[name] for name in ("item", "tags")}
+    models = []
+    for spec in (weighed, SPEC):
+        in_training, embeddings = config.training_columns(spec, retrieval), EmbeddingsConfig(dim=2)
+        configs = feature_configs(in_training, ROWS, embeddings)
+        layer = embedding_layer(configs, in_training, embeddings)
+        models.append(build_two_tower(config, spec, configs, layer, retrieval))
+    model, plain = models
+    losses = [each.per_example_loss(some | {"plays": tf.ones([2, 1])}, tf.zeros([2]), SEED) for each in models]
+    assert losses[0].shape == (2,)
     for to, of in zip(model.variables, plain.variables, strict=True):
         to.assign(of)
     loss = plain.per_example_loss(some, tf.zeros([2]), SEED)

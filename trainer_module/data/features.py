@@ -225,9 +225,9 @@ class Label(_Column):
 
 
 class ExampleWeight(_Column):
-    """How much an example counts in the training loss: one number that is not negative.
+    """How much an example counts in the training loss and in metrics: one number that is not negative.
 
-    Transform divides it by its mean over the training split. Evaluation and serving do not read it.
+    Transform divides it by its mean over the training split. Serving does not read it.
     """
 
     kind: Literal["example_weight"] = "example_weight"

@@ -201,7 +201,8 @@ class ExampleReader:
     ) -> tf.data.Dataset:
         """Every example once, in order: `(features, labels, weights [batch])`, with labels as in training batches.
 
-        The last batch is filled up with copies of weight 0, since a TPU needs one shape for all.
+        Weights are those of the examples, if the spec has a column of them, and 1 otherwise. The last batch is filled
+        up with copies of weight 0, since a TPU needs one shape for all.
 
         Args:
             batch_size: Examples per step over all replicas.
@@ -209,17 +210,23 @@ class ExampleReader:
             context: Which share of the examples is this host's.
         """
         size, columns = context.get_per_replica_batch_size(batch_size), self._columns
+        weight = self._spec.example_weight
+        read = (*columns, weight) if weight else columns
 
         def padded() -> Iterator[tuple[Arrays, np.ndarray]]:
-            for batch in self._share_of(context, columns, size):
+            for batch in self._share_of(context, read, size):
                 rows = np.arange(size) % batch.num_rows
                 weights = (np.arange(size) < batch.num_rows).astype(np.float32)
-                yield to_arrays(batch.take(pa.array(rows)), columns), weights
+                yield to_arrays(batch.take(pa.array(rows)), read), weights
 
         def transformed(arrays: Arrays, weights: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
-            return *self._features_and_labels(arrays, columns, size), tf.ensure_shape(weights, [size])
+            features, labels = self._features_and_labels(arrays, read, size)
+            weights = tf.ensure_shape(weights, [size])
+            if weight:
+                weights *= tf.reshape(features.pop(weight.name), [size])
+            return features, labels, weights
 
-        signature = (array_signature(columns), tf.TensorSpec([None], tf.float32))
+        signature = (array_signature(read), tf.TensorSpec([None], tf.float32))
         batches = tf.data.Dataset.from_generator(padded, output_signature=signature)
         if config.cache == "records":
             batches = batches.cache()
@@ -249,8 +256,9 @@ class ExampleReader:
         low, high = self._extremes(column)
         if not 0 <= low <= high < math.inf or not high:
             raise DataError(
-                f"column {column.name} weighs the training examples, and its values go from {low:g} to {high:g}; "
-                "weights must be numbers from 0 up, not all of them 0. Mend the data, or leave the column out"
+                f"column {column.name} weighs the examples, and in one of the splits train and eval its values go from "
+                f"{low:g} to {high:g}; weights must be numbers from 0 up, not all of them 0. Mend the data, or leave "
+                "the column out"
             )
 
     def _extremes(self, column: Column) -> tuple[float, float]:

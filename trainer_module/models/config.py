@@ -20,11 +20,10 @@ from trainer_module.training.config import TrainingConfig
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from trainer_module.embeddings.layer import FeatureConfigs
     from trainer_module.models.goals import Goals
-    from trainer_module.models.layers import DenseOptions
     from trainer_module.models.multi_task import MultiTaskModel
     from trainer_module.models.objectives import Objective
+    from trainer_module.models.parts import ModelParts
     from trainer_module.models.ranking import RankingModel
     from trainer_module.models.retrieval import Retrieval
     from trainer_module.models.training_data import TrainingData, TrainingExamples
@@ -161,23 +160,11 @@ class _RankingModel(_Model):
         """The columns of a training batch."""
         return spec
 
-    def build(
-        self,
-        spec: FeatureSpec,
-        configs: "FeatureConfigs",
-        embedding: "tf.keras.layers.Layer",
-        objective: "Objective",
-        mean_label: float | None = None,
-        dense: "DenseOptions | None" = None,
-        scale: float = 1.0,
-        fixed_biases: Collection[str] = (),
-    ) -> "RankingModel":
+    def build(self, parts: "ModelParts") -> "RankingModel":
         """Builds the model; see `trainer_module.models.ranking.build_ranking_model`."""
-        from trainer_module.models.layers import FLOAT32
         from trainer_module.models.ranking import build_ranking_model
 
-        dense = dense or FLOAT32
-        return build_ranking_model(self, spec, configs, embedding, objective, mean_label, dense, scale, fixed_biases)
+        return build_ranking_model(self, parts)
 
 
 class RatingModelConfig(_RankingModel):
@@ -493,20 +480,11 @@ class MultiTaskConfig(_Model):
         """The columns of a training batch."""
         return spec
 
-    def build(
-        self,
-        spec: FeatureSpec,
-        configs: "FeatureConfigs",
-        embedding: "tf.keras.layers.Layer",
-        objective: "Goals",
-        mean_label: float | None = None,
-        dense: "DenseOptions | None" = None,
-    ) -> "MultiTaskModel":
+    def build(self, parts: "ModelParts") -> "MultiTaskModel":
         """Builds the model, whose goals know the means of their labels; see `multi_task.build_multi_task_model`."""
-        from trainer_module.models.layers import FLOAT32
         from trainer_module.models.multi_task import build_multi_task_model
 
-        return build_multi_task_model(self, spec, configs, embedding, objective, dense or FLOAT32)
+        return build_multi_task_model(self, parts)
 
 
 class MeanEncoder(Frozen):
@@ -874,20 +852,11 @@ class TwoTowerConfig(_Model):
         """Number of items of the catalog that come with each example of a training batch."""
         return objective.copies if self.full_softmax else self.mixed_negatives
 
-    def build(
-        self,
-        spec: FeatureSpec,
-        configs: "FeatureConfigs",
-        embedding: "tf.keras.layers.Layer",
-        objective: "Retrieval",
-        mean_label: float | None = None,
-        dense: "DenseOptions | None" = None,
-    ) -> "TwoTowerModel":
-        """Builds the model, which has no use for the labels' mean; see `two_tower.build_two_tower`."""
-        from trainer_module.models.layers import FLOAT32
+    def build(self, parts: "ModelParts") -> "TwoTowerModel":
+        """Builds the model; see `two_tower.build_two_tower`."""
         from trainer_module.models.two_tower import build_two_tower
 
-        return build_two_tower(self, spec, configs, embedding, objective, dense or FLOAT32)
+        return build_two_tower(self, parts.spec, parts.configs, parts.embedding, parts.objective, parts.dense)
 
 
 def _rating_unless_named(value: Any) -> Any:

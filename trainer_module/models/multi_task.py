@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from trainer_module.data.features import FeatureSpec
-from trainer_module.embeddings.layer import FeatureConfigs
 from trainer_module.models.config import MultiTaskConfig
 from trainer_module.models.goals import Goals
-from trainer_module.models.layers import FLOAT32, MLP, DenseOptions, fold_in
+from trainer_module.models.layers import MLP, fold_in
+from trainer_module.models.parts import ModelParts
 from trainer_module.models.ranking import RankingModel
 
 
@@ -53,28 +52,20 @@ class MultiTaskModel(RankingModel):
         return {name: name for name in self.objective.outputs}
 
 
-def build_multi_task_model(
-    config: MultiTaskConfig,
-    spec: FeatureSpec,
-    configs: FeatureConfigs,
-    embedding: tf.keras.layers.Layer,
-    objective: Goals,
-    dense: DenseOptions = FLOAT32,
-) -> MultiTaskModel:
+def build_multi_task_model(config: MultiTaskConfig, parts: ModelParts) -> MultiTaskModel:
     """Builds a model of several goals.
 
     Args:
         config: Heads, what they share, and regularization; it has been checked against the columns.
-        spec: Gives the columns.
-        configs: Features and tables.
-        embedding: The layer made from them.
-        objective: One goal per head.
-        dense: How the dense part computes.
+        parts: What it is built of; the objective are `Goals`.
     """
+    objective, dense = parts.objective, parts.dense
     mixing = config.mixing.layer(len(config.heads), config.dropout, dense.dtype)
     towers = [MLP(config.tower, 1, config.dropout, goal.initial_score, dense.dtype) for goal in objective.goals]
     head = MultiTaskHead(mixing, towers, dense.dtype)
     # Variables are made here, before anything is compiled.
-    rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
-    head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
-    return MultiTaskModel(embedding, spec, head, objective, config.embedding_l2, jit_compile=dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(parts.configs.items())]
+    head(rows, [tf.zeros([1, 1])] * len(parts.spec.numeric), None)
+    return MultiTaskModel(
+        parts.embedding, parts.spec, head, objective, config.embedding_l2, jit_compile=dense.jit_compile
+    )  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

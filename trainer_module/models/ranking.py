@@ -1,17 +1,17 @@
 """A ranking model: embedded features and numbers under a head that scores them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from trainer_module.data.features import FeatureSpec
-from trainer_module.embeddings.layer import FeatureConfigs, Features, look_up
+from trainer_module.embeddings.layer import Features, look_up
 from trainer_module.errors import ConfigError
 from trainer_module.models.config import RankingConfig
 from trainer_module.models.example_weights import weighted
-from trainer_module.models.layers import FLOAT32, DenseOptions
 from trainer_module.models.objectives import Objective, Rating
+from trainer_module.models.parts import ModelParts
 from trainer_module.models.shrinkage import best_shrinkage, shrinkage_sums
 from trainer_module.models.signatures import BY_COLUMN, BY_EXAMPLE, Served, select
 
@@ -202,38 +202,23 @@ def _rows(looked_up: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
     return [tf.reshape(looked_up[name], [-1, looked_up[name].shape[-1]]) for name in sorted(looked_up)]
 
 
-def build_ranking_model(
-    config: RankingConfig,
-    spec: FeatureSpec,
-    configs: FeatureConfigs,
-    embedding: tf.keras.layers.Layer,
-    objective: Objective,
-    mean_label: float | None = None,
-    dense: DenseOptions = FLOAT32,
-    scale: float = 1.0,
-    fixed_biases: Collection[str] = (),
-) -> RankingModel:
+def build_ranking_model(config: RankingConfig, parts: ModelParts) -> RankingModel:
     """Builds a ranking model.
 
     Args:
         config: Which model, its sizes and regularization; it has been checked against the columns.
-        spec: Gives the columns.
-        configs: Features and tables.
-        embedding: The layer made from them.
-        objective: What the label means.
-        mean_label: What is predicted before training; None for a model whose weights come from elsewhere.
-        dense: How the dense part computes.
-        scale: Error of the naive baseline, in the unit of the label; for a rating model.
-        fixed_biases: Tables whose rows end in a bias of the naive baseline; for a rating model.
+        parts: What it is built of.
     """
-    score = 0.0 if mean_label is None else objective.initial_score(mean_label)
-    fixed = [place for place, (_, feature) in enumerate(sorted(configs.items())) if feature.table.name in fixed_biases]
+    spec, configs, objective, dense = parts.spec, parts.configs, parts.objective, parts.dense
+    score = 0.0 if parts.mean_label is None else objective.initial_score(parts.mean_label)
+    tables = [feature.table.name for _, feature in sorted(configs.items())]
+    fixed = [place for place, table in enumerate(tables) if table in parts.fixed_biases]
     dim = next(iter(configs.values())).table.dim
     num_biases = config.num_biases
-    head = config.head(dim, score, dense.dtype, **({"scale": scale, "fixed": fixed} if num_biases else {}))
+    head = config.head(dim, score, dense.dtype, **({"scale": parts.scale, "fixed": fixed} if num_biases else {}))
     # Variables are made here, before anything is compiled.
     rows = [tf.zeros([1, feature.table.dim]) for _, feature in sorted(configs.items())]
     head(rows, [tf.zeros([1, 1])] * len(spec.numeric), None)
     l2, table_l2 = config.embedding_l2, config.whole_table_l2
     corrects = bool(num_biases) and isinstance(objective, Rating)
-    return RankingModel(embedding, spec, head, objective, l2, table_l2, num_biases, corrects, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)
+    return RankingModel(parts.embedding, spec, head, objective, l2, table_l2, num_biases, corrects, dense.jit_compile)  # pyright: ignore[reportReturnType] (Keras declares __new__ as giving any Model)

@@ -451,7 +451,7 @@ class TwoTowerModel(tf.keras.Model):
         return self._config.correction * self._log_sampling_shares
 
     def evaluation_sums(self, features: Features, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Loss and weights, `[2]`; labels and weights are `[batch]`."""
+        """Loss and weights, `[2]`; labels and weights are `[batch]`, and a row of weight 0 is no candidate."""
         looked_up = self._own(self._look_up(features))
         queries, candidates = self.queries_from(looked_up, features), self.candidates_from(looked_up, features)
         ids = tf.reshape(features[self._retrieval.item_key], [-1])

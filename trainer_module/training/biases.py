@@ -24,11 +24,13 @@ class Ratings:
         user: Row number of the user, `[rows]`; -1 for a user without a bias.
         item: Row number of the item, `[rows]`; -1 for an item without a bias.
         label: The ratings, `[rows]`.
+        weight: Of the rows, float64 `[rows]`.
     """
 
     user: np.ndarray
     item: np.ndarray
     label: np.ndarray
+    weight: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Biases:
     """A fitted model.
 
     Attributes:
-        mean: Mean rating of the training split.
+        mean: Weighted mean rating of the training split.
         user: Bias by user, float64 `[users]`.
         item: Bias by item, float64 `[items]`.
         shrinkage: The penalties on the biases of users and of items, in ratings.
@@ -48,9 +50,9 @@ class Biases:
     shrinkage: tuple[float, float]
 
     def error(self, ratings: Ratings) -> float:
-        """The root mean squared error on `ratings`."""
+        """The weighted root mean squared error on `ratings`."""
         off = self.predict(ratings.user, ratings.item) - ratings.label
-        return float(np.sqrt(np.mean(off * off)))
+        return float(np.sqrt(np.average(off * off, weights=ratings.weight)))
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Predicted ratings, float64 `[rows]`; the bias of row number -1 is 0.
@@ -67,13 +69,13 @@ class Sums:
     """What the fits of all shrinkages share: the ratings, added up.
 
     Attributes:
-        mean: Mean rating.
-        counts: Number of ratings by user and item, sparse `[users, items]`.
+        mean: Weighted mean rating.
+        counts: Weight of the ratings by user and item, sparse `[users, items]`.
         counts_by_item: The same by item and user, sparse `[items, users]`.
-        user: Sum of the ratings' distances from the mean by user, `[users]`.
+        user: Weighted sum of the ratings' distances from the mean by user, `[users]`.
         item: The same by item, `[items]`.
-        of_user: Number of ratings by user, `[users]`.
-        of_item: Number of ratings by item, `[items]`.
+        of_user: Weight of the ratings by user, `[users]`.
+        of_item: Weight of the ratings by item, `[items]`.
     """
 
     mean: float
@@ -87,22 +89,24 @@ class Sums:
     @classmethod
     def of(cls, ratings: Ratings, num_users: int, num_items: int) -> "Sums":
         """Adds up rows without a -1."""
-        mean = float(ratings.label.mean(dtype=np.float64))
-        residual = ratings.label - mean
-        ones = np.ones(len(ratings.label))
-        counts = coo_array((ones, (ratings.user, ratings.item)), shape=(num_users, num_items)).tocsr()
+        weight = ratings.weight
+        mean = float(np.average(ratings.label.astype(np.float64), weights=weight))
+        residual = weight * (ratings.label - mean)
+        counts = coo_array((weight, (ratings.user, ratings.item)), shape=(num_users, num_items)).tocsr()
         return cls(
             mean,
             counts,
             counts.T.tocsr(),
             np.bincount(ratings.user, residual, num_users),
             np.bincount(ratings.item, residual, num_items),
-            np.bincount(ratings.user, minlength=num_users),
-            np.bincount(ratings.item, minlength=num_items),
+            np.bincount(ratings.user, weight, num_users),
+            np.bincount(ratings.item, weight, num_items),
         )
 
     def fit(self, shrinkage: tuple[float, float]) -> Biases:
-        """Minimizes `sum (label - mean - user - item)^2 + s_u sum user^2 + s_i sum item^2` by alternating closed forms.
+        """Minimizes `sum weight * (label - mean - user - item)^2 + s_u sum user^2 + s_i sum item^2`.
+
+        Alternates between closed forms.
 
         Each sweep solves for all item biases with the user biases fixed, then the other way round.
 
@@ -134,7 +138,7 @@ def fit_best(train: Ratings, selection: Ratings, num_users: int, num_items: int)
         if shrinkage not in fitted:
             biases = sums.fit(shrinkage)
             off = biases.predict(selection.user, selection.item) - selection.label
-            fitted[shrinkage] = (float(off @ off), biases)
+            fitted[shrinkage] = (float(selection.weight @ (off * off)), biases)
         return fitted[shrinkage][0]
 
     best = (4.0, 4.0)

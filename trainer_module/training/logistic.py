@@ -57,6 +57,8 @@ def fit(
     selection: pa.RecordBatch,
     selection_labels: np.ndarray,
     spec: FeatureSpec,
+    weights: np.ndarray | None = None,
+    selection_weights: np.ndarray | None = None,
 ) -> Logistic:
     """Fits regressions of several strengths of regularization and keeps the one with the lowest log loss.
 
@@ -66,6 +68,8 @@ def fit(
         selection: Rows to choose the strength by.
         selection_labels: 0 or 1, `[rows]`.
         spec: Gives the input columns.
+        weights: Of the rows to fit, `[rows]`; None weighs all alike.
+        selection_weights: Of the rows to choose by, likewise.
     """
     numbers = (
         np.stack([_numbers(batch=train, column=column) for column in spec.numeric], axis=1) if spec.numeric else None
@@ -79,9 +83,9 @@ def fit(
         with warnings.catch_warnings():
             # A reference needs no last digit.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs, labels)
+            model.fit(inputs, labels, sample_weight=weights)
         fitted = Logistic(spec, means, deviations, model.coef_[0].astype(np.float32), float(model.intercept_[0]))
-        loss = _log_loss(selection_labels, fitted.predict(selection))
+        loss = _log_loss(selection_labels, fitted.predict(selection), selection_weights)
         if best is None or loss < lowest:
             best, lowest = fitted, loss
     assert best is not None
@@ -141,6 +145,6 @@ def _deviation(values: np.ndarray) -> float:
     return float(known.std()) or 1.0 if len(known) else 1.0
 
 
-def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def _log_loss(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None) -> float:
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    return float(-np.mean(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped)))
+    return float(-np.average(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped), weights=weights))

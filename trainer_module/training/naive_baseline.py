@@ -8,6 +8,7 @@ For retrieval the naive baseline is popularity, which the retrieval index holds.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class NaiveBaseline:
 
     Attributes:
         name: What it is, for people.
-        mean: Mean label of the training split.
+        mean: Mean label of the training split, weighted if rows have weights.
         label_range: Predictions are clipped to it.
         entities: Biases of users and of items; empty where the mean is the baseline.
         regression: For clicks, the logistic regression that is compared; None for ratings.
@@ -92,6 +93,8 @@ class NaiveBaseline:
         error: For ratings, root mean squared error on the split that chose the penalties; the labels' standard
             deviation without biases. At least a hundredth of `label_range`, and 1 where all labels are alike. None for
             clicks.
+        weight: Column that weighs the rows, those that are judged as those that it was fitted on; empty weighs all
+            alike.
     """
 
     name: str
@@ -101,6 +104,11 @@ class NaiveBaseline:
     regression: logistic.Logistic | None = None
     shrinkage: tuple[float, ...] = ()
     error: float | None = None
+    weight: str = ""
+
+    def weights(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Weights of raw examples, float64 `[rows]`."""
+        return _weights_of(batch, self.weight)
 
     def predict(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
         """Predictions for raw examples.
@@ -135,6 +143,7 @@ class NaiveBaseline:
             "shrinkage": list(self.shrinkage),
             "error": self.error,
             "entities": [entity.key for entity in self.entities],
+            "weight": self.weight,
         }
         for number, entity in enumerate(self.entities):
             table = pa.table({"token": entity.tokens, "bias": entity.biases})
@@ -187,6 +196,8 @@ class NaiveBaseline:
             regression=regression,
             shrinkage=tuple(facts["shrinkage"]),
             error=facts["error"],
+            # Baselines that were written before rows had weights do not name one.
+            weight=facts.get("weight", ""),
         )
 
 
@@ -205,11 +216,13 @@ def fit_naive_baseline(dataset: DatasetSpec, train: Split, selection: Split) -> 
         return _fit_clicks(dataset, train, selection)
     if dataset.user_key and dataset.item_key:
         return _fit_biases(dataset, train, selection)
-    label = dataset.features.label
-    labels = np.concatenate([_labels(batch, label.name) for batch in train.batches((label,))])
-    mean, label_range = float(labels.mean(dtype=np.float64)), _range(dataset, labels)
-    error = _usable(float(labels.std(dtype=np.float64)), label_range)
-    return NaiveBaseline(MEAN_NAME, mean, label_range, error=error)
+    label, weight = dataset.features.label, _weight_columns(dataset)
+    parts = [(_labels(batch, label.name), _weights(batch, dataset)) for batch in train.batches((label, *weight))]
+    labels, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    labels = labels.astype(np.float64)
+    mean, label_range = float(np.average(labels, weights=weights)), _range(dataset, labels)
+    error = _usable(float(np.sqrt(np.average(np.square(labels - mean), weights=weights))), label_range)
+    return NaiveBaseline(MEAN_NAME, mean, label_range, error=error, weight=_weight_name(dataset))
 
 
 def fit_naive_baselines(
@@ -296,15 +309,18 @@ def _range(dataset: DatasetSpec, labels: np.ndarray) -> tuple[float, float]:
 
 def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
     keys = (dataset.user_key, dataset.item_key)
-    columns = [column for column in dataset.features.columns if column.name in (*keys, dataset.features.label.name)]
-    (users, user), (items, item), labels = _encoded(train, columns, keys, dataset.features.label.name)
+    names = (*keys, dataset.features.label.name, _weight_name(dataset))
+    columns = [column for column in dataset.features.columns if column.name in names]
+    (users, user), (items, item), labels, weights = _encoded(train, columns, keys, dataset)
     rows = [
         [_rows_of(_single_values(batch, key), tokens) for key, tokens in zip(keys, (users, items), strict=True)]
-        + [_labels(batch, dataset.features.label.name)]
+        + [_labels(batch, dataset.features.label.name), _weights(batch, dataset)]
         for batch in selection.batches(columns)
     ]
     chosen_by = biases.Ratings(*(np.concatenate(part) for part in zip(*rows, strict=True)))
-    fitted = biases.fit_best(biases.Ratings(user, item, labels), chosen_by, len(users), len(items))
+    fitted = biases.fit_best(
+        biases.Ratings(user, item, labels, weights / weights.mean()), chosen_by, len(users), len(items)
+    )
     label_range = _range(dataset, labels)
     return NaiveBaseline(
         name=BIASES_NAME,
@@ -313,12 +329,13 @@ def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
         entities=(EntityBiases(keys[0], users, fitted.user), EntityBiases(keys[1], items, fitted.item)),
         shrinkage=fitted.shrinkage,
         error=_usable(fitted.error(chosen_by), label_range),
+        weight=_weight_name(dataset),
     )
 
 
 def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBaseline:
     spec, label = dataset.features, dataset.features.label.name
-    columns = (*spec.inputs, spec.label)
+    columns = (*spec.inputs, spec.label, *_weight_columns(dataset))
     fitted_on, chosen_by = (
         concatenated(split.batches(columns, every=-(-split.num_examples // _CLICK_ROWS)))
         for split in (train, selection)
@@ -330,28 +347,56 @@ def _fit_clicks(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
             f"column {label!r} of the training split: {clicks} of {len(labels)} rows read are clicks; a click model "
             "needs rows with label 1 and rows with label 0. Check the column, or split the data otherwise"
         )
-    regression = logistic.fit(fitted_on, labels, chosen_by, _labels(chosen_by, label), spec)
-    return NaiveBaseline(
-        MEAN_NAME, float(labels.mean(dtype=np.float64)), _range(dataset, labels), regression=regression
+    weights, selection_weights = _weights(fitted_on, dataset), _weights(chosen_by, dataset)
+    mean = float(np.average(labels.astype(np.float64), weights=weights)) if weights.any() else math.nan
+    if not 0 < mean < 1:
+        raise DataError(
+            f"column {label!r} of the training split: all rows with weight have one label; a click model needs rows "
+            "with label 1 and rows with label 0. Check interactions.weight"
+        )
+    regression = logistic.fit(
+        fitted_on, labels, chosen_by, _labels(chosen_by, label), spec, weights / weights.mean(), selection_weights
     )
+    return NaiveBaseline(MEAN_NAME, mean, _range(dataset, labels), regression=regression, weight=_weight_name(dataset))
 
 
 def _encoded(
-    split: Split, columns: list[Column], keys: tuple[str, str], label: str
-) -> tuple[tuple[pa.Array, np.ndarray], tuple[pa.Array, np.ndarray], np.ndarray]:
-    """Per key the distinct tokens and each row's place among them, `[rows]`; then the labels, `[rows]`."""
+    split: Split, columns: list[Column], keys: tuple[str, str], dataset: DatasetSpec
+) -> tuple[tuple[pa.Array, np.ndarray], tuple[pa.Array, np.ndarray], np.ndarray, np.ndarray]:
+    """Per key the distinct tokens and each row's place among them, `[rows]`; then labels and weights, `[rows]`."""
     tokens: tuple[list[pa.Array], list[pa.Array]] = ([], [])
-    labels = []
+    labels, weights = [], []
     for batch in split.batches(columns):
         for of_key, key in zip(tokens, keys, strict=True):
             of_key.append(_single_values(batch, key).dictionary_encode())
-        labels.append(_labels(batch, label))
+        labels.append(_labels(batch, dataset.features.label.name))
+        weights.append(_weights(batch, dataset))
     users, items = (_one_array(pa.chunked_array(of_key).unify_dictionaries()) for of_key in tokens)
     return (
         (users.dictionary, users.indices.to_numpy(zero_copy_only=False)),
         (items.dictionary, items.indices.to_numpy(zero_copy_only=False)),
         np.concatenate(labels),
+        np.concatenate(weights),
     )
+
+
+def _weight_name(dataset: DatasetSpec) -> str:
+    return dataset.features.example_weight.name if dataset.features.example_weight else ""
+
+
+def _weight_columns(dataset: DatasetSpec) -> tuple[Column, ...]:
+    return (dataset.features.example_weight,) if dataset.features.example_weight else ()
+
+
+def _weights(batch: pa.RecordBatch, dataset: DatasetSpec) -> np.ndarray:
+    return _weights_of(batch, _weight_name(dataset))
+
+
+def _weights_of(batch: pa.RecordBatch, column: str) -> np.ndarray:
+    """Weights of raw examples, float64 `[rows]`; 1 without a column of them."""
+    if not column:
+        return np.ones(batch.num_rows)
+    return _single_values(batch, column).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _single_values(batch: pa.RecordBatch, name: str) -> pa.Array:

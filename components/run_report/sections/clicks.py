@@ -7,8 +7,8 @@ from components.evaluation.click_metrics import exact_auc
 from components.run_report import charts
 from components.run_report.artifacts import Goal, RunArtifacts
 from components.run_report.page import Chart, Section
+from components.run_report.sections.calibration import GROUPS_NOTE, calibration
 
-_BINS = 12
 _POINTS = 150
 
 
@@ -19,23 +19,23 @@ def section(run: RunArtifacts) -> Section | None:
 
 
 def _charts(goal: Goal) -> tuple[Chart, ...]:
-    labels = goal.rows.column(row_files.LABEL).astype(float)
+    labels, weights = goal.rows.column(row_files.LABEL).astype(float), goal.rows.weights
     scores = {"model": goal.rows.column(row_files.PREDICTION).astype(float)}
     if not goal.rows.table[row_files.LOGISTIC].null_count:
         scores["logistic regression"] = goal.rows.column(row_files.LOGISTIC).astype(float)
-    curves = {name: _curves(labels, of_model) for name, of_model in scores.items()}
-    share = float(labels.mean())
+    curves = {name: _curves(labels, of_model, weights) for name, of_model in scores.items()}
+    share = float(np.average(labels, weights=weights))
     top = max(float(np.quantile(of_model, 0.999)) for of_model in scores.values())
     edges = np.linspace(0, top, 31)
     return (
         charts.lines(
             goal.titled("calibration"),
-            {name: calibration(labels, of_model) for name, of_model in scores.items()},
+            {name: calibration(labels, of_model, weights) for name, of_model in scores.items()},
             "predicted probability",
             "share of clicks",
             diagonal=True,
             points=True,
-            note=f"{_BINS} groups of equally many test rows; on the dashed line predictions are right on average.",
+            note=GROUPS_NOTE,
         ),
         charts.histogram(
             goal.titled("predicted probabilities"),
@@ -47,7 +47,10 @@ def _charts(goal: Goal) -> tuple[Chart, ...]:
         ),
         charts.lines(
             goal.titled("ROC"),
-            {f"{name}, AUC {exact_auc(labels, scores[name]):.4f}": (x, y) for name, (x, y, _) in curves.items()},
+            {
+                f"{name}, AUC {exact_auc(labels, scores[name], weights):.4f}": (x, y)
+                for name, (x, y, _) in curves.items()
+            },
             "share of other rows above the threshold",
             "share of clicks above it",
             diagonal=True,
@@ -63,19 +66,23 @@ def _charts(goal: Goal) -> tuple[Chart, ...]:
     )
 
 
-def calibration(labels: np.ndarray, predictions: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean prediction and share of clicks of equally large groups, from low to high predictions."""
-    groups = np.array_split(np.argsort(predictions, kind="stable"), min(_BINS, len(labels)))
-    return [float(predictions[rows].mean()) for rows in groups], [float(labels[rows].mean()) for rows in groups]
-
-
-def _curves(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _curves(
+    labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares of other rows and of clicks above each threshold, and the precision there."""
     order = np.argsort(-predictions, kind="stable")
-    clicks = np.cumsum(labels[order])
+    clicks, weight = np.cumsum((weights * labels)[order]), np.cumsum(weights[order])
     # Only where the prediction changes: rows of equal predictions are above a threshold together.
     ends = np.flatnonzero(np.diff(predictions[order], append=-np.inf))
     ends = ends[np.unique(np.linspace(0, len(ends) - 1, _POINTS).round().astype(int))]
-    above, hits = ends + 1, clicks[ends]
-    others = np.maximum(len(labels) - clicks[-1], 1)
-    return (above - hits) / others, hits / max(clicks[-1], 1), hits / above
+    above, hits = weight[ends], clicks[ends]
+    shares = (
+        np.divide(part, whole, out=np.zeros(len(ends)), where=whole > 0)
+        for part, whole in (
+            (above - hits, np.full(len(ends), weight[-1] - clicks[-1])),
+            (hits, np.full(len(ends), clicks[-1])),
+            (hits, above),
+        )
+    )
+    others, found, precision = shares
+    return others, found, precision

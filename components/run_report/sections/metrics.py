@@ -101,22 +101,31 @@ def _with(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
 def _slices(run: RunArtifacts, goal: Goal) -> list[_Slice]:
     metric, *_ = paired.metrics_of(goal.rows, run.cutoff)
     sums = metric.sums(goal.rows)
-    counts = sums[:, -1] > 0
+    # A row without weight says nothing.
+    counts = sums[:, 1] > 0
     found = []
     for column in goal.rows.slices:
         values = goal.rows.table[row_files.slice_column(column)].combine_chunks().dictionary_encode()
         codes, names = values.indices.to_numpy(), values.dictionary.to_pylist()
         for code, name in enumerate(names):
-            of_slice = sums[(codes == code) & counts][:, 0]
+            of_slice = sums[(codes == code) & counts]
             if len(of_slice) >= _FEWEST:
                 found.append(_Slice(column, name, len(of_slice), *_interval(of_slice, metric)))
     return found
 
 
-def _interval(values: np.ndarray, metric: paired.RowMetric) -> tuple[float, float, float]:
-    """A metric of a mean with its 95% interval, by the central limit theorem."""
-    half = _Z95 * values.std(ddof=1) / np.sqrt(len(values))
-    ends = np.array([values.mean(), max(values.mean() - half, 0.0), values.mean() + half])
+def _interval(sums: np.ndarray, metric: paired.RowMetric) -> tuple[float, float, float]:
+    """A metric of a weighted mean with its 95% interval, by the central limit theorem for ratios.
+
+    Args:
+        sums: Weighted values and weights first, `[rows, n]`.
+        metric: Of them.
+    """
+    weighted, weights = sums[:, 0], sums[:, 1]
+    mean = weighted.sum() / weights.sum()
+    spread = np.square(weighted - weights * mean).sum() * len(sums) / (len(sums) - 1)
+    half = _Z95 * np.sqrt(spread) / weights.sum()
+    ends = np.array([mean, max(mean - half, 0.0), mean + half])
     value, low, high = (float(each) for each in metric.value(np.stack([ends, np.ones(3)], axis=1)))
     return value, low, high
 

@@ -6,6 +6,7 @@ from components.evaluation import row_files
 from components.run_report import charts
 from components.run_report.artifacts import Goal, RunArtifacts
 from components.run_report.page import Chart, Section
+from components.run_report.sections.calibration import GROUPS_NOTE, calibration
 
 _BINS = 40
 _MOST_LEVELS = 20
@@ -24,12 +25,22 @@ def _charts(goal: Goal) -> tuple[Chart, ...]:
         "model": goal.rows.column(row_files.PREDICTION).astype(float),
         "naive baseline": goal.rows.column(row_files.NAIVE).astype(float),
     }
+    weights = goal.rows.weights
     residuals = {name: of_model - labels for name, of_model in predictions.items()}
     low, high = np.quantile(np.concatenate([*residuals.values()]), [0.001, 0.999])
     edges = np.linspace(low, high, _BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
     shares = {name: (edges, _shares(of_model, edges)) for name, of_model in residuals.items()}
     groups = _groups(labels)
     return (
+        charts.lines(
+            goal.titled("calibration"),
+            {name: calibration(labels, of_model, weights) for name, of_model in predictions.items()},
+            "mean prediction",
+            "mean label",
+            diagonal=True,
+            points=True,
+            note=GROUPS_NOTE,
+        ),
         charts.histogram(goal.titled("prediction minus label"), shares, "residual"),
         charts.lines(
             goal.titled("mean residual by label"),

@@ -5,10 +5,12 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluation.added_features import label_feature, naive_feature
+from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature
+from components.evaluation.click_metrics import auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import (
     PredictNaively,
     as_requests,
@@ -67,7 +69,7 @@ def test_every_row_is_in_just_the_slice_of_its_values(rows):
 def test_metrics_by_hand():
     # Errors -1, 0 and 2.
     metrics = regression_metrics(error_sums(np.array([[2.0], [3.0], [1.0]]), np.array([1.0, 3.0, 3.0])))
-    assert metrics == {"rmse": pytest.approx((5 / 3) ** 0.5), "mae": 1.0, "example_count": 3.0}
+    assert metrics == {"rmse": pytest.approx((5 / 3) ** 0.5), "mae": 1.0, "calibration": 7 / 6, "example_count": 3.0}
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2), st.data())
@@ -101,7 +103,7 @@ def test_a_batch_is_sliced_with_the_predictions_of_both_models():
     assert {key: of.tolist() for key, of in men[tfma.FEATURES_KEY].items()} == {naive_feature("baseline"): [4.0, 6.0]}
 
 
-def metric(computations, labels, predictions, naive) -> float:
+def metric(computations, labels, predictions, naive, weights=None) -> float:
     """One metric over two batches."""
     (computation,) = computations(model_names=[""])
     inputs = [
@@ -109,7 +111,8 @@ def metric(computations, labels, predictions, naive) -> float:
             {
                 tfma.LABELS_KEY: labels[rows],
                 tfma.PREDICTIONS_KEY: predictions[rows],
-                tfma.FEATURES_KEY: {naive_feature(source): values[rows] for source, values in naive.items()},
+                tfma.FEATURES_KEY: {naive_feature(source): values[rows] for source, values in naive.items()}
+                | {ROW_WEIGHT: (np.ones(len(labels)) if weights is None else weights)[rows]},
             }
         )
         for rows in (slice(0, 1), slice(1, None))
@@ -148,6 +151,67 @@ def test_clicks_stand_beside_their_baseline_and_a_logistic_regression(name, valu
     assert metric(ClickMetric(name).computations, labels, sure, naive) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("log_loss", "model", log_loss),
+        ("baseline_log_loss", "baseline", log_loss),
+        ("logistic_log_loss", "logistic", log_loss),
+        ("auc", "model", roc_auc_score),
+        ("logistic_auc", "logistic", roc_auc_score),
+        ("calibration", "model", lambda y, p, sample_weight: (sample_weight @ p) / (sample_weight @ y)),
+        ("click_count", "model", lambda y, p, sample_weight: y.sum()),
+        ("example_count", "model", lambda y, p, sample_weight: len(y)),
+    ],
+)
+def test_clicks_are_weighed_as_scikit_learn_weighs_them(name, source, expected):
+    random = np.random.default_rng(0)
+    labels, weights = random.integers(0, 2, 200).astype(float), random.exponential(size=200)
+    predictions = {each: random.uniform(0.01, 0.99, 200) for each in ("model", "baseline", "logistic")}
+    naive = {each: predictions[each] for each in ("baseline", "logistic")}
+    found = metric(ClickMetric(name).computations, labels, predictions["model"], naive, weights)
+    # Predictions within 0.001 of log odds are ties in the AUC.
+    assert found == pytest.approx(expected(labels, predictions[source], sample_weight=weights), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("rmse", "model", lambda y, p, sample_weight: mean_squared_error(y, p, sample_weight=sample_weight) ** 0.5),
+        (
+            "baseline_rmse",
+            "baseline",
+            lambda y, p, sample_weight: np.average((y - p) ** 2, weights=sample_weight) ** 0.5,
+        ),
+        ("mae", "model", mean_absolute_error),
+        ("calibration", "model", lambda y, p, sample_weight: (sample_weight @ p) / (sample_weight @ y)),
+        ("example_count", "model", lambda y, p, sample_weight: len(y)),
+    ],
+)
+def test_ratings_are_weighed_as_scikit_learn_weighs_them(name, source, expected):
+    random = np.random.default_rng(0)
+    labels, weights = random.uniform(1, 5, 50), random.exponential(size=50)
+    predictions = {each: random.uniform(1, 5, 50) for each in ("model", "baseline")}
+    naive = {"baseline": predictions["baseline"]}
+    found = metric(RegressionMetric(name).computations, labels, predictions["model"], naive, weights)
+    assert found == pytest.approx(expected(labels, predictions[source], sample_weight=weights))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [([1.0], "2 examples but 1 weights"), ([1.0, -1.0], "negative"), ([1.0, np.nan], "finite")]
+)
+def test_what_cannot_weigh_is_an_error(weights, message):
+    for sums in (error_sums, click_sums, auc_sums):
+        with pytest.raises(ValueError, match=message):
+            sums(np.array([0.0, 1.0]), np.array([0.5, 0.5]), np.array(weights))
+
+
+def test_rows_without_any_weight_have_no_loss():
+    nothing = np.zeros(2)
+    assert np.isnan(regression_metrics(error_sums(np.ones(2), np.ones(2), nothing))["rmse"])
+    assert np.isnan(click_metrics(click_sums(np.ones(2), np.ones(2), nothing))["log_loss"])
+
+
 HEADS = ("clicked", "dwell")
 # Of four rows; the second one lacks its dwell.
 OF_HEADS = {
@@ -157,6 +221,7 @@ OF_HEADS = {
         label_feature("dwell"): np.array([4.0, np.nan, 8.0, 10.0]),
         naive_feature("baseline", "clicked"): np.full(4, 0.5),
         naive_feature("baseline", "dwell"): np.array([6.0, 1.0, 6.0, 12.0]),
+        ROW_WEIGHT: np.ones(4),
     },
 }
 
@@ -181,6 +246,7 @@ def metric_of_head(computations, head: str, rows: slice = slice(None)) -> float:
         (RegressionMetric, "rmse", "dwell", 1.0),
         (RegressionMetric, "baseline_rmse", "dwell", 2.0),
         (RegressionMetric, "rmse_lift", "dwell", 1.0),
+        (RegressionMetric, "calibration", "dwell", 21 / 22),
         (RegressionMetric, "example_count", "dwell", 3.0),
     ],
 )
@@ -230,7 +296,17 @@ def test_batches_get_the_predictions_of_the_baseline(tmp_path):
     batch = pa.RecordBatch.from_pydict({"user": [[b"a"], [b"b"]]})
     (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
     assert extracts[tfma.FEATURES_KEY][naive_feature("baseline")].tolist() == [2.5, 2.5]
+    assert extracts[tfma.FEATURES_KEY][ROW_WEIGHT].tolist() == [1.0, 1.0]
     assert extracts[tfma.ARROW_RECORD_BATCH_KEY] is batch
+
+
+def test_batches_get_the_weights_that_the_baseline_names(tmp_path):
+    NaiveBaseline("mean of the training split", 2.5, (1.0, 5.0), weight="plays").save(str(tmp_path))
+    predict = PredictNaively(str(tmp_path))
+    predict.setup()
+    batch = pa.RecordBatch.from_pydict({"user": [[b"a"], [b"b"]], "plays": [[2.0], [0.5]]})
+    (extracts,) = predict.process({tfma.ARROW_RECORD_BATCH_KEY: batch})
+    assert extracts[tfma.FEATURES_KEY][ROW_WEIGHT].tolist() == [2.0, 0.5]
 
 
 def test_batches_get_the_labels_and_baselines_of_all_heads(tmp_path):

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluation.extractors import slice_batch
+from components.evaluation.added_features import ROW_WEIGHT, slice_batch
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory, float32_feature
 from components.evaluation.retrieval_metrics import MetricName, RetrievalMetric
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
@@ -75,7 +75,7 @@ def value_of(metric: tfma.metrics.Metric, labels, predictions, of_float32) -> fl
         {
             tfma.LABELS_KEY: labels,
             tfma.PREDICTIONS_KEY: predictions,
-            tfma.FEATURES_KEY: {FLOAT32_FEATURE: np.asarray(of_float32)},
+            tfma.FEATURES_KEY: {FLOAT32_FEATURE: np.asarray(of_float32), ROW_WEIGHT: np.ones(len(of_float32))},
         }
     )
     combiner = computation.combiner

@@ -12,7 +12,7 @@ from components.evaluation.row_files import EvaluatedRows, row_schema
 from trainer_module.errors import DataError
 
 
-def ratings(errors, keys=None, labels=None) -> EvaluatedRows:
+def ratings(errors, keys=None, labels=None, weights=None) -> EvaluatedRows:
     errors = np.asarray(errors, float)
     labels = np.full(len(errors), 3.0) if labels is None else labels
     columns = {
@@ -20,6 +20,7 @@ def ratings(errors, keys=None, labels=None) -> EvaluatedRows:
         "label": labels,
         "prediction": labels + errors,
         "loss": errors**2,
+        "weight": np.ones(len(errors)) if weights is None else weights,
     }
     schema = row_schema("rating", ("user", "item"), ())
     arrays = [pa.array(columns.get(field.name, [None] * len(errors)), field.type) for field in schema]
@@ -119,6 +120,17 @@ def test_equal_keys_are_one_unit():
     first = ratings([0, 2, 1], keys=[7, 7, 8])
     found = by_name(first, ratings([2, 0, 1], keys=[7, 7, 8]))["rmse"]
     assert found.low == found.high == 0
+
+
+def test_rows_count_by_their_weights():
+    first, second, weights = np.array([1.0, 0.0, -2.0]), np.ones(3), np.array([1.0, 5.0, 2.0])
+    found = by_name(ratings(first, weights=weights), ratings(second, weights=weights))
+    assert found["rmse"].first == pytest.approx(np.average(first**2, weights=weights) ** 0.5)
+    assert found["mae"].first == pytest.approx(np.average(np.abs(first), weights=weights))
+    assert found["mae"].second == 1.0
+    assert found["mae"].units == 3
+    with pytest.raises(DataError, match="the weights of the test rows differ"):
+        paired_differences(ratings(first), ratings(first, weights=weights))
 
 
 @pytest.mark.parametrize("keys", [[0, 1, 3], [0, 1, 1]])

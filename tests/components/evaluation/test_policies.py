@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
+from components.evaluation.added_features import ROW_WEIGHT
 from components.evaluation.policies import WeighPolicies, candidates_directory, weight_feature
 from components.evaluation.row_metrics import ClickMetric
 from trainer_module.data.dataset import Dataset
@@ -105,7 +106,9 @@ def test_a_batch_gets_the_weights_of_both_policies(candidates, tmp_path, monkeyp
 def test_metrics_read_the_weights_of_their_policy(name, value):
     (computation,) = ClickMetric(name).computations(model_names=[""])
     combiner = computation.combiner
+    # Rows count alike, whatever they weigh elsewhere.
     features = {weight_feature("greedy"): np.array([1.5, 0.5]), weight_feature("softmax"): np.ones(2)}
+    features[ROW_WEIGHT] = np.array([3.0, 1.0])
     inputs = metric_types.StandardMetricInputs(
         {
             tfma.LABELS_KEY: np.array([1.0, 0.0]),

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.added_features import label_feature, naive_feature
+from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature
 from components.evaluation.row_files import read_rows
 from components.evaluation.row_writer import KeepRows, KeptRows, ranks
 from trainer_module.errors import ModelError
@@ -30,7 +30,11 @@ def rating_extracts(predictions) -> dict:
     )
     return {
         tfma.ARROW_RECORD_BATCH_KEY: batch,
-        tfma.FEATURES_KEY: {naive_feature("baseline"): np.array([3.0, 3.0]), "age": np.array([[20], [30]])},
+        tfma.FEATURES_KEY: {
+            naive_feature("baseline"): np.array([3.0, 3.0]),
+            ROW_WEIGHT: np.array([1.0, 2.0]),
+            "age": np.array([[20], [30]]),
+        },
         tfma.LABELS_KEY: np.array([[4.0], [1.0]]),
         tfma.PREDICTIONS_KEY: predictions,
     }
@@ -44,6 +48,7 @@ def test_ratings_by_hand():
     found = table(kept("rating"), rating_extracts(np.array([3.5, 3.0])))
     assert found["loss"] == [0.25, 4.0]
     assert found["naive"] == [3.0, 3.0]
+    assert found["weight"] == [1.0, 2.0]
     assert found["blessed"] == [None, None]
     assert found["slice.age"] == ["20", "30"]
     assert len(set(found["row"])) == 2

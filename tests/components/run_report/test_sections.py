@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.drift.findings import Drawing, Measured
@@ -32,6 +33,7 @@ from components.run_report.sections import (
     training,
     verdict,
 )
+from components.run_report.sections.calibration import calibration
 from trainer_module.data.datasets.criteo import DATASETS as CRITEO
 from trainer_module.data.datasets.movielens import MOVIELENS_100K
 
@@ -44,7 +46,7 @@ NOWHERE = Uris({}, {}, {}, "", "", "", "")
 def rows_of(task, columns, slices=("gender",)) -> EvaluatedRows:
     schema = row_schema(task, ("user",), slices)
     missing = [None] * len(next(iter(columns.values())))
-    columns = {"row": list(range(len(missing))), **columns}
+    columns = {"row": list(range(len(missing))), "weight": np.ones(len(missing)), **columns}
     arrays = [pa.array(columns.get(field.name, missing), field.type) for field in schema]
     return EvaluatedRows(task, ("user",), pa.Table.from_arrays(arrays, schema=schema))
 
@@ -127,6 +129,13 @@ class TestMetrics:
         assert worst[1:5] == pytest.approx((4, *expected))
         assert best[2] == 0
 
+    def test_a_row_of_weight_2_is_as_wide_as_it_is_heavy(self):
+        weights = np.array([2.0, 1, 1, 1, 1, 1])
+        by_slice = table(metrics.section(rating_run(columns={"weight": weights})), 1)
+        worst = next(row for row in by_slice.rows if row[0] == "gender=F")
+        assert worst[1] == 4
+        assert worst[3] < worst[2] < worst[4]
+
     def test_the_change_against_the_last_blessed_model_has_an_interval(self):
         assert "against the last blessed" not in str(metrics.section(rating_run()).blocks)
         better = {"blessed": np.array([9.0, 9, 9, 9, 9, 9])}
@@ -203,11 +212,12 @@ class TestSeveralGoals:
 
 
 class TestRatings:
-    def test_there_are_four_charts(self):
-        assert len(titles(ratings.section(rating_run()))) == 4
+    def test_there_are_five_charts(self):
+        assert titles(ratings.section(rating_run()))[:2] == ["calibration", "prediction minus label"]
+        assert len(titles(ratings.section(rating_run()))) == 5
 
     def test_the_mean_residual_of_a_label(self):
-        svg = ratings.section(rating_run()).blocks[1].svg
+        svg = ratings.section(rating_run()).blocks[2].svg
         # Rows with label 1 are predicted as 2 and 3.
         assert "label: 1; mean residual: 1.5; series: model" in svg
 
@@ -225,9 +235,25 @@ class TestClicks:
         return run_of(CLICK, {"log_loss": 0.3}, rows=rows)
 
     def test_calibration_by_hand(self):
-        predicted, clicked = clicks.calibration(np.array([0.0, 1, 1]), np.array([0.25, 0.75, 0.5]))
+        predicted, clicked = calibration(np.array([0.0, 1, 1]), np.array([0.25, 0.75, 0.5]), np.ones(3))
         assert predicted == [0.25, 0.5, 0.75]
         assert clicked == [0, 1, 1]
+
+    def test_groups_are_means_by_weight(self):
+        predictions, labels = np.arange(20.0), np.arange(20.0) % 2
+        weights = np.where(labels == 1, 3.0, 1.0) * (predictions != 4) * (predictions != 5)
+        predicted, observed = calibration(labels, predictions, weights)
+        # The third of ten pairs has no weight.
+        assert predicted == pytest.approx([0.75, 2.75, *np.arange(6.75, 19, 2)])
+        assert observed == [0.75] * 9
+
+    def test_curves_count_by_weight(self):
+        weights = np.array([1.0, 2, 3, 1, 2, 3, 1, 2])
+        given = {"label": self.LABELS, "prediction": self.SCORES, "logistic": 1 - self.SCORES, "weight": weights}
+        rows = rows_of("click", given | {"loss": losses("click", self.LABELS, self.SCORES)}, slices=())
+        svg = clicks.section(run_of(CLICK, {"log_loss": 0.3}, rows=rows)).blocks[2].svg
+        expected = roc_auc_score(self.LABELS, self.SCORES, sample_weight=weights)
+        assert f"model, AUC {expected:.4f}" in svg
 
     def test_the_section_names_the_auc(self):
         section = clicks.section(self.run())
