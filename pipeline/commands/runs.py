@@ -123,13 +123,14 @@ def combine(
     data_dir: DataDir = None,
 ) -> None:
     """Put a retrieval and a ranking model into one SavedModel; exits with 3 if ranking makes its lists worse."""
-    from pipeline.config import check_name, settings_from
+    if k > candidates:
+        raise ConfigError(f"-k {k}: lists cannot be longer than --candidates {candidates}")
+    from pipeline.config import check_name
     from pipeline.two_stage.config import TwoStageOptions
     from pipeline.two_stage.run import run_combination
 
     check_name(name, "--name")
-    given = {"candidates": candidates, "k": k, "search": search.value, "retrieval_weight": retrieval_weight}
-    options = settings_from(TwoStageOptions, given, "--")
+    options = TwoStageOptions(candidates=candidates, k=k, search=search.value, retrieval_weight=retrieval_weight)
     if run_combination(retrieval, ranking, options, name, root, data_dir).pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
 

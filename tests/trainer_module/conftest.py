@@ -23,7 +23,8 @@ from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.experiment import Experiment
 from trainer_module.export.sample import SampleRow, choose
-from trainer_module.models.config import RatingModelConfig
+from trainer_module.models.config import MultiTaskConfig, RatingModelConfig, TaskHead
+from trainer_module.models.goals import Goal, Goals
 from trainer_module.models.objectives import Rating
 from trainer_module.training.config import TrainingConfig
 
@@ -48,6 +49,12 @@ def described(spec: FeatureSpec, task: Task = "rating", **facts) -> DatasetSpec:
     """A dataset with these columns."""
     return DatasetSpec(name="small", features=spec, task=task, **facts)
 
+
+# The only label, as the goal of a model that may have several.
+GOALS = Goals((Goal("rating", 0, Rating((1.0, 4.0)), 0.0, mean=2.5),))
+MULTI_TASK = MultiTaskConfig(
+    heads=(TaskHead(label="rating"),), mixing={"type": "mmoe", "experts": 2, "widths": [4]}, tower=(3,), dropout=0.5
+)
 
 NUM_USERS, NUM_ITEMS, NUM_EXAMPLES = 20, 10, 1000
 
@@ -115,7 +122,10 @@ class World:
         return ExampleReader(self.spec, self.model_inputs, self.files)
 
     def blueprint(
-        self, model: RatingModelConfig, training: TrainingConfig, embeddings: EmbeddingsConfig | None = None
+        self,
+        model: RatingModelConfig | MultiTaskConfig,
+        training: TrainingConfig,
+        embeddings: EmbeddingsConfig | None = None,
     ) -> Blueprint:
         experiment = Experiment(
             dataset=described(self.spec),
@@ -124,7 +134,8 @@ class World:
             training=training,
         )
         spec = experiment.features(self.spec)
-        return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, Rating((1.0, 4.0)))
+        objective = GOALS if isinstance(model, MultiTaskConfig) else Rating((1.0, 4.0))
+        return Blueprint(experiment, spec, Vocabularies(spec, self.transform_output).rows, objective)
 
 
 def sample_rows(world: World) -> list[SampleRow]:

@@ -17,6 +17,7 @@ import trainer_module  # noqa: F401 (selects Keras 2)
 import tensorflow as tf  # isort: skip
 import tensorflow_transform as tft
 
+from tests.trainer_module.conftest import GOALS, MULTI_TASK
 from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import FeatureSpec
 from trainer_module.data.inputs import ExampleReader, ModelInputs
@@ -66,13 +67,13 @@ def kill_in_save(after_weights: bool) -> None:
     Checkpoints.save, tf.train.CheckpointManager.save = deadly_save, deadly_manager_save
 
 
-def train(world: dict, training: dict, directory: str, limits: Limits | None) -> dict:
+def train(world: dict, training: dict, directory: str, limits: Limits | None, several_goals: bool) -> dict:
     spec = FeatureSpec.model_validate_json(world["spec"])
     config = TrainingConfig.model_validate(training)
     dataset = DatasetSpec(name="small", features=spec)
     experiment = Experiment(
         dataset=dataset,
-        model=RatingModelConfig(dropout=0.5),
+        model=MULTI_TASK if several_goals else RatingModelConfig(dropout=0.5),
         embeddings=EmbeddingsConfig(dim=2),
         training=config,
     )
@@ -81,7 +82,8 @@ def train(world: dict, training: dict, directory: str, limits: Limits | None) ->
     tf.keras.utils.set_random_seed(config.seed)
     strategy = make_strategy(config)
     vocabularies = Vocabularies(spec, output)
-    blueprint = Blueprint(experiment, spec, vocabularies.rows, Rating((1.0, 4.0)))
+    objective = GOALS if several_goals else Rating((1.0, 4.0))
+    blueprint = Blueprint(experiment, spec, vocabularies.rows, objective)
     model, optimizer = blueprint.for_training(strategy, 2.5)
     loop = TrainingLoop(
         strategy, model, optimizer, config, f"{directory}/checkpoints", directory, vocabularies.fingerprints
@@ -110,7 +112,8 @@ def run(world: dict, scenario: dict) -> None:
         kill_in_save(after_weights=scenario["save"] == "after")
     try:
         limits = Limits(0, 0, scenario["directory"]) if scenario.get("features") == "in files" else None
-        outcome = train(world, scenario["training"], scenario["directory"], limits)
+        several_goals = scenario.get("several_goals", False)
+        outcome = train(world, scenario["training"], scenario["directory"], limits, several_goals)
     except Preempted as preempted:
         print(preempted, file=sys.stderr)
         os._exit(PREEMPTED)

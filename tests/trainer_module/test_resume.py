@@ -33,6 +33,8 @@ def runs(world, directory) -> dict[str, list[dict]]:
         "killed before a save": [{"save": "before"}, {}],
         "killed after a save": [{"save": "after"}, {}],
         "preempted": [{"signal": term, "step": 14}, {}],
+        "uninterrupted, several goals": [{"several_goals": True}],
+        "killed, several goals": [{"signal": kill, "step": 18, "several_goals": True}, {"several_goals": True}],
         "uninterrupted, from files": [{"training": from_files}],
         "killed, features in files": [{"signal": kill, "step": 18, "features": "in files"}, {"features": "in files"}],
         "killed, from files": [{"signal": kill, "step": 18, "training": from_files}, {"training": from_files}],
@@ -93,9 +95,10 @@ def test_the_compared_state_is_all_there_is(runs):
         assert any(part in name for name in state), part
 
 
-def test_a_training_from_files_resumes_within_an_epoch(runs):
-    (expected,) = runs["uninterrupted, from files"]
-    killed, final = runs["killed, from files"]
+@pytest.mark.parametrize("kind", ["from files", "several goals"])
+def test_a_training_of_another_kind_resumes_within_an_epoch(runs, kind):
+    (expected,) = runs[f"uninterrupted, {kind}"]
+    killed, final = runs[f"killed, {kind}"]
     assert (killed["code"], final["resumed_at"]) == (KILLED, 16)
     assert final["state"] == expected["state"]
     assert final["state"] != runs["uninterrupted"][0]["state"]

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from trainer_module.data.vocabularies import Vocabularies
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError, ModelError
-from trainer_module.models.config import RatingModelConfig
+from trainer_module.models.config import MultiTaskConfig, RatingModelConfig
 from trainer_module.optimizers.config import EMBEDDING_OPTIMIZERS
 from trainer_module.training.checkpoints import Checkpoints
 from trainer_module.training.config import TrainingConfig, WarmStartConfig
 from trainer_module.training.warm_start import row_mapping, warm_start
 
-from .conftest import World, batch_of, rows, transform_graph
+from .conftest import MULTI_TASK, World, batch_of, rows, transform_graph
 
 MODEL = RatingModelConfig(mlp=(3,))
 TOKENS = st.lists(st.binary(min_size=1, max_size=3), unique=True, max_size=20)
@@ -44,19 +44,19 @@ def later(world, tmp_path_factory) -> World:
     return World(world.spec, output, world.model_inputs, world.files)
 
 
-def build(world: World, optimizer: str = "adam", **embeddings):
+def build(world: World, optimizer: str = "adam", config: RatingModelConfig | MultiTaskConfig = MODEL, **embeddings):
     """A model with its optimizers, all variables and slots made."""
     training = TrainingConfig(embedding_optimizer={"name": optimizer, "learning_rate": 0.1})
-    blueprint = world.blueprint(MODEL, training, EmbeddingsConfig(**({"dim": 2} | embeddings)))
+    blueprint = world.blueprint(config, training, EmbeddingsConfig(**({"dim": 2} | embeddings)))
     model, split = blueprint.for_training(tf.distribute.get_strategy(), 2.5)
     model(world.reader().features(batch_of(rows()[:1])))
     split.make_slots(model.trainable_variables, model.embedding.trainable_tables)
     return model, split
 
 
-def earlier_checkpoint(world: World, directory, optimizer: str = "adam", **embeddings) -> WarmStartConfig:
+def earlier_checkpoint(world: World, directory, optimizer: str = "adam", **options) -> WarmStartConfig:
     """A training's best weights, with a different number in every cell of every table and slot."""
-    model, split = build(world, optimizer, **embeddings)
+    model, split = build(world, optimizer, **options)
     count = 0
     for name, table in model.embedding.trainable_tables.items():
         keras = split.of_table[name]
@@ -113,11 +113,13 @@ def vocabularies(world: World) -> Vocabularies:
     return Vocabularies(world.spec, world.transform_output)
 
 
-def test_the_dense_part_is_taken_over_and_the_step_starts_anew(world, later, tmp_path):
-    config = earlier_checkpoint(world, tmp_path)
-    old_model, _ = build(world)
+@pytest.mark.parametrize("of_model", [MODEL, MULTI_TASK], ids=["rating", "multi_task"])
+def test_the_dense_part_is_taken_over_and_the_step_starts_anew(world, later, tmp_path, of_model):
+    config = earlier_checkpoint(world, tmp_path, config=of_model)
+    old_model, _ = build(world, config=of_model)
     tf.train.Checkpoint(model=old_model).read(config.checkpoint).expect_partial()
-    model, split = build(later)
+    model, split = build(later, config=of_model)
+    assert model._head.variables
     for variable in model._head.variables:
         variable.assign(tf.fill(variable.shape, 7.0))
     warm_start(config, model, split, vocabularies(later))
