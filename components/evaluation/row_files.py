@@ -143,10 +143,10 @@ class EvaluatedRows:
 
     @property
     def weights(self) -> np.ndarray:
-        """The rows' weights, float64 `[rows]`; 1 in evaluations that kept none."""
+        """The rows' weights, float64 `[rows]`; 1 where none was kept."""
         if WEIGHT not in self.table.schema.names:
             return np.ones(self.table.num_rows)
-        return self.column(WEIGHT).astype(np.float64)
+        return np.nan_to_num(self.column(WEIGHT).astype(np.float64), nan=1.0)
 
     def column(self, name: str) -> np.ndarray:
         """Values of a column of numbers, `[rows]`."""

@@ -7,7 +7,8 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluation.added_features import ROW_WEIGHT, slice_batch
+from components.evaluation.added_features import ROW_WEIGHT
+from components.evaluation.extractors import slice_batch
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory, float32_feature
 from components.evaluation.retrieval_metrics import MetricName, RetrievalMetric
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric

@@ -196,7 +196,7 @@ class TestSeveralGoals:
     def test_each_head_has_the_charts_of_its_task(self):
         assert titles(clicks.section(goals_run()))[0] == "clicked: calibration"
         of_ratings = ratings.section(goals_run())
-        assert [title.partition(":")[0] for title in titles(of_ratings)] == ["seconds"] * 4
+        assert [title.partition(":")[0] for title in titles(of_ratings)] == ["seconds"] * 5
         assert "label: 4; mean residual: 1; series: model" in of_ratings.blocks[1].svg
 
     def test_the_verdict_names_the_head_that_changed(self):
