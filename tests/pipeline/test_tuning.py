@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import load_config, preset_names
+from pipeline.config import load_config
 from pipeline.tuning import workers
 from pipeline.tuning.defaults import default_space
 from pipeline.tuning.report import (
@@ -26,6 +26,7 @@ from pipeline.tuning.space import Range, SearchSpace, Start, check_space, held, 
 from pipeline.tuning.study import DIVERGED, FINISHED, PRUNED, REFUSED, Study, Trial
 from pipeline.tuning.workers import Resources, run_search
 from tests.launcher import recspan
+from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.errors import ConfigError, RecspanError
 from trainer_module.memory import GIGABYTE, MemoryBudget
 
@@ -115,7 +116,7 @@ def test_a_key_of_a_default_section_keeps_the_rest_of_that_section():
     assert given.changed({}) == given.tree
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", PRESETS_OF_ONE_MODEL)
 def test_every_preset_has_a_space_that_it_accepts(preset):
     given = Start.read(Path(preset), {})
     space = default_space(given)

@@ -197,7 +197,8 @@ class TestSeveralGoals:
         assert titles(clicks.section(goals_run()))[0] == "clicked: calibration"
         of_ratings = ratings.section(goals_run())
         assert [title.partition(":")[0] for title in titles(of_ratings)] == ["seconds"] * 5
-        assert "label: 4; mean residual: 1; series: model" in of_ratings.blocks[1].svg
+        assert "mean prediction" in of_ratings.blocks[0].svg
+        assert "label: 4; mean residual: 1; series: model" in of_ratings.blocks[2].svg
 
     def test_the_verdict_names_the_head_that_changed(self):
         tile = verdict.section(goals_run()).blocks[0].tiles[1]

@@ -9,13 +9,14 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.config import Locations, PipelineConfig, load_config, preset_names, vertex_section
+from pipeline.config import Locations, PipelineConfig, load_config, vertex_section
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.platforms import local_platform
 from pipeline.rehearsal.spec import ROOT_FIELDS, SUPPORTED_FIELDS, parse_messages, parse_plan, set_fields
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
 from pipeline.wiring import create_pipeline
+from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.schema import derive_schema
 from trainer_module.errors import ConfigError
 
@@ -259,7 +260,7 @@ def test_a_name_that_no_run_can_have_is_refused():
         compile_job(experiment(name="7-days"))
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", PRESETS_OF_ONE_MODEL)
 def test_the_names_of_all_presets_are_names_of_runs(preset):
     config = load_config(Path(preset), {"vertex": SECTION})
     assert vertex_section(config) == config.vertex
