@@ -46,7 +46,7 @@ def test_training_batches_hold_weights_whose_mean_is_1(reader, cache):
 
 
 @pytest.mark.parametrize("cache", ["features", "records", "none"])
-def test_evaluation_weighs_rows_alike_and_what_fills_up_the_last_batch_not_at_all(reader, cache):
+def test_batches_of_evaluation_hold_the_weight_of_each_row_and_0_for_what_fills_them_up(reader, cache):
     ((features, labels, weights),) = reader.evaluation_batches(4, TrainingConfig(cache=cache), ONE_HOST)
     assert set(features) == {"user"}
     np.testing.assert_array_equal(labels[:3], [0, 1, 2])
