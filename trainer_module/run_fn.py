@@ -212,7 +212,10 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
     parity_dir = os.path.join(artifact_dir, parity.PARITY_DIRECTORY)
     rows = choose(blueprint.spec, _rarest_tokens(assembly), assembly.selection, (assembly.train, assembly.selection))
     sample_file = parity.save_sample(parity_dir, blueprint.spec, rows)
-    sample = ExampleReader(blueprint.spec, assembly.model_inputs, [sample_file])
+    # Requests have no weights.
+    weight = blueprint.spec.example_weight
+    spec_of_requests = blueprint.spec.without([weight.name] if weight else [])
+    sample = ExampleReader(spec_of_requests, assembly.model_inputs, [sample_file])
     answers = expected_answers(experiment.export, blueprint, trained.model, training.predict, sample)
     dense_type = dense_options(experiment.training, trained.strategy).dtype
     model_inputs, directory, facts = assembly.model_inputs, fn_args.serving_model_dir, {}

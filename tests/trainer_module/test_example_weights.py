@@ -53,6 +53,14 @@ def test_batches_of_evaluation_hold_the_weight_of_each_row_and_0_for_what_fills_
     np.testing.assert_allclose(weights, [0.25, 2.0, 0.75, 0.0])
 
 
+def test_rows_without_weights_are_read_by_a_spec_without_them(tmp_path, reader):
+    files = [write_examples(tmp_path / "sample.gz", [{"user": [b"u0"], "rating": [1.0], "plays": []}])]
+    sample = ExampleReader(SPEC.without(["plays"]), reader._model_inputs, files)
+    ((features, _, weights),) = sample.evaluation_batches(2, TrainingConfig(), ONE_HOST)
+    assert set(features) == {"user"}
+    np.testing.assert_array_equal(weights, [1.0, 0.0])
+
+
 def test_requests_have_none(reader):
     assert set(reader.features(reader.head(1))) == {"user"}
     assert [column.name for column in SPEC.inputs] == ["user"]
