@@ -13,6 +13,8 @@ LEAST_VALUES = 2
 NUM_DEVIATIONS = 5
 _TO_DEVIATIONS = 1.4826
 
+# Share of the median: a column that changes much every day may change more on one of them, or over a refused day.
+RELATIVE_MARGIN = 0.5
 # The least that a threshold lies above the median of history.
 MARGINS: Mapping[Measure, float] = {
     "l_infinity": 0.05,
@@ -21,7 +23,7 @@ MARGINS: Mapping[Measure, float] = {
     "label_shift": 0.25,
 }
 # While there is no history; chance is added to them.
-FIRST: Mapping[Measure, float] = {"l_infinity": 0.1, "jensen_shannon": 0.1, "new_tokens": 0.5, "label_shift": 0.5}
+FIRST: Mapping[Measure, float] = {"l_infinity": 0.2, "jensen_shannon": 0.2, "new_tokens": 0.5, "label_shift": 0.5}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def threshold(column: str, measure: Measure, given: float | None, history: Seque
         return Threshold(value, f"no history yet ({missing}), so it only warns", False)
     median = float(np.median(history))
     deviation = float(np.median(np.abs(np.array(history) - median))) * _TO_DEVIATIONS
-    margin = max(MARGINS[measure], NUM_DEVIATIONS * deviation)
+    margin = max(MARGINS[measure], NUM_DEVIATIONS * deviation, RELATIVE_MARGIN * median)
     return Threshold(
         median + margin, f"history of {len(history) + 1} spans: median {median:.3f}, margin {margin:.3f}", True
     )

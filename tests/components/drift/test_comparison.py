@@ -149,6 +149,10 @@ def test_history_does_not_grow_without_end(days):
     assert len(entries) == SPANS_KEPT and entries[-1].span == SPANS_KEPT + 4
 
 
+def test_a_column_that_changes_every_day_may_change_half_as_much_again():
+    assert threshold("item", "jensen_shannon", None, [0.2, 0.2, 0.2], 0).value == pytest.approx(0.3)
+
+
 def test_one_wild_day_does_not_loosen_the_threshold():
     calm = [0.01, 0.02, 0.01, 0.02, 0.01, 0.9]
     assert threshold("c", "l_infinity", None, calm, 0).value < 0.1
