@@ -8,6 +8,7 @@ from rich.table import Table
 from pipeline.continuous.arrivals import Arrival
 from pipeline.continuous.journal import Day, Verdict
 
+_WIDEST = 400
 _COLOURS: dict[Verdict, str] = {"pushed": "green", "not pushed": "yellow", "refused": "yellow", "failed": "red"}
 
 
@@ -42,11 +43,14 @@ def print_days(days: Sequence[Day], console: Console) -> None:
         table.add_column(name, no_wrap=True)
     for name in (*metrics, "table rows", "new tokens", "drift"):
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
-    table.add_column("reason")
+    table.add_column("reason", no_wrap=True)
     for day in days:
         values = [_shown(day.metrics.get(name)) for name in metrics]
         counts = [_count(each) for each in (day.table_rows, day.new_tokens, day.drift)]
         table.add_row(day.name, f"[{_COLOURS[day.verdict]}]{day.verdict}[/]", *values, *counts, day.reason)
+    # A terminal wraps long lines; a narrow last column would be many lines high.
+    wide = console.options.update(width=_WIDEST)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
 
 
