@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Locations, PipelineConfig, load_config, parse_assignments
+from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.datasets import DATASET_NAMES
 from trainer_module.errors import ConfigError
+from trainer_module.experiment import Experiment
 
 
 def write(directory: Path, text: str) -> Path:
@@ -107,6 +109,13 @@ def test_locations_are_absolute_and_named_after_the_dataset(monkeypatch, tmp_pat
 def test_the_trainer_does_not_see_what_does_not_concern_it():
     one, other = load_config(), load_config(overrides={"evaluation.max_rmse": 2, "data.split.by": "time"})
     assert one.experiment == other.experiment
+
+
+@pytest.mark.parametrize("name", PRESETS_OF_ONE_MODEL)
+def test_the_trainer_takes_what_it_is_given(name):
+    """Its experiment has every field written out."""
+    experiment = load_config(Path(name)).experiment
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
 
 
 @pytest.mark.parametrize("name", ["criteo-dlrm", "criteo-dcn", "criteo-wide-deep"])

@@ -98,3 +98,19 @@ def test_a_negative_without_an_id_does_not_count():
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         TwoTowerConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": {"type": "gbce"}, "in_batch_negatives": False, "mixed_negatives": 8},
+        {"loss": {"type": "contrastive"}},
+        {"full_softmax": True},
+        {"full_softmax": True, "examples": "users", "similarity": "dot"},
+    ],
+    ids=str,
+)
+def test_settings_are_still_taken_when_every_field_is_written_out(settings):
+    """As the Trainer gets them."""
+    config = TwoTowerConfig.model_validate(settings)
+    assert TwoTowerConfig.model_validate_json(config.model_dump_json()) == config

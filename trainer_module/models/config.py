@@ -652,7 +652,8 @@ class TwoTowerConfig(_Model):
 
     @model_validator(mode="after")
     def _check_loss(self) -> "TwoTowerConfig":
-        given = self.model_fields_set
+        # Not what is set: the Trainer reads a model of which every field is, by its default.
+        given = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
         if self.full_softmax:
             if self.loss.type != "softmax":
                 raise ValueError(f"full_softmax goes with loss softmax; got {self.loss.type}. Leave one of them out")
