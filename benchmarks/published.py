@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.retrieval_baselines import CANDIDATES, last_item, read_ratings
 from components.example_gen.generated.clicks import PLANTED_FILE
 
 _RESULT = Path(__file__).parent / "results" / "published.md"
@@ -29,8 +30,8 @@ _FIVE_SPLITS = tuple({"data.split.seed": seed} for seed in range(1, 6))
 _THREE_TRAININGS = tuple({"training.seed": seed} for seed in (42, 1, 2))
 
 Settings = Mapping[str, Any]
-# From the metrics of a run: metrics of each baseline.
-Baselines = Callable[[Mapping[str, float]], Mapping[str, Mapping[str, float]]]
+# From the directory of MovieLens 100K and the metrics of a run: metrics of each baseline.
+Baselines = Callable[[Path, Mapping[str, float]], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Row:
         published: Published results of others.
         generated: Whether the data is generated; the best reachable score is then known and shown.
         names_files: Whether the experiment file names the files of its data.
-        baselines: Baselines on the same split.
+        baselines: Measures baselines on the same split.
     """
 
     task: str
@@ -59,7 +60,7 @@ class Row:
     published: str = ""
     generated: bool = False
     names_files: bool = False
-    baselines: Baselines = lambda result: {}
+    baselines: Baselines = lambda data, result: {}
 
     @property
     def command(self) -> list[str]:
@@ -67,13 +68,19 @@ class Row:
         return _arguments(self.preset, {**self.settings, **self.runs[0]})
 
 
-def _popularity(result: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+def _popularity(data: Path, result: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
     """Of the run's own Evaluator. Where a query has one relevant item, its recall is its hit rate."""
     of_run = {
         name.removeprefix("popularity_"): value for name, value in result.items() if name.startswith("popularity_")
     }
     hit_rates = {name.replace("recall", "hit_rate"): value for name, value in of_run.items() if "recall" in name}
     return {"popularity": {**hit_rates, **of_run}}
+
+
+def _next_movies(data: Path, result: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    ratings = read_ratings(data / "u.data")
+    measured = {name: last_item(ratings, candidates) for name, candidates in CANDIDATES.items()}
+    return {name: {"hit_rate_at_10": hit_rate, "ndcg_at_10": ndcg} for name, (hit_rate, ndcg) in measured.items()}
 
 
 _RATINGS, _TWO_TOWER = "movielens-100k-neighbours", "movielens-100k-two-tower"
@@ -126,6 +133,14 @@ ROWS: dict[str, Row] = {
         _FIVE_SPLITS,
         settings={"data.split.by": "random", "model.dropout": 0.5},
         published="TFRS tutorial .27-.29 kept",
+    ),
+    "next-movie": Row(
+        "MovieLens 100K, next movie",
+        f"each user's last rating, all other movies ranked; {_training_seeds(_THREE_TRAININGS)}",
+        str(_EXPERIMENTS / "movielens-100k-sequences.yaml"),
+        ("hit_rate_at_10", "ndcg_at_10"),
+        _THREE_TRAININGS,
+        baselines=_next_movies,
     ),
     "next-item": Row(
         "Amazon Beauty, next item",
@@ -183,7 +198,7 @@ def main(
         data_dir = root / f"clicks-{wanted.settings['data.generated.seed']}" if wanted.generated else data
         given = None if wanted.names_files else data_dir
         results = [_run(wanted.preset, {**wanted.settings, **changed}, given, root) for changed in wanted.runs]
-        baselines = wanted.baselines(results[0])
+        baselines = wanted.baselines(data, results[0])
         best = json.loads((data_dir / PLANTED_FILE).read_text())["test"] if wanted.generated else {}
         for metric in wanted.metrics:
             values = [result[metric] for result in results]

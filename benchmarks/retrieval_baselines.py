@@ -23,7 +23,7 @@ from components.example_gen.splits.protocols.stratified import UserRows, draw_te
 _RESULT = Path(__file__).parent / "results" / "retrieval_baselines.md"
 _SEEDS = (42, 1, 2, 3, 4, 5)
 Fit = Callable[[sparse.csr_matrix], baselines.Scorer]
-_CANDIDATES: dict[str, list[Fit]] = {
+CANDIDATES: dict[str, list[Fit]] = {
     "popularity": [baselines.popularity],
     "item kNN": [functools.partial(baselines.item_knn, neighbours=n) for n in (10, 20, 40, 100, 200)],
     "EASE": [functools.partial(baselines.ease, regularization=value) for value in (50, 100, 200, 400, 800)],
@@ -57,7 +57,7 @@ def main(
     """Measure all baselines, print two tables and write them to a file."""
     ratings = read_ratings(data / "u.data")
     top_10, top_100, next_item = {}, {}, {}
-    for name, candidates in _CANDIDATES.items():
+    for name, candidates in CANDIDATES.items():
         top_10[name] = [full_ranking(ratings, candidates, seed) for seed in _SEEDS]
         top_100[name] = [row_accuracy(ratings, candidates, seed) for seed in _SEEDS]
         next_item[name] = last_item(ratings, candidates)
