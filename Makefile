@@ -73,7 +73,7 @@ bench: setup ## Measure the way of the data, ingestion, training, checkpoints, e
 	@$(RUN)/python -m benchmarks.two_stage
 	@$(RUN)/python -m benchmarks.sparse_ratings
 
-published: setup ## Run experiments with several seeds and compare with published results; takes three hours
+published: setup ## Run experiments with several seeds and compare with published results; takes hours
 	@$(RUN)/recspan data fetch movielens-100k
 	@$(RUN)/python -m benchmarks.public_data
 	@$(RUN)/python -m benchmarks.published

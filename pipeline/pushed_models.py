@@ -77,14 +77,14 @@ def items_of(root: Path, name: str, version: int | None) -> "ItemFile":
         ConfigError: There is no such model or version.
         ModelError: The version holds no items for Vertex AI Vector Search, or its summary is missing or damaged.
     """
-    # Imports TensorFlow.
-    from components.retrieval_index.vertex_delta import ItemFile
-
     base, numbers = _known_versions(root, name)
     directory = base / str(numbers[-1] if version is None else _checked(version, name, numbers))
     file = directory / VERTEX_FILE
     if not file.is_file():
         raise ModelError(f"{directory} holds no {VERTEX_FILE}; name a pushed retrieval model")
+    # Imports TensorFlow, which a refusal need not wait for.
+    from components.retrieval_index.vertex_delta import ItemFile
+
     export = read_summary(directory, needed=("config",))["config"].get("export") or {}
     return ItemFile(file, is_int8=bool(export.get("quantize")))
 

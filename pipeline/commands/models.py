@@ -89,13 +89,14 @@ def export_items(
 
     from rich.console import Console
 
-    from components.retrieval_index.vertex_delta import write_delta
     from pipeline.pushed_models import items_of
 
     newer = items_of(root, name, version)
     earlier = None if since is None else items_of(root, name, since)
     if earlier == newer:
         raise ConfigError(f"--since {since} is the version that is exported; name an earlier one")
+    from components.retrieval_index.vertex_delta import write_delta
+
     delta = write_delta(newer, earlier, output, tolerance, distance)
     console = Console(soft_wrap=True, highlight=False)
     if as_json:
