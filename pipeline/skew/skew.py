@@ -88,13 +88,18 @@ class LogReader:
             if len(specs) > 1:
                 raise DataError(f"{call.place}: the request names no inputs; expected {', '.join(specs)}")
             inputs = {next(iter(specs)): inputs[UNNAMED]}
+        if inputs and _takes_examples(signature) and set(inputs) != set(specs):
+            raise DataError(
+                f"{call.place}: signature {call.signature!r} takes serialized examples under {_EXAMPLES!r}; the "
+                f"request holds {', '.join(inputs)}. A call by columns names its signature"
+            )
         rows = max((len(values) for name, values in inputs.items() if _is_list(name, values, specs)), default=0)
         if not rows:
             raise DataError(f"{call.place}: the request holds no row; expected a list of values per input")
         self.rows += rows
         fits = not call.rows_without and set(inputs) == set(specs)
         if _takes_examples(signature):
-            self._count_examples(inputs.get(_EXAMPLES, ()), call.place)
+            self._count_examples(inputs[_EXAMPLES], call.place)
         else:
             self._count_columns(call, inputs, specs, rows)
         even = all(len(values) == rows for name, values in inputs.items() if _is_list(name, values, specs))

@@ -227,6 +227,7 @@ def test_a_line_that_is_no_call_is_named(tmp_path, line, message):
         ),
         ('{"request": {"signature_name": "predict", "inputs": [1]}, "response": {"outputs": [1]}}', "names no inputs"),
         ('{"request": {"instances": ["x"]}, "response": {"predictions": [1]}}', "no serialized tf.Example"),
+        ('{"request": {"instances": [{"a": 1}]}, "response": {"predictions": [1]}}', "the request holds a"),
     ],
 )
 def test_a_call_that_is_none_of_this_model_is_named(pushed, tmp_path, line, message):
