@@ -5,7 +5,8 @@ python -m benchmarks.growth --rows 250000 --rows 1000000 --rows 4000000 --clicks
 Ratings are those of `benchmarks.data_path`, of 50,000 users and 20,000 items whatever the number of rows; clicks are
 generated in Criteo's format, with 13 numbers and 26 categories of 33,000 tokens in all. A small DLRM is trained for one
 epoch. Every run is a new process under the same memory budget. Vocabularies have the same size or nearly so at any
-number of rows: what grows, grows with the rows.
+number of rows: what grows, grows with the rows. Users (`--users`) are the opposite: two ratings of each, so that the
+vocabulary grows as fast as the rows.
 """
 
 import json
@@ -27,7 +28,8 @@ from benchmarks.torch_environment import ROOT, ContenderFailed
 _RESULT = Path(__file__).parent / "results" / "growth.md"
 _PLOT = ROOT / "docs" / "growth.svg"
 _PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
-_RATINGS, _CLICKS = "ratings", "clicks"
+_RATINGS, _CLICKS, _USERS = "ratings", "clicks", "users"
+_RATINGS_OF_A_USER = 2
 # What the claim allows a peak to grow by, from the fewest to the most rows.
 _FLAT = 0.2
 # Below this a component's time is that of its fixed part.
@@ -62,12 +64,21 @@ memory_gb: {memory_gb}
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds and peak resident bytes, by component, and what the Trainer said of its features."""
+    """One run.
 
-    rows: int
+    Attributes:
+        number: Of rows, or of users.
+        seconds: By component.
+        peak: Resident memory in GB, by component.
+        features: Where the Trainer kept the transformed split, and its size.
+        tokens_gb: Size of the vocabularies' files.
+    """
+
+    number: int
     seconds: dict[str, float]
     peak: dict[str, float]
     features: str
+    tokens_gb: float
 
     @property
     def total_seconds(self) -> float:
@@ -81,12 +92,13 @@ class Measured:
 def main(
     rows: Annotated[list[int] | None, typer.Option(help="Number of ratings; may be given several times.")] = None,
     clicks: Annotated[list[int] | None, typer.Option(help="Number of clicks; may be given several times.")] = None,
+    users: Annotated[list[int] | None, typer.Option(help="Number of users with two ratings each; likewise.")] = None,
     memory_gb: Annotated[float, typer.Option(help="Budget of every run.")] = 2.5,
     output: Annotated[Path, typer.Option(help="File for the result tables.")] = _RESULT,
     plot: Annotated[Path, typer.Option(help="File for the plot.")] = _PLOT,
 ) -> None:
     """Measure all sizes; print tables, and write them and a plot to files."""
-    sizes = {_RATINGS: sorted(rows or []), _CLICKS: sorted(clicks or [])}
+    sizes = {_RATINGS: sorted(rows or []), _CLICKS: sorted(clicks or []), _USERS: sorted(users or [])}
     if not any(sizes.values()):
         sizes = {_RATINGS: [250_000, 1_000_000, 4_000_000], _CLICKS: [250_000, 1_000_000]}
     console = Console(stderr=True)
@@ -115,23 +127,29 @@ def _measured(kind: str, number: int, memory_gb: float, scratch: Path) -> Measur
     data = scratch / "data"
     data.mkdir()
     recspan = str(Path(sys.executable).parent / "recspan")
-    if kind == _RATINGS:
-        write_ratings(data / "ratings.csv", number)
-    else:
+    if kind == _CLICKS:
         _run([recspan, "data", "generate-clicks", "--rows", str(number), "--data-dir", str(data / "clicks")])
+    elif kind == _USERS:
+        write_ratings(data / "ratings.csv", _RATINGS_OF_A_USER * number, num_users=number)
+    else:
+        write_ratings(data / "ratings.csv", number)
     experiment = scratch / "experiment.yaml"
-    experiment.write_text(_EXPERIMENTS[kind].format(directory=data, rows=number, memory_gb=memory_gb))
+    experiment.write_text(
+        _EXPERIMENTS[_CLICKS if kind == _CLICKS else _RATINGS].format(directory=data, rows=number, memory_gb=memory_gb)
+    )
     command = [recspan, "pipeline", "run", "--config", str(experiment), "--root", str(scratch / "runs")]
     _run([*command, *(("--data-dir", str(data / "clicks")) if kind == _CLICKS else ())])
     (summary_file,) = (scratch / "runs" / "runs").glob("*/summary.json")
     components = json.loads(summary_file.read_text())["components"]
     log = (summary_file.parent / "log.txt").read_text()
     (features,) = {line.partition(" rows: ")[2] for line in log.splitlines() if ": features of " in line}
+    vocabularies = (scratch / "runs").glob("**/transform_fn/assets/*")
     return Measured(
         number,
         {each["component"]: each["seconds"] for each in components},
         {each["component"]: each["peak_memory_gb"] for each in components},
         features.partition(" (")[0].partition(" below")[0],
+        sum(file.stat().st_size for file in vocabularies) / 1e9,
     )
 
 
@@ -142,8 +160,8 @@ def _run(command: list[str]) -> None:
 
 
 def _report(results: dict[str, list[Measured]], memory_gb: float, plot: Path) -> str:
-    options = [f"--rows {each.rows}" for each in results.get(_RATINGS, [])]
-    options += [f"--clicks {each.rows}" for each in results.get(_CLICKS, [])]
+    names = {_RATINGS: "rows", _CLICKS: "clicks", _USERS: "users"}
+    options = [f"--{names[kind]} {each.number}" for kind, runs in results.items() for each in runs]
     lines = [
         "# Time and memory by the number of rows",
         "",
@@ -154,28 +172,34 @@ def _report(results: dict[str, list[Measured]], memory_gb: float, plot: Path) ->
         f"![Seconds and peak memory by rows](../../docs/{plot.name})",
     ]
     for kind, runs in results.items():
-        lines += ["", f"## {kind.title()}", "", *_table(runs), "", *_verdict(runs)]
+        lines += ["", f"## {kind.title()}", "", *_table(runs), "", *_verdict(kind, runs)]
     return "\n".join([*lines, "", measured_on(_PACKAGES)])
 
 
 def _table(runs: list[Measured]) -> list[str]:
     """Seconds and peaks by component, in two columns for each number of rows."""
-    header = " | ".join(f"{run.rows:,}: s | GB" for run in runs)
+    header = " | ".join(f"{run.number:,}: s | GB" for run in runs)
     lines = [f"| component | {header} |", f"|---|{'---:|' * 2 * len(runs)}"]
     for name in runs[0].seconds:
         cells = " | ".join(f"{run.seconds[name]:.1f} | {run.peak[name]:.2f}" for run in runs)
         lines.append(f"| {name} | {cells} |")
     sums = " | ".join(f"**{run.total_seconds:.1f}** | **{run.largest_peak:.2f}**" for run in runs)
     features = " | ".join(f"{run.features} | " for run in runs)
-    return [*lines, f"| **sum, largest peak** | {sums} |", f"| transformed training split | {features} |"]
+    tokens = " | ".join(f" | {run.tokens_gb:.3f}" for run in runs)
+    return [
+        *lines,
+        f"| **sum, largest peak** | {sums} |",
+        f"| transformed training split | {features} |",
+        f"| vocabularies' files, GB | {tokens} |",
+    ]
 
 
-def _verdict(runs: list[Measured]) -> list[str]:
+def _verdict(kind: str, runs: list[Measured]) -> list[str]:
     """Which components take more than linear time, or a peak that is not flat, between the fewest and the most rows."""
     if len(runs) < 2:
         return []
     first, last = runs[0], runs[-1]
-    factor = last.rows / first.rows
+    factor = last.number / first.number
     slow = [
         f"{name} ({last.seconds[name] / first.seconds[name]:.1f} times)"
         for name in first.seconds
@@ -187,7 +211,7 @@ def _verdict(runs: list[Measured]) -> list[str]:
         if last.peak[name] > (1 + _FLAT) * first.peak[name]
     ]
     return [
-        f"From {first.rows:,} to {last.rows:,} rows, {factor:g} times as many, the whole takes "
+        f"From {first.number:,} to {last.number:,} {kind}, {factor:g} times as many, the whole takes "
         f"{last.total_seconds / first.total_seconds:.1f} times as long; components that take more than {factor:g} "
         f"times as long: {', '.join(slow) or 'none'}. The largest peak grows by "
         f"{100 * (last.largest_peak / first.largest_peak - 1):.0f}%; components whose peak grows by more than "
@@ -196,13 +220,13 @@ def _verdict(runs: list[Measured]) -> list[str]:
 
 
 _WIDTH, _HEIGHT, _MARGIN = 420, 300, 56
-_COLOURS = {_RATINGS: "#1f77b4", _CLICKS: "#d62728"}
+_COLOURS = {_RATINGS: "#1f77b4", _CLICKS: "#d62728", _USERS: "#2ca02c"}
 
 
 def render_plot(results: dict[str, list[Measured]]) -> str:
-    """An SVG: seconds of the whole, and the largest peak, by the number of rows; rows and seconds logarithmic."""
-    seconds = {kind: [(run.rows, run.total_seconds) for run in runs] for kind, runs in results.items()}
-    peaks = {kind: [(run.rows, run.largest_peak) for run in runs] for kind, runs in results.items()}
+    """An SVG: seconds of the whole, and the largest peak, by rows or users; all but the peaks on logarithmic axes."""
+    seconds = {kind: [(run.number, run.total_seconds) for run in runs] for kind, runs in results.items()}
+    peaks = {kind: [(run.number, run.largest_peak) for run in runs] for kind, runs in results.items()}
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
         f'font-size="12"><rect width="100%" height="100%" fill="white"/>'
