@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,12 @@ import typer
 from rich.console import Console
 
 from benchmarks.data_path_workload import BOTTOM, DENSE_RATE, DIM, TABLE_RATE, TOP, write_ratings
+from benchmarks.line_charts import LineChart, as_svg
 from benchmarks.machine import measured_on
 from benchmarks.torch_environment import PYTHON, ROOT, TORCH, ContenderFailed, make_environment
 
 _RESULT = Path(__file__).parent / "results" / "data_path.md"
+_PLOT = ROOT / "docs" / "data_path.svg"
 _PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
 _STOCK, _OWN, _TORCH = "stock TFX", "this product", "Polars + PyTorch"
 # `ru_maxrss` counts kilobytes on Linux.
@@ -51,8 +54,9 @@ def main(
     rows: Annotated[list[int] | None, typer.Option(help="Number of rows; may be given several times.")] = None,
     stock_up_to: Annotated[int, typer.Option(help="Stock TFX is left out where there are more rows.")] = 1_000_000,
     output: Annotated[Path, typer.Option(help="File for the result tables.")] = _RESULT,
+    plot: Annotated[Path, typer.Option(help="File for the plot.")] = _PLOT,
 ) -> None:
-    """Measure all contenders, print tables and write them to a file."""
+    """Measure all contenders, print tables, and write them and a plot to files."""
     numbers = rows or [1_000, 1_000_000]
     console = Console(stderr=True)
     with console.status("environment of PyTorch"):
@@ -71,10 +75,11 @@ def main(
                 results[number][name] = _measured(name, command, Path(scratch))
                 found = results[number][name]
                 console.print(f"{number:,} rows, {name}: {found['wall']:.1f} s, {found['peak'] / 1e9:.2f} GB")
-    report = _report(results, numbers, stock_up_to)
+    report = _report(results, numbers, stock_up_to, plot)
     print(report)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(report + "\n")
+    for path, text in ((output, report + "\n"), (plot, render_plot(results))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def _commands(file: Path, scratch: Path) -> dict[str, list[str]]:
@@ -117,7 +122,7 @@ def _measured(name: str, command: list[str], scratch: Path) -> dict:
     return {"seconds": seconds, "wall": wall, "peak": usage.ru_maxrss * _RSS_UNIT, "rmse": metrics["rmse"]}
 
 
-def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to: int) -> str:
+def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to: int, plot: Path) -> str:
     options = " ".join(f"--rows {number}" for number in numbers)
     lines = [
         "# From a CSV file to test metrics",
@@ -125,6 +130,8 @@ def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to
         f"`python -m benchmarks.data_path {options} --stock-up-to {stock_up_to}`",
         "",
         " ".join(line.strip() for line in (__doc__ or "").split("\n\n")[2].splitlines()),
+        "",
+        f"![Seconds and peak memory by rows](../../docs/{plot.name})",
     ]
     for number, of_rows in results.items():
         lines += ["", f"## {number:,} rows", "", *_table(of_rows)]
@@ -133,6 +140,24 @@ def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to
         measured_on(_PACKAGES, f"torch {TORCH}"),
     ]
     return "\n".join(lines)
+
+
+def render_plot(results: dict[int, dict[str, dict]]) -> str:
+    """An SVG: seconds of the whole command, and its peak, of each contender by rows."""
+    names = dict.fromkeys(name for of_rows in results.values() for name in of_rows)
+
+    def lines(value: Callable[[dict], float]) -> dict[str, list[tuple[float, float]]]:
+        return {
+            name: [(number, value(of_rows[name])) for number, of_rows in results.items() if name in of_rows]
+            for name in names
+        }
+
+    return as_svg(
+        [
+            LineChart("seconds, whole command", "rows", lines(lambda found: found["wall"]), logarithmic=True),
+            LineChart("peak memory, GB", "rows", lines(lambda found: found["peak"] / 1e9)),
+        ]
+    )
 
 
 def _table(of_rows: dict[str, dict]) -> list[str]:

@@ -10,7 +10,6 @@ vocabulary grows as fast as the rows.
 """
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.data_path_workload import write_ratings
+from benchmarks.line_charts import LineChart, as_svg
 from benchmarks.machine import measured_on
 from benchmarks.torch_environment import ROOT, ContenderFailed
 
@@ -219,51 +219,17 @@ def _verdict(kind: str, runs: list[Measured]) -> list[str]:
     ]
 
 
-_WIDTH, _HEIGHT, _MARGIN = 420, 300, 56
-_COLOURS = {_RATINGS: "#1f77b4", _CLICKS: "#d62728", _USERS: "#2ca02c"}
-
-
 def render_plot(results: dict[str, list[Measured]]) -> str:
-    """An SVG: seconds of the whole, and the largest peak, by rows or users; all but the peaks on logarithmic axes."""
+    """An SVG: seconds of the whole, and the largest peak, by rows or users."""
     seconds = {kind: [(run.number, run.total_seconds) for run in runs] for kind, runs in results.items()}
     peaks = {kind: [(run.number, run.largest_peak) for run in runs] for kind, runs in results.items()}
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f"{_panel('seconds, sum of components', seconds, 0, logarithmic=True)}"
-        f"{_panel('largest peak, GB', peaks, _WIDTH, logarithmic=False)}</svg>\n"
+    across = "rows, or users"
+    return as_svg(
+        [
+            LineChart("seconds, sum of components", across, seconds, logarithmic=True),
+            LineChart("largest peak, GB", across, peaks),
+        ]
     )
-
-
-def _panel(title: str, lines: dict[str, list[tuple[int, float]]], left: int, logarithmic: bool) -> str:
-    points = [point for line in lines.values() for point in line]
-    scale = math.log10 if logarithmic else float
-    low_x, high_x = (math.log10(bound(x for x, _ in points)) for bound in (min, max))
-    low_y = scale(min(y for _, y in points) / 2) if logarithmic else 0.0
-    high_y = scale(1.2 * max(y for _, y in points))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (math.log10(x) - low_x) / ((high_x - low_x) or 1)
-        up = (scale(y) - low_y) / (high_y - low_y)
-        return left + _MARGIN + across * (_WIDTH - 2 * _MARGIN), _HEIGHT - _MARGIN - up * (_HEIGHT - 2 * _MARGIN)
-
-    bottom, right, top = _HEIGHT - _MARGIN, left + _WIDTH - _MARGIN, _MARGIN
-    parts = [
-        f'<text x="{left + _MARGIN}" y="{top - 16}" font-weight="bold">{title}</text>',
-        f'<path d="M{left + _MARGIN} {top}V{bottom}H{right}" fill="none" stroke="black"/>',
-    ]
-    for rows in sorted({x for x, _ in points}):
-        x = place(rows, points[0][1])[0]
-        parts.append(f'<text x="{x:.0f}" y="{bottom + 18}" text-anchor="middle">{rows / 1e6:g}M</text>')
-    for number, (kind, line) in enumerate(lines.items()):
-        places, colour = [place(*point) for point in line], _COLOURS[kind]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for (x, y), (_, value) in zip(places, line, strict=True):
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle" fill="{colour}">{value:.3g}</text>')
-        parts.append(f'<text x="{left + _MARGIN + 8}" y="{top + 16 * number}" fill="{colour}">{kind}</text>')
-    return "".join(parts)
 
 
 if __name__ == "__main__":
