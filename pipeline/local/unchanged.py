@@ -119,9 +119,9 @@ def _product_files() -> list[Path]:
 
 
 def _raw_files(config: PipelineConfig, locations: Locations) -> list[str]:
-    """Everything that the tables' patterns match."""
+    """Everything that the tables' patterns, which are relative to the data's directory, match."""
     found = set()
-    for pattern in map(wildcards, _patterns(config)):
+    for pattern in map(wildcards, _patterns(config.without_local_paths())):
         found.add(literal(pattern))
         found.update(glob.glob(pattern, root_dir=locations.data, include_hidden=True))
     return sorted(path for name in found if os.path.lexists(path := os.path.join(locations.data, name)))

@@ -13,8 +13,8 @@ from pipeline.local.file_lists import FileList
 EXPERIMENT = """\
 name: mine
 data:
-  interactions: {files: rows-*.csv, user: user, item: item, label: rating}
-  items: {files: items.csv, key: item}
+  interactions: {files: raw/rows-*.csv, user: user, item: item, label: rating}
+  items: {files: raw/items.csv, key: item}
   task: rating
 """
 
@@ -26,7 +26,7 @@ class LastRun:
         self.directory = directory
         (directory / "experiment.yaml").write_text(EXPERIMENT)
         for name in ("rows-1.csv", "items.csv"):
-            self.write(directory / name)
+            self.write(directory / "raw" / name)
         self.config = load_config(directory / "experiment.yaml")
         self.locations = Locations.resolve(self.config, directory / "runs")
         self.output = self.write(self.locations.artifacts("mine") / "Trainer" / "model" / "7" / "saved_model.pb")
@@ -66,22 +66,22 @@ def test_a_run_is_answered_by_the_last_one(last_run):
 
 def test_what_changed_while_a_run_was_under_way_is_not_taken_for_what_it_read(last_run):
     begun = unchanged.read_state(last_run.config, last_run.locations)
-    last_run.write(last_run.directory / "rows-1.csv", "a later delivery")
+    last_run.write(last_run.directory / "raw" / "rows-1.csv", "a later delivery")
     last_run.remember(begun=begun)
     assert last_run.answer() is None
 
 
 def test_a_link_to_nowhere_among_the_raw_files_does_no_harm(last_run):
-    (last_run.directory / "rows-9.csv").symlink_to(last_run.directory / "nowhere")
+    (last_run.directory / "raw" / "rows-9.csv").symlink_to(last_run.directory / "nowhere")
     last_run.remember()
     assert last_run.answer()
 
 
 CHANGES = {
-    "raw file": lambda run: run.write(run.directory / "rows-1.csv", "other text"),
-    "raw file of the same size and time": lambda run: rewrite(run.directory / "rows-1.csv"),
-    "new raw file": lambda run: run.write(run.directory / "rows-2.csv"),
-    "raw file that is gone": lambda run: (run.directory / "items.csv").unlink(),
+    "raw file": lambda run: run.write(run.directory / "raw" / "rows-1.csv", "other text"),
+    "raw file of the same size and time": lambda run: rewrite(run.directory / "raw" / "rows-1.csv"),
+    "new raw file": lambda run: run.write(run.directory / "raw" / "rows-2.csv"),
+    "raw file that is gone": lambda run: (run.directory / "raw" / "items.csv").unlink(),
     "metadata store": lambda run: run.write(run.locations.metadata, "another run"),
     "output": lambda run: run.write(run.output, "other"),
     "output that is gone": lambda run: run.output.unlink(),
