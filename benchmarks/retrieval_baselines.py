@@ -120,8 +120,7 @@ def last_item(ratings: Ratings, candidates: Sequence[Fit]) -> tuple[float, float
 
     def ranked(fit: Fit, queries: sparse.csr_matrix, rows: np.ndarray) -> tuple[float, float]:
         lists = baselines.top_k(fit(known)(queries), 10, seen=queries)
-        relevant = ratings.matrix(rows)[np.arange(len(lists))[:, None], lists].toarray() > 0
-        hit = relevant & (lists >= 0)
+        hit = _hits(ratings.matrix(rows), lists)
         one = np.ones(len(lists), np.int64)
         hit_rate, ndcg = ranking_metrics.hit_rate(hit, one, 10), ranking_metrics.ndcg(hit, one, 10)
         return float(np.mean(hit_rate)), float(np.mean(ndcg))
@@ -145,11 +144,16 @@ def _stratified(ratings: Ratings, rows: np.ndarray, seed: int) -> np.ndarray:
 
 def _top_10(known: sparse.csr_matrix, relevant: sparse.csr_matrix, fit: Fit) -> tuple[float, float]:
     lists = baselines.top_k(fit(known)(known), 10, seen=known)
-    hit = relevant[np.arange(len(lists))[:, None], lists].toarray() > 0
+    hit = _hits(relevant, lists)
     sizes = np.diff(relevant.indptr)
     return float(np.nanmean(ranking_metrics.ndcg(hit, sizes, 10))), float(
         np.nanmean(ranking_metrics.recall(hit, sizes, 10))
     )
+
+
+def _hits(relevant: sparse.csr_matrix, lists: np.ndarray) -> np.ndarray:
+    """Which items of lists are relevant, bool `[users, k]`; fillers (-1) of lists that are too short are not."""
+    return (relevant[np.arange(len(lists))[:, None], lists].toarray() > 0) & (lists >= 0)
 
 
 def _top_10_table(results: dict[str, Sequence[tuple[float, float]]]) -> list[str]:
