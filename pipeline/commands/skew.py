@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.options import AsJson, Root
-from pipeline.exit_codes import SKEWED
+from pipeline.exit_codes import SKEWED, UNCHECKED
 
 
 def skew(
@@ -38,9 +38,12 @@ def skew(
         float, typer.Option(min=0, max=1, help="Share of numbers outside the range of the training split.")
     ] = 0.01,
     max_bad_lines: Annotated[int, typer.Option(min=0, help="Lines that may be no calls.")] = 0,
+    columns_only: Annotated[
+        bool, typer.Option("--columns-only", help="Compare columns alone, as of a log without answers.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Replay logged requests; exits with 4 if they differ from training data, or answers from the model's."""
+    """Replay logged requests; exits with 4 if they or their answers differ, with 5 if nothing could be compared."""
     from pipeline.ask.versions import last_pushed
     from pipeline.console import output_to
 
@@ -60,7 +63,14 @@ def skew(
             out_of_range=max_out_of_range,
         )
         report = find_skew(
-            version, logs, statistics or statistics_of(version), thresholds, tolerance, ignored or (), max_bad_lines
+            version,
+            logs,
+            statistics or statistics_of(version),
+            thresholds,
+            tolerance,
+            ignored or (),
+            max_bad_lines,
+            columns_only,
         )
         if as_json:
             console.print_json(json.dumps(report.as_json()))
@@ -68,3 +78,5 @@ def skew(
             print_report(report, console)
     if report.skewed:
         raise typer.Exit(SKEWED)
+    if report.unchecked:
+        raise typer.Exit(UNCHECKED)

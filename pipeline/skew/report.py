@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +13,9 @@ from rich.table import Table
 
 from pipeline.skew.columns import ColumnCounts
 from pipeline.skew.replay import AnswerCounts
+
+ANSWERS = "answers"
+"""Subject of what the pushed version refuses."""
 
 _WIDTH_OF_PIPES = 200
 # What a share may be off by chance.
@@ -81,6 +85,9 @@ class SkewReport:
         versions: Calls by the version that the log names.
         measured: All measures.
         compared: Outputs that were compared.
+        refused: Rows that the pushed version refuses.
+        columns_only: Whether answers were not to be compared.
+        columns: Number of columns that were to be compared with the training split.
     """
 
     model: str
@@ -92,12 +99,38 @@ class SkewReport:
     versions: dict[int, int] = field(default_factory=dict)
     measured: list[Measured] = field(default_factory=list)
     compared: list[AnswerCounts] = field(default_factory=list)
+    refused: int = 0
+    columns_only: bool = False
+    columns: int = 0
 
     @property
     def skewed(self) -> list[Measured]:
         """Measures above their thresholds, the worst first."""
         # Where nothing is allowed, the larger share is worse.
         return sorted((each for each in self.measured if each.is_skew), key=lambda each: (-each.excess, -each.value))
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Sentences about what was to be compared and was not at all; a log without skew passes only without them."""
+        found = []
+        if not self.columns_only and not self.refused and not any(each.rows for each in self.compared):
+            found.append(f"no answer was compared: {self._why_no_answer}")
+        answers = {f"{each.signature}: {each.output}" for each in self.compared} | {ANSWERS}
+        if self.columns and not any(each.subject not in answers for each in self.measured):
+            found.append("no column was compared with the training split: no row of the log has a value of its type")
+        return tuple(found)
+
+    @property
+    def _why_no_answer(self) -> str:
+        if not self.calls:
+            return "no line of the log is a call of this model"
+        if self.unanswered == self.calls:
+            return (
+                "no call has an answer in the log. Log the responses, too, or compare columns alone with --columns-only"
+            )
+        if self.not_asked:
+            return "no row could be asked again, because their columns are not those of the signature"
+        return "no answer in the log has a row"
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-serializable values; infinite differences are None."""
@@ -111,6 +144,7 @@ class SkewReport:
             "calls_by_version": {str(version): calls for version, calls in self.versions.items()},
             "answers": [_finite(asdict(each)) for each in self.compared],
             "measures": [asdict(each) | {"is_skew": each.is_skew} for each in self.measured],
+            "unchecked": list(self.unchecked),
             "skew": [f"{each.subject}: {each.measure}" for each in self.skewed],
         }
 
@@ -127,7 +161,7 @@ def measures_of_answers(
         yield Measured(f"{each.signature}: {each.output}", "differing answers", share, thresholds.differing, note)
     if refused:
         rows = refused + max((each.rows for each in answers), default=0)
-        yield Measured("answers", "refused by the model", refused / rows, thresholds.differing, refusal)
+        yield Measured(ANSWERS, "refused by the model", refused / rows, thresholds.differing, refusal)
 
 
 def measures_of_column(counts: ColumnCounts, thresholds: Thresholds) -> Iterator[Measured]:
@@ -173,6 +207,10 @@ def print_report(report: SkewReport, console: Console) -> None:
     if len(report.versions) > 1:
         by_version = ", ".join(f"version {version}: {calls}" for version, calls in sorted(report.versions.items()))
         console.print(f"calls by version that the log names: {by_version}", markup=False, soft_wrap=True)
+    if report.versions and Path(report.model).name not in map(str, report.versions):
+        known = ", ".join(map(str, sorted(report.versions)))
+        text = f"the log names version {known} alone, which is not the one that its answers are compared with"
+        console.print(text, markup=False, soft_wrap=True)
     for line in report.bad_lines:
         console.print(f"not a call: {line}", markup=False, soft_wrap=True)
     if skewed := report.skewed:
@@ -181,7 +219,9 @@ def print_report(report: SkewReport, console: Console) -> None:
     within.sort(key=lambda each: -each.excess)
     if within:
         console.print(_table("within thresholds", within))
-    if not skewed:
+    for sentence in report.unchecked:
+        console.print(sentence, markup=False, soft_wrap=True)
+    if not skewed and not report.unchecked:
         console.print("no skew found")
 
 

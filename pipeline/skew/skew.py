@@ -29,7 +29,9 @@ _KIND_OF_DTYPE = {"string": "bytes_list", "int64": "int64_list", "float32": "flo
 class LogReader:
     """Takes logged calls apart: columns to be counted, answers to be compared."""
 
-    def __init__(self, version: Path, statistics: Path, ignored: Collection[str], tolerance: float):
+    def __init__(
+        self, version: Path, statistics: Path, ignored: Collection[str], tolerance: float, columns_only: bool = False
+    ):
         """Loads the model, its vocabularies and the training statistics.
 
         Args:
@@ -37,6 +39,7 @@ class LogReader:
             statistics: `FeatureStats.pb` of its training split.
             ignored: Columns that are not compared with the training split.
             tolerance: As for `Replay`.
+            columns_only: Whether answers are not compared.
 
         Raises:
             ModelError: The version cannot be loaded.
@@ -67,6 +70,7 @@ class LogReader:
         }
         self._known = {column.name for column in dataset.features.columns} | {SEEN}
         self.unknown: dict[str, tuple[int, str]] = {}
+        self._columns_only = columns_only
         self.rows = self.not_asked = 0
         self.replay = Replay(self._signatures, tolerance)
 
@@ -103,7 +107,7 @@ class LogReader:
         else:
             self._count_columns(call, inputs, specs, rows)
         even = all(len(values) == rows for name, values in inputs.items() if _is_list(name, values, specs))
-        if call.outputs is None:
+        if call.outputs is None or self._columns_only:
             return
         if not fits or not even:
             self.not_asked += rows
@@ -153,6 +157,7 @@ def find_skew(
     tolerance: float,
     ignored: Collection[str] = (),
     max_bad_lines: int = 0,
+    columns_only: bool = False,
 ) -> SkewReport:
     """Compares a log with the training split and the pushed version, in memory that does not grow with the log.
 
@@ -164,11 +169,13 @@ def find_skew(
         tolerance: Largest difference of an answer that counts as none, relative where the answer is above 1.
         ignored: Columns that are not compared with the training split.
         max_bad_lines: Number of lines that may be no calls.
+        columns_only: Whether columns alone are compared, as of a log without answers.
 
     Raises:
         RecspanError: A file cannot be read, or a line is no call of this model; names file and line.
     """
-    reader, report = LogReader(version, statistics, ignored, tolerance), SkewReport(str(version))
+    reader = LogReader(version, statistics, ignored, tolerance, columns_only)
+    report = SkewReport(str(version), columns_only=columns_only, columns=len(reader.columns))
     for call in read_calls(logs):
         try:
             if isinstance(call, DataError):
@@ -185,7 +192,7 @@ def find_skew(
             report.versions[call.version] = report.versions.get(call.version, 0) + 1
     reader.replay.flush()
     report.rows, report.not_asked = reader.rows, reader.not_asked
-    report.compared = list(reader.replay.answers.values())
+    report.compared, report.refused = list(reader.replay.answers.values()), reader.replay.refused
     report.measured = list(_measured(reader, report, thresholds))
     return report
 
