@@ -13,7 +13,7 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.experimental import simple_artifacts
 
-from components.drift.layout import EXAMPLES
+from components.drift.layout import ACCEPTED, EXAMPLES
 
 
 def latest_blessed_model() -> Resolver:
@@ -59,7 +59,7 @@ class LatestOtherBlessedModel(ResolverStrategy):
 
 
 class LatestDriftOfOtherExamples(ResolverStrategy):
-    """The latest output of DriftGate that is not about this run's examples.
+    """The latest output of DriftGate that is not about this run's examples, and one that accepted these.
 
     A repeated run would else find its own output, and compare a span with itself.
     """
@@ -71,14 +71,17 @@ class LatestDriftOfOtherExamples(ResolverStrategy):
 
         Args:
             store: Unused by this strategy.
-            input_dict: `examples` of this run; `drift`, the outputs of all runs.
+            input_dict: `examples` of this run; `drift` and `accepted`, both the outputs of all runs.
 
         Returns:
-            `drift` with at most one artifact, and `examples` as it came.
+            `drift` with at most one artifact; `accepted` with the first output, if there is one, that let drift of this
+            run's examples through (the first one, so that repeated runs find the same); and `examples` as it came.
         """
         own = {artifact.uri for artifact in input_dict["examples"]}
-        others = [each for each in input_dict["drift"] if each.get_string_custom_property(EXAMPLES) not in own]
-        return {"drift": sorted(others, key=lambda each: each.id)[-1:], "examples": input_dict["examples"]}
+        in_order = sorted(input_dict["drift"], key=lambda each: each.id)
+        others = [each for each in in_order if each.get_string_custom_property(EXAMPLES) not in own]
+        accepted = [each for each in in_order if each not in others and each.get_int_custom_property(ACCEPTED)]
+        return {"drift": others[-1:], "accepted": accepted[:1], "examples": input_dict["examples"]}
 
 
 class LatestBlessedModelOfOtherExamples(ResolverStrategy):

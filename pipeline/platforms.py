@@ -42,7 +42,7 @@ class Platform:
         serving: Holds one numbered directory per pushed version.
         baseline: Makes the resolver of the last blessed model.
         earlier_drift: Makes the resolver of the last output of DriftGate, as its output `drift`, from the channel of
-            this run's examples.
+            this run's examples; and, where it can tell, of one that let drift of these examples through, as `accepted`.
         blessed_before: Makes the resolver of the last blessed model that was trained on other examples, as its output
             `model`, from the same channel.
         beam_args: The options of a component that runs on Beam, by its id.
@@ -95,6 +95,7 @@ def _latest_drift_of_other_examples(examples: BaseChannel) -> Resolver:
         strategy_class=LatestDriftOfOtherExamples,
         examples=examples,
         drift=Channel(type=simple_artifacts.Statistics),
+        accepted=Channel(type=simple_artifacts.Statistics),
     )
 
 

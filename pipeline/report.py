@@ -46,7 +46,12 @@ def _drift(drift: dict[str, Any] | None) -> Iterator[str]:
     findings = [Measured(**each) for each in drift["findings"]]
     against = " and ".join(drift["compared_with"])
     if not findings:
-        yield f"drift: none in {drift['name']}, against {against}" if against else "drift: nothing to compare with yet"
+        if against:
+            yield f"drift: none in {drift['name']}, against {against}"
+        else:
+            # Summaries of earlier versions have no notes.
+            notes = "; ".join(drift.get("notes", ())) or "nothing to compare with yet"
+            yield f"drift: not compared: {notes}"
         return
     yield f"drift: {drift['name']} differs from earlier data"
     for each in findings[:_FINDINGS_SHOWN]:

@@ -21,13 +21,13 @@ from components.example_validator.component import StrictExampleValidator
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from components.run_report.component import RunReport
-from components.run_report.render import templates_hash
 from pipeline.baseline import latest_blessed_model
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
-from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, EXAMPLE_GEN, PUSHER, RUN_REPORT, TRAINER
+from pipeline.run_page.pages import Pages
+from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, EXAMPLE_GEN, EXAMPLE_VALIDATOR, PUSHER, RUN_REPORT, TRAINER
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
@@ -72,11 +72,15 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
     example_gen = _example_gen(portable_config.data, platform.data).with_id(EXAMPLE_GEN)
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS))
     schema = CuratedSchema(schema_text=schema_text)
+    components: list[Any] = [example_gen, statistics_gen, schema]
+    pages = Pages(config, platform, only_training)
     validator = StrictExampleValidator(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
         fail_on=config.validation.fail_on,
-    ).with_id("ExampleValidator")
+        **pages.of_refusal(EXAMPLE_VALIDATOR, components, statistics_gen, examples=example_gen.outputs["examples"]),
+    ).with_id(EXAMPLE_VALIDATOR)
+    components.append(validator)
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -92,7 +96,6 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         },
     )
     transform.add_upstream_node(validator)
-    components: list[Any] = [example_gen, statistics_gen, schema, validator]
     drift_gate = None
     if config.drift:
         earlier_drift = platform.earlier_drift(example_gen.outputs["examples"]).with_id("EarlierDrift")
@@ -100,10 +103,19 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         drift_gate = DriftGate(
             examples=example_gen.outputs["examples"],
             earlier=earlier_drift.outputs["drift"],
+            # A service's resolver finds the last output alone, which names the examples that were accepted.
+            **({"accepted": earlier_drift.outputs["accepted"]} if "accepted" in earlier_drift.outputs else {}),
             model=trained_before.outputs["model"],
             features=dataset.features.for_preprocessing().model_dump_json(),
             config=config.drift.model_dump_json(),
             source_hash=source_hash("components.drift.component"),
+            **pages.of_refusal(
+                DRIFT_GATE,
+                components,
+                validator,
+                statistics=statistics_gen.outputs["statistics"],
+                anomalies=validator.outputs["anomalies"],
+            ),
         ).with_id(DRIFT_GATE)
         drift_gate.add_upstream_node(validator)
         transform.add_upstream_node(drift_gate)
@@ -160,6 +172,15 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         heads=config.predicted_labels,
         cutoff=config.evaluation.cutoffs[0],
     ).with_id(EVALUATOR)
+    components += [baseline, evaluator]
+    # What pages show beside the inputs of the Pusher.
+    shown = {
+        "statistics": statistics_gen.outputs["statistics"],
+        "anomalies": validator.outputs["anomalies"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "model_run": trainer.outputs["model_run"],
+        **({"drift": drift_gate.outputs["drift"]} if drift_gate else {}),
+    }
     pusher = VerifyingPusher(
         examples=example_gen.outputs["examples"],
         model=model,
@@ -169,29 +190,20 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         config=portable_config.for_push().model_dump_json(),
         data_dir=platform.data,
         source_hash=source_hash("components.pusher.component"),
+        **pages.of_refusal(PUSHER, components, evaluator, **shown),
     ).with_id(PUSHER)
-    components += [baseline, evaluator, pusher]
+    components.append(pusher)
     if platform.deployer:
         components.append(platform.deployer(pusher.outputs["pushed_model"]))
     # The last one: whatever becomes of it, the model has been judged and pushed.
     components.append(
         RunReport(
             examples=example_gen.outputs["examples"],
-            statistics=statistics_gen.outputs["statistics"],
-            anomalies=validator.outputs["anomalies"],
-            transform_graph=transform.outputs["transform_graph"],
-            model_run=trainer.outputs["model_run"],
             model=model,
             evaluation=evaluator.outputs["evaluation"],
             pushed_model=pusher.outputs["pushed_model"],
-            **({"drift": drift_gate.outputs["drift"]} if drift_gate else {}),
-            title=config.pipeline_name,
-            # No container has the path of a schema of this machine.
-            dataset=dataset.model_copy(update={"schema_file": ""}).model_dump_json(),
-            model_card=config.model_card.model_dump_json(),
-            # A service that keeps its own metadata completes no pages.
-            completed="yes" if platform.metadata else "no",
-            source_hash=source_hash("components.run_report.component") + templates_hash(),
+            **shown,
+            **pages.of_report(components),
         ).with_id(RUN_REPORT)
     )
     return _pipeline(config, platform, components)

@@ -2,7 +2,13 @@
 
 
 class RecspanError(Exception):
-    """Something the user can mend: the message says where, what was expected and how to go on."""
+    """Something the user can mend: the message says where, what was expected and how to go on.
+
+    Attributes:
+        verdict: What a run is called that this error stopped because something was refused; empty for other failures.
+    """
+
+    verdict = ""
 
 
 class SetupError(RecspanError):
@@ -16,9 +22,13 @@ class ConfigError(RecspanError):
 class DataError(RecspanError):
     """Input data breaks its format, or a split breaks its promise."""
 
+    verdict = "stopped by bad data"
+
 
 class ModelError(RecspanError):
     """A trained or exported model does not do what it must."""
+
+    verdict = "stopped by a check of the model"
 
 
 class Preempted(RecspanError):

@@ -65,6 +65,11 @@ def compare(
     return found
 
 
+def not_comparable(new: Profile, earlier: Profile, kinds: Mapping[str, Kind]) -> list[str]:
+    """Columns that one of two profiles does not have, or has of another kind."""
+    return [column for column in kinds if _pair(new, earlier, column) is None]
+
+
 def draw(new: Profile, earlier: Profile, column: str, against: str) -> Drawing:
     """The values of a column whose shares differ most; of numbers, all bins in their order."""
     pair = _pair(new, earlier, column)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from components.drift.columns import compare, draw
+from components.drift.columns import compare, draw, not_comparable
 from components.drift.config import DriftConfig, Kind
 from components.drift.findings import Drawing, Measured
 from components.drift.history import Entry, Reference, before, with_entry
@@ -59,6 +59,11 @@ def compare_with_earlier(
             notes.append(f"{each.directory} is gone, so that {own.name} is not compared with {each.name}")
             continue
         found = compare(new, profile, each.reference, each.name, kinds, config, history)
+        if missing := not_comparable(new, profile, kinds):
+            notes.append(f"{', '.join(missing)}: not compared, as {each.name} has no such columns")
+        if not found:
+            notes.append(f"{own.name} is not compared with {each.name}: they have no column in common")
+            continue
         measured += found
         profiles[each.reference] = profile
         names.append(each.name)

@@ -20,11 +20,13 @@ from components.drift.comparison import compare_with_earlier
 from components.drift.config import DriftConfig, Kind, compared_columns
 from components.drift.findings import Measured, as_table
 from components.drift.history import Entry
-from components.drift.layout import EXAMPLES, NEWEST, REPORT_FILE, WHOLE
+from components.drift.layout import ACCEPTED, EXAMPLES, NEWEST, REPORT_FILE, WHOLE
 from components.drift.profile import Profile, profile_of, save
 from components.drift.report import DriftReport
 from components.example_gen.rows import SPLITS
 from components.example_gen.span_facts import NEWEST_FILES, NEWEST_SPAN_NAME, NUM_SPANS, SPANS
+from components.run_report.on_refusal import with_page
+from components.run_report.stop import Stop
 from trainer_module.data.example_files import ExampleFiles
 from trainer_module.data.features import FeatureSpec
 from trainer_module.errors import DataError
@@ -36,6 +38,20 @@ ROWS_READ = 1_000_000
 _log = logging.getLogger(__name__)
 
 
+class DriftFound(DataError):
+    """New data differ from earlier data by more than the experiment lets through.
+
+    Attributes:
+        report: The whole comparison; None in an error that another process raised.
+    """
+
+    verdict = "stopped by drift"
+
+    def __init__(self, message: str, report: DriftReport | None = None):
+        super().__init__(message)
+        self.report = report
+
+
 @component
 def DriftGate(  # noqa: N802 (TFX components are named like classes)
     examples: InputArtifact[standard_artifacts.Examples],
@@ -45,6 +61,10 @@ def DriftGate(  # noqa: N802 (TFX components are named like classes)
     source_hash: Parameter[str],
     earlier: InputArtifact[simple_artifacts.Statistics] = None,
     model: InputArtifact[standard_artifacts.Model] = None,
+    accepted: InputArtifact[simple_artifacts.Statistics] = None,
+    page: Parameter[str] = "",
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies] = None,
 ) -> None:
     """Compares the newest span with the one before it, and with the data of the last blessed model.
 
@@ -60,9 +80,15 @@ def DriftGate(  # noqa: N802 (TFX components are named like classes)
         source_hash: Hash of this component's sources; part of the cache key.
         earlier: The last other output of this component; None if there is none.
         model: The last blessed model that was trained on other examples; None if there is none.
+        accepted: An output of this component about the same examples, whose drift was let through; None if there is
+            none.
+        page: `PageSettings` as JSON, where this component writes the page of a run that it stops; else empty.
+        statistics: For that page.
+        anomalies: For that page.
 
     Raises:
-        DataError: The newest span has no row, or drift is to stop the run.
+        DataError: The newest span has no row.
+        DriftFound: Drift is to stop the run.
     """
     del source_hash
     settings = DriftConfig.model_validate_json(config)
@@ -76,21 +102,32 @@ def DriftGate(  # noqa: N802 (TFX components are named like classes)
     save(newest, own.newest)
     if is_window:
         save(whole, own.whole)
-    report = compare_with_earlier(own, newest, _entries(earlier), _examples_of(model), kinds, settings)
-    if stopping := [each for each in report.drift if each.may_stop and settings.action == "stop"]:
-        raise DataError(
+    known = _entries(earlier)
+    report = compare_with_earlier(own, newest, known, _examples_of(model), kinds, settings)
+    stopping = [each for each in report.drift if each.may_stop]
+    was_accepted = _was_accepted(own, known, accepted)
+    if stopping and settings.action == "stop" and was_accepted:
+        note = f"{own.name} was accepted by an earlier run, so that its drift does not stop this one"
+        report = report.model_copy(update={"notes": (*report.notes, note)})
+    elif stopping and settings.action == "stop":
+        message = (
             f"{own.name} differs from earlier data, and validation.drift.action is stop:\n{as_table(stopping)}\n"
             f"{_ways_out(own, stopping[0])}"
         )
+        stop = Stop("DriftGate", DriftFound.verdict, message, drift=report)
+        artifacts = {"examples": examples, "statistics": statistics, "anomalies": anomalies}
+        raise DriftFound(with_page(page, drift.uri, stop, artifacts), report)
     if report.drift:
         _log.warning("%s differs from earlier data:\n%s", own.name, as_table(report.drift))
     elif report.compared_with:
         _log.info("%s: no drift against %s", own.name, " and ".join(report.compared_with))
     for note in report.notes:
-        _log.info("%s", note)
+        # Of data that were not compared with what there is, people must hear.
+        _log.log(logging.WARNING if known and not report.compared_with else logging.INFO, "%s", note)
     with tf.io.gfile.GFile(os.path.join(drift.uri, REPORT_FILE), "w") as file:
         file.write(report.model_dump_json())
     drift.set_string_custom_property(EXAMPLES, examples.uri)
+    drift.set_int_custom_property(ACCEPTED, int(bool(stopping)))
 
 
 def _has_spans(examples: Artifact) -> bool:
@@ -135,6 +172,11 @@ def _entries(earlier: Artifact | None) -> tuple[Entry, ...]:
     if earlier is None:
         return ()
     return DriftReport.model_validate_json(_read(os.path.join(earlier.uri, REPORT_FILE))).entries
+
+
+def _was_accepted(own: Entry, known: tuple[Entry, ...], accepted: Artifact | None) -> bool:
+    """Whether an earlier run has let the very same examples through."""
+    return accepted is not None or any(entry.examples == own.examples for entry in known)
 
 
 def _examples_of(model: Artifact | None) -> str | None:

@@ -1,6 +1,6 @@
 """What DriftGate writes: findings, drawings, and the history that the next run reads. Does not import TensorFlow."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from components.drift.findings import Drawing, Measured
 from components.drift.history import Entry
@@ -29,6 +29,16 @@ class DriftReport(Frozen):
     measured: tuple[Measured, ...]
     drawings: tuple[Drawing, ...]
     entries: tuple[Entry, ...]
+
+    def as_summary(self) -> dict[str, Any]:
+        """The part of a run's summary about drift: what was compared, and what is above its threshold."""
+        findings = [each.model_dump() for each in self.drift]
+        return {
+            "name": self.name,
+            "compared_with": self.compared_with,
+            "findings": findings,
+            "notes": self.notes,
+        }
 
     @property
     def drift(self) -> tuple[Measured, ...]:

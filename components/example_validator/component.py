@@ -5,6 +5,7 @@ This is a class, because the decorator `@component` cannot extend the executor o
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,10 +16,30 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.example_validator.anomalies import FailOn, as_table, findings, stopping
+from components.example_validator.anomalies import FailOn, Finding, as_table, findings, stopping
+from components.run_report.on_refusal import with_page
+from components.run_report.stop import Stop
 from trainer_module.errors import DataError
 
+_PAGE = "page"
+# Inputs that the page shows.
+_FOR_PAGE = ("examples", "statistics")
+
 _log = logging.getLogger(__name__)
+
+
+class AnomaliesFound(DataError):
+    """Data do not fit their schema.
+
+    Attributes:
+        findings: All anomalies; empty in an error that another process raised.
+    """
+
+    verdict = "stopped by anomalies"
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()):
+        super().__init__(message)
+        self.findings = tuple(findings)
 
 
 class Executor(stock.Executor):
@@ -28,29 +49,37 @@ class Executor(stock.Executor):
         """Validates statistics against the schema.
 
         Raises:
-            DataError: Some anomaly has at least the configured severity. The message lists all anomalies in a table.
+            AnomaliesFound: Some anomaly has at least the configured severity. The message has a table of all anomalies.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
         splits = artifact_utils.decode_split_names(artifact.split_names)
         found = findings({split: _read(artifact_utils.get_split_uri([artifact], split)) for split in splits})
         if stopping(found, exec_properties["fail_on"]):
-            raise DataError(
+            message = (
                 f"the data does not fit its schema:\n{as_table(found)}\n"
                 "Mend the data, or, if it is right, the schema; validation.fail_on=never goes on regardless."
             )
+            stop = Stop("ExampleValidator", AnomaliesFound.verdict, message, findings=tuple(found))
+            given = {name: next(iter(input_dict.get(name, [])), None) for name in _FOR_PAGE}
+            raise AnomaliesFound(with_page(exec_properties.get(_PAGE) or "", artifact.uri, stop, given), found)
         if found:
             _log.warning("the data does not quite fit its schema:\n%s", as_table(found))
         return output
 
 
 class StrictExampleValidatorSpec(ComponentSpec):
-    """TFX's spec plus the severity that fails the component."""
+    """TFX's spec plus the severity that fails the component, and what the page of a stopped run needs."""
 
-    PARAMETERS = {"exclude_splits": ExecutionParameter(type=str), "fail_on": ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "exclude_splits": ExecutionParameter(type=str),
+        "fail_on": ExecutionParameter(type=str),
+        _PAGE: ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {
         "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {"anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
 
@@ -61,19 +90,30 @@ class StrictExampleValidator(base_component.BaseComponent):
     SPEC_CLASS = StrictExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, statistics: BaseChannel, schema: BaseChannel, fail_on: FailOn):
+    def __init__(
+        self,
+        statistics: BaseChannel,
+        schema: BaseChannel,
+        fail_on: FailOn,
+        examples: BaseChannel | None = None,
+        page: str | None = None,
+    ):
         """Connects the component.
 
         Args:
             statistics: Statistics of all splits.
             schema: The curated schema.
             fail_on: Minimum severity of an anomaly that stops the run.
+            examples: Of which the statistics are; needed with `page`.
+            page: `PageSettings` as JSON, where this component writes the page of a run that it stops.
         """
         super().__init__(
             StrictExampleValidatorSpec(
                 statistics=statistics,
                 schema=schema,
                 fail_on=fail_on,
+                examples=examples,
+                page=page,
                 exclude_splits="[]",
                 anomalies=Channel(type=standard_artifacts.ExampleAnomalies),
             )

@@ -15,25 +15,27 @@ from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
+from tfx.types.experimental import simple_artifacts
 from tfx.utils import path_utils
 
 from components.pusher.bucket import copy_tree, finished_push_in_bucket, is_uri, publish_to_bucket
 from components.pusher.fresh_process import run_verification
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import finished_push, publish
-from components.pusher.summary import (
-    blessing_summary,
-    evaluation_summary,
-    ingest_summary,
-    package_versions,
-)
+from components.pusher.summary import blessing_summary, run_facts
 from components.pusher.warmup import WARMUP_FILE, warmup_requests
-from components.retrieval_index.layout import REPORT_FILE
+from components.run_report.on_refusal import with_page
+from components.run_report.stop import Stop
 from trainer_module.errors import ModelError
 from trainer_module.export.parity import EXAMPLES_FILE, PARITY_DIRECTORY
-from trainer_module.run_fn import TRAINING_REPORT
 
 _log = logging.getLogger(__name__)
+
+
+class VerificationFailed(ModelError):
+    """A blessed model does not serve outside the product."""
+
+    verdict = "stopped by verification"
 
 
 @component
@@ -47,6 +49,12 @@ def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
     config: Parameter[str],
     data_dir: Parameter[str],
     source_hash: Parameter[str],
+    page: Parameter[str] = "",
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies] = None,
+    transform_graph: InputArtifact[standard_artifacts.TransformGraph] = None,
+    model_run: InputArtifact[standard_artifacts.ModelRun] = None,
+    drift: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
     """Publishes a blessed model after a new process has served the Trainer's sample examples with it.
 
@@ -60,9 +68,15 @@ def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
         config: The whole configuration as JSON, for the summary.
         data_dir: Directory of the raw files, for the summary.
         source_hash: Hash of this component's sources; part of the cache key.
+        page: `PageSettings` as JSON, where this component writes the page of a run that it stops; else empty.
+        statistics: For that page, as all that follow.
+        anomalies: See there.
+        transform_graph: See there.
+        model_run: See there.
+        drift: See there; None where data are not compared with earlier ones.
 
     Raises:
-        ModelError: A blessed model fails verification. Nothing was published.
+        VerificationFailed: A blessed model does not serve outside the product. Nothing was published.
     """
     inputs = [artifact.uri for artifact in (examples, model, model_blessing, evaluation)]
     push = push_id([*inputs, base_directory, config, data_dir, source_hash])
@@ -72,25 +86,26 @@ def VerifyingPusher(  # noqa: N802 (TFX components are named like classes)
         has_baseline=model_blessing.has_custom_property("baseline_model_id"),
         hold_first_run=experiment["evaluation"]["first_run"] == "hold",
     )
-    training = json.loads(_read(os.path.join(model.uri, TRAINING_REPORT)))
-    naive_baselines = {head: facts["name"] for head, facts in training["naive_baselines"].items()}
-    summary = {
-        "push": push,
-        "config": experiment,
-        "blessing": verdict,
-        "evaluation": evaluation_summary(evaluation.uri, naive_baselines),
-        "training": training,
-        "data_dir": data_dir,
-        "examples": ingest_summary(examples),
-        "packages": package_versions(),
-    }
-    index_report = os.path.join(model.uri, REPORT_FILE)
-    if tf.io.gfile.exists(index_report):
-        summary["retrieval_index"] = json.loads(_read(index_report))
+    facts = run_facts(experiment, data_dir, examples, model.uri, evaluation.uri)
+    summary: dict[str, Any] = {"push": push, "blessing": verdict} | facts
     if verdict["push"]:
         model_dir = path_utils.serving_model_path(model.uri)
         parity_dir = os.path.join(model.uri, PARITY_DIRECTORY)
-        summary["verification"] = _verify(model_dir, parity_dir)
+        try:
+            summary["verification"] = _verify(model_dir, parity_dir)
+        except VerificationFailed as error:
+            artifacts = {
+                "examples": examples,
+                "statistics": statistics,
+                "anomalies": anomalies,
+                "transform_graph": transform_graph,
+                "model_run": model_run,
+                "model": model,
+                "evaluation": evaluation,
+                "drift": drift,
+            }
+            stop = Stop("Pusher", error.verdict, str(error))
+            raise VerificationFailed(with_page(page, pushed_model.uri, stop, artifacts)) from None
         destination = _publish(model_dir, parity_dir, base_directory, summary)
         summary["pushed_to"] = destination
         pushed_model.set_string_custom_property("pushed_destination", destination)
@@ -134,10 +149,5 @@ def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
         if outcome.returncode:
             cause = outcome.errors.strip().splitlines()[-1:] or [f"exit code {outcome.returncode}"]
             _log.debug("verification of %s:\n%s", model_dir, outcome.errors)
-            raise ModelError(f"the model in {model_dir} does not serve with plain TensorFlow: {cause[0]}")
+            raise VerificationFailed(f"the model in {model_dir} does not serve with plain TensorFlow: {cause[0]}")
         return json.loads(report.read_text())
-
-
-def _read(path: str) -> str:
-    with tf.io.gfile.GFile(path) as file:
-        return file.read()

@@ -1,17 +1,22 @@
 """The Pusher's parts of `summary.json`."""
 
 import dataclasses
+import json
 import math
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 from tfx import types
 from tfx.types import artifact_utils
 
 from components.pusher.comparison import Comparison, shown
+from components.retrieval_index.layout import REPORT_FILE
+from trainer_module.run_fn import TRAINING_REPORT
 
 _PACKAGES = (
     "recspan",
@@ -66,6 +71,34 @@ def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
         if examples.has_custom_property("version"):
             summary["version_of_last_span"] = examples.get_int_custom_property("version")
     return summary
+
+
+def run_facts(
+    experiment: Mapping[str, Any], data_dir: str, examples: types.Artifact | None, model: str, evaluation: str
+) -> dict[str, Any]:
+    """What is known of a run, whether or not it came to its verdict.
+
+    Args:
+        experiment: The whole configuration.
+        data_dir: Directory of the raw files.
+        examples: Output of ExampleGen; None if there is none.
+        model: URI of the judged or the trained model; empty if there is none.
+        evaluation: URI of the Evaluator's output; empty if there is none.
+
+    Returns:
+        `config`, `data_dir`, `packages`; `examples`, `training`, `retrieval_index` and `evaluation` where they exist.
+    """
+    facts: dict[str, Any] = {"config": experiment, "data_dir": data_dir, "packages": package_versions()}
+    if examples is not None:
+        facts["examples"] = ingest_summary(examples)
+    if model:
+        facts["training"] = json.loads(_read(os.path.join(model, TRAINING_REPORT)))
+        if tf.io.gfile.exists(index_report := os.path.join(model, REPORT_FILE)):
+            facts["retrieval_index"] = json.loads(_read(index_report))
+    if evaluation:
+        naive_baselines = {head: each["name"] for head, each in facts["training"]["naive_baselines"].items()}
+        facts["evaluation"] = evaluation_summary(evaluation, naive_baselines)
+    return facts
 
 
 def evaluation_summary(evaluation_uri: str, naive_baselines: Mapping[str, str]) -> dict[str, Any]:
@@ -189,6 +222,11 @@ def _undefined(head: str, name: str, overall: Mapping[str, Any]) -> str:
             "Split the data otherwise"
         )
     return f"none of the {count:.0f} rows of the test split counts for it"
+
+
+def _read(path: str) -> str:
+    with tf.io.gfile.GFile(path) as file:
+        return file.read()
 
 
 def _is_idle(metric: str) -> bool:

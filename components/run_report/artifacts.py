@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,12 @@ from components.evaluation.row_files import EvaluatedRows, read_rows
 from components.example_validator.anomalies import Finding, findings
 from components.retrieval_index.layout import REPORT_FILE
 from components.run_report.card import ModelCard
+from components.run_report.data_flow import Task
+from components.run_report.stop import Stop
 from trainer_module.data.example_files import ExampleFiles
 from trainer_module.data.features import Categorical, HashBuckets
-from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec, Task
+from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
+from trainer_module.data.spec import Task as PredictionTask
 from trainer_module.data.vocabularies import read_tokens
 
 # Rows of a split that are read for what its statistics do not tell.
@@ -38,7 +41,7 @@ SPLITS = ("train", "eval", "test")
 
 @dataclass(frozen=True)
 class Uris:
-    """Where the artifacts of a run lie.
+    """Where the artifacts of a run lie; empty for those that a stopped run did not make.
 
     Attributes:
         examples: Directories of splits, by name.
@@ -46,18 +49,18 @@ class Uris:
         anomalies: The same of their anomalies.
         transform_graph: Of Transform.
         model_run: Logs and best weights of the training.
-        model: The model that was judged.
+        model: The model that was judged, or would have been.
         evaluation: Of the Evaluator.
         drift: Of DriftGate; empty where data are not compared.
     """
 
-    examples: Mapping[str, str]
-    statistics: Mapping[str, str]
-    anomalies: Mapping[str, str]
-    transform_graph: str
-    model_run: str
-    model: str
-    evaluation: str
+    examples: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[str, str] = field(default_factory=dict)
+    anomalies: Mapping[str, str] = field(default_factory=dict)
+    transform_graph: str = ""
+    model_run: str = ""
+    model: str = ""
+    evaluation: str = ""
     drift: str = ""
 
 
@@ -108,17 +111,19 @@ class RunArtifacts:
 
     Attributes:
         dataset: The dataset.
-        summary: The Pusher's summary.
+        summary: The Pusher's summary; of a stopped run, what is known of it (`components.pusher.summary.run_facts`).
         card: The model's card.
         uris: Where the artifacts lie.
-        completed: Whether the runner adds to the page what components cannot know, as the local one does.
+        tasks: What each component took; empty where the runner adds that to the page, as the local one does.
+        stop: What stopped the run; None if it came to its end.
     """
 
     dataset: DatasetSpec
     summary: Mapping[str, Any]
     card: ModelCard
     uris: Uris
-    completed: bool = True
+    tasks: tuple[Task, ...] = ()
+    stop: Stop | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -143,11 +148,11 @@ class RunArtifacts:
         parts = [(head, whole.of_head(head)) for head in whole.heads] or [("", whole)]
         return tuple(Goal(head, rows, self._main_metric(rows.task)) for head, rows in parts)
 
-    def goals_of(self, task: Task) -> Iterator[Goal]:
+    def goals_of(self, task: PredictionTask) -> Iterator[Goal]:
         """Goals of a task whose label some test row has."""
         return (goal for goal in self.goals if goal.rows.task == task and goal.rows.table.num_rows)
 
-    def _main_metric(self, task: Task) -> str:
+    def _main_metric(self, task: PredictionTask) -> str:
         return {"rating": "rmse", "click": "log_loss", "retrieval": f"ndcg_at_{self.cutoff}"}[task]
 
     @property
@@ -174,9 +179,16 @@ class RunArtifacts:
             found[split] = {feature.path.step[0]: feature for feature in dataset.features}
         return found
 
+    @property
+    def is_validated(self) -> bool:
+        """Whether the rows were compared with the schema."""
+        return bool(self.uris.anomalies or (self.stop and self.stop.findings))
+
     @cached_property
     def findings(self) -> list[Finding]:
         """Anomalies of all splits."""
+        if self.stop and self.stop.findings:
+            return list(self.stop.findings)
         return findings(
             {
                 split: anomalies_pb2.Anomalies.FromString(_read(os.path.join(directory, "SchemaDiff.pb")))
@@ -187,6 +199,8 @@ class RunArtifacts:
     @cached_property
     def drift(self) -> DriftReport | None:
         """The comparison with earlier data; None where there is none."""
+        if self.stop and self.stop.drift:
+            return self.stop.drift
         if not self.uris.drift:
             return None
         return DriftReport.model_validate_json(_read(os.path.join(self.uris.drift, DRIFT_FILE)))
@@ -217,6 +231,8 @@ class RunArtifacts:
     @cached_property
     def vocabularies(self) -> dict[str, pa.Array]:
         """Tokens by table, in the order of their ids; none of tables of hash buckets or with too many tokens."""
+        if "training" not in self.summary:
+            return {}
         rows = self.summary["training"]["table_rows"]
         return {
             table.name: read_tokens(self.transform_output, table.name)

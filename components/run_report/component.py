@@ -2,6 +2,7 @@
 
 # pyright: reportInvalidTypeArguments=false
 
+import importlib
 import json
 import logging
 import os
@@ -9,15 +10,17 @@ import os
 import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import Artifact, artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.types.experimental import simple_artifacts
 
 from components.pusher.layout import SUMMARY_FILE_NAME
-from components.run_report.artifacts import RunArtifacts, Uris
+from components.run_report.artifacts import RunArtifacts
 from components.run_report.card import ModelCard
 from components.run_report.compose import compose
 from components.run_report.layout import PAGE_FILE, REPORT_FILE
 from components.run_report.render import render
+from components.run_report.tasks import finished_tasks
+from components.run_report.uris import uris_of
 from trainer_module.data.spec import DatasetSpec
 
 _log = logging.getLogger(__name__)
@@ -37,7 +40,9 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
     title: Parameter[str],
     dataset: Parameter[str],
     model_card: Parameter[str],
-    completed: Parameter[str],
+    added: Parameter[str],
+    added_settings: Parameter[str],
+    upstream: Parameter[str],
     source_hash: Parameter[str],
     drift: InputArtifact[simple_artifacts.Statistics] = None,
 ) -> None:
@@ -57,34 +62,37 @@ def RunReport(  # noqa: N802 (TFX components are named like classes)
         title: Of the page.
         dataset: A `DatasetSpec` as JSON.
         model_card: A `ModelCard` as JSON.
-        completed: `yes` if the runner adds to the page what components cannot know, else `no`.
-        source_hash: Hash of this component's sources; part of the cache key.
+        added: Dotted path of a function that makes further sections from the summary and `added_settings`, each with
+            the id of the section that it precedes.
+        added_settings: The second argument of that function.
+        upstream: Components that each component waits for, as JSON, where a service runs them one by one; empty where
+            the runner adds what they took to the page.
+        source_hash: Hash of this component's sources and of `added`; part of the cache key.
         drift: Of DriftGate; None where data are not compared with earlier ones.
     """
     del source_hash
     with tf.io.gfile.GFile(os.path.join(pushed_model.uri, SUMMARY_FILE_NAME)) as file:
         summary = json.load(file)
-    uris = Uris(
-        examples=_splits(examples),
-        statistics=_splits(statistics),
-        anomalies=_splits(anomalies),
-        transform_graph=transform_graph.uri,
-        model_run=model_run.uri,
-        model=model.uri,
-        evaluation=evaluation.uri,
-        drift=drift.uri if drift else "",
+    artifacts = {
+        "examples": examples,
+        "statistics": statistics,
+        "anomalies": anomalies,
+        "transform_graph": transform_graph,
+        "model_run": model_run,
+        "model": model,
+        "evaluation": evaluation,
+    } | ({"drift": drift} if drift else {})
+    run = RunArtifacts(
+        dataset=DatasetSpec.model_validate_json(dataset),
+        summary=summary,
+        card=ModelCard.model_validate_json(model_card),
+        uris=uris_of(artifacts),
+        tasks=finished_tasks(report.uri, json.loads(upstream)) if upstream else (),
     )
-    card = ModelCard.model_validate_json(model_card)
-    run = RunArtifacts(DatasetSpec.model_validate_json(dataset), summary, card, uris, completed == "yes")
-    page = compose(run, title)
+    module, _, function = added.rpartition(".")
+    page = compose(run, title, getattr(importlib.import_module(module), function)(summary, added_settings))
     tf.io.gfile.makedirs(report.uri)
     for name, text in ((PAGE_FILE, page.model_dump_json()), (REPORT_FILE, render(page))):
         with tf.io.gfile.GFile(os.path.join(report.uri, name), "w") as file:
             file.write(text)
     _log.debug("report of %d sections in %s", len(page.sections), report.uri)
-
-
-def _splits(artifact: Artifact) -> dict[str, str]:
-    """Directories of an artifact's splits."""
-    names = artifact_utils.decode_split_names(artifact.split_names)
-    return {name: artifact_utils.get_split_uri([artifact], name) for name in names}

@@ -187,13 +187,14 @@ class Page(Frozen):
     subtitle: str
     sections: tuple[Section, ...]
 
-    def with_section(self, section: Section, before: str) -> "Page":
+    def with_section(self, section: Section, *before: str) -> "Page":
         """The page with another section.
 
         Args:
             section: The section.
-            before: Id of the section that it precedes; it is the last one if there is no such section.
+            before: Ids of sections; it precedes the first of them that is on the page, and is the last one if none is.
         """
-        place = next((n for n, each in enumerate(self.sections) if each.id == before), len(self.sections))
+        places = {each.id: place for place, each in enumerate(self.sections)}
+        place = next((places[each] for each in before if each in places), len(self.sections))
         sections = (*self.sections[:place], section, *self.sections[place:])
         return self.model_copy(update={"sections": sections})

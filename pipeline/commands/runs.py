@@ -41,13 +41,20 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="With --continuous: end when no span is left.")
     ] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --continuous: a span that was refused for its drift, to be run on again and let through; later "
+            "refused ones are run on again, too. May be repeated."
+        ),
+    ] = None,
     poll_seconds: Annotated[
         float, typer.Option(min=0, help="With --continuous: between two looks at the files, and for them to settle.")
     ] = 60,
 ) -> None:
     """Run everything from raw files to a pushed model; exits with 3 if the model was not good enough to push."""
-    if not continuous and (first_span or until_idle):
-        raise ConfigError("--first-span and --until-idle belong to --continuous; add it, or leave them out")
+    if not continuous and (first_span or until_idle or accept):
+        raise ConfigError("--first-span, --accept and --until-idle belong to --continuous; add it, or leave them out")
     from pipeline.config import Locations, experiment_tree, load_config, parse_assignments
     from pipeline.local.run import run_locally
     from pipeline.two_stage.config import is_two_stage, two_stage_config
@@ -74,7 +81,8 @@ def run(
 
             named = {"--config": config, "--root": root, "--data-dir": data_dir}
             arguments = [part for option, path in named.items() if path is not None for part in (option, str(path))]
-            raise typer.Exit(watch(settings, locations, arguments, overrides, first_span, poll_seconds, until_idle))
+            code = watch(settings, locations, arguments, overrides, first_span, poll_seconds, until_idle, accept or ())
+            raise typer.Exit(code)
         outcome = run_locally(settings, locations)
     if outcome is None or outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)

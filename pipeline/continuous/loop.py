@@ -1,10 +1,16 @@
 """The loop: waits for a span, runs the pipeline on it, and goes on with the next, whatever became of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.continuous.arrivals import Arrival
 from pipeline.continuous.journal import Day, Journal
+
+_READ_LATER = (
+    "it gets no run of its own: the windows of later spans read it, and DriftGate does not look at it. "
+    "data.leave_out keeps it out"
+)
 
 
 class Waiting(Protocol):
@@ -15,8 +21,18 @@ class Waiting(Protocol):
         ...
 
 
-RunSpan = Callable[[Arrival, tuple[str, ...]], Day | None]
-"""Runs the pipeline on a span, leaving others out by their names; None if it was asked to stop meanwhile."""
+class RunSpan(Protocol):
+    """Runs the pipeline on a span."""
+
+    def __call__(self, arrival: Arrival, left_out: tuple[str, ...], is_accepted: bool) -> Day | None:
+        """What became of the span; None if it was asked to stop meanwhile.
+
+        Args:
+            arrival: The span.
+            left_out: Names of earlier spans that its window leaves out.
+            is_accepted: Whether its drift is let through.
+        """
+        ...
 
 
 class Observer(Protocol):
@@ -34,6 +50,27 @@ class Observer(Protocol):
         """The pipeline has ended."""
         ...
 
+    def noticed(self, day: Day) -> None:
+        """A span has arrived or changed that gets no run of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order spans are run on.
+
+    Attributes:
+        first_span: Where to begin if the journal is empty; None begins with the newest span that is there.
+        accepted: Refused spans to run on again, whose drift is let through.
+        poll_seconds: Between two looks; files that were written to within that time are waited for.
+        until_idle: Whether to end once no span is left.
+    """
+
+    first_span: int | None = None
+    accepted: frozenset[int] = frozenset()
+    poll_seconds: float = 60.0
+    until_idle: bool = False
+
 
 def run_continuously(
     find: Callable[[], Mapping[int, Arrival]],
@@ -41,9 +78,7 @@ def run_continuously(
     run: RunSpan,
     observer: Observer,
     stop: Waiting,
-    first_span: int | None,
-    poll_seconds: float,
-    until_idle: bool,
+    order: Order,
 ) -> bool:
     """Runs the pipeline on one span after the other.
 
@@ -53,40 +88,75 @@ def run_continuously(
         run: Runs the pipeline.
         observer: Shows what happens.
         stop: Waits between two looks, and says when to stop.
-        first_span: Where to begin if the journal is empty; None begins with the newest span that is there.
-        poll_seconds: Between two looks; files that were written to within that time are waited for.
-        until_idle: Whether to end once no span is left.
+        order: Which spans come when.
 
     Returns:
         Whether it came to its end; False if it was asked to stop.
     """
     is_announced = False
+    again = run_again(order.accepted, journal)
     while True:
         arrivals = find()
-        waiting_for = next_span(arrivals, journal, first_span)
-        if waiting_for is None or not waiting_for.is_settled(poll_seconds):
-            if waiting_for is None and until_idle:
+        if journal.days and journal.seen is None:
+            journal.see(arrivals)
+        for day in without_a_run(arrivals, journal, order.poll_seconds):
+            journal.add(day)
+            observer.noticed(day)
+        again = [span for span in again if span in arrivals]
+        waiting_for = arrivals[again[0]] if again else next_span(arrivals, journal, order.first_span)
+        if waiting_for is None or not waiting_for.is_settled(order.poll_seconds):
+            if waiting_for is None and order.until_idle:
                 return True
             if not is_announced:
                 observer.waiting(journal.days[-1].name if journal.days else None)
                 is_announced = True
-            if stop.wait(poll_seconds):
+            if stop.wait(order.poll_seconds):
                 return False
             continue
         is_announced = False
         left_out = refused_before(waiting_for.span, arrivals, journal)
+        journal.see(arrivals)
         observer.begins(waiting_for, left_out)
-        day = run(waiting_for, left_out)
+        day = run(waiting_for, left_out, waiting_for.span in order.accepted and waiting_for.span in again)
         if day is None:
             return False
         journal.add(day)
         observer.ended(day)
+        again = again[1:]
+
+
+def run_again(accepted: Collection[int], journal: Journal) -> list[int]:
+    """Refused spans to run on again: the accepted ones, and those after them, which are compared with them then."""
+    if not accepted:
+        return []
+    return [day.span for day in journal.days if day.verdict == "refused" and day.span >= min(accepted)]
+
+
+def without_a_run(arrivals: Mapping[int, Arrival], journal: Journal, poll_seconds: float) -> Iterator[Day]:
+    """Spans before the last one that have arrived since its run began, or whose files have changed since their own run.
+
+    Later windows read them, but no run begins, as its model would take the place of one that knows later data.
+    """
+    if not journal.days:
+        return
+    last = journal.days[-1]
+    for span, arrival in arrivals.items():
+        if span >= last.span or not arrival.is_settled(poll_seconds):
+            continue
+        day, facts = journal.of(span), {"span": span, "name": arrival.name, "digest": arrival.digest}
+        if day is None and span not in (journal.seen or ()):
+            reason = f"arrived after the run on span {last.name} had begun; {_READ_LATER}"
+            yield Day(**facts, verdict="late", reason=reason, run="")
+        # A refused span that was mended is no surprise: it is left out until then.
+        elif day is not None and day.verdict != "refused" and day.digest != arrival.digest:
+            reason = f"its files have changed since the run on span {last.name} began; {_READ_LATER}"
+            yield day.model_copy(update={"digest": arrival.digest, "reason": reason})
 
 
 def next_span(arrivals: Mapping[int, Arrival], journal: Journal, first_span: int | None) -> Arrival | None:
     """The span to run on: the oldest after the last one that was run on, or that one itself if its files have changed.
 
-    A span that arrives after a later one has been run on is only read as a part of later windows.
+    A span that arrives after a later one has been run on is only read as a part of later windows (`without_a_run`).
     """
     if not journal.days:
         candidates = [span for span in arrivals if first_span is None or span >= first_span]

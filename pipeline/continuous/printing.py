@@ -9,7 +9,13 @@ from pipeline.continuous.arrivals import Arrival
 from pipeline.continuous.journal import Day, Verdict
 
 _WIDEST = 400
-_COLOURS: dict[Verdict, str] = {"pushed": "green", "not pushed": "yellow", "refused": "yellow", "failed": "red"}
+_COLOURS: dict[Verdict, str] = {
+    "pushed": "green",
+    "not pushed": "yellow",
+    "refused": "yellow",
+    "failed": "red",
+    "late": "yellow",
+}
 
 
 class LoopProgress:
@@ -29,6 +35,10 @@ class LoopProgress:
 
     def ended(self, day: Day) -> None:
         self._console.print(f"[bold {_COLOURS[day.verdict]}]span {day.name}: {day.verdict}[/]", end="", highlight=False)
+        self._print(f": {day.reason}")
+
+    def noticed(self, day: Day) -> None:
+        self._console.print(f"[bold yellow]span {day.name}[/]", end="", highlight=False)
         self._print(f": {day.reason}")
 
     def _print(self, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from components.example_gen.config import DataConfig
 from pipeline.continuous.arrivals import Arrival
-from pipeline.continuous.journal import Day, Verdict
+from pipeline.continuous.journal import Day
 from pipeline.exit_codes import INTERRUPTED, PREEMPTED
 from pipeline.history.records import Run, find_runs
 from trainer_module.errors import RecspanError
@@ -20,8 +20,6 @@ from trainer_module.errors import RecspanError
 COMMAND = (sys.executable, "-m", "pipeline.continuous.recspan")
 # Keeps modules of the current directory from taking the place of the product's.
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-# Components that look at the data before anything is trained.
-_OF_DATA = ("ExampleGen", "StatisticsGen", "ExampleValidator", "DriftGate")
 
 
 class Stop:
@@ -90,14 +88,14 @@ class SpanRunner:
         self._arguments, self._overrides, self._data = arguments, overrides, data
         self._root, self._stop = root, stop
 
-    def __call__(self, arrival: Arrival, left_out: tuple[str, ...]) -> Day | None:
-        """Runs it; None if it was asked to stop meanwhile.
+    def __call__(self, arrival: Arrival, left_out: tuple[str, ...], is_accepted: bool) -> Day | None:
+        """Runs it; None if it was asked to stop meanwhile. Implements `RunSpan`.
 
         Raises:
             RecspanError: The run could not begin, so that no other could either.
         """
         before = {run.id for run in find_runs(self._root)}
-        code = self._stop.call(self._command(arrival, left_out), os.environ | _SAFE_PATH)
+        code = self._stop.call(self._command(arrival, left_out, is_accepted), os.environ | _SAFE_PATH)
         if self._stop.signal is not None:
             return None
         new = [run for run in find_runs(self._root) if run.id not in before]
@@ -108,9 +106,11 @@ class SpanRunner:
             )
         return day_of(arrival, new[-1])
 
-    def _command(self, arrival: Arrival, left_out: tuple[str, ...]) -> list[str]:
+    def _command(self, arrival: Arrival, left_out: tuple[str, ...], is_accepted: bool) -> list[str]:
         spans = [*map(str, self._data.leave_out), *left_out]
         overrides = dict(self._overrides) | {"data.last_span": _value(arrival.name)}
+        if is_accepted:
+            overrides["validation.drift.action"] = "warn"
         if spans:
             overrides["data.leave_out"] = [_value(span) for span in dict.fromkeys(spans)]
         assignments = [part for key, value in overrides.items() for part in ("--set", f"{key}={_text(value)}")]
@@ -121,15 +121,16 @@ def day_of(arrival: Arrival, run: Run) -> Day:
     """What became of a span, as the run's summary or the metadata store tells."""
     summary = run.summary
     if summary is None:
-        failed = [each.component for each in run.executions if each.state == "failed"]
-        verdict: Verdict = "refused" if failed and failed[-1] in _OF_DATA else "failed"
+        stopped = run.stopped or {}
+        drift = stopped.get("drift")
         return Day(
             span=arrival.span,
             name=arrival.name,
             digest=arrival.digest,
-            verdict=verdict,
-            reason=f"{run.verdict}, see {run.directory / 'log.txt'}",
+            verdict="refused" if stopped.get("refused_data") else "failed",
+            reason=f"{run.verdict}, see {run.report or run.directory / 'log.txt'}",
             run=run.id,
+            drift=None if drift is None else len(drift["findings"]),
         )
     moved = summary["training"]["warm_start"]
     drift = summary.get("drift")

@@ -10,7 +10,7 @@ from components.example_gen.spans import number_of
 from pipeline.config import Locations, PipelineConfig
 from pipeline.continuous.arrivals import check_watchable, find_arrivals
 from pipeline.continuous.journal import Journal
-from pipeline.continuous.loop import run_continuously
+from pipeline.continuous.loop import Order, run_continuously
 from pipeline.continuous.printing import LoopProgress, print_days
 from pipeline.continuous.span_process import SpanRunner, Stop
 from pipeline.roots import require_writable
@@ -26,6 +26,7 @@ def watch(
     first_span: str | None,
     poll_seconds: float,
     until_idle: bool,
+    accepted: Sequence[str] = (),
 ) -> int:
     """Runs the pipeline on one span after the other, until asked to stop.
 
@@ -37,6 +38,8 @@ def watch(
         first_span: Where to begin if the loop has not run before: a number, or a date; None takes the newest.
         poll_seconds: Between two looks.
         until_idle: Whether to end once no span is left.
+        accepted: Names of refused spans whose drift is let through; they are run on again, and so are later refused
+            ones.
 
     Returns:
         The exit code.
@@ -45,17 +48,16 @@ def watch(
         RecspanError: The experiment's files cannot be watched, or a run could not begin.
     """
     check_watchable(config.data, locations.data)
-    first = _number(config, first_span)
+    first = None if first_span is None else _number(config, "--first-span", first_span)
     require_writable(locations.root, "--root")
     generate_if_missing(config, locations.data)
     data, stop = config.data.portable(), Stop()
     journal = Journal(locations, config.pipeline_name)
+    order = Order(first, _accepted(config, journal, accepted), poll_seconds, until_idle)
     runner = SpanRunner(arguments, overrides, config.data, locations.root, stop)
     console = Console(highlight=False)
     progress = LoopProgress(console, locations.data)
-    is_over = run_continuously(
-        lambda: find_arrivals(data, locations.data), journal, runner, progress, stop, first, poll_seconds, until_idle
-    )
+    is_over = run_continuously(lambda: find_arrivals(data, locations.data), journal, runner, progress, stop, order)
     if journal.days:
         print_days(journal.days, console)
     if not is_over:
@@ -63,11 +65,24 @@ def watch(
     return 0 if is_over else stop.exit_code
 
 
-def _number(config: PipelineConfig, first_span: str | None) -> int | None:
-    if first_span is None:
-        return None
+def _number(config: PipelineConfig, option: str, name: str) -> int:
     try:
-        return number_of(date.fromisoformat(first_span) if config.data.by_date else int(first_span))
+        return number_of(date.fromisoformat(name) if config.data.by_date else int(name))
     except ValueError:
         kind = "a date such as 2024-05-01" if config.data.by_date else "a number"
-        raise ConfigError(f"--first-span {first_span}: expected the name of a span, {kind}") from None
+        raise ConfigError(f"{option} {name}: expected the name of a span, {kind}") from None
+
+
+def _accepted(config: PipelineConfig, journal: Journal, names: Sequence[str]) -> frozenset[int]:
+    """Numbers of spans by their names.
+
+    Raises:
+        ConfigError: One of them was not refused.
+    """
+    refused = {day.span: day.name for day in journal.days if day.verdict == "refused"}
+    numbers = {_number(config, "--accept", name): name for name in names}
+    if unknown := [name for number, name in numbers.items() if number not in refused]:
+        raise ConfigError(
+            f"--accept {unknown[0]}: this span was not refused. Refused spans: {', '.join(refused.values()) or 'none'}"
+        )
+    return frozenset(numbers)

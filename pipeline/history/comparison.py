@@ -71,7 +71,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         runs: At least two.
 
     Raises:
-        ConfigError: A run did not come to its end.
+        ConfigError: Nothing is known of a run, as of one that was killed.
     """
     first, *others = runs
     facts = [
@@ -105,10 +105,12 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
 
 def _data(run: Run) -> dict[str, Any]:
     """What tells whether two runs read the same data."""
-    examples, training = run.result["examples"], run.result["training"]
-    rows = {f"rows of {split}": count for split, count in examples["rows"].items()}
-    facts = {"bad rows": examples["bad_rows"], "spans": examples.get("spans")}
-    facts |= {"vocabularies (SHA-256)": training["vocabularies"][:12], "directory": run.result["data_dir"]}
+    # A stopped run may have neither.
+    examples, training = run.result.get("examples", {}), run.result.get("training", {})
+    rows = {f"rows of {split}": count for split, count in examples.get("rows", {}).items()}
+    facts = {"bad rows": examples.get("bad_rows"), "spans": examples.get("spans")}
+    vocabularies = training["vocabularies"][:12] if training else None
+    facts |= {"vocabularies (SHA-256)": vocabularies, "directory": run.result["data_dir"]}
     for each in run.executions:
         if each.component == EXAMPLE_GEN and "input_fingerprint" in each.facts:
             facts["files read (size, time)"] = each.facts["input_fingerprint"]
@@ -120,6 +122,8 @@ def _significance(first: Run, other: Run) -> Significance:
         pair = []
         for run in (first, other):
             evaluation = run.output(EVALUATOR, EVALUATION)
+            if evaluation is None and run.stopped:
+                raise DataError(f"run {run.id} judged no model: {run.verdict}")
             if evaluation is None:
                 raise DataError(f"the metadata store does not know where run {run.id} left its evaluation")
             pair.append(read_rows(evaluation, PAIRED_COLUMNS))

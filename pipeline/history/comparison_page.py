@@ -11,7 +11,7 @@ def page_of(comparison: Comparison) -> Page:
     """The page."""
     runs = comparison.runs
     sections = [
-        Section(id="runs", title="Runs", blocks=(_texts(comparison.facts, runs),)),
+        Section(id="runs", title="Runs", blocks=(_texts((*comparison.facts, _reports(runs)), runs),)),
         Section(id="metrics", title="Metrics of the test split", blocks=(_numbers(comparison.metrics, runs),)),
         Section(id="differences", title="Differences from the first run", blocks=_differences(comparison)),
         Section(id="experiment", title="Experiment: what differs", blocks=(_texts_or_none(comparison.config, runs),)),
@@ -37,6 +37,10 @@ def _differences(comparison: Comparison) -> tuple[Block, ...]:
     )
     note = "Paired bootstrap over the same test rows, for retrieval over the same queries."
     return (*([Table(columns=columns, rows=tuple(rows), note=note)] if rows else []), *refused)
+
+
+def _reports(runs: Sequence[Run]) -> Row:
+    return Row("report", tuple("" if run.report is None else str(run.report) for run in runs))
 
 
 def _numbers(rows: Sequence[Row], runs: Sequence[Run]) -> Table:

@@ -48,6 +48,10 @@ def print_run(run: Run, console: Console) -> None:
         for each in run.executions:
             table.add_row(each.component, each.state, f"{each.seconds:.1f}")
         console.print(table)
+        if run.stopped:
+            console.print(run.stopped["message"], markup=False, highlight=False, soft_wrap=True)
+        if run.report:
+            _print_path(console, "report", run.report)
         _print_path(console, "log", run.directory / "log.txt")
 
 
@@ -60,6 +64,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(_table(title, rows, names) if rows else f"[italic]{title}[/italic]\nnothing\n")
     for each in comparison.significance:
         _print_significance(each, comparison.runs[0], console)
+    for run in comparison.runs:
+        if run.report:
+            _print_path(console, f"report of {run.id}", run.report)
 
 
 def began(run: Run) -> str:

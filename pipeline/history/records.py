@@ -10,6 +10,7 @@ from typing import Any
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.layout import REPORT_FILE
+from pipeline.history.layout import STOPPED_FILE
 from trainer_module.errors import ConfigError
 
 LAST = "last"
@@ -48,6 +49,7 @@ class Run:
         summary: Content of `summary.json`; None for a run that did not come to its end.
         pipeline: Name of the pipeline; empty where the metadata store does not know the run.
         executions: In the order in which they began; empty where the metadata store does not know the run.
+        stopped: Content of `stopped.json`, of a run that a component has stopped; else None.
     """
 
     id: str
@@ -55,17 +57,18 @@ class Run:
     summary: dict[str, Any] | None
     pipeline: str = ""
     executions: tuple[Execution, ...] = ()
+    stopped: dict[str, Any] | None = None
 
     @property
     def result(self) -> dict[str, Any]:
-        """The summary.
+        """The summary, or what is known of a run that was stopped.
 
         Raises:
-            ConfigError: The run did not come to its end.
+            ConfigError: Nothing is known, as of a run that was killed.
         """
-        if self.summary is None:
+        if self._facts is None:
             raise ConfigError(f"run {self.id}: {self.verdict}, so that it has no result")
-        return self.summary
+        return self._facts
 
     @property
     def dataset(self) -> str:
@@ -78,27 +81,32 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """`pushed`, `not pushed`, or how far the run came."""
+        """`pushed`, `not pushed`, what stopped the run, or how far it came."""
         if self.summary:
             return "pushed" if self.summary["blessing"]["push"] else "not pushed"
+        if self.stopped:
+            return self.stopped["verdict"]
         failed = [each.component for each in self.executions if each.state == "failed"]
         return f"failed in {failed[-1]}" if failed else "not finished"
 
     @property
     def reason(self) -> str:
-        return self.summary["blessing"]["reason"] if self.summary else self.verdict
+        """Why, on one line."""
+        if self.summary:
+            return self.summary["blessing"]["reason"]
+        return self.stopped["message"].partition("\n")[0] if self.stopped else self.verdict
 
     @cached_property
     def seconds(self) -> float:
         """Of all components."""
-        if self.summary:
-            return sum(row["seconds"] for row in self.summary.get("components", ()))
+        if self._facts:
+            return sum(row["seconds"] for row in self._facts.get("components", ()))
         return sum(each.seconds for each in self.executions)
 
     @property
     def metrics(self) -> dict[str, float | None]:
         """Over the whole test split, by name."""
-        slices = self.summary["evaluation"]["slices"] if self.summary else []
+        slices = (self._facts or {}).get("evaluation", {}).get("slices", [])
         return {name: value for name, value in slices[0].items() if name != "slice"} if slices else {}
 
     @property
@@ -114,11 +122,15 @@ class Run:
 
     @property
     def _config(self) -> dict[str, Any]:
-        return self.summary["config"] if self.summary else {}
+        return self._facts["config"] if self._facts else {}
+
+    @property
+    def _facts(self) -> dict[str, Any] | None:
+        return self.summary or self.stopped
 
     def output(self, component: str, key: str) -> str | None:
         """URI of an output artifact; None if the metadata store does not know it."""
-        return next((each.outputs[key] for each in self.executions if each.component == component), None)
+        return next((each.outputs.get(key) for each in self.executions if each.component == component), None)
 
 
 def find_runs(root: Path) -> list[Run]:
@@ -131,13 +143,14 @@ def find_runs(root: Path) -> list[Run]:
     known = _executions(root / "metadata.sqlite") if directories else {}
     runs: dict[str, Run] = {}
     for directory in directories:
-        summary = _summary(directory)
+        summary = _read(directory / SUMMARY_FILE_NAME)
+        stopped = None if summary else _read(directory / STOPPED_FILE)
         pipeline, executions = known.get(directory.name, ("", ()))
         # A run that was answered from an earlier one has executed nothing itself.
         earlier = runs.get((summary or {}).get("answered_by", ""))
         if earlier and not executions:
             pipeline, executions = earlier.pipeline, earlier.executions
-        runs[directory.name] = Run(directory.name, directory, summary, pipeline, executions)
+        runs[directory.name] = Run(directory.name, directory, summary, pipeline, executions, stopped)
     return list(runs.values())
 
 
@@ -164,9 +177,9 @@ def choose(runs: Iterable[Run], name: str) -> Run:
     return found[0]
 
 
-def _summary(directory: Path) -> dict[str, Any] | None:
+def _read(file: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((directory / SUMMARY_FILE_NAME).read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -1,9 +1,9 @@
 """Wires the pipeline, runs it with TFX's local runner and writes the run's summary."""
 
 import json
+import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
@@ -16,18 +16,21 @@ from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.layout import PAGE_FILE
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
-from pipeline.failures import describe
+from pipeline.failures import chain, describe
 from pipeline.local.killed import fail_killed_executions
-from pipeline.local.outcome import ComponentRun, RunOutcome, write_summary
+from pipeline.local.outcome import ComponentRun, RunOutcome, component_rows, write_summary
 from pipeline.local.runner import ObservedLocalRunner
+from pipeline.local.stopped import write_stopped
 from pipeline.observer import Observer
 from pipeline.platforms import local_platform
-from pipeline.run_page.write import write_page
+from pipeline.run_page.write import write_component_page
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import create_pipeline
 from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, PUSHER, RUN_REPORT, TRAINER
 from trainer_module.errors import Preempted, RecspanError
-from trainer_module.memory import GIGABYTE, stated
+from trainer_module.memory import stated
+
+_log = logging.getLogger(__name__)
 
 
 def execute(
@@ -61,6 +64,8 @@ def execute(
     except Exception as error:
         components, failure = runner.finished, error
         if PUSHER not in [run.component for run in components]:
+            if runner.failed and not any(isinstance(each, Preempted) for each in chain(error)):
+                _leave_page(config, locations, run_dir, runner, error)
             raise
     if components is None:
         return None
@@ -68,11 +73,23 @@ def execute(
     try:
         if failure is not None:
             raise failure
-        return _with_page(config, locations.metadata, run_dir, components, outcome)
+        return _with_page(locations.metadata, run_dir, components, outcome)
     except Preempted:
         raise
     except Exception as error:
         raise RecspanError(f"{describe(error)}\nThe run has no report, but {_standing(outcome)}") from error
+
+
+def _leave_page(
+    config: PipelineConfig, locations: Locations, run_dir: Path, runner: ObservedLocalRunner, error: Exception
+) -> None:
+    """Writes the page of a run that a component has stopped. If it cannot be written, the error says so, too."""
+    assert runner.failed
+    try:
+        write_stopped(config, locations, run_dir, runner.finished, runner.failed, error)
+    except Exception as failure:
+        _log.error("the report of the stopped run was not written", exc_info=failure)
+        error.add_note(f"The run has no report: {describe(failure)}")
 
 
 def _standing(outcome: RunOutcome) -> str:
@@ -82,13 +99,11 @@ def _standing(outcome: RunOutcome) -> str:
     return f"its verdict stands: not pushed, {outcome.summary['blessing']['reason']}"
 
 
-def _with_page(
-    config: PipelineConfig, metadata: Path, run_dir: Path, components: list[ComponentRun], outcome: RunOutcome
-) -> RunOutcome:
+def _with_page(metadata: Path, run_dir: Path, components: list[ComponentRun], outcome: RunOutcome) -> RunOutcome:
     """Writes the run's page, and where it lies into the run's summary."""
     (report,) = [run for run in components if run.component == RUN_REPORT]
     summary = outcome.summary | {"page": os.path.join(_output_uri(metadata, report.execution_id), PAGE_FILE)}
-    write_page(config, summary, run_dir)
+    write_component_page(summary, run_dir)
     write_summary(run_dir, summary)
     return RunOutcome(summary, outcome.pushed_to)
 
@@ -97,18 +112,11 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     """Writes `summary.json` to the run's directory and, if this run pushed a model, next to the model."""
     (pusher,) = [run for run in components if run.component == PUSHER]
     summary = json.loads(Path(_output_uri(metadata, pusher.execution_id), SUMMARY_FILE_NAME).read_text())
-    summary["components"] = [
-        {
-            "component": run.component,
-            "seconds": round(run.seconds, 2),
-            "cached": run.cached,
-            "peak_memory_gb": round(run.peak_bytes / GIGABYTE, 3),
-        }
-        for run in components
-    ]
+    summary["components"] = component_rows(components)
     summary["log"] = str(run_dir / "log.txt")
     if gate := next((run for run in components if run.component == DRIFT_GATE), None):
-        summary["drift"] = _drift(Path(_output_uri(metadata, gate.execution_id), DRIFT_FILE))
+        report = Path(_output_uri(metadata, gate.execution_id), DRIFT_FILE).read_text()
+        summary["drift"] = DriftReport.model_validate_json(report).as_summary()
     write_summary(run_dir, summary)
     if "pushed_to" not in summary:
         return RunOutcome(summary, None)
@@ -118,16 +126,6 @@ def _write_summary(metadata: Path, run_dir: Path, components: list[ComponentRun]
     if not pusher.cached or "components" not in json.loads(beside_model.read_text()):
         write_summary(pushed_to, summary)
     return RunOutcome(summary, pushed_to)
-
-
-def _drift(file: Path) -> dict[str, Any]:
-    """The part of the summary about drift: what was compared, and what is above its threshold."""
-    report = DriftReport.model_validate_json(file.read_text())
-    return {
-        "name": report.name,
-        "compared_with": report.compared_with,
-        "findings": [each.model_dump() for each in report.drift],
-    }
 
 
 def _output_uri(metadata: Path, execution_id: int) -> str:

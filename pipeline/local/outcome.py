@@ -3,11 +3,13 @@
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.pusher.layout import SUMMARY_FILE_NAME
+from trainer_module.memory import GIGABYTE
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,21 @@ class ComponentRun:
 
 
 @dataclass(frozen=True)
+class FailedComponent:
+    """The component in which a run ended before its end.
+
+    Attributes:
+        component: Id of the component in the pipeline.
+        seconds: Wall-clock time until it failed.
+        peak_bytes: Peak resident memory of the process while the component ran.
+    """
+
+    component: str
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """Result of a whole run.
 
@@ -42,10 +59,32 @@ class RunOutcome:
     pushed_to: Path | None
 
 
-def write_summary(directory: Path, summary: dict[str, Any]) -> None:
-    """Writes `summary.json`, which appears complete or not at all."""
-    handle, name = tempfile.mkstemp(dir=directory, suffix=".tmp")
+def component_rows(finished: Sequence[ComponentRun], failed: FailedComponent | None = None) -> list[dict[str, Any]]:
+    """The components of a run as its summary lists them.
+
+    Args:
+        finished: In the order in which they ran.
+        failed: The one after them that ended the run; None if the run came to its end.
+    """
+    rows = [_row(each.component, each.seconds, each.cached, each.peak_bytes) for each in finished]
+    return rows + (
+        [_row(failed.component, failed.seconds, False, failed.peak_bytes) | {"stopped": True}] if failed else []
+    )
+
+
+def write_summary(directory: Path, summary: dict[str, Any], name: str = SUMMARY_FILE_NAME) -> None:
+    """Writes a file of JSON, which appears complete or not at all."""
+    handle, partial = tempfile.mkstemp(dir=directory, suffix=".tmp")
     with os.fdopen(handle, "w") as file:
         json.dump(summary, file, indent=2)
-    os.chmod(name, 0o644)
-    os.replace(name, directory / SUMMARY_FILE_NAME)
+    os.chmod(partial, 0o644)
+    os.replace(partial, directory / name)
+
+
+def _row(component: str, seconds: float, cached: bool, peak_bytes: int) -> dict[str, Any]:
+    return {
+        "component": component,
+        "seconds": round(seconds, 2),
+        "cached": cached,
+        "peak_memory_gb": round(peak_bytes / GIGABYTE, 3),
+    }

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
+from components.run_report.layout import REPORT_FILE
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, output_to
 from pipeline.failures import chain, describe
@@ -20,7 +21,7 @@ from pipeline.local.outcome import RunOutcome, write_summary
 from pipeline.local.root import occupied
 from pipeline.report import print_report
 from pipeline.roots import require_writable
-from pipeline.run_page.write import write_page
+from pipeline.run_page.write import write_component_page
 from pipeline.streams import LosableStream
 from trainer_module.errors import RecspanError
 from trainer_module.memory import check as check_memory
@@ -87,7 +88,7 @@ def _answered(
     summary.setdefault("answered_by", Path(summary["log"]).parent.name)
     summary["log"] = str(run_dir / "log.txt")
     if "page" in summary:
-        write_page(config, summary, run_dir)
+        write_component_page(summary, run_dir)
     write_summary(run_dir, summary)
     return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)
 
@@ -112,6 +113,10 @@ def user_facing_error(error: Exception, component: str | None, log_file: Path) -
     """The error for the person; its traceback goes to the run's log."""
     _log.error("the run failed", exc_info=error)
     prefix = f"{component} failed: " if component else ""
-    message = f"{prefix}{describe(error)}\n(log: {log_file})"
+    report = log_file.with_name(REPORT_FILE)
+    lines = [f"{prefix}{describe(error)}", *getattr(error, "__notes__", ())]
+    if report.is_file():
+        lines.append(f"(report: {report})")
+    message = "\n".join([*lines, f"(log: {log_file})"])
     own = [each for each in chain(error) if isinstance(each, RecspanError)]
     return type(own[-1])(message) if own else RecspanError(message)

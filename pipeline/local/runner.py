@@ -14,7 +14,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
 from pipeline.local.answers import Answers
-from pipeline.local.outcome import ComponentRun
+from pipeline.local.outcome import ComponentRun, FailedComponent
 from pipeline.local.peak_memory import PeakMemory, release_memory
 from pipeline.observer import Observer
 
@@ -51,6 +51,7 @@ class ObservedLocalRunner(LocalDagRunner):
         self._observer = observer
         # Also when a later component has failed.
         self.finished: list[ComponentRun] = []
+        self.failed: FailedComponent | None = None
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
@@ -92,14 +93,18 @@ class ObservedLocalRunner(LocalDagRunner):
             peak.restart()
             if name in self._ahead and not all(run.cached for run in runs):
                 self._ahead[name]()
-            execution = launcher.Launcher(
-                pipeline_node=node.pipeline_node,
-                mlmd_connection=metadata.Metadata(connection),
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            ).launch()
+            try:
+                execution = launcher.Launcher(
+                    pipeline_node=node.pipeline_node,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=pipeline.pipeline_info,
+                    pipeline_runtime_spec=pipeline.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                ).launch()
+            except Exception:
+                self.failed = FailedComponent(name, time.monotonic() - started, peak.bytes())
+                raise
             seconds = time.monotonic() - started
             with metadata.Metadata(connection) as handle:
                 (record,) = handle.store.get_executions_by_id([execution.execution_id])

@@ -1,12 +1,9 @@
 """Where the embedding tables would lie on a TPU."""
 
-from collections.abc import Mapping
-
 from components.run_report.page import Block, Cell, Column, Section, Table
-from pipeline.config import PipelineConfig
 from pipeline.planning.accelerators import GENERATIONS, Slice, slices_of
-from pipeline.planning.experiment_tables import workload_of
 from pipeline.planning.plan import Plan, Workload, make_plan, smallest_fit
+from pipeline.vertex.config import TrainerMachine
 from pipeline.vertex.machines import find_machine
 
 ID = "placement"
@@ -14,15 +11,13 @@ _MEGABYTE = 10**6
 _DRAWN = "v6e"
 
 
-def placement(config: PipelineConfig, rows: Mapping[str, int]) -> Section | None:
+def placement(workload: Workload, trainer: TrainerMachine | None) -> Section | None:
     """The smallest slices that hold the tables, and where each table lies on one; None for a model without tables.
 
     Args:
-        config: The experiment.
-        rows: Rows by table.
+        workload: The tables with their rows.
+        trainer: The machine that the experiment trains on; None for any other than Vertex AI's.
     """
-    spec = config.embeddings.applied_to(config.experiment.features(config.dataset.features))
-    workload = workload_of(config, spec, rows)
     if not workload.tables:
         return None
     plans = {generation.name: _smallest(workload, slices_of(generation)[0]) for generation in GENERATIONS}
@@ -39,7 +34,7 @@ def placement(config: PipelineConfig, rows: Mapping[str, int]) -> Section | None
         Column(name="tables and slots on a replica, MB", digits=2),
     )
     blocks: list[Block] = [Table(title="by TPU generation", columns=columns, rows=tuple(fitting))]
-    chosen = _chosen(config, workload) or plans.get(_DRAWN)
+    chosen = _chosen(trainer, workload) or plans.get(_DRAWN)
     if chosen is not None:
         blocks.append(_tables(chosen))
     return Section(id=ID, title="Placement on TPUs", blocks=tuple(blocks))
@@ -49,11 +44,11 @@ def _smallest(workload: Workload, first: Slice) -> Plan | None:
     return smallest_fit(workload, first, first.generation.features.value[0])
 
 
-def _chosen(config: PipelineConfig, workload: Workload) -> Plan | None:
+def _chosen(trainer: TrainerMachine | None, workload: Workload) -> Plan | None:
     """The plan on the slice that the experiment trains on."""
-    if not (config.vertex and config.vertex.trainer):
+    if trainer is None:
         return None
-    machine = find_machine(config.vertex.trainer)
+    machine = find_machine(trainer)
     return make_plan(workload, machine.slice) if machine.slice else None
 
 

@@ -7,23 +7,28 @@ from typing import Any
 from components.run_report.layout import REPORT_FILE
 from components.run_report.page import Page
 from components.run_report.render import render
-from pipeline.config import PipelineConfig
-from pipeline.run_page.flow import flow
-from pipeline.run_page.placement import placement
+from pipeline.run_page.flow import flow_of
 
 
-def write_page(config: PipelineConfig, summary: dict[str, Any], run_dir: Path) -> None:
+def write_component_page(summary: dict[str, Any], run_dir: Path) -> None:
+    """Completes the page of RunReport.
+
+    Args:
+        summary: Of the run, with the path of the component's page; gets that of the run's.
+        run_dir: The run's directory.
+    """
+    write_page(Page.model_validate_json(Path(summary["page"]).read_text(encoding="utf-8")), summary, run_dir)
+
+
+def write_page(page: Page, summary: dict[str, Any], run_dir: Path) -> None:
     """Writes `report.html` into a run's directory and its path into the summary.
 
     Args:
-        config: The experiment.
-        summary: Of the run, with the path of the component's page.
+        page: Without the data flow.
+        summary: Of the run, or what is known of a stopped one, with its components.
         run_dir: The run's directory.
     """
-    page = Page.model_validate_json(Path(summary["page"]).read_text(encoding="utf-8"))
-    page = page.with_section(flow(summary), before="training")
-    if (section := placement(config, summary["training"]["table_rows"])) is not None:
-        page = page.with_section(section, before="data")
+    page = page.with_section(flow_of(summary), "training", "data", "drift", "absent")
     page = page.model_copy(update={"subtitle": f"run {run_dir.name} · {page.subtitle}"})
     path = run_dir / REPORT_FILE
     partial = path.with_name(f"{REPORT_FILE}.tmp")

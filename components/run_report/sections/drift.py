@@ -24,15 +24,21 @@ def section(run: RunArtifacts) -> Section | None:
     found = report.drift
     blocks: list[Block] = []
     if not report.compared_with:
-        blocks.append(Text(text=f"{report.name}: nothing to compare with yet."))
+        blocks.append(Text(text=f"{report.name}: not compared with earlier data."))
     elif not found:
         blocks.append(Text(text=f"{report.name}: no drift against {' and '.join(report.compared_with)}.", tone="good"))
     else:
+        stopped = run.stop is not None and run.stop.drift is not None
+        outcome = (
+            "The run was stopped: validation.drift.action is stop."
+            if stopped
+            else "The run went on, as validation.drift.action says or for want of a history."
+        )
         blocks.append(
             Text(
                 text=f"{report.name} differs from earlier data: {len(found)} of {len(report.measured)} measures are "
-                "above their thresholds. The run went on, as validation.drift.action says or for want of a history.",
-                tone="warn",
+                f"above their thresholds. {outcome}",
+                tone="bad" if stopped else "warn",
             )
         )
         blocks.append(_table("drift", found))

@@ -8,18 +8,20 @@ from components.run_report.page import Block, Code, Facts, Section
 
 def section(run: RunArtifacts) -> Section:
     """Artifacts, vocabularies, verification, packages and the experiment."""
-    summary, training = run.summary, run.summary["training"]
+    summary = run.summary
     artifacts = (
-        ("examples", next(iter(run.uris.examples.values())).rpartition("/Split-")[0]),
+        ("examples", next(iter(run.uris.examples.values()), "").rpartition("/Split-")[0]),
         ("transform graph", run.uris.transform_graph),
         ("training", run.uris.model_run),
         ("model", run.uris.model),
         ("evaluation", run.uris.evaluation),
         ("pushed to", summary.get("pushed_to", "not pushed")),
         ("raw files", summary["data_dir"]),
-        ("vocabularies (SHA-256)", training["vocabularies"]),
+        ("vocabularies (SHA-256)", summary.get("training", {}).get("vocabularies", "")),
     )
-    blocks: list[Block] = [Facts(title="artifacts", facts=artifacts)]
+    # A stopped run has not made all of them.
+    made = tuple((name, value) for name, value in artifacts if value)
+    blocks: list[Block] = [Facts(title="artifacts", facts=made)]
     if check := summary.get("verification"):
         facts = (
             ("rows", f"{check['rows']:,}"),

@@ -1,12 +1,28 @@
-"""Whether the model was pushed, and why."""
+"""Whether the model was pushed, and why; or what stopped the run."""
 
 from components.pusher.comparison import shown
 from components.run_report.artifacts import RunArtifacts
-from components.run_report.page import Block, Section, Text, Tile, Tiles
+from components.run_report.page import Block, Code, Section, Text, Tile, Tiles
+from components.run_report.stop import Stop
 
 
 def section(run: RunArtifacts) -> Section:
     """The verdict, what missed a threshold, and the metrics that decide."""
+    blocks = _stopped(run, run.stop) if run.stop else _judged(run)
+    return Section(id="verdict", title="Verdict", blocks=tuple(blocks))
+
+
+def _stopped(run: RunArtifacts, stop: Stop) -> list[Block]:
+    """What stopped the run: the first and the last line of the error, and all of it."""
+    lines = [line for line in stop.message.splitlines() if line.strip()]
+    tiles = [Tile(label="verdict", value=stop.verdict, note=f"in {stop.component}; no model was pushed", tone="bad")]
+    blocks: list[Block] = [Tiles(tiles=tuple(tiles + _rows(run))), Text(text=lines[0], tone="bad")]
+    if len(lines) > 1:
+        blocks += [Text(text=lines[-1]), Code(title="the whole message", text=stop.message)]
+    return blocks
+
+
+def _judged(run: RunArtifacts) -> list[Block]:
     verdict, evaluation = run.summary["blessing"], run.summary["evaluation"]
     tiles = [
         Tile(
@@ -35,8 +51,13 @@ def section(run: RunArtifacts) -> Section:
                 tone="" if change == 0 else "good" if better else "warn",
             )
         )
-    rows = run.summary["examples"]["rows"]
-    tiles.append(Tile(label="training rows", value=f"{rows['train']:,}", note=f"{rows['test']:,} test rows"))
-    blocks: list[Block] = [Tiles(tiles=tuple(tiles))]
+    blocks: list[Block] = [Tiles(tiles=tuple(tiles + _rows(run)))]
     blocks += [Text(text=failure, tone="bad") for failure in evaluation["failures"]]
-    return Section(id="verdict", title="Verdict", blocks=tuple(blocks))
+    return blocks
+
+
+def _rows(run: RunArtifacts) -> list[Tile]:
+    if "examples" not in run.summary:
+        return []
+    rows = run.summary["examples"]["rows"]
+    return [Tile(label="training rows", value=f"{rows['train']:,}", note=f"{rows['test']:,} test rows")]

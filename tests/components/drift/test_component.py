@@ -8,13 +8,14 @@ import pytest
 from tfx.types import channel_utils, standard_artifacts, standard_component_specs
 from tfx.types.experimental import simple_artifacts
 
-from components.drift.component import DriftGate
+from components.drift.component import DriftFound, DriftGate
 from components.drift.config import DriftConfig
-from components.drift.layout import REPORT_FILE
+from components.drift.layout import ACCEPTED, REPORT_FILE
 from components.drift.report import DriftReport
 from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
 from components.example_gen.executor import Executor
+from components.run_report.refusal import PageSettings
 from trainer_module.errors import DataError
 
 
@@ -65,7 +66,7 @@ class Gate:
         self.directory, self.outputs = directory, []
         self.data = shop(directory)
 
-    def compare(self, examples, model=None, **drift) -> DriftReport:
+    def compare(self, examples, model=None, page="", accepted=None, **drift) -> DriftReport:
         output = simple_artifacts.Statistics()
         output.uri = str(self.directory / f"drift-{len(self.outputs)}-{drift.get('action', '')}")
         component = DriftGate(
@@ -73,8 +74,10 @@ class Gate:
             features=self.data.described().spec().features.for_preprocessing().model_dump_json(),
             config=DriftConfig.model_validate(drift).model_dump_json(),
             source_hash="",
+            page=page,
         )
         inputs = {"examples": [examples], "earlier": self.outputs[-1:], "model": [model] if model else []}
+        inputs["accepted"] = [accepted] if accepted else []
         component.executor_spec.executor_class().Do(inputs, {"drift": [output]}, component.exec_properties)
         self.outputs.append(output)
         return DriftReport.model_validate_json(Path(output.uri, REPORT_FILE).read_text())
@@ -95,6 +98,54 @@ def test_a_changed_day_stops_and_is_no_reference(gate, days):
     assert "country" in message and "history of 3 spans" in message and "span 3, the previous one" in message
     assert "--set validation.drift.action=warn" in message and "data.leave_out=[4]" in message
     assert [entry.span for entry in gate.compare(days[3]).entries] == [1, 2, 3]
+
+
+def test_what_was_accepted_once_is_not_refused_later(gate, days):
+    for day in (1, 2, 3):
+        gate.compare(days[day], action="stop")
+    before = list(gate.outputs)
+    assert gate.compare(days[4], action="warn").drift
+    (accepted,) = gate.outputs[3:]
+    assert accepted.get_int_custom_property(ACCEPTED) == 1
+    assert [each.get_int_custom_property(ACCEPTED) for each in before] == [0, 0, 0]
+    # A repeated run is compared with the span before; it knows of the acceptance by the resolver, or by later entries.
+    gate.outputs = before
+    report = gate.compare(days[4], accepted=accepted, action="stop")
+    assert report.drift and "span 4 was accepted by an earlier run" in report.notes[-1]
+    assert gate.compare(days[4], action="stop").drift
+
+
+def test_a_service_gets_the_page_of_a_stopped_run_from_the_component(gate, days):
+    for day in (1, 2, 3):
+        gate.compare(days[day])
+    settings = PageSettings(
+        title="shop",
+        dataset=gate.data.described().spec(),
+        experiment=json.dumps({"data": {"split": {"by": "random"}}, "model": {"type": "dcn"}}),
+        data_dir="gs://bucket/raw",
+        upstream={"ExampleGen": (), "DriftGate": ("ExampleGen",)},
+    )
+    with pytest.raises(DriftFound) as error:
+        gate.compare(days[4], page=settings.model_dump_json(), action="stop")
+    path = Path(str(error.value).rpartition("Report: ")[2])
+    page = path.read_text()
+    assert path.parent.name == "drift-3-stop"
+    assert "stopped by drift" in page and "no model was trained: the run stopped in DriftGate" in page
+    assert "span 3, the previous one" in page and "gs://bucket/raw" in page
+    # Later runs do not take it for an accepted span.
+    assert not (path.parent / REPORT_FILE).exists()
+
+
+def test_profiles_without_a_common_column_are_no_comparison(gate, days, tmp_path, caplog):
+    gate.compare(days[2])
+    (profile,) = Path(gate.outputs[0].uri).glob("newest/profile.json")
+    content = json.loads(profile.read_text())
+    content["columns"] = {f"old_{name}": facts for name, facts in content["columns"].items()}
+    profile.write_text(json.dumps(content))
+    with caplog.at_level("WARNING"):
+        report = gate.compare(days[3], action="stop")
+    assert not report.compared_with
+    assert "span 3 is not compared with span 2, the previous one: they have no column in common" in caplog.text
 
 
 def test_in_a_window_the_newest_day_alone_is_compared(gate, days):

@@ -58,7 +58,7 @@ def test_a_page_survives_its_journey_as_json(page):
 
 @pytest.mark.parametrize(("before", "ids"), [("second", ["first", "x", "second"]), ("none", ["first", "second", "x"])])
 def test_a_section_is_put_before_another_or_last(page, before, ids):
-    found = page.with_section(Section(id="x", title="X", blocks=()), before=before)
+    found = page.with_section(Section(id="x", title="X", blocks=()), before)
     assert [section.id for section in found.sections] == ids
 
 

@@ -24,7 +24,6 @@ from components.run_report.sections import (
     data,
     drift,
     embeddings,
-    flow,
     importance,
     lists,
     metrics,
@@ -40,7 +39,7 @@ from trainer_module.data.datasets.movielens import MOVIELENS_100K
 RATING = MOVIELENS_100K.spec()
 RETRIEVAL = MOVIELENS_100K.model_copy(update={"task": "retrieval", "slices": ("gender",)}).spec()
 CLICK = CRITEO[0].spec()
-NOWHERE = Uris({}, {}, {}, "", "", "", "")
+NOWHERE = Uris(anomalies={"train": "nowhere"})
 
 
 def rows_of(task, columns, slices=("gender",)) -> EvaluatedRows:
@@ -410,12 +409,6 @@ def test_neighbours_come_from_the_vectors_of_the_index(kind, tmp_path):
     assert "Movie 0: 12 rows, norm 1" in section.blocks[0].svg
 
 
-def test_a_page_that_no_runner_completes_says_where_to_look():
-    assert flow.section(rating_run()) is None
-    (text,) = flow.section(replace(rating_run(), completed=False)).blocks
-    assert "recspan pipeline status" in text.text and "recspan plan --config" in text.text
-
-
 def test_the_card_says_what_the_experiment_file_says_and_no_more():
     card = ModelCard(intended_use="movie nights")
     facts = dict(model_card.section(rating_run(card=card)).blocks[0].facts)
@@ -477,7 +470,7 @@ class TestDrift:
         section = drift.section(rating_run(drift=self.report(compared_with=(), notes=("no earlier data",))))
         assert section is not None
         assert [block.text for block in section.blocks if isinstance(block, Text)] == [
-            "span 4: nothing to compare with yet.",
+            "span 4: not compared with earlier data.",
             "no earlier data",
         ]
 

@@ -15,7 +15,7 @@ from pipeline.config import Locations
 from pipeline.continuous import span_process
 from pipeline.continuous.arrivals import Arrival, check_watchable, find_arrivals
 from pipeline.continuous.journal import Day, Journal
-from pipeline.continuous.loop import run_continuously
+from pipeline.continuous.loop import Order, run_continuously
 from pipeline.continuous.printing import print_days
 from pipeline.continuous.span_process import SpanRunner, Stop, day_of
 from pipeline.history.records import Execution, Run
@@ -26,7 +26,7 @@ class Files:
     """A directory of days, and the loop on it."""
 
     def __init__(self, directory: Path):
-        self.directory, self.calls, self.said = directory, [], []
+        self.directory, self.calls, self.said, self.accepted = directory, [], [], []
         interactions = {"files": str(directory / "day-{SPAN}.csv"), "label": "clicked", "categorical": ["user"]}
         self.data = DataConfig.model_validate({"interactions": interactions, "task": "click", "window": 3})
         self.verdicts: dict[int, str] = {}
@@ -39,8 +39,9 @@ class Files:
     def find(self):
         return find_arrivals(self.data.portable(), str(self.directory))
 
-    def run(self, arrival: Arrival, left_out: tuple[str, ...]) -> Day | None:
+    def run(self, arrival: Arrival, left_out: tuple[str, ...], is_accepted: bool) -> Day | None:
         self.calls.append((arrival.span, left_out))
+        self.accepted += [arrival.span] if is_accepted else []
         if self.verdicts.get(arrival.span) == "stopped":
             return None
         verdict = self.verdicts.get(arrival.span, "pushed")
@@ -63,6 +64,9 @@ class Files:
     def ended(self, day):
         self.said.append(f"ended {day.name}")
 
+    def noticed(self, day):
+        self.said.append(f"noticed {day.name}: {day.verdict}")
+
     # How the loop waits: another day arrives, or it is asked to stop.
     def wait(self, seconds):
         if not self.arriving:
@@ -74,9 +78,10 @@ class Files:
     def journal(self) -> Journal:
         return Journal(Locations(str(self.directory), self.directory / "runs"), "shop")
 
-    def loop(self, first=None, poll=0.0, until_idle=True) -> bool:
-        self.calls, self.said = [], []
-        return run_continuously(self.find, self.journal, self.run, self, self, first, poll, until_idle)
+    def loop(self, first=None, poll=0.0, until_idle=True, accepted=()) -> bool:
+        self.calls, self.said, self.accepted = [], [], []
+        order = Order(first, frozenset(accepted), poll, until_idle)
+        return run_continuously(self.find, self.journal, self.run, self, self, order)
 
 
 @pytest.fixture
@@ -161,6 +166,71 @@ def test_empty_and_hidden_files_are_no_arrivals(files):
     assert list(files.find()) == [1]
 
 
+def test_a_day_that_arrives_late_is_said_once_and_has_no_run(files):
+    files.write(1, 3)
+    files.loop(first=1)
+    files.write(2)
+    assert files.loop()
+    assert not files.calls
+    assert files.said == ["noticed 2: late"]
+    files.write(4)
+    files.loop()
+    assert files.calls == [(4, ())] and "noticed 2: late" not in files.said
+    assert [day.verdict for day in files.journal.days] == ["pushed", "late", "pushed", "pushed"]
+
+
+def test_days_before_the_first_one_are_not_late(files):
+    files.write(1, 2, 3)
+    files.loop()
+    assert files.calls == [(3, ())]
+    files.write(4)
+    files.loop()
+    assert not [line for line in files.said if "noticed" in line]
+
+
+def test_a_journal_of_an_earlier_version_takes_what_is_there_as_seen(files):
+    files.write(1, 2, 3)
+    files.loop()
+    (files.directory / "runs" / "continuous" / "shop.seen.json").unlink()
+    files.loop()
+    assert not files.said
+    files.write(0)
+    files.loop()
+    assert files.said == ["noticed 0: late"]
+
+
+def test_files_of_an_earlier_day_that_change_are_said_once(files):
+    files.write(1, 2)
+    files.loop(first=1)
+    files.write(1, text="user,clicked\nu1,1\n")
+    files.loop()
+    assert (files.calls, files.said) == ([], ["noticed 1: pushed"])
+    files.loop()
+    assert not files.said
+
+
+def test_an_accepted_day_is_run_on_again_and_so_are_later_refused_ones(files):
+    files.write(1, 2, 3, 4)
+    files.verdicts = {2: "refused", 4: "refused"}
+    files.loop(first=1)
+    files.verdicts = {}
+    assert files.loop(accepted=[2])
+    # Day 4 is not left out on its own run, and day 2 from none.
+    assert files.calls == [(2, ()), (4, ())]
+    assert files.accepted == [2]
+    files.write(5)
+    files.loop()
+    assert files.calls == [(5, ())] and not files.accepted
+
+
+def test_a_list_of_seen_days_that_is_damaged_is_named(files):
+    files.write(1)
+    files.loop()
+    (files.directory / "runs" / "continuous" / "shop.seen.json").write_text("[1, x")
+    with pytest.raises(ConfigError, match=r"shop\.seen\.json: not a list of the numbers of spans"):
+        files.loop()
+
+
 def test_a_damaged_journal_names_the_line(files):
     files.write(1)
     files.loop()
@@ -191,13 +261,16 @@ ARRIVAL = Arrival(4, "2024-05-04", "digest", 0.0)
 
 
 def test_what_became_of_a_day_is_read_from_its_run(tmp_path):
-    def failed_in(component: str) -> Day:
-        executions = (Execution("ExampleGen", "complete", 1.0, {}), Execution(component, "failed", 1.0, {}))
-        return day_of(ARRIVAL, Run("20240504", tmp_path, None, "shop", executions))
+    def stopped(**facts) -> Day:
+        return day_of(ARRIVAL, Run("20240504", tmp_path, None, "shop", (), {"verdict": "stopped by drift"} | facts))
 
-    assert failed_in("DriftGate").verdict == "refused"
-    assert failed_in("DriftGate").reason.startswith("failed in DriftGate")
-    assert failed_in("Trainer").verdict == "failed"
+    refused = stopped(refused_data=True, drift={"findings": [1, 2]})
+    assert (refused.verdict, refused.drift) == ("refused", 2)
+    assert refused.reason == f"stopped by drift, see {tmp_path / 'log.txt'}"
+    # A full disk says nothing about the data.
+    assert stopped(verdict="failed in ExampleGen", refused_data=False).verdict == "failed"
+    killed = (Execution("ExampleGen", "failed", 1.0, {}),)
+    assert day_of(ARRIVAL, Run("20240504", tmp_path, None, "shop", killed)).verdict == "failed"
     summary = {
         "blessing": {"push": True, "reason": "all thresholds hold"},
         "training": {"warm_start": [{"new": 20}, {"new": 3}], "table_rows": {"user": 100, "item": 50}},
@@ -235,10 +308,10 @@ def test_a_day_is_run_on_by_a_process_of_its_own(files, monkeypatch):
     data = files.data.model_copy(update={"leave_out": (1,)})
     try:
         runner = SpanRunner(["--root", str(root)], {"training.epochs": 2}, data, root, Stop())
-        day = runner(Arrival(4, "4", "digest", 0.0), ("2",))
+        day = runner(Arrival(4, "4", "digest", 0.0), ("2",), True)
         with pytest.raises(RecspanError, match="could not begin"):
             monkeypatch.setattr(span_process, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
-            runner(Arrival(5, "5", "digest", 0.0), ())
+            runner(Arrival(5, "5", "digest", 0.0), (), False)
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
@@ -248,6 +321,7 @@ def test_a_day_is_run_on_by_a_process_of_its_own(files, monkeypatch):
     assert arguments[4:] == [
         *("--set", "training.epochs=2"),
         *("--set", "data.last_span=4"),
+        *("--set", 'validation.drift.action="warn"'),
         *("--set", "data.leave_out=[1, 2]"),
     ]
 
