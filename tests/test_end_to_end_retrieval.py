@@ -315,7 +315,7 @@ def test_a_model_below_popularity_is_refused(workspace, first):
 def test_a_transformer_trains_all_positions_and_answers_any_history_from_int8_rows(workspace, first):
     encoder = "{type: transformer, positions: all}"
     model = f"{{type: two_tower, query_encoder: {encoder}, similarity: dot, in_batch_negatives: false, "
-    model += "mixed_negatives: 2, ignore: [user_id, genres, title_words]}"
+    model += "mixed_negatives: 2, ignore: [user_id]}"
     process, summary = workspace.run(
         *("--set", f"model={model}", "--set", "embeddings.features={}", "--set", "training.epochs=2"),
         *("--set", "evaluation.max_regression=1", "--set", "export.quantize=int8"),

@@ -6,8 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
-from trainer_module.data.features import Categorical, Context, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS, HISTORY_WEIGHTS
+from trainer_module.data.features import (
+    Categorical,
+    Context,
+    ExampleWeight,
+    FeatureSpec,
+    HistoryWeights,
+    Label,
+    Numeric,
+    Table,
+)
 from trainer_module.data.inputs import length_name
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -32,7 +41,7 @@ from trainer_module.models.config import (
 from trainer_module.models.goals import Goal, Goals
 from trainer_module.models.objectives import Click, Objective, Rating
 from trainer_module.models.retrieval import Retrieval
-from trainer_module.models.sequences import ids_name
+from trainer_module.models.sequences import count_name, ids_name, weights_name
 from trainer_module.models.user_examples import NUM_POSITIVES
 from trainer_module.optimizers.config import Adagrad, TableOptimizerConfig
 from trainer_module.training.config import TrainingConfig
@@ -54,7 +63,7 @@ DIM = 8
 RATING = Rating((1.0, 5.0))
 BAG_LENGTH = 2
 
-# The same tables, and the user's history.
+# The same tables, the user's history, and weights of rows.
 WITH_HISTORY = FeatureSpec(
     columns=(
         *SPEC.columns,
@@ -67,6 +76,8 @@ WITH_HISTORY = FeatureSpec(
             latest_last=True,
         ),
         Context(name=HISTORY_TARGETS, dtype="int64"),
+        ExampleWeight(name="plays"),
+        HistoryWeights(name=HISTORY_WEIGHTS),
     ),
     tables=SPEC.tables,
 )
@@ -118,14 +129,14 @@ class SmallModel:
         return Blueprint(experiment, self.spec, ROWS, self.objective)
 
     def batch(self, batch_size: int) -> tuple[Features, tf.Tensor]:
-        """Returns features and labels, the same at every call. Each bag has `BAG_LENGTH` ids.
+        """Returns features and labels, the same at every call. Bags have `BAG_LENGTH` ids, and sequences are full.
 
         Labels are `[batch]`; with further labels `[batch, number of labels]`, of which every other example lacks those.
         """
         random = np.random.default_rng(0)
         features = {}
         for column in self.config.training_columns(self.spec, self.objective).categorical:
-            shape = [batch_size, BAG_LENGTH if column.multivalent else 1]
+            shape = [batch_size, (column.max_sequence_length or BAG_LENGTH) if column.multivalent else 1]
             ids = random.integers(ROWS[column.table], size=shape)
             features[column.name] = (
                 tf.SparseTensor(list(np.ndindex(*shape)), ids.ravel(), shape)
@@ -136,8 +147,14 @@ class SmallModel:
                 features[ids_name(column.name)] = tf.constant(ids)
                 features[length_name(column.name)] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
                 features[HISTORY_TARGETS] = tf.fill([batch_size, 1], np.int64(BAG_LENGTH))
+                features[weights_name(column.name)] = tf.ones(shape)
         if isinstance(self.config, TwoTowerConfig) and self.config.trains_users:
             features[NUM_POSITIVES] = tf.fill([batch_size, 1], np.int64(self.config.positives))
+        if isinstance(self.objective, Retrieval):
+            for name in self.objective.tokens_per_item:
+                features[count_name(name)] = tf.ones([batch_size, BAG_LENGTH])
+        if self.spec.example_weight:
+            features[self.spec.example_weight.name] = tf.ones([batch_size, 1])
         for column in self.spec.numeric:
             features[column.name] = tf.constant(random.normal(size=[batch_size, 1]), tf.float32)
         labels = random.uniform(1, 5, size=[batch_size])
@@ -177,6 +194,12 @@ MODELS = {
             mixed_negatives=2,
         ),
         WITH_HISTORY,
-        Retrieval("item", ("item", "main_tag"), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)),
+        Retrieval(
+            "item",
+            ("item", "tags", "main_tag"),
+            np.arange(ROWS["item"]),
+            np.ones(ROWS["item"], np.int64),
+            tokens_per_item={"tags": BAG_LENGTH},
+        ),
     ),
 }

@@ -8,9 +8,19 @@ import pytest
 import tensorflow as tf
 
 from trainer_module.blueprint import Blueprint
-from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS, HISTORY_WEIGHTS
 from trainer_module.data.example_files import serialized, write_parquet
-from trainer_module.data.features import Categorical, Context, ExampleWeight, FeatureSpec, Label, Numeric, Table
+from trainer_module.data.features import (
+    Categorical,
+    Context,
+    ExampleWeight,
+    FeatureSpec,
+    HistoryWeights,
+    Label,
+    Numeric,
+    Table,
+    Weights,
+)
 from trainer_module.data.inputs import ExampleReader, ModelInputs, length_name
 from trainer_module.data.row_store import Limits
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -19,7 +29,7 @@ from trainer_module.experiment import Experiment
 from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples, negative_name
 from trainer_module.models.retrieval import Retrieval
-from trainer_module.models.sequences import SequenceExamples, ids_name
+from trainer_module.models.sequences import SequenceExamples, count_name, ids_name, step_name, weights_name
 from trainer_module.models.two_tower import TwoTowerModel
 from trainer_module.training.config import TrainingConfig
 
@@ -51,7 +61,11 @@ DESCRIBED = FeatureSpec(
     columns=(*SPEC.columns, Categorical(name="brand", table="brand", dtype="int64"), Numeric(name="price")),
     tables=(*SPEC.tables, Table(name="brand")),
 )
-ROWS = {"user": NUM_USERS, "item": NUM_ITEMS, "brand": 3}
+# Rows have weights.
+WEIGHTED = FeatureSpec(
+    columns=(*SPEC.columns, ExampleWeight(name="plays"), HistoryWeights(name=HISTORY_WEIGHTS)), tables=SPEC.tables
+)
+ROWS = {"user": NUM_USERS, "item": NUM_ITEMS, "brand": 3, "tag": 5}
 ONE_HOST = tf.distribute.InputContext()
 RETRIEVAL = Retrieval("item", ("item",), np.array([9, 7, 5, 3, 2, 1, 0]), np.ones(NUM_ITEMS, np.int64))
 SEED = tf.constant([1, 2])
@@ -313,6 +327,114 @@ def test_the_items_of_a_history_have_their_attributes(reader, tmp_path):
     np.testing.assert_allclose(model(short)["candidate"], model(batch)["candidate"], rtol=1e-6)
 
 
+def weight_of(item: int, step: int) -> float:
+    return 0.25 * (item + step)
+
+
+def weighted_examples() -> list[dict]:
+    """The examples with a weight for each item of the history and for the row's own."""
+    rows = []
+    for row in examples():
+        items = [*row[HISTORY], *row["item"]]
+        *of_history, own = [weight_of(item, step) for step, item in enumerate(items)]
+        rows.append(row | {"plays": [own], HISTORY_WEIGHTS: of_history})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def weighted_reader(tmp_path_factory) -> ExampleReader:
+    file = tmp_path_factory.mktemp("weighted") / "0.parquet"
+    write_parquet(str(file), pa.Table.from_batches([batch_of(weighted_examples(), WEIGHTED)]))
+    return ExampleReader(WEIGHTED, ModelInputs(WEIGHTED, dict), [str(file)])
+
+
+@pytest.mark.parametrize("cache", ["features", "none"])
+def test_the_weights_of_a_history_are_those_of_its_latest_rows(weighted_reader, cache):
+    chosen = weighted_reader.where(TARGETS, history_weights=True)
+    sequences = SequenceExamples(chosen, WEIGHTED.categorical[2], weights=WEIGHTED.history_weights)
+    config = TrainingConfig(batch_size=5, cache=cache)
+    whole, resumed = batches(sequences, config, 4), batches(sequences, config, 2, first_step=2)
+    for batch in whole:
+        assert HISTORY_WEIGHTS not in batch
+        for number, user in enumerate(users(batch)):
+            latest = weighted_examples()[user][HISTORY_WEIGHTS][-LENGTH:]
+            filled = latest + [0.0] * (LENGTH - len(latest))
+            np.testing.assert_allclose(batch[weights_name(HISTORY)][number], filled)
+    for expected, found in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(expected[weights_name(HISTORY)], found[weights_name(HISTORY)])
+    assert HISTORY_WEIGHTS not in batches(weighted_reader, config, 1)[0]
+
+
+@pytest.mark.parametrize("loss", ["softmax", "gbce", "contrastive"])
+def test_a_step_has_the_weight_of_the_row_whose_item_it_predicts(weighted_reader, catalog, loss):
+    """The weighted loss of each row against unweighted losses of each of its steps."""
+    chosen = weighted_reader.where(TARGETS, history_weights=True)
+    sequences = SequenceExamples(chosen, WEIGHTED.categorical[2], weights=WEIGHTED.history_weights)
+    (batch,) = batches(MixedExamples(sequences, catalog, 2), TrainingConfig(batch_size=20), 1)
+    model = build(spec=WEIGHTED, in_batch_negatives=False, loss={"type": loss})
+    unweighted = build(in_batch_negatives=False, loss={"type": loss})
+    unweighted.set_weights(model.get_weights())
+    found = model.per_example_loss(batch, tf.ones([20]), SEED).numpy()
+    num_targets, expected = batch[HISTORY_TARGETS].numpy()[:, 0], np.zeros(20)
+    for target in range(LENGTH + 1):
+        # One step of each row that has so many, counted from the last one.
+        of_one = {HISTORY_TARGETS: tf.constant(np.where(num_targets > target, target + 1, 0)[:, np.newaxis])}
+        before = {HISTORY_TARGETS: tf.constant(np.where(num_targets > target, target, 0)[:, np.newaxis])}
+        sums = []
+        for changed in (of_one, before):
+            trained = int(changed[HISTORY_TARGETS].numpy().sum())
+            of_rows = unweighted.per_example_loss(batch | changed, tf.ones([20]), SEED).numpy() if trained else 0.0
+            sums.append(of_rows * trained / 20)
+        of_step = sums[0] - sums[1]
+        for number, user in enumerate(users(batch)):
+            row = weighted_examples()[user]
+            weights = [*row["plays"], *row[HISTORY_WEIGHTS][::-1]]
+            expected[number] += of_step[number] * weights[target] if num_targets[number] > target else 0.0
+    np.testing.assert_allclose(found, expected * 20 / num_targets.sum(), rtol=1e-3, atol=1e-6)
+
+
+TAGS_OF_ITEM = [[], [0], [1, 2], [2, 2, 4], [3], [0, 1, 2, 3], [4]]
+
+
+@pytest.mark.parametrize("length", [0, 2], ids=["bag", "sequence"])
+@pytest.mark.parametrize("combiner", ["mean", "sum", "sqrtn"])
+def test_items_of_a_history_have_all_their_tokens(tmp_path, combiner, length):
+    """A target of the history has the vector that its item has as a candidate."""
+    tags = Categorical(name="tags", table="tag", dtype="int64", multivalent=True, max_sequence_length=length)
+    spec = FeatureSpec(columns=(*SPEC.columns, tags), tables=(*SPEC.tables, Table(name="tag", combiner=combiner)))
+    model_inputs = ModelInputs(spec, dict)
+    rows = [row | {"tags": TAGS_OF_ITEM[row["item"][0]]} for row in examples()]
+    items = [{"item": [item], "tags": of_item} for item, of_item in enumerate(TAGS_OF_ITEM)]
+    for name, part in (("rows", rows), ("items", items)):
+        write_parquet(str(tmp_path / f"{name}.parquet"), pa.Table.from_batches([batch_of(part, spec)]))
+    catalog = Catalog(spec, model_inputs, ("item", "tags"), [str(tmp_path / "items.parquet")])
+    by_id = {"tags": catalog.by_id("tags", "item", NUM_ITEMS)[:, : length or None]}
+    reader = ExampleReader(spec, model_inputs, [str(tmp_path / "rows.parquet")]).where(TARGETS)
+    sequences = SequenceExamples(reader, spec.categorical[2], by_id)
+    width = length or 4
+    assert sequences.tokens_per_item == {"tags": width}
+    (batch,) = batches(MixedExamples(sequences, catalog, 2), TrainingConfig(batch_size=20), 1)
+    assert batch[step_name("tags")].shape == (20, LENGTH * width)
+    assert batch[count_name("tags")].shape == (20, LENGTH)
+    retrieval = replace(RETRIEVAL, candidate_columns=("item", "tags"), tokens_per_item=sequences.tokens_per_item)
+    model = build("dot", spec=spec, retrieval=retrieval, in_batch_negatives=False)
+    model.embedding.trainable_tables["tag"].assign(np.random.default_rng(0).normal(size=[5, DIM]))
+    steps = model._steps(model._look_up(batch), batch)
+    vectors = model._candidate_tower(steps.rows, steps.numbers, None).numpy()
+    tables = {name: table.numpy() for name, table in model.embedding.trainable_tables.items()}
+    scale = {"mean": len, "sum": lambda tokens: 1, "sqrtn": lambda tokens: np.sqrt(len(tokens))}
+    for vector, item, is_trained in zip(vectors, steps.target_ids.numpy(), steps.is_trained.numpy(), strict=True):
+        tokens = TAGS_OF_ITEM[item][: length or None]
+        divisor = len(tokens) if length else scale[combiner](tokens)
+        of_tags = tables["tag"][tokens].sum(axis=0) / divisor if tokens else 0.0
+        if is_trained:
+            np.testing.assert_allclose(vector, tables["item"][item] + of_tags, rtol=1e-5, atol=1e-6)
+    assert np.all(np.isfinite(model.per_example_loss(batch, tf.ones([20]), SEED)))
+    # Outside training, no batch has attributes of the history.
+    short = {name: value for name, value in batch.items() if "negative" not in name and "of_history" not in name}
+    np.testing.assert_allclose(model(short)["candidate"], model(batch)["candidate"], rtol=1e-6)
+
+
 def test_last_positions_alone_against_the_catalog_by_hand(batch):
     model = build("dot", in_batch_negatives=False, encoder={"type": "recency"}, temperature=1.0)
     loss = model.per_example_loss(batch, tf.ones([20]), SEED)
@@ -352,14 +474,18 @@ def with_columns(*columns) -> FeatureSpec:
 def test_what_all_positions_cannot_know_is_refused():
     check({})
     check({}, with_columns(Categorical(name="brand", table="user", dtype="int64")))
-    brands = with_columns(Categorical(name="brand", table="user", dtype="int64", multivalent=True))
-    with pytest.raises(ConfigError, match=r"brand of the candidate tower may hold any number. Add them to model.ign"):
-        check({}, brands)
-    check({"positions": "last"}, brands)
+    brands = Categorical(name="brand", table="user", dtype="int64", multivalent=True)
+    check({}, with_columns(brands))
+    check({}, with_columns(ExampleWeight(name="plays"), HistoryWeights(name=HISTORY_WEIGHTS)))
+    ragged = [c.model_copy(update={"layout": "ragged"}) if c.name == HISTORY else c for c in SPEC.columns]
+    ragged += [brands.model_copy(update={"layout": "ragged"})]
+    with pytest.raises(ConfigError, match=r"which ragged ids do not have. Leave the layout of features out"):
+        check({}, FeatureSpec(columns=tuple(ragged), tables=SPEC.tables))
+    shares = (brands.model_copy(update={"weights": "shares"}), Weights(name="shares"))
+    with pytest.raises(ConfigError, match=r"adds the tokens of brand up without their weights"):
+        check({}, with_columns(*shares))
     with pytest.raises(ConfigError, match=r"but age describe a row's own item"):
         check({}, event_columns=("age",))
-    with pytest.raises(ConfigError, match=r"plays weighs a row's own item"):
-        check({}, with_columns(ExampleWeight(name="plays")))
 
 
 def test_a_history_that_does_not_fit_is_refused():

@@ -26,6 +26,9 @@ HISTORY, RATED, RATERS, USER_ACTIVITY = "history", "rated", "raters", "user_acti
 # the training split.
 HISTORY_TARGETS = "history_targets"
 
+# Weights of the rows behind the items of the history, where rows have weights.
+HISTORY_WEIGHTS = "history_weights"
+
 # The label of interactions that have none: 1 for every row.
 IMPLICIT_LABEL = "interaction"
 
@@ -233,6 +236,8 @@ class Dataset(Frozen):
             yield Categorical(name=HISTORY, table=table, multivalent=True, counted=False, latest_last=True), "history"
             if self.task == "retrieval":
                 yield features.Context(name=HISTORY_TARGETS, dtype="int64"), "history"
+                if interactions.weight:
+                    yield features.HistoryWeights(name=HISTORY_WEIGHTS), "history"
         if self.neighbours:
             for name in (RATED, RATERS):
                 yield Categorical(name=name, table=name, multivalent=True), "neighbours"

@@ -236,13 +236,27 @@ class ExampleWeight(_Column):
     required: Literal[True] = True
 
 
+class HistoryWeights(_Column):
+    """The weights of the rows behind the items of a history, in the history's order.
+
+    Transform divides them by the mean of `ExampleWeight`. Only a model that trains every item of a history reads them;
+    serving does not.
+    """
+
+    kind: Literal["history_weights"] = "history_weights"
+    dtype: Literal["float32"] = "float32"
+    multivalent: Literal[True] = True
+
+
 class Context(_Column):
     """Ingested, validated and available to splits and evaluation slices, but never an input of the model."""
 
     kind: Literal["context"] = "context"
 
 
-Column = Annotated[Categorical | Weights | Numeric | Label | ExampleWeight | Context, Field(discriminator="kind")]
+Column = Annotated[
+    Categorical | Weights | Numeric | Label | ExampleWeight | HistoryWeights | Context, Field(discriminator="kind")
+]
 
 
 class FeatureSpec(Frozen):
@@ -325,6 +339,10 @@ class FeatureSpec(Frozen):
     @property
     def example_weight(self) -> ExampleWeight | None:
         return next((c for c in self.columns if c.kind == "example_weight"), None)
+
+    @property
+    def history_weights(self) -> HistoryWeights | None:
+        return next((c for c in self.columns if c.kind == "history_weights"), None)
 
     def without(self, names: Collection[str]) -> "FeatureSpec":
         """The same without some columns, their weights, and the tables that nothing else looks up in."""

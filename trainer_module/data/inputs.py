@@ -142,6 +142,7 @@ class ExampleReader:
         file_patterns: Sequence[str],
         nonzero: Context | None = None,
         limits: Limits | None = None,
+        history_weights: bool = False,
     ):
         """Counts the examples, so that epochs have a known number of steps.
 
@@ -153,6 +154,7 @@ class ExampleReader:
                 it, `[batch, 1]`.
             limits: What `training.cache: features` may hold in memory; None is what this process's budget allows, with
                 files among the temporary ones.
+            history_weights: Whether training batches also hold the spec's `HistoryWeights`, if there are any.
 
         Raises:
             DataError: No file matches, the files are empty, or no example is left.
@@ -160,14 +162,16 @@ class ExampleReader:
         self._spec = spec
         self._model_inputs = model_inputs
         self._nonzero = nonzero
+        self._history_weights = spec.history_weights if history_weights else None
         self._limits = limits or limits_of_process()
         self._file_patterns = file_patterns
         self._examples = ExampleFiles(file_patterns, nonzero.name if nonzero else "")
         self.files, self.num_examples = self._examples.files, self._examples.num_examples
 
-    def where(self, nonzero: Context) -> "ExampleReader":
-        """A reader of the examples in which a column is not 0; see `nonzero` above."""
-        return ExampleReader(self._spec, self._model_inputs, self._file_patterns, nonzero, self._limits)
+    def where(self, nonzero: Context, history_weights: bool = False) -> "ExampleReader":
+        """A reader of the examples in which a column is not 0; see `nonzero` and `history_weights` above."""
+        spec, inputs, files = self._spec, self._model_inputs, self._file_patterns
+        return ExampleReader(spec, inputs, files, nonzero, self._limits, history_weights)
 
     def training_batches(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
@@ -294,7 +298,7 @@ class ExampleReader:
 
     @property
     def _training_columns(self) -> tuple[Column, ...]:
-        further = (self._spec.example_weight, self._nonzero)
+        further = (self._spec.example_weight, self._history_weights, self._nonzero)
         return (*self._columns, *(column for column in further if column is not None))
 
     def _from_features(

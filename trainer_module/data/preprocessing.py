@@ -26,7 +26,8 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     Returns:
         Categorical columns as int64 ids of the shape they came in, or `[batch, 1]` where a token stands for the missing
         value; weights as they came; numeric columns and labels as float32 `[batch, 1]`, NaN for a label that an example
-        lacks; and so the weight of an example, divided by its mean over the training split.
+        lacks; and so the weight of an example, divided by its mean over the training split. Weights of a history's
+        rows, divided by the same mean, as they came.
     """
     spec = FeatureSpec.model_validate_json(custom_config["features"])
     inputs = clean(spec, dict(inputs))
@@ -34,7 +35,12 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     outputs |= {label.name: one_per_row(inputs[label.name], math.nan) for label in spec.further_labels}
     if weight := spec.example_weight:
         values = tf.cast(inputs[weight.name], tf.float64)
-        outputs[weight.name] = tf.cast(values / tft.mean(values), tf.float32)
+        mean = tft.mean(values)
+        outputs[weight.name] = tf.cast(values / mean, tf.float32)
+        if of_history := spec.history_weights:
+            column = inputs[of_history.name]
+            scaled = tf.cast(column.values, tf.float64) / mean
+            outputs[of_history.name] = column.with_values(tf.cast(scaled, tf.float32))
     tokens = {column.name: _tokens(column, inputs[column.name]) for column in spec.categorical}
     paths = _vocabularies(spec, tokens)
     tables = {table.name: table for table in spec.tables}

@@ -591,6 +591,9 @@ TrainingExamplesConfig = Annotated[
 LARGEST_FULL_SOFTMAX = 100_000
 """Beyond so many items, the scores of a batch take gigabytes."""
 
+LARGEST_LOOKUP = 10_000_000
+"""Beyond so many rows of 64 numbers, what a batch looks up in one column takes gigabytes."""
+
 
 QueryEncoder = MeanEncoder | RecencyEncoder | AttentionEncoder | TransformerEncoder
 
@@ -784,29 +787,24 @@ class TwoTowerConfig(_Model):
     def _check_all_positions(
         self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, history: Categorical
     ) -> None:
-        """The items of a history are described by one token or number per column, and the events behind them not at
-        all."""
+        """The items of a history are described by the columns of the catalog, and the events behind them not at all."""
         where = "model.query_encoder.positions all"
         inputs = [column.name for column in spec.inputs]
-        several = [
-            column.name
-            for column in spec.categorical
-            if column.name in dataset.candidate_columns and column.ids_layout != "dense"
-        ]
-        if several:
+        several = [c for c in spec.categorical if c.name in dataset.candidate_columns and c.ids_layout != "dense"]
+        if several and history.ids_layout == "ragged":
             raise ConfigError(
-                f"{where} describes each item of a history by one token per column, but {', '.join(several)} of the "
-                "candidate tower may hold any number. Add them to model.ignore, or set positions: last"
+                f"{where} puts the tokens of {several[0].name} into places of each item of a history, which ragged ids "
+                "do not have. Leave the layout of features out, or set positions: last"
+            )
+        if weighted := [column.name for column in several if column.weights]:
+            raise ConfigError(
+                f"{where} adds the tokens of {', '.join(weighted)} up without their weights. Declare the columns "
+                "without weights, add them to model.ignore, or set positions: last"
             )
         if events := [name for name in inputs if name in dataset.event_columns]:
             raise ConfigError(
                 f"{where} predicts earlier items too, but {', '.join(events)} describe a row's own item. Add them to "
                 "model.ignore, or set positions: last"
-            )
-        if spec.example_weight:
-            raise ConfigError(
-                f"{where} predicts earlier items too, but {spec.example_weight.name} weighs a row's own item. Leave "
-                "interactions.weight out, or set positions: last"
             )
         if history.table != key.table:
             raise ConfigError(
@@ -845,7 +843,7 @@ class TwoTowerConfig(_Model):
 
         columns = objective.candidate_columns
         if self.trains_all_positions:
-            spec = with_attributes_of_history(spec, columns, objective.item_key)
+            spec = with_attributes_of_history(spec, columns, objective.item_key, objective.tokens_per_item)
         spec = with_positives(spec, columns, self.positives)
         return with_negatives(spec, columns, self.num_drawn(objective))
 

@@ -122,20 +122,25 @@ class Catalog:
         """
         return self._at(tf.reshape(tf.range(number * size, dtype=tf.int64) % self.num_items, [number, size]))
 
-    def by_id(self, column: str, key: str, rows: int) -> tf.Tensor:
-        """Values of a dense column by the ids of the items, `[rows]`.
+    def by_id(self, column: str, key: str, rows: int) -> tf.Tensor | tf.RaggedTensor:
+        """Values of a column by the ids of the items: `[rows]`, or ragged `[rows, None]` for a column of several.
 
-        Of several items with one id, the last one counts; 0 stands for ids that no item has.
+        Of several items with one id, the last one counts. Ids that no item has get 0, or no value.
 
         Args:
             column: Whose values.
             key: Column of the ids, dense.
             rows: Number of ids.
         """
-        values, ids = self._columns[column], self._columns[key]
-        of_ids = np.zeros(rows, values.dtype.as_numpy_dtype)
-        of_ids[ids.numpy().ravel()] = values.numpy().ravel()  # pyright: ignore[reportAttributeAccessIssue] (both are dense)
-        return tf.constant(of_ids)
+        values, ids = self._columns[column], self._columns[key].numpy().ravel()  # pyright: ignore[reportAttributeAccessIssue] (ids of items are dense)
+        item = np.full(rows, -1)
+        item[ids] = np.arange(len(ids))
+        if isinstance(values, tf.RaggedTensor):
+            # The row behind the last item is empty.
+            nothing = tf.RaggedTensor.from_row_splits(values.values[:0], tf.constant([0, 0], tf.int64))
+            return tf.gather(tf.concat([values, nothing], axis=0), np.where(item < 0, len(ids), item))
+        known = np.where(item < 0, 0, values.numpy().ravel()[item])  # pyright: ignore[reportAttributeAccessIssue] (the column is dense)
+        return tf.constant(known, values.dtype)
 
     def _at(self, rows: tf.Tensor) -> Features:
         """The columns of items by their number, `[number, size]`."""

@@ -1,6 +1,7 @@
 """The objective of interactions: find the item that the user chose."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
 from trainer_module.data.features import Categorical, Context
 from trainer_module.data.vocabularies import training_counts
 from trainer_module.errors import ConfigError, DataError
-from trainer_module.models.config import LARGEST_FULL_SOFTMAX, TwoTowerConfig
+from trainer_module.models.config import LARGEST_FULL_SOFTMAX, LARGEST_LOOKUP, TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples
 from trainer_module.models.sequences import SequenceExamples, attributes
 from trainer_module.models.training_data import TrainingData, TrainingExamples
@@ -28,6 +29,8 @@ class Retrieval:
         copies: For a softmax over all items: number of items that come with each example, so that a batch brings the
             whole catalog.
         positives_per_example: Mean number of items that the query of a training example chose.
+        tokens_per_item: Where every item of a history is trained: largest number of tokens of an item, by column of
+            several.
     """
 
     item_key: str
@@ -36,6 +39,7 @@ class Retrieval:
     catalog_counts: np.ndarray | None = None
     copies: int = 0
     positives_per_example: float = 1.0
+    tokens_per_item: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_items(self) -> int:
@@ -87,7 +91,7 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
         The objective, and the examples to train on.
 
     Raises:
-        DataError: The catalog is too large for a softmax over all its items.
+        DataError: The catalog is too large for a softmax over all its items, or items have too many tokens.
     """
     dataset, spec = data.dataset, data.spec
     (column,) = [column for column in spec.categorical if column.name == dataset.item_key]
@@ -98,14 +102,19 @@ def prepare_retrieval(config: TwoTowerConfig, data: TrainingData) -> tuple[Retri
     if config.reads_catalog or described:
         catalog = Catalog(spec, data.model_inputs, dataset.candidate_columns, data.candidates)
     examples: TrainingExamples = data.train
-    positives_per_example = 1.0
+    positives_per_example, tokens_per_item = 1.0, {}
     if config.trains_all_positions:
         examples = _examples_of_all_positions(data, catalog, len(counts))
+        tokens_per_item = examples.tokens_per_item
     elif config.trains_users:
         examples = _examples_by_user(data, config.positives)
         positives_per_example = examples.positives_per_example
     objective = Retrieval(
-        dataset.item_key, dataset.candidate_columns, counts, positives_per_example=positives_per_example
+        dataset.item_key,
+        dataset.candidate_columns,
+        counts,
+        positives_per_example=positives_per_example,
+        tokens_per_item=tokens_per_item,
     )
     if catalog is None or not config.reads_catalog:
         return objective, examples
@@ -139,10 +148,28 @@ def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_
         data: Of the Trainer.
         catalog: Gives the attributes of the histories' items; None if items have none.
         num_ids: Number of ids that an item may have.
+
+    Raises:
+        DataError: Items have so many tokens that the rows of a batch would not fit into memory.
     """
     spec, key = data.spec, data.dataset.item_key
     (targets,) = [c for c in spec.columns if isinstance(c, Context) and c.name == HISTORY_TARGETS]
     (history,) = [column for column in spec.categorical if column.name == HISTORY]
     described_by = attributes(spec, data.dataset.candidate_columns, key) if catalog else []
-    by_id = {column.name: catalog.by_id(column.name, key, num_ids) for column in described_by}
-    return SequenceExamples(data.train.where(targets), history, by_id)
+    by_id = {column.name: catalog.by_id(column.name, key, num_ids) for column in described_by} if catalog else {}
+    for column in described_by:
+        if isinstance(column, Categorical) and column.max_sequence_length:
+            by_id[column.name] = by_id[column.name][:, : column.max_sequence_length]
+    examples = SequenceExamples(
+        data.train.where(targets, history_weights=True), history, by_id, spec.example_weight and spec.history_weights
+    )
+    for name, width in examples.tokens_per_item.items():
+        rows = data.batch_size * history.max_sequence_length * width
+        if rows > LARGEST_LOOKUP:
+            raise DataError(
+                f"model.query_encoder.positions all: an item of the catalog has {width:,} tokens of {name}, so that a "
+                f"batch of {data.batch_size:,} histories of {history.max_sequence_length:,} items would look up "
+                f"{rows:,} rows, more than {LARGEST_LOOKUP:,}. Lower training.batch_size or data.history, clean the "
+                f"column, or add {name} to model.ignore"
+            )
+    return examples

@@ -31,7 +31,7 @@ from trainer_module.models.retrieval_losses import (
     multinomial,
     softmax,
 )
-from trainer_module.models.sequences import NO_ID, ids_name, step_name
+from trainer_module.models.sequences import NO_ID, count_name, ids_name, step_name, weights_name
 from trainer_module.models.signatures import EMBED_CANDIDATES, EMBED_QUERIES, EMBED_QUERY, EMBEDDING, Served
 from trainer_module.models.user_examples import NUM_POSITIVES, POSITIVE_WEIGHTS, positive_name
 
@@ -259,8 +259,7 @@ class TwoTowerModel(tf.keras.Model):
             loss = self._loss_of_all_positions(all_rows, features, negatives, seed)
         else:
             queries = self.queries_from(looked_up, features, fold_in(seed, 0))
-            loss = self._pair_loss(queries, own, own_ids, negatives)
-        loss = weighted(loss, self._spec, features)
+            loss = weighted(self._pair_loss(queries, own, own_ids, negatives), self._spec, features)
         if not self._config.embedding_l2:
             return loss
         # Of the example's own rows alone: the weight means the same however many items are drawn.
@@ -375,9 +374,10 @@ class TwoTowerModel(tf.keras.Model):
         negatives: tuple[tf.Tensor, tf.Tensor],
         seed: tf.Tensor,
     ) -> tf.Tensor:
-        """Softmax of the steps of each history that the row is to train, `[batch]`.
+        """Loss of the steps of each history that the row is to train, `[batch]`.
 
-        The loss of a row is the sum over its steps, scaled so that the mean over the batch is the mean over all steps.
+        The loss of a row is the sum over its steps, each times the weight of the row whose item it predicts, scaled so
+        that the mean over the batch is the mean over all steps.
         """
         steps = self._steps(all_rows, features)
         queries = self._queries_of_steps(self._own(all_rows), features, fold_in(seed, 0))
@@ -396,13 +396,15 @@ class TwoTowerModel(tf.keras.Model):
         )
         trained = tf.cast(tf.gather(steps.is_trained, chosen), tf.float32)
         num_rows = all_rows[HISTORY].shape[0] or tf.shape(all_rows[HISTORY])[0]
-        of_rows = tf.math.unsorted_segment_sum(losses * trained, tf.gather(steps.row, chosen), num_rows)
+        weights = trained if steps.weights is None else trained * tf.gather(steps.weights, chosen)
+        of_rows = tf.math.unsorted_segment_sum(losses * weights, tf.gather(steps.row, chosen), num_rows)
         return of_rows * tf.cast(num_rows, tf.float32) / tf.reduce_sum(trained)
 
     def _steps(self, all_rows: Mapping[str, tf.Tensor], features: Features) -> "_Steps":
         """Targets of the steps: step k has seen the first k items of the history and predicts the next one, or, behind
         the last one, the row's own item."""
         own_rows, own_numbers = self._inputs_by_name(True, self._own(all_rows), features)
+        own_rows = {name: _mean(rows) if rows.shape.rank == 3 else rows for name, rows in own_rows.items()}
         lengths, ids, num_targets = (
             tf.convert_to_tensor(features[name]) for name in (length_name(HISTORY), ids_name(HISTORY), HISTORY_TARGETS)
         )
@@ -415,17 +417,41 @@ class TwoTowerModel(tf.keras.Model):
             behind = tf.pad(of_history, [[0, 0], [0, 1], [0, 0]])
             return _flat(tf.where(is_own[:, :, tf.newaxis], own[:, tf.newaxis], behind))
 
-        key = self._retrieval.item_key
+        weights = None
+        if self._spec.example_weight is not None:
+            own_weights, of_history = features[self._spec.example_weight.name], features[weights_name(HISTORY)]
+            weights = tf.reshape(tf.where(is_own, own_weights, tf.pad(of_history, [[0, 0], [0, 1]])), [-1])
         is_trained = tf.logical_and(step > lengths - num_targets, step <= lengths)
         row = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, tf.newaxis], tf.shape(target_ids))
         return _Steps(
-            rows=[targets(own_rows[name], all_rows[HISTORY if name == key else step_name(name)]) for name in own_rows],
+            rows=[targets(own, self._rows_of_history(name, all_rows, features)) for name, own in own_rows.items()],
             numbers=[targets(own_numbers[name], features[step_name(name)][:, :, tf.newaxis]) for name in own_numbers],
             # What fills up has no id, and is not trained.
             target_ids=tf.reshape(tf.maximum(target_ids, 0), [-1]),
             is_trained=tf.reshape(is_trained, [-1]),
             row=tf.reshape(row, [-1]),
+            weights=weights,
         )
+
+    def _rows_of_history(self, column: str, all_rows: Mapping[str, tf.Tensor], features: Features) -> tf.Tensor:
+        """Rows of a column of the history's items, `[batch, length, dim]`; several of an item combined as a bag's."""
+        if column == self._retrieval.item_key:
+            return all_rows[HISTORY]
+        rows = all_rows[step_name(column)]
+        width = self._retrieval.tokens_per_item.get(column)
+        if width is None:
+            return rows
+        length = self._encoder.num_steps - 1
+        (declared,) = [each for each in self._spec.categorical if each.name == column]
+        if declared.max_sequence_length:
+            of_items = _mean(tf.reshape(rows, [-1, width, rows.shape[-1]]))
+            return tf.reshape(of_items, [-1, length, rows.shape[-1]])
+        (table,) = [each for each in self._spec.tables if each.name == declared.table]
+        summed = tf.reduce_sum(tf.reshape(rows, [-1, length, width, rows.shape[-1]]), axis=2)
+        if table.combiner == "sum":
+            return summed
+        counts = tf.cast(features[count_name(column)], summed.dtype)[:, :, tf.newaxis]
+        return tf.math.divide_no_nan(summed, counts if table.combiner == "mean" else tf.sqrt(counts))
 
     def _queries_of_steps(self, looked_up: Mapping[str, tf.Tensor], features: Features, seed: tf.Tensor) -> tf.Tensor:
         """Vectors of each query after each step of its history, `[batch * steps, dim]`."""
@@ -566,6 +592,7 @@ class _Steps:
         target_ids: Ids of these items.
         is_trained: Whether a step has a target and the row is to train it.
         row: Number of its row in the batch.
+        weights: Of the rows whose items they predict; None if rows have no weights.
     """
 
     rows: list[tf.Tensor]
@@ -573,6 +600,7 @@ class _Steps:
     target_ids: tf.Tensor
     is_trained: tf.Tensor
     row: tf.Tensor
+    weights: tf.Tensor | None
 
 
 def _contains(ids: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

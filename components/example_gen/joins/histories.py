@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from components.example_gen.joins.join import WithoutSummary
 from components.example_gen.output.examples import Part
-from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, Entities, Rows
-from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS
+from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, WEIGHT, Entities, Rows
+from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS, HISTORY_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Queries:
 
 
 def histories(rows: Interactions, length: int) -> pa.LargeListArray:
+    """Items of `history_rows`, `[rows]` large lists of int64, oldest first; arguments are the same."""
+    return _taken(history_rows(rows, length), rows.item)
+
+
+def history_rows(rows: Interactions, length: int) -> pa.LargeListArray:
     """What each row's user did strictly before the row's time.
 
     The history of a row in train or eval consists of train rows only. That of a test row has eval rows too, because a
@@ -91,12 +96,12 @@ def histories(rows: Interactions, length: int) -> pa.LargeListArray:
         length: Most items of a history; the latest are kept.
 
     Returns:
-        Items, `[rows]` large lists of int64, oldest first.
+        Indices of rows, `[rows]` large lists of int64, oldest first.
     """
     moment, first_moment = _moments(rows)
     starts, ends = np.zeros(len(moment), np.int64), np.zeros(len(moment), np.int64)
-    # Indices count on through the items known to train and eval rows, then through those known to test rows.
-    known_items, offset = [], 0
+    # Places count on through the rows known to train and eval rows, then through those known to test rows.
+    known_rows, offset = [], 0
     for known, asking in (
         (rows.split == TRAIN, rows.split != TEST),
         ((rows.split == TRAIN) | (rows.split == EVAL), rows.split == TEST),
@@ -105,9 +110,9 @@ def histories(rows: Interactions, length: int) -> pa.LargeListArray:
         index = index[np.lexsort((rows.position[index], moment[index]))]
         ends[asking] = offset + np.searchsorted(moment[index], moment[asking], side="left")
         starts[asking] = offset + np.searchsorted(moment[index], first_moment[asking], side="left")
-        known_items.append(rows.item[index])
+        known_rows.append(index)
         offset += len(index)
-    return _slices(np.concatenate(known_items), np.maximum(starts, ends - length), ends)
+    return _slices(np.concatenate(known_rows), np.maximum(starts, ends - length), ends)
 
 
 def find_queries(rows: Interactions, length: int) -> Queries:
@@ -197,21 +202,25 @@ def history_targets(rows: Interactions, length: int) -> np.ndarray:
 
 
 class HistoryJoin(WithoutSummary):
-    """The column `history`: items that the row's user had before the row. For retrieval also `history_targets`."""
+    """The column `history`: items that the row's user had before the row. For retrieval also `history_targets` and, if
+    rows have weights, `history_weights`."""
 
     name = "history"
     whole_users = True
 
     def __init__(self, length: int, with_targets: bool = False):
-        """Takes the largest number of items, and whether to add `history_targets`."""
+        """Takes the largest number of items, and whether to add what trains every item of a history."""
         self._length = length
         self._with_targets = with_targets
 
     def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
         interactions = Interactions.of(rows)
-        columns = {HISTORY: as_tokens(histories(interactions, self._length), entities.items)}
+        found = history_rows(interactions, self._length)
+        columns = {HISTORY: as_tokens(_taken(found, interactions.item), entities.items)}
         if self._with_targets:
             columns[HISTORY_TARGETS] = _one_each(history_targets(interactions, self._length))
+            if rows.has(WEIGHT):
+                columns[HISTORY_WEIGHTS] = _taken(found, rows.column(WEIGHT))
         return [Part.of_rows(columns)]
 
 
@@ -224,6 +233,11 @@ def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListA
     """
     assert table is not None
     return pa.LargeListArray.from_arrays(lists.offsets, table[TOKEN].combine_chunks().take(lists.values))
+
+
+def _taken(lists: pa.LargeListArray, values: np.ndarray) -> pa.LargeListArray:
+    """Values of rows in place of their indices."""
+    return pa.LargeListArray.from_arrays(lists.offsets, pa.array(values[lists.values.to_numpy()]))
 
 
 def _one_each(values: np.ndarray) -> pa.LargeListArray:
