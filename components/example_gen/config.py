@@ -79,6 +79,8 @@ class DataConfig(Frozen):
         task: `rating` predicts a number, `click` the probability of a label that is 0 or 1, `retrieval` finds the items
             of a user's rows. None is the known dataset's own.
         split: How rows are split.
+        split_all_rows: For retrieval: whether rows below `positive_from` count when rows are split, and are left out
+            afterwards. Stages of one experiment then hold the same rows out. Users and items of such rows are known.
         label_range: Smallest and largest rating; rows outside are malformed, and predictions are clipped. None accepts
             any number and clips to the range of the training split.
         slices: Columns by whose values evaluation breaks its metrics down.
@@ -102,6 +104,7 @@ class DataConfig(Frozen):
     users: EntityTable | None = None
     task: Task | None = None
     split: SplitConfig = RandomSplit()
+    split_all_rows: bool = False
     label_range: tuple[float, float] | None = None
     slices: tuple[str, ...] | None = None
     history: int | None = Field(default=None, ge=0)
@@ -167,6 +170,11 @@ class DataConfig(Frozen):
             raise ValueError(f"generated: only dataset {SYNTHETIC_CRITEO.name} has it; leave it out")
         dataset = self.described()
         self.split.check(dataset)
+        if self.split_all_rows and dataset.task != "retrieval":
+            raise ValueError(
+                f"split_all_rows: only task retrieval leaves rows out, and this is task {dataset.task}; all rows are "
+                "split anyway, so leave it out"
+            )
         if not self.dataset:
             try:
                 _ = self.directory

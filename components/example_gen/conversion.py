@@ -60,7 +60,7 @@ def convert_interactions(
     split_column: str | None,
     known: dict[str, pa.Array],
     time_unit: ColumnUnit,
-) -> tuple[pa.RecordBatch, list[BadRow], int]:
+) -> tuple[pa.RecordBatch, list[BadRow]]:
     """Gives the columns of interactions their types.
 
     Args:
@@ -73,8 +73,7 @@ def convert_interactions(
 
     Returns:
         The good rows (`POSITION`, `USER_TOKEN`, `ITEM_TOKEN`, `TIME`, `LABEL`, `WEIGHT`, `PROPENSITY`, `SPLIT_VALUE` as
-        far as the dataset has them, further labels and context features by their names), the malformed rows, and the
-        number of rows dropped because their label is below `positive_from`.
+        far as the dataset has them, further labels and context features by their names), and the malformed rows.
     """
     table, problems = dataset.tables.interactions, Problems(raw.file, len(raw.numbers))
     columns: dict[str, pa.Array] = {POSITION: pa.array(positions(raw.file_number, raw.numbers))}
@@ -104,7 +103,14 @@ def convert_interactions(
         columns[entry.feature_name] = values
     good = problems.good()
     batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
-    return _positive_rows(batch, dataset, problems.bad_rows(raw))
+    return batch, problems.bad_rows(raw)
+
+
+def is_interaction(batch: pa.RecordBatch, dataset: Dataset) -> np.ndarray:
+    """Whether converted rows are interactions: for retrieval, whether their label is not below `positive_from`."""
+    if dataset.task != "retrieval" or not dataset.reads_label:
+        return np.ones(batch.num_rows, bool)
+    return batch.column(LABEL).to_numpy() == 1.0
 
 
 def convert_entities(
@@ -233,15 +239,6 @@ def _split_values(raw: RawRows, split: SplitConfig, column: str, problems: Probl
             ),
         )
     return values
-
-
-def _positive_rows(
-    batch: pa.RecordBatch, dataset: Dataset, bad: list[BadRow]
-) -> tuple[pa.RecordBatch, list[BadRow], int]:
-    if dataset.task != "retrieval" or not dataset.reads_label:
-        return batch, bad, 0
-    positive = batch.filter(pc.equal(batch.column(LABEL), 1.0))
-    return positive, bad, batch.num_rows - positive.num_rows
 
 
 def _required(values: pa.Array, name: str, problems: Problems) -> pa.Array:

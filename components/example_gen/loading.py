@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.example_gen.config import DataConfig
-from components.example_gen.conversion import convert_interactions, interaction_columns
+from components.example_gen.conversion import convert_interactions, interaction_columns, is_interaction
 from components.example_gen.entities import (
     EntityTables,
     SeenTokens,
@@ -88,7 +88,8 @@ def _read_interactions(
     time_unit = unit_of(table, pieces)
     for piece in pieces:
         for raw, _ in read(piece, table, wanted):
-            batches.append(convert_interactions(raw, dataset, config.split, config.split_column, known, time_unit)[0])
+            batch, _ = convert_interactions(raw, dataset, config.split, config.split_column, known, time_unit)
+            batches.append(batch.filter(pa.array(is_interaction(batch, dataset))))
     return files, batches
 
 

@@ -19,7 +19,7 @@ from apache_beam.utils.shared import Shared
 
 from components.example_gen import entities as entity_tables
 from components.example_gen.config import DataConfig
-from components.example_gen.conversion import convert_interactions, interaction_columns
+from components.example_gen.conversion import convert_interactions, interaction_columns, is_interaction
 from components.example_gen.entities import SeenTokens
 from components.example_gen.joins.attributes import train_counts_of_items
 from components.example_gen.joins.compose import joins_of
@@ -179,7 +179,9 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
     shared = SharedEntities(run.reading)
     interactions = read_interactions(pipeline, pieces, run.reading, shared)
     rows, seen = interactions.rows, interactions.seen
-    assigned = rows | "Assign" >> beam.ParDo(_Assign(run, shared), *_plan(rows, protocol), *seen)
+    assign = beam.ParDo(_Assign(run, shared), *_plan(rows, protocol), *seen)
+    split = rows | "Assign" >> assign.with_outputs(_EVIDENCE, main="rows")
+    assigned = split.rows
     joins = joins_of(dataset)
     known = [_summary(assigned, join, shared, seen) for join in joins if join.needs_summary]
     batches = assigned
@@ -190,7 +192,7 @@ def ingest(pipeline: beam.Pipeline, pieces: Iterable[Piece], run: Ingestion) -> 
         counts = _merged(assigned, "CountItems", shared, seen, train_counts_of_items, _add_arrays)
         _ = counts | "WriteCandidates" >> beam.ParDo(_WriteCandidates(run, shared), *seen)
     checked = (
-        outputs[_EVIDENCE]
+        (split if run.config.split_all_rows else outputs)[_EVIDENCE]
         | "GroupEvidence" >> beam.GroupByKey()
         | "FindLeaks" >> beam.Map(_find_leaks, protocol, run.reading.files)
     )
@@ -258,9 +260,13 @@ class _Read(beam.DoFn):
         known = entity_tables.known_tokens(dataset, self._shared.tables())
         wanted = interaction_columns(dataset, config.split_column)
         for number, (raw, malformed) in enumerate(read(element, dataset.tables.interactions, wanted)):
-            batch, unfit, dropped = convert_interactions(
+            batch, unfit = convert_interactions(
                 raw, dataset, config.split, config.split_column, known, reading.time_unit
             )
+            is_kept = is_interaction(batch, dataset)
+            dropped = int(np.count_nonzero(~is_kept))
+            if not config.split_all_rows:
+                batch = batch.filter(pa.array(is_kept))
             if dropped or malformed or unfit:
                 bad = malformed + unfit
                 # Combining at once bounds what travels on, however bad the block.
@@ -286,10 +292,11 @@ class _LookUp(beam.DoFn):
 
 
 class _Assign(beam.DoFn):
-    """Gives rows their splits."""
+    """Gives rows their splits. Rows that only the split looks at end here, and are evidence of how it split."""
 
     def __init__(self, run: Ingestion, shared: SharedEntities):
         self._protocol, self._shared, self._aside = run.protocol(), shared, run.reading.aside
+        self._run = run
         self._all_are_summarized = any(join.needs_summary for join in joins_of(run.dataset))
 
     def process(self, element: Any, *sides: Any) -> Iterator[Any]:
@@ -297,6 +304,10 @@ class _Assign(beam.DoFn):
         plan, seen = (sides[0], sides[1:]) if self._protocol.needs_plan else (None, sides)
         split = self._protocol.assign(rows, plan, self._shared.get(seen))
         assigned = Rows(rows.index, rows.batch, split)
+        if self._run.config.split_all_rows:
+            yield from _evidence(assigned, self._run, self._protocol)
+            is_kept = is_interaction(rows.batch, self._run.dataset)
+            assigned = Rows(rows.index, rows.batch.filter(pa.array(is_kept)), split[is_kept])
         yield self._aside.put(assigned) if self._all_are_summarized else assigned
 
 
@@ -343,9 +354,8 @@ class _Write(beam.DoFn):
         labels = np.bincount(rows.split, weights=rows.column(LABEL) > 0, minlength=len(SPLITS)).astype(int)
         outcome = Outcome(split_rows=tuple(counts.tolist()), split_positives=tuple(labels.tolist()))
         yield beam.pvalue.TaggedOutput(_OUTCOME, outcome)
-        num_parts = 1 + self._run.reading.approximate_rows // _ROWS_PER_CHECK
-        for number, part in self._protocol.parts(self._protocol.evidence(rows), num_parts).items():
-            yield beam.pvalue.TaggedOutput(_EVIDENCE, (number, self._run.reading.aside.put(part)))
+        if not self._run.config.split_all_rows:
+            yield from _evidence(rows, self._run, self._protocol)
 
 
 class _WriteCandidates(beam.DoFn):
@@ -426,6 +436,12 @@ def _concatenate(number: int, elements: Iterable[Any]) -> Rows:
     batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
     splits = [rows.split for rows in parts if rows.split is not None]
     return Rows(number, batch, np.concatenate(splits))
+
+
+def _evidence(rows: Rows, run: Ingestion, protocol: SplitProtocol) -> Iterator[Any]:
+    num_parts = 1 + run.reading.approximate_rows // _ROWS_PER_CHECK
+    for number, part in protocol.parts(protocol.evidence(rows), num_parts).items():
+        yield beam.pvalue.TaggedOutput(_EVIDENCE, (number, run.reading.aside.put(part)))
 
 
 # Beam checks type hints at run time, and no instance is known to be of a Protocol; hence `Any`.

@@ -126,7 +126,7 @@ def combine(stages: Stages, serving: Path, data_dir: Path | None = None) -> Comb
     with scratch_directory(serving, ".combining-") as scratch:
         model_dir = str(scratch / "model")
         alone = IndexModel(stages.retrieval)
-        candidates = _candidate_search(stages.retrieval, options.search, alone, batches[0], scratch)
+        candidates = candidate_search(stages.retrieval, options.search, alone, batches[0], scratch)
         ranking = load_model(stages.ranking, PREDICT)
         items, ids = item_columns(directory, summaries[1], ranking)
         save_two_stage(candidates, ranking, items, ids, options.candidates, model_dir, options.retrieval_weight)
@@ -155,9 +155,21 @@ def check_stages(stages: Stages) -> tuple[dict[str, Any], dict[str, Any]]:
     return retrieval, ranking
 
 
-def _candidate_search(
+def candidate_search(
     version: Path, search: str, alone: IndexModel, queries: pa.RecordBatch, scratch: Path
 ) -> CandidateSearch:
+    """The first stage of a model of two.
+
+    Args:
+        version: A pushed version of a retrieval model.
+        search: `exact` or `approximate`.
+        alone: The same model.
+        queries: Any; the answer to the first one tells the items' titles.
+        scratch: Directory for a file that the SavedModel copies.
+
+    Raises:
+        ConfigError: An approximate search needs a FAISS index of another type.
+    """
     retrieval = load_model(version, RECOMMEND)
     if search == "exact":
         return ExactCandidates(retrieval)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.example_gen.config import DataConfig
 from pipeline.config import PipelineConfig, check_name, settings_from
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
@@ -125,7 +126,11 @@ def stage_tree(tree: Mapping[str, Any], stage: str) -> dict[str, Any] | str:
     if stage == RETRIEVAL:
         shared = _laid_over(shared, {"data": {"task": "retrieval"}, "model": {"type": "two_tower"}})
     name = {"name": f"{tree['name']}-{stage}"} if tree.get("name") else {}
-    return _laid_over(shared, own) | name
+    laid = _laid_over(shared, own) | name
+    if stage == RETRIEVAL and isinstance(laid["data"], Mapping) and laid["data"]["task"] == "retrieval":
+        # With positive_from, retrieval has fewer rows; all of them are split as those of the ranking model are.
+        laid = _laid_over(laid, {"data": {"split_all_rows": True}})
+    return laid
 
 
 class _File(Frozen):
@@ -170,20 +175,32 @@ def _check_together(model: TwoStageModel, stages: Mapping[str, PipelineConfig | 
             raise ConfigError(
                 "data.neighbours looks at user and item together, which a SavedModel cannot join; leave it out"
             )
-    if isinstance(retrieval, PipelineConfig) and isinstance(ranking, PipelineConfig):
-        _check_same_rows(retrieval)
 
 
-def _check_same_rows(retrieval: PipelineConfig) -> None:
-    """Refuses splits that depend on which rows there are, where retrieval has fewer of them.
+def check_split_alike(retrieval: DataConfig, ranking: DataConfig) -> None:
+    """Checks that a model that is there already and one that is to be trained hold the same rows out.
 
-    A cut in time is hardly moved by them; `combine` looks at the rows themselves.
+    Args:
+        retrieval: The section `data` of the first stage.
+        ranking: That of the second.
+
+    Raises:
+        ConfigError: The ranking model would be trained on rows that judge the whole.
     """
-    label = retrieval.data.described().tables.interactions.label
-    fewer = label is not None and label.positive_from is not None
-    if fewer and retrieval.data.split.by in ("leave-last-out", "stratified"):
+    if retrieval.split != ranking.split:
         raise ConfigError(
-            f"data.split.by {retrieval.data.split.by}: retrieval reads the rows from positive_from on alone, so that "
-            "its test rows are among those that the ranking model is trained on. Take random, which looks at one row "
-            "at a time, column or time"
+            f"data.split: the retrieval model's is {_written(retrieval)}, the ranking model's {_written(ranking)}, so "
+            "that one is trained on rows that judge the other. Train both with the same section data.split"
         )
+    label = retrieval.described().tables.interactions.label
+    fewer = label is not None and label.positive_from is not None and not retrieval.split_all_rows
+    if fewer and retrieval.split_protocol().needs_plan:
+        raise ConfigError(
+            f"data.split.by {retrieval.split.by}: the retrieval model's rows were split after those below "
+            "positive_from had been left out, so that its test rows are among those that the ranking model is trained "
+            "on. Train it with data.split_all_rows: true, or as a stage of this experiment"
+        )
+
+
+def _written(data: DataConfig) -> str:
+    return str(data.split.model_dump(mode="json"))

@@ -7,6 +7,7 @@ answer for themselves, and the combination is answered from the last one of the 
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
-from pipeline.ask.versions import read_summary
+from pipeline.ask.versions import data_config, read_summary
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, output_to
 from pipeline.history.records import choose, find_runs
@@ -23,7 +24,14 @@ from pipeline.local.root import occupied
 from pipeline.local.run import new_run_id, run_locally, user_facing_error
 from pipeline.report import print_report
 from pipeline.roots import require_writable, usable_root
-from pipeline.two_stage.config import RANKING, RETRIEVAL, TWO_STAGE, TwoStageConfig, TwoStageOptions
+from pipeline.two_stage.config import (
+    RANKING,
+    RETRIEVAL,
+    TWO_STAGE,
+    TwoStageConfig,
+    TwoStageOptions,
+    check_split_alike,
+)
 from trainer_module.errors import ConfigError, ModelError
 from trainer_module.source_hash import source_hash
 
@@ -42,7 +50,8 @@ def run_two_stage(config: TwoStageConfig, root: Path, data_dir: Path | None) -> 
         The outcome of the whole; None if a stage was not good enough to push.
 
     Raises:
-        ConfigError: A version or run that the experiment names is not there, or the models do not fit together.
+        ConfigError: A version or run that the experiment names is not there, it was split otherwise than the stage that
+            is to be trained, or the models do not fit together.
         RecspanError: A component failed.
     """
     # What is there already is looked for before anything is trained.
@@ -51,6 +60,8 @@ def run_two_stage(config: TwoStageConfig, root: Path, data_dir: Path | None) -> 
         for stage, each in config.stages.items()
         if not isinstance(each, PipelineConfig)
     }
+    if len(versions) == 1:
+        _check_split_alike(config, versions)
     console = Console(highlight=False)
     for stage, each in config.stages.items():
         if not isinstance(each, PipelineConfig):
@@ -118,6 +129,15 @@ def run_combination(
     print_report(summary)
     _print_difference(summary[TWO_STAGE])
     return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)
+
+
+def _check_split_alike(config: TwoStageConfig, versions: Mapping[str, Path]) -> None:
+    """Compares the split of a version with that of the stage that is to be trained."""
+    data = {
+        stage: each.data if isinstance(each, PipelineConfig) else data_config(read_summary(versions[stage]))
+        for stage, each in config.stages.items()
+    }
+    check_split_alike(data[RETRIEVAL], data[RANKING])
 
 
 def _version(name: str, root: Path, stage: str) -> Path:

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from tfx.types import standard_artifacts, standard_component_specs
 from typer.testing import CliRunner
 
+from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
+from components.example_gen.executor import Executor
 from components.pusher.publish import publish
 from components.retrieval_index.exact import IDS
 from pipeline.cli import app
@@ -20,6 +23,7 @@ from pipeline.two_stage import combine as combining
 from pipeline.two_stage.combine import Combined, Judgement, _check_fit, _check_leak, judge
 from pipeline.two_stage.config import TwoStageOptions, two_stage_config
 from pipeline.two_stage.run import run_combination, run_two_stage
+from tests.examples_on_disk import read_split
 from trainer_module.data.example_files import write_parquet
 from trainer_module.errors import ConfigError, DataError, ModelError
 
@@ -156,7 +160,11 @@ LIKES = {"interactions": RATED["interactions"] | {"label": {"name": "stars", "po
         ({"model__ranking__training": {"epoch": 1}}, r"stage ranking: training\.epoch: unknown key"),
         ({"model__ranking__data": {"task": "click", "neighbours": 3}}, r"model\.ranking\.data\.neighbours"),
         ({"model__search": "approximate"}, r"model\.retrieval\.retrieval_index\.faiss: \{type: ivf\}"),
-        ({"data": LIKES | {"split": {"by": "leave-last-out"}}}, r"data\.split\.by leave-last-out: retrieval reads"),
+        (
+            {"model__retrieval__data": {"split_all_rows": False}},
+            r"model\.retrieval\.data\.split_all_rows: both stages read",
+        ),
+        ({"data__split_all_rows": True}, r"stage ranking: data: split_all_rows: only task retrieval leaves rows out"),
         ({"name": "No"}, "name No-retrieval: take up to 200 lower-case"),
         ({"model__retrieval": "r", "model__ranking": "s"}, "both stages are there already, so data, training"),
     ],
@@ -166,8 +174,49 @@ def test_what_the_file_alone_can_tell_is_refused(overrides, message):
         two_stage_config(experiment(**overrides))
 
 
-def test_a_split_that_looks_at_one_row_at_a_time_goes_with_likes():
-    two_stage_config(experiment(data=LIKES | {"split": {"by": "random"}}))
+@pytest.mark.parametrize("split", ["random", "time", "leave-last-out", "stratified"])
+def test_both_stages_hold_the_same_rows_out_of_likes_and_all_rows(tmp_path, split):
+    """Every user has more rows below the threshold than above it, and the later they are the more."""
+    random = np.random.default_rng(0)
+    lines = [
+        f"u{user},i{item},{random.choice([1, 5], p=[share, 1 - share])},{1_600_000_000 + 86_400 * (5 * day + user % 5)}"
+        for user in range(30)
+        for day, item in enumerate(random.permutation(40)[:20])
+        for share in [0.3 + 0.03 * day]
+    ]
+    (tmp_path / "rows.csv").write_text("user,item,stars,ts\n" + "\n".join(lines) + "\n")
+    interactions = LIKES["interactions"] | {"files": str(tmp_path / "rows.csv")}
+    config = two_stage_config(experiment(data=LIKES | {"interactions": interactions, "split": {"by": split}}))
+    rows = {}
+    for stage, each in config.stages.items():
+        assert isinstance(each, PipelineConfig)
+        artifact = standard_artifacts.Examples()
+        artifact.uri = str(tmp_path / stage)
+        component = TablesExampleGen(each.data.directory, each.data.portable())
+        Executor().Do({}, {standard_component_specs.EXAMPLES_KEY: [artifact]}, component.exec_properties)
+        rows[stage] = {
+            name: {(row["user"][0], row["item"][0]) for row in read_split(f"{artifact.uri}/Split-{name}")}
+            for name in ("train", "eval", "test")
+        }
+    assert rows["retrieval"]["test"] and sum(map(len, rows["retrieval"].values())) < len(lines)
+    for name in ("train", "eval", "test"):
+        assert rows["retrieval"][name] <= rows["ranking"][name]
+
+
+def test_a_version_that_was_split_otherwise_is_refused_before_anything_is_trained(tmp_path):
+    likes = LIKES | {"interactions": LIKES["interactions"] | {"files": str(tmp_path / "rows.csv")}}
+    alone = {"data": likes | {"task": "retrieval", "split": {"by": "time"}}, "model": {"type": "two_tower"}}
+    for data, message in (
+        (likes | {"split": {"by": "time"}}, r"data\.split\.by time: the retrieval model's rows were split after"),
+        (likes | {"split": {"by": "random"}}, r"data\.split: the retrieval model's is .*'time'.*'random'"),
+    ):
+        version = tmp_path / "version"
+        version.mkdir(exist_ok=True)
+        summary = {"config": PipelineConfig.model_validate(alone).model_dump(mode="json"), "data_dir": str(tmp_path)}
+        (version / "summary.json").write_text(json.dumps(summary))
+        config = two_stage_config(experiment(data=data, model__retrieval=str(version)))
+        with pytest.raises(ConfigError, match=message):
+            run_two_stage(config, tmp_path / "runs", None)
 
 
 def test_commands_for_one_model_name_the_command_that_writes_the_stages(tmp_path):

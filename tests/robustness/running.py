@@ -128,7 +128,7 @@ def _ingest(directory: Path, case: DataCase) -> tuple[list[pa.RecordBatch], list
     time_unit = unit_of(described, pieces)
     for piece in pieces:
         for raw, unread in read(piece, described, wanted):
-            batch, unfit, _ = convert_interactions(raw, dataset, config.split, config.split_column, {}, time_unit)
+            batch, unfit = convert_interactions(raw, dataset, config.split, config.split_column, {}, time_unit)
             batches.append(batch)
             bad += [*unread, *unfit]
     return batches, bad

@@ -18,7 +18,7 @@ def converted(labels: pa.Array):
     config = DataConfig(interactions=table, task="rating")
     columns = {"user": pa.array(["u"] * len(labels)), "item": pa.array(["i"] * len(labels)), "stars": labels}
     raw = RawRows("r.csv", 0, columns, np.arange(len(labels)) + 2, lambda row: b"")
-    batch, bad, _ = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
+    batch, bad = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
     return batch.column(LABEL).to_pylist(), {row.line: row.problem for row in bad}
 
 
@@ -51,7 +51,7 @@ def test_what_is_no_probability_of_having_been_shown_is_a_bad_row():
         "p": propensities,
     }
     raw = RawRows("r.csv", 0, columns, np.arange(len(propensities)) + 2, lambda row: b"")
-    batch, bad, _ = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
+    batch, bad = convert_interactions(raw, config.described(), config.split, None, {}, ColumnUnit())
     assert batch.column(PROPENSITY).to_pylist() == [1.0, 0.25]
     problems = {row.line: row.problem for row in bad}
     assert set(problems) == {4, 5, 6, 7, 8, 9}
@@ -74,7 +74,7 @@ def test_further_labels_may_be_missing_and_are_held_against_their_own_task():
         "bought": pa.array([1, None, 0, 2, 1]),
     }
     raw = RawRows("r.csv", 0, columns, np.arange(5) + 2, lambda row: b"")
-    batch, bad, _ = convert_interactions(raw, described, config.split, None, {}, ColumnUnit())
+    batch, bad = convert_interactions(raw, described, config.split, None, {}, ColumnUnit())
     # Only the label itself must be there.
     assert {row.line: row.problem.split(";")[0] for row in bad} == {
         4: "column 'dwell': expected a number from 0 to 100, found 101",

@@ -180,6 +180,40 @@ def test_clicks_come_from_a_threshold_with_weights_and_context(shop, tmp_path):
         assert example["device"] in ([], [b"phone"])
 
 
+def test_the_items_of_a_history_have_the_weights_of_their_rows(shop, tmp_path):
+    weight = {"weight": {"name": "plays", "transform": "log1p"}}
+    found = examples(ingest(tmp_path, described(shop, interactions=weight, history=3)))
+    by_row = {
+        (example["customer"][0], example["sku"][0]): example["plays"][0]
+        for split in ("train", "eval", "test")
+        for example in found[split]
+    }
+    for split in ("train", "eval", "test"):
+        weights = [
+            (example["history_weights"], [by_row[example["customer"][0], item] for item in example["history"]])
+            for example in found[split]
+        ]
+        assert all(of_example == expected for of_example, expected in weights)
+        assert any(len(of_example) == 3 for of_example, _ in weights)
+    assert "history_weights" not in found["queries"][0]
+
+
+def test_a_split_of_all_rows_holds_out_what_that_of_another_task_does(shop, tmp_path):
+    label, split = {"label": {"name": "plays", "positive_from": 2}}, {"by": "time", "test_fraction": 0.3}
+    later, all_rows = (
+        ingest(tmp_path / name, described(shop, interactions=label, split=split, **keys))
+        for name, keys in (("clicks", {"task": "click"}), ("all", {"split_all_rows": True}))
+    )
+    clicks, kept = examples(later), examples(all_rows)
+    for name in ("train", "eval", "test"):
+        of_clicks = {(row["customer"][0], row["ts"][0]) for row in clicks[name] if row["plays"] == [1.0]}
+        assert {(row["customer"][0], row["ts"][0]) for row in kept[name]} == of_clicks
+    assert all_rows.get_int_custom_property("dropped_rows") == sum(row(n)["plays"] < 2 for n in range(ROWS // 2))
+    # The activity of users counts the rows that are left.
+    counts = Counter(row["customer"][0] for row in kept["train"])
+    assert {row["user_activity"][0] for row in kept["test"] if 0 < counts[row["customer"][0]] < 20} <= {b"1-19"}
+
+
 def test_slices_name_what_is_missing(shop, tmp_path):
     artifact = ingest(tmp_path, described(shop, slices=["country", "user_activity"]))
     assert {example["country"][0] for example in examples(artifact)["queries"]} == {b"de", b"<missing>"}
