@@ -87,6 +87,7 @@ def _rating_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: b
             upper=config.max_rmse or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
         ),
         **_lift("rmse_lift", config),
+        **_calibration(config),
     }
     names = [*RATING_METRICS, *(FLOAT32_RATING_METRICS if quantized else ())]
     return _of_rows(dataset), _metrics(RegressionMetric, names, thresholds)
@@ -99,9 +100,12 @@ def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bo
             upper=config.max_log_loss or _any_bound(config), max_regression=config.max_regression, direction=_LOWER
         ),
         **_lift("log_loss_lift", config),
+        **_calibration(config),
     }
     if config.min_auc is not None:
         thresholds["auc"] = _threshold(lower=config.min_auc)
+    if config.max_calibration_error is not None:
+        thresholds["calibration_error"] = _threshold(upper=config.max_calibration_error)
     names = [*CLICK_METRICS, *(FLOAT32_CLICK_METRICS if quantized else ())]
     names += POLICY_METRICS if dataset.propensity_key else ()
     return _of_rows(dataset), _metrics(ClickMetric, names, thresholds)
@@ -109,7 +113,7 @@ def _click_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bo
 
 def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized: bool) -> Measured:
     """Metrics over the full corpus, without the user's seen items unless named `_kept`, beside those of popularity."""
-    judged = f"ndcg_at_{config.cutoffs[0]}"
+    judged = f"ndcg_at_{config.list_lengths[0]}"
     thresholds = {
         judged: _threshold(
             lower=config.min_ndcg if config.min_ndcg is not None else 0.0,
@@ -118,7 +122,7 @@ def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized
         ),
         **_lift(f"{judged}_lift", config),
     }
-    names = retrieval_metric_names(config.cutoffs, quantized)
+    names = retrieval_metric_names(config.list_lengths, quantized)
     return config_pb2.ModelSpec(signature_name=EVALUATE), _metrics(RetrievalMetric, names, thresholds)
 
 
@@ -175,6 +179,17 @@ def _any_bound(config: EvaluationConfig) -> float | None:
 def _lift(name: str, config: EvaluationConfig) -> dict[str, config_pb2.MetricThreshold]:
     """The threshold on the lead over the naive baseline, if there is to be one."""
     return {name: _threshold(lower=0.0)} if config.beat_baseline else {}
+
+
+def _calibration(config: EvaluationConfig) -> dict[str, config_pb2.MetricThreshold]:
+    """The bounds of the mean prediction over the mean label, if there are to be any.
+
+    The naive baseline predicts the mean of the training split, so that a lead over it would say nothing, and the last
+    blessed model was within the same bounds.
+    """
+    if config.max_miscalibration is None:
+        return {}
+    return {"calibration": _threshold(lower=1 - config.max_miscalibration, upper=1 + config.max_miscalibration)}
 
 
 def _metrics(

@@ -10,7 +10,14 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature, predictions_of
-from components.evaluation.click_metrics import auc, auc_sums, click_metrics, click_sums
+from components.evaluation.click_metrics import (
+    auc,
+    auc_sums,
+    calibration_error,
+    calibration_sums,
+    click_metrics,
+    click_sums,
+)
 from components.evaluation.float32 import FLOAT32, float32_feature
 from components.evaluation.off_policy import policy_metrics, policy_sums
 from components.evaluation.policies import POLICIES, weight_feature
@@ -73,6 +80,7 @@ _CLICK_METRICS: Mapping[str, _RowMetric] = {
     "auc": _RowMetric(auc_sums, auc),
     "logistic_auc": _RowMetric(auc_sums, auc, (LOGISTIC,)),
     "calibration": _RowMetric(click_sums, lambda sums: click_metrics(sums)["calibration"]),
+    "calibration_error": _RowMetric(calibration_sums, calibration_error),
     "click_count": _RowMetric(click_sums, lambda sums: click_metrics(sums)["click_count"]),
     "example_count": _RowMetric(click_sums, lambda sums: click_metrics(sums)["example_count"]),
 }
@@ -87,7 +95,7 @@ def _in_float32(metrics: Mapping[str, _RowMetric], names: Iterable[str]) -> Mapp
 
 
 _FLOAT32_RATING_METRICS = _in_float32(_RATING_METRICS, ("rmse", "mae", "calibration"))
-_FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration"))
+_FLOAT32_CLICK_METRICS = _in_float32(_CLICK_METRICS, ("log_loss", "auc", "calibration", "calibration_error"))
 
 _OF_POLICY = (
     *("ips_value", "ips_value_low", "ips_value_high", "snips_value", "snips_value_low", "snips_value_high"),

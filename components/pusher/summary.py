@@ -207,6 +207,9 @@ def failure_text(
             f"{shown(pair.reference_value)}"
         )
     bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound") and bounds.HasField("upper_bound"):
+        low, high = bounds.lower_bound.value, bounds.upper_bound.value
+        return f"{name} is {value:.4f}; from {low:.4f} to {high:.4f} is allowed"
     if bounds.HasField("lower_bound"):
         return f"{name} is {value:.4f}; at least {bounds.lower_bound.value:.4f} is needed"
     return f"{name} is {value:.4f}; at most {bounds.upper_bound.value:.4f} is allowed"
@@ -221,6 +224,8 @@ def _undefined(head: str, name: str, overall: Mapping[str, Any]) -> str:
             f"{clicks:.0f} of the {count:.0f} rows of the test split are clicks, and it needs rows of both kinds. "
             "Split the data otherwise"
         )
+    if name.rpartition(".")[2] == "calibration" and count:
+        return f"the mean label of the {count:.0f} rows of the test split is 0, and it is divided by it"
     return f"none of the {count:.0f} rows of the test split counts for it"
 
 

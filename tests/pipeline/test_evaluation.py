@@ -79,6 +79,24 @@ def test_each_head_is_judged_by_the_metrics_of_its_task():
     assert not config.model_specs[0].label_key
 
 
+def test_calibration_is_judged_only_if_asked_for():
+    clicks = thresholds(eval_config(EvaluationConfig(max_miscalibration=0.1, max_calibration_error=0.02), DATASET))
+    assert set(clicks) == {"log_loss", "log_loss_lift", "calibration", "calibration_error"}
+    bounds = clicks["calibration"].value_threshold
+    assert (bounds.lower_bound.value, bounds.upper_bound.value) == (0.9, 1.1)
+    assert clicks["calibration_error"].value_threshold.upper_bound.value == 0.02
+    assert not any(clicks[name].HasField("change_threshold") for name in ("calibration", "calibration_error"))
+    assert set(thresholds(eval_config(EvaluationConfig(max_miscalibration=0.1), RATINGS))) == {
+        *("rmse", "rmse_lift", "calibration")
+    }
+    heads = (LabelSpec(name="clicked", task="click"), LabelSpec(name="dwell", task="rating"))
+    gates = EvaluationConfig(heads={"clicked": {"max_calibration_error": 0.02}, "dwell": {"max_miscalibration": 0.5}})
+    of_heads = eval_config(gates, DATASET.model_copy(update={"further_labels": heads[1:]}), heads).metrics_specs
+    by_head = {spec.output_names[0]: thresholds(SimpleNamespace(metrics_specs=[spec])) for spec in of_heads}
+    assert "calibration_error" in by_head["clicked"] and "calibration" not in by_head["clicked"]
+    assert by_head["dwell"]["calibration"].value_threshold.lower_bound.value == 0.5
+
+
 def test_retrieval_is_judged_by_ndcg_and_against_popularity():
     config = eval_config(EvaluationConfig(min_ndcg=0.3, max_regression=0.01), INTERACTIONS)
     found = thresholds(config)
@@ -123,6 +141,8 @@ def test_what_cannot_be_evaluated_is_refused(overrides, message):
         ("movielens-100k-ranking", "min_auc", 0.6, "rating"),
         ("movielens-100k-two-tower", "max_log_loss", 0.6, "retrieval"),
         ("movielens-100k-ranking", "cutoffs", [10, 20], "rating"),
+        ("movielens-100k-ranking", "max_calibration_error", 0.1, "rating"),
+        ("movielens-100k-two-tower", "max_miscalibration", 0.1, "retrieval"),
     ],
 )
 def test_a_key_of_another_task_is_refused(preset, key, value, task):
