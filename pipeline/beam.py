@@ -22,18 +22,18 @@ class LocalBeamConfig(Frozen):
 
     Attributes:
         runner: `local` runs in this process, `flink` and `spark` submit jobs to a cluster through Beam's job server.
-        workers: For `local`: number of worker processes; 1 is a thread of this process.
+        workers: For `local`: number of worker processes; 1 is a thread of this process, and so is None.
         job_endpoint: For `flink` and `spark`: address of Beam's job server.
         environment: For `flink` and `spark`: how Python workers start. `external`: worker pools that are already
-            running; `docker`: containers; `process`: a command.
+            running; `docker`: containers; `process`: a command. None is `external`.
         environment_config: Address of the worker pool for `external`, image for `docker`, JSON for `process`.
         parallelism: For `flink`: number of parallel tasks; None takes the cluster's default.
     """
 
     runner: Literal["local", "flink", "spark"] = "local"
-    workers: int = Field(default=1, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     job_endpoint: str = Field(default="", pattern=r"^([\w.-]+:\d+)?$")
-    environment: Literal["external", "docker", "process"] = "external"
+    environment: Literal["external", "docker", "process"] | None = None
     environment_config: str = ""
     parallelism: int | None = Field(default=None, ge=1)
 
@@ -50,7 +50,8 @@ class LocalBeamConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "LocalBeamConfig":
         taken, needed = _KEYS_OF_RUNNER[self.runner]
-        if foreign := sorted(self.model_fields_set - {"runner", *taken}):
+        given = {name for name in type(self).model_fields if getattr(self, name)}
+        if foreign := sorted(given - {"runner", *taken}):
             raise ValueError(
                 f"{', '.join(foreign)}: runner {self.runner} has no such option. It takes {', '.join(taken)}; remove "
                 "the key, or choose another runner"
@@ -62,20 +63,24 @@ class LocalBeamConfig(Frozen):
             )
         if self.runner != "local" and not self.environment_config:
             raise ValueError(
-                f"environment {self.environment} needs environment_config: the address of a worker pool for external, "
+                f"environment {self._environment} needs environment_config: the address of a worker pool for external, "
                 "an image for docker, JSON for process (docs/scale.md)"
             )
         return self
 
+    @property
+    def _environment(self) -> str:
+        return self.environment or "external"
+
     def args(self) -> tuple[str, ...]:
         """Returns the options of a Beam pipeline."""
         if self.runner == "local":
-            return in_process_args(self.workers)
+            return in_process_args(self.workers or 1)
         return (
             # Flink's and Spark's own runner classes in Python would download a job server and start it.
             "--runner=PortableRunner",
             f"--job_endpoint={self.job_endpoint}",
-            f"--environment_type={self.environment.upper()}",
+            f"--environment_type={self._environment.upper()}",
             f"--environment_config={self.environment_config}",
             *((f"--parallelism={self.parallelism}",) if self.parallelism else ()),
             # The workers have the product and Beam installed; nothing is packed for them.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from components.drift.config import DriftConfig
 from components.example_gen.config import DataConfig
-from components.retrieval_index.config import LONGEST_CUTOFF, RetrievalIndexConfig
+from components.retrieval_index.config import DEFAULT_CUTOFF, LONGEST_CUTOFF, RetrievalIndexConfig
 from components.run_report.card import ModelCard
 from pipeline.beam import LocalBeamConfig
 from pipeline.roots import usable_root
@@ -102,10 +102,10 @@ class ValidationConfig(Frozen):
     drift: DriftConfig | None = None
 
 
-# Keys of the section `evaluation` that belong to one task only.
+# Keys of the section `evaluation` that belong to some tasks only.
 _KEYS_OF_TASK: Mapping[Task, tuple[str, ...]] = {
-    "rating": ("max_rmse",),
-    "click": ("max_log_loss", "min_auc"),
+    "rating": ("max_rmse", "max_miscalibration"),
+    "click": ("max_log_loss", "min_auc", "max_miscalibration", "max_calibration_error"),
     "retrieval": ("min_ndcg", "cutoffs"),
 }
 
@@ -118,6 +118,10 @@ class HeadGates(Frozen):
         max_log_loss: For labels of task click: upper bound of the log loss (in nats) on the test split; None sets none.
         min_auc: For labels of task click: lower bound of the area under the ROC curve on the test split; None sets
             none.
+        max_miscalibration: Largest distance of `calibration`, the mean prediction over the mean label on the test
+            split, from 1; None sets none.
+        max_calibration_error: For labels of task click: upper bound of the expected calibration error on the test
+            split; None sets none.
         max_regression: How much worse than the last blessed model's the RMSE, in the label's unit, or the log loss may
             be; None takes `evaluation.max_regression`.
     """
@@ -125,6 +129,8 @@ class HeadGates(Frozen):
     max_rmse: float | None = Field(default=None, gt=0)
     max_log_loss: float | None = Field(default=None, gt=0)
     min_auc: float | None = Field(default=None, ge=0, le=1)
+    max_miscalibration: float | None = Field(default=None, gt=0)
+    max_calibration_error: float | None = Field(default=None, gt=0, le=1)
     max_regression: float | None = Field(default=None, ge=0)
 
 
@@ -138,8 +144,12 @@ class EvaluationConfig(Frozen):
         max_rmse: For ratings: upper bound of the RMSE on the test split; None sets none.
         max_log_loss: For clicks: upper bound of the log loss (in nats) on the test split; None sets none.
         min_auc: For clicks: lower bound of the area under the ROC curve on the test split; None sets none.
+        max_miscalibration: For ratings and clicks: largest distance of `calibration`, the mean prediction over the mean
+            label on the test split, from 1; None sets none.
+        max_calibration_error: For clicks: upper bound of the expected calibration error on the test split, the mean
+            distance between predicted and observed share of clicks in ten groups of rows; None sets none.
         min_ndcg: For retrieval: lower bound of nDCG at the first cutoff, over the full corpus; None sets none.
-        cutoffs: For retrieval: lengths of the lists that metrics look at, 1 to 100.
+        cutoffs: For retrieval: lengths of the lists that metrics look at, 1 to 100; None looks at 10.
         max_regression: How much worse than the last blessed model's the RMSE, log loss or nDCG may be.
         heads: For `multi_task` models: gates of single heads, by label. `beat_baseline` holds for every head.
         first_run: What happens to a blessed model that has no predecessor to be compared with: `push` it, or `hold`
@@ -150,8 +160,10 @@ class EvaluationConfig(Frozen):
     max_rmse: float | None = Field(default=None, gt=0)
     max_log_loss: float | None = Field(default=None, gt=0)
     min_auc: float | None = Field(default=None, ge=0, le=1)
+    max_miscalibration: float | None = Field(default=None, gt=0)
+    max_calibration_error: float | None = Field(default=None, gt=0, le=1)
     min_ndcg: float | None = Field(default=None, ge=0, le=1)
-    cutoffs: tuple[Annotated[int, Field(ge=1, le=LONGEST_CUTOFF)], ...] = Field(default=(10,), min_length=1)
+    cutoffs: tuple[Annotated[int, Field(ge=1, le=LONGEST_CUTOFF)], ...] | None = Field(default=None, min_length=1)
     max_regression: float = Field(default=0.005, ge=0)
     heads: dict[str, HeadGates] = {}
     first_run: Literal["push", "hold"] = "push"
@@ -165,10 +177,15 @@ class EvaluationConfig(Frozen):
 
     @field_validator("cutoffs")
     @classmethod
-    def _check_cutoffs(cls, cutoffs: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(cutoffs)) < len(cutoffs):
+    def _check_cutoffs(cls, cutoffs: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if cutoffs and len(set(cutoffs)) < len(cutoffs):
             raise ValueError("a cutoff stands twice; name each once")
         return cutoffs
+
+    @property
+    def list_lengths(self) -> tuple[int, ...]:
+        """Lengths of the lists that metrics of retrieval look at; the first one decides."""
+        return self.cutoffs or (DEFAULT_CUTOFF,)
 
     def check_heads(self, labels: Sequence[LabelSpec]) -> None:
         """Checks the keys of an experiment with a `multi_task` model.
@@ -181,7 +198,7 @@ class EvaluationConfig(Frozen):
         """
         tasks = {label.name: label.task for label in labels}
         for key in (key for keys in _KEYS_OF_TASK.values() for key in keys):
-            if key in self.model_fields_set and getattr(self, key) is not None:
+            if getattr(self, key) is not None:
                 raise ValueError(
                     f"evaluation.{key}: a multi_task model has gates per head; write evaluation.heads: "
                     f"{{{next(iter(tasks))}: {{...}}}}"
@@ -190,7 +207,7 @@ class EvaluationConfig(Frozen):
             if name not in tasks:
                 raise ValueError(f"evaluation.heads: the model has no head {name!r}; it has {', '.join(tasks)}")
             keys = _KEYS_OF_TASK[tasks[name]]
-            for key in gates.model_fields_set - {*keys, "max_regression"}:
+            for key in sorted(gates.model_dump(exclude_none=True).keys() - {*keys, "max_regression"}):
                 raise ValueError(
                     f"evaluation.heads.{name}.{key}: label {name} is of task {tasks[name]}, which takes "
                     f"{', '.join(keys)} and max_regression. Leave it out"
@@ -212,7 +229,7 @@ class EvaluationConfig(Frozen):
             raise ValueError("evaluation.heads: only model.type multi_task has heads; leave it out")
         for other, keys in _KEYS_OF_TASK.items():
             for key in keys:
-                if other != task and key in self.model_fields_set and getattr(self, key) is not None:
+                if key not in _KEYS_OF_TASK[task] and getattr(self, key) is not None:
                     raise ValueError(
                         f"evaluation.{key}: belongs to task {other}, but this experiment's task is {task}. Leave it "
                         f"out; task {task} takes {', '.join(_KEYS_OF_TASK[task])} and beat_baseline"

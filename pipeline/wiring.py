@@ -170,7 +170,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         split=judged_split,
         dataset=dataset,
         heads=config.predicted_labels,
-        cutoff=config.evaluation.cutoffs[0],
+        cutoff=config.evaluation.list_lengths[0],
     ).with_id(EVALUATOR)
     components += [baseline, evaluator]
     # What pages show beside the inputs of the Pusher.

@@ -18,6 +18,8 @@ EXCLUDE, K = "exclude", "k"
 
 # Length of the lists that evaluation looks at, whatever the length of an answer.
 LONGEST_CUTOFF = 100
+# Length of the lists that metrics look at, unless the experiment says otherwise.
+DEFAULT_CUTOFF = 10
 
 # FAISS's k-means warns below 39 points per centroid and uses at most 256 (`ClusteringParameters`). Training time grows
 # with the number of cells times the points per cell, so cells get fewer points. A product quantizer has few centroids.

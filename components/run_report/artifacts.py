@@ -20,6 +20,7 @@ from components.drift.report import DriftReport
 from components.evaluation.importance import Importance, read_importance
 from components.evaluation.row_files import EvaluatedRows, read_rows
 from components.example_validator.anomalies import Finding, findings
+from components.retrieval_index.config import DEFAULT_CUTOFF
 from components.retrieval_index.layout import REPORT_FILE
 from components.run_report.card import ModelCard
 from components.run_report.data_flow import Task
@@ -139,7 +140,7 @@ class RunArtifacts:
     @property
     def cutoff(self) -> int:
         """The length of lists that judges a retrieval model."""
-        return self.config["evaluation"]["cutoffs"][0]
+        return (self.config["evaluation"]["cutoffs"] or [DEFAULT_CUTOFF])[0]
 
     @cached_property
     def goals(self) -> tuple[Goal, ...]:

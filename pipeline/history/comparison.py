@@ -6,6 +6,7 @@ from typing import Any
 
 from components.evaluation.paired import PAIRED_COLUMNS, Difference, paired_differences
 from components.evaluation.row_files import read_rows
+from components.retrieval_index.config import DEFAULT_CUTOFF
 from pipeline.history.records import Run
 from pipeline.wiring_names import EVALUATION, EVALUATOR, EXAMPLE_GEN
 from trainer_module.errors import DataError
@@ -134,5 +135,5 @@ def _significance(first: Run, other: Run) -> Significance:
 
 def _cutoff(*runs: Run) -> int:
     """The first length of lists that all runs judge."""
-    first, *others = [run.result["config"]["evaluation"]["cutoffs"] for run in runs]
+    first, *others = [run.result["config"]["evaluation"]["cutoffs"] or [DEFAULT_CUTOFF] for run in runs]
     return next((k for k in first if all(k in other for other in others)), first[0])

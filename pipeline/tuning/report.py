@@ -151,7 +151,7 @@ def figures_of_test(summary: Mapping[str, Any], result: Result) -> dict[str, flo
         result: Of the search.
     """
     overall = summary["evaluation"]["slices"][0]
-    cutoff = result.start.config.evaluation.cutoffs[0]
+    cutoff = result.start.config.evaluation.list_lengths[0]
     for name in (result.metric, f"ndcg_at_{cutoff}"):
         if name in overall:
             return {name: overall[name]}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Locations, PipelineConfig, load_config, parse_assignments
+from tests.pipeline.vertex.experiments import SECTION, TWO_TOWERS
 from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.datasets import DATASET_NAMES
 from trainer_module.errors import ConfigError
@@ -116,6 +117,31 @@ def test_the_trainer_takes_what_it_is_given(name):
     """Its experiment has every field written out."""
     experiment = load_config(Path(name)).experiment
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+@pytest.mark.parametrize("name", PRESETS_OF_ONE_MODEL)
+def test_the_experiment_of_a_summary_can_be_run_again(name):
+    """It has every field written out."""
+    config = load_config(Path(name))
+    assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"beam": {"runner": "flink", "job_endpoint": "localhost:1", "environment_config": "localhost:2"}},
+        {"beam.workers": 2},
+        {"evaluation": {"max_rmse": 0.9, "max_miscalibration": 0.1}},
+        TWO_TOWERS,
+        {"validation.drift": {"action": "stop"}},
+        {"data.last_span": None, "training.warm_start": "last_blessed"},
+        {"vertex": SECTION | {"deploy": {}, "trainer": {"machine": "n1-standard-8"}}},
+    ],
+    ids=["flink", "workers", "gates", "retrieval", "drift", "warm start", "vertex"],
+)
+def test_an_experiment_that_is_written_out_says_the_same(overrides):
+    config = load_config(None, overrides)
+    assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
 
 
 @pytest.mark.parametrize("name", ["criteo-dlrm", "criteo-dcn", "criteo-wide-deep"])

@@ -87,7 +87,7 @@ REFUSED = {
     ),
     "gates of another task than the head's": (
         experiment(MULTI_TASK, DWELL, {"evaluation": {"heads": {"dwell": {"min_auc": 0.5}}}}),
-        "evaluation.heads.dwell.min_auc: label dwell is of task rating, which takes max_rmse and max_regression",
+        "evaluation.heads.dwell.min_auc: label dwell is of task rating, which takes max_rmse, max_miscalib",
     ),
     "heads of a model without": (
         experiment(CLICK, sections={"evaluation": {"heads": {"stars": {"min_auc": 0.5}}}}),
@@ -167,17 +167,18 @@ REFUSED = {
         ),
         "max_sequence_length is 5, but data.history is 50",
     ),
-    "all positions of items with several tokens": (
-        experiment(ALL_POSITIONS, items=ITEMS | {"text": ["name"]}, split="leave-last-out"),
-        "name_words of the candidate tower may hold any number. Add them to model.ignore, or set positions: last",
+    "all positions of items with several ragged tokens": (
+        experiment(
+            ALL_POSITIONS,
+            sections={"embeddings": {"features": {name: {"layout": "ragged"} for name in ("history", "name_words")}}},
+            items=ITEMS | {"text": ["name"], "categorical": []},
+            split="leave-last-out",
+        ),
+        "puts the tokens of name_words into places of each item of a history, which ragged ids do not have",
     ),
     "all positions of events with columns": (
         experiment(ALL_POSITIONS, {"categorical": ["device"]}, split="leave-last-out"),
         "device describe a row's own item",
-    ),
-    "all positions of weighed rows": (
-        experiment(ALL_POSITIONS, {"weight": "plays"}, split="leave-last-out"),
-        "plays weighs a row's own item",
     ),
     "no negatives at all": (experiment(RETRIEVAL | {"in_batch_negatives": False}), "leaves no negatives"),
     # Columns and files.
