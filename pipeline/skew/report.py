@@ -63,7 +63,8 @@ class Measured:
 
     @property
     def is_skew(self) -> bool:
-        return self.value > self.allowed
+        # Of NumPy's numbers it would be no bool of JSON.
+        return bool(self.value > self.allowed)
 
     @property
     def excess(self) -> float:

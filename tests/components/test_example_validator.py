@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -7,7 +9,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.example_validator.anomalies import as_table, findings, stopping
-from components.example_validator.component import Executor
+from components.example_validator.component import AnomaliesFound, Executor
+from components.run_report.refusal import PageSettings
+from trainer_module.data.datasets.criteo import DATASETS as CRITEO
 from trainer_module.errors import DataError
 
 ANOMALIES = text_format.Parse(
@@ -67,7 +71,7 @@ def test_the_table_is_aligned():
 def validate(tmp_path):
     """Runs the real executor on the statistics of some ages."""
 
-    def run(ages: list[float], fail_on: str) -> anomalies_pb2.Anomalies:
+    def run(ages: list[float], fail_on: str, **given) -> anomalies_pb2.Anomalies:
         statistics = standard_artifacts.ExampleStatistics()
         statistics.uri, statistics.split_names = (
             str(tmp_path / "statistics"),
@@ -83,9 +87,9 @@ def validate(tmp_path):
         proto = tfdv.generate_statistics_from_dataframe(frame, n_jobs=1)
         (directory / "FeatureStats.pb").write_bytes(proto.SerializeToString())
         Executor().Do(
-            {"statistics": [statistics], "schema": [schema]},
+            {"statistics": [statistics], "schema": [schema]} | given.pop("inputs", {}),
             {"anomalies": [anomalies]},
-            {"exclude_splits": "[]", "fail_on": fail_on},
+            {"exclude_splits": "[]", "fail_on": fail_on} | given,
         )
         content = (tmp_path / "anomalies" / "Split-train" / "SchemaDiff.pb").read_bytes()
         return anomalies_pb2.Anomalies.FromString(content)
@@ -103,6 +107,22 @@ def test_bad_data_stops_with_a_table_and_a_way_out(validate):
     message = str(error.value)
     assert "age" in message and "Out-of-range values" in message
     assert "validation.fail_on=never" in message
+
+
+def test_a_service_gets_the_page_of_the_stopped_run_from_the_component(validate, tmp_path):
+    settings = PageSettings(
+        title="shop",
+        dataset=CRITEO[0].spec(),
+        experiment=json.dumps({"data": {"split": {"by": "random"}}, "model": {"type": "dcn"}}),
+        data_dir="gs://bucket/raw",
+        upstream={"StatisticsGen": (), "ExampleValidator": ("StatisticsGen",)},
+    )
+    with pytest.raises(AnomaliesFound) as error:
+        validate([20.0, 300.0], "error", page=settings.model_dump_json())
+    assert [finding.feature for finding in error.value.findings] == ["age"]
+    assert str(error.value).endswith(f"Report: {tmp_path / 'anomalies' / 'report.html'}")
+    page = (tmp_path / "anomalies" / "report.html").read_text()
+    assert "stopped by anomalies" in page and "no rows were taken in" in page
 
 
 def test_bad_data_may_be_let_through(validate):

@@ -100,6 +100,38 @@ def test_a_failed_run_names_the_component(tmp_path):
         compare([failed, failed])
 
 
+def test_a_stopped_run_is_listed_shown_and_compared(tmp_path):
+    directory = tmp_path / "runs" / SECOND
+    directory.mkdir(parents=True)
+    (directory / "report.html").write_text("page")
+    facts = {
+        "verdict": "stopped by drift",
+        "component": "DriftGate",
+        "message": "span 4 differs\ncountry  l_infinity",
+        "refused_data": True,
+        "config": summary(0.9, dim=16)["config"],
+        "examples": {"rows": {"train": 90, "test": 4}, "bad_rows": 0},
+        "data_dir": "data",
+        "components": [{"component": "DriftGate", "seconds": 1.5, "cached": False, "stopped": True}],
+    }
+    (directory / "stopped.json").write_text(json.dumps(facts))
+    (stopped,) = find_runs(tmp_path)
+    assert (stopped.dataset, stopped.model, stopped.verdict, stopped.reason) == (
+        "synthetic", "rating", "stopped by drift", "span 4 differs",
+    )  # fmt: skip
+    assert (stopped.seconds, stopped.metrics) == (1.5, {})
+    assert "stopped by drift" in text(print_runs, [stopped])
+    shown = text(print_run, stopped)
+    assert "country  l_infinity" in shown and str(directory / "report.html") in shown.replace("\n", "")
+    comparison = compare([run(tmp_path, FIRST, summary(0.9)), stopped])
+    assert [(row.name, row.values) for row in comparison.config] == [("embeddings.dim", (8, 16))]
+    assert ("rows of train", (80, 90)) in [(row.name, row.values) for row in comparison.data]
+    assert [row.values for row in comparison.metrics if row.name == "rmse"] == [(0.9, None)]
+    printed = text(print_comparison, comparison)
+    assert f"run {SECOND} judged no model: stopped by drift" in printed
+    assert f"report of {SECOND}: {directory / 'report.html'}" in printed.replace("\n", "")
+
+
 def test_what_differs_is_shown_and_nothing_else(tmp_path):
     result = compare([run(tmp_path, FIRST, summary(0.9)), run(tmp_path, SECOND, summary(0.8, dim=16, train=90))])
     assert [(row.name, row.values) for row in result.config] == [("embeddings.dim", (8, 16))]

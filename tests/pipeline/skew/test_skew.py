@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import prediction_log_pb2
 
-from pipeline.exit_codes import FAILED, SKEWED
+from pipeline.exit_codes import FAILED, SKEWED, UNCHECKED
 from pipeline.skew.logs import read_calls
 from pipeline.skew.report import Thresholds
 from pipeline.skew.skew import find_skew
@@ -289,6 +289,63 @@ def test_the_command_prints_the_worst_first_and_exits_with_4(pushed, tmp_path, c
     missing = command_line("skew", "--logs", "good.jsonl", "--model", str(pushed.version), cwd=tmp_path)
     assert missing.returncode == FAILED
     assert "metadata.sqlite is not there" in missing.stderr
+
+
+def without_answers(log, tmp_path):
+    file = tmp_path / "requests.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    file.write_text("".join(f"{json.dumps(line | {'response': {'error': 'no'}})}\n" for line in lines))
+    return file
+
+
+def test_a_log_without_answers_is_no_pass_unless_columns_alone_are_asked_for(pushed, tmp_path):
+    log = without_answers(pushed.log(tmp_path / "log.jsonl", rows(300, seed=1)), tmp_path)
+    report, skewed = found(pushed, log)
+    assert not skewed
+    assert report.unchecked == (
+        "no answer was compared: no call has an answer in the log. Log the responses, too, or compare columns alone "
+        "with --columns-only",
+    )
+    report, skewed = found(pushed, log, columns_only=True)
+    assert not skewed and not report.unchecked and report.measured
+
+
+def test_rows_that_cannot_be_asked_again_are_no_pass(pushed, tmp_path):
+    """What differs is ignored, so that nothing else would tell."""
+    log = pushed.log(
+        tmp_path / "log.jsonl", rows(300, seed=1), asked=lambda row: {name: row[name] for name in ("tags", "price")}
+    )
+    report, skewed = found(pushed, log, ignored=["color"])
+    assert not skewed and report.not_asked == 300
+    assert report.unchecked == (
+        "no answer was compared: no row could be asked again, because their columns are not those of the signature",
+    )
+
+
+def test_a_log_of_bad_lines_alone_is_no_pass(pushed, tmp_path):
+    file = tmp_path / "log.jsonl"
+    file.write_text("{\n[]\n")
+    report, skewed = found(pushed, file, max_bad_lines=2)
+    assert not skewed and len(report.unchecked) == 2
+    assert "no line of the log is a call of this model" in report.unchecked[0]
+    assert "no column was compared" in report.unchecked[1]
+
+
+def test_every_column_may_be_ignored_as_long_as_answers_are_compared(pushed, tmp_path):
+    log = pushed.log(tmp_path / "log.jsonl", rows(300, seed=1))
+    report, skewed = found(pushed, log, ignored=["color", "tags", "price"])
+    assert not skewed and not report.unchecked
+
+
+def test_the_command_exits_with_5_where_nothing_was_compared(pushed, tmp_path, command_line):
+    without_answers(pushed.log(tmp_path / "log.jsonl", rows(30, seed=1)), tmp_path)
+    options = ["--logs", "requests.jsonl", "--model", str(pushed.version), "--statistics", str(pushed.statistics)]
+    unchecked = command_line("skew", *options, cwd=tmp_path)
+    assert unchecked.returncode == UNCHECKED
+    assert "no answer was compared" in unchecked.stdout and "no skew found" not in unchecked.stdout
+    columns = command_line("skew", *options, "--columns-only", "--json", cwd=tmp_path)
+    assert columns.returncode == 0, columns.stdout + columns.stderr
+    assert json.loads(columns.stdout)["unchecked"] == []
 
 
 def tensors(columns):

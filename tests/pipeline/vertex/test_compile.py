@@ -8,13 +8,21 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.component.experimental import decorators
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+from tfx.orchestration.kubeflow.v2 import pipeline_builder
+from tfx.types import standard_artifacts
 
+from components.run_report.refusal import PageSettings
 from pipeline.config import Locations, PipelineConfig, load_config, vertex_section
 from pipeline.job_options import new_run_name, parse_parameters
 from pipeline.platforms import local_platform
 from pipeline.rehearsal.spec import ROOT_FIELDS, SUPPORTED_FIELDS, parse_messages, parse_plan, set_fields
+from pipeline.run_page.added import Settings
 from pipeline.vertex.compile import compile_job, to_json
 from pipeline.vertex.leaks import Machine
+from pipeline.vertex.platform import vertex_platform
 from pipeline.wiring import create_pipeline
 from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.schema import derive_schema
@@ -304,6 +312,64 @@ def test_spans_are_compared_with_what_the_service_can_find(spans, plain):
     assert inputs["model"]["taskOutputArtifact"]["producerTask"] == "BlessedBefore-model-resolver"
     assert "DriftGate" in spec["root"]["dag"]["tasks"]["Transform"]["dependentTasks"]
     assert "DriftGate" not in plain["pipelineSpec"]["root"]["dag"]["tasks"]
+
+
+def test_components_that_refuse_write_the_page_of_the_run(spans, plain):
+    tasks = spans["pipelineSpec"]["root"]["dag"]["tasks"]
+    for component, after in (
+        ("ExampleValidator", "StatisticsGen"),
+        ("DriftGate", "ExampleValidator"),
+        ("Pusher", "Evaluator"),
+    ):
+        settings = PageSettings.model_validate_json(parameter(spans, component, "page"))
+        assert list(settings.upstream)[-1] == component
+        assert settings.upstream[component] == (after,)
+        assert "examples" in tasks[component]["inputs"]["artifacts"]
+    assert set(tasks["Pusher"]["inputs"]["artifacts"]) >= {"statistics", "anomalies", "drift", "model_run"}
+    assert "drift" not in plain["pipelineSpec"]["root"]["dag"]["tasks"]["Pusher"]["inputs"]["artifacts"]
+    # Trials have no page, and with it no reason to run a gate anew for each of them.
+    trial = compile_job(experiment(), only_training=True)
+    assert "page" not in trial["pipelineSpec"]["root"]["dag"]["tasks"]["ExampleValidator"]["inputs"]["parameters"]
+
+
+def test_another_text_about_the_model_runs_nothing_but_the_report(plain):
+    card = {"model_card": {"intended_use": "movie nights"}}
+    other = compile_job(experiment(**card))
+    tasks, others = (job["pipelineSpec"]["root"]["dag"]["tasks"] for job in (plain, other))
+    assert [name for name in tasks if tasks[name] != others[name]] == ["RunReport"]
+
+
+def test_the_report_knows_what_each_component_waited_for(spans):
+    upstream = json.loads(parameter(spans, "RunReport", "upstream"))
+    assert upstream["StatisticsGen"] == ["ExampleGen"]
+    assert "DriftGate" in upstream["Transform"] and "ExampleValidator" in upstream["DriftGate"]
+    # Resolvers take no time of their own.
+    assert not {"EarlierDrift", "Baseline", "RunReport"} & set(upstream)
+    settings = Settings.model_validate_json(parameter(spans, "RunReport", "added_settings"))
+    assert [table.name for table in settings.workload.tables] == ["user"]
+
+
+@decorators.component
+def Page(examples: InputArtifact[standard_artifacts.Examples], final_status: Parameter[str]):  # noqa: N802
+    """An exit handler that would write the page of a run."""
+    del examples, final_status
+
+
+def test_an_exit_handler_would_have_neither_artifacts_nor_run_parameters():
+    """Why the page of a stopped run is written by the component that stops it: what TFX's compiler does."""
+    config = experiment()
+    pipeline = create_pipeline(config, vertex_platform(vertex_section(config), config))
+    (example_gen,) = [each for each in pipeline.components if each.id == "ExampleGen"]
+    handler = Page(examples=example_gen.outputs["examples"], final_status=FinalStatusStr())
+    spec = pipeline_builder.PipelineBuilder(pipeline, IMAGE, exit_handler=handler).build()
+    assert not spec.root.dag.tasks["Page"].inputs.artifacts
+    (name,) = [name for name in spec.root.dag.tasks if name != "Page"]
+    inner = spec.components[spec.root.dag.tasks[name].component_ref.name]
+    trainer = inner.dag.tasks["Trainer"].inputs.parameters["train_args"]
+    assert trainer.component_input_parameter == "train_args"
+    # The DAG that the Trainer is in has no such parameter, and is given none.
+    assert not inner.input_definitions.parameters
+    assert not spec.root.dag.tasks[name].inputs.parameters
 
 
 def test_files_without_spans_have_no_window(tmp_path):
