@@ -13,13 +13,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.python import pywrap_mlir
+from tensorflow.python.framework import kernels
 from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow_recommenders.layers.embedding import TPUEmbedding
 
 from tests import launcher
 from tpu_worker.described_tpu import cpu_backed_tpu_strategy, described_tpu_strategy
 from trainer_module.embeddings.config import is_replicated
-from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig
+from trainer_module.embeddings.placement import FeatureConfig, PlacedEmbedding, TableConfig, steps_as_samples
 from trainer_module.errors import ModelError
 from trainer_module.optimizers.adagrad_momentum import AdagradMomentum
 
@@ -366,3 +367,34 @@ def test_a_tpu_program_shards_what_is_above_the_threshold_and_has_fixed_shapes()
     # Ids of replicated tables become dense on the host, of the length of a sequence or the width of a bag.
     dense = re.findall(r"tf\.SparseToDense.*-> tensor<(.*)xi64>", program)
     assert sorted(dense) == ["4x2", "4x3"]
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_every_step_of_a_sequence_is_a_sample_of_its_own_on_sparse_cores(ragged):
+    ids = tf.ragged.constant([[5, 6, 7, 8], [], [9]], dtype=tf.int64)
+    samples = steps_as_samples(ids if ragged else ids.to_sparse(), 3)
+    assert samples.dense_shape.numpy().tolist() == [9, 1]
+    assert samples.indices.numpy().tolist() == [[0, 0], [1, 0], [2, 0], [6, 0]]
+    assert samples.values.numpy().tolist() == [5, 6, 7, 9]
+
+
+def test_the_kernel_of_sparse_cores_takes_only_the_first_index():
+    """The reason for `steps_as_samples`; only TensorFlow's TPU build has the kernel."""
+    if not kernels.get_registered_kernels_for_op("ConvertToListOfSparseCoreCooTensors").kernel:
+        pytest.skip("this build of TensorFlow has no kernel for SparseCores")
+    ids = tf.sparse.from_dense(tf.constant([[5, 6], [7, 0]], tf.int64))
+
+    def rows(sparse: tf.SparseTensor) -> list[int]:
+        found, _, _ = tf.raw_ops.ConvertToListOfSparseCoreCooTensors(
+            indices_or_row_splits=tf.cast(sparse.indices, tf.int32),
+            values=tf.cast(sparse.values, tf.int32),
+            weights=tf.ones([3]),
+            **dict.fromkeys(("sample_count", "stacked_table_sample_count"), 4),
+            **dict.fromkeys(("row_offset", "col_offset", "col_shift"), 0),
+            **dict.fromkeys(("num_sc_per_chip", "num_sc_shards"), 1),
+            combiner="mean",
+        )
+        return found[0].numpy().tolist()
+
+    assert rows(ids) == [0, 0, 1]
+    assert rows(steps_as_samples(ids, 2)) == [0, 1, 2]

@@ -7,6 +7,7 @@ on the replicas fit a TPU program.
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from trainer_module.embeddings.config import REPLICATED_ROWS, Placement, is_replicated
@@ -20,6 +21,7 @@ SparseCoreEmbeddingConfig: TypeAlias = tf.tpu.experimental.embedding.SparseCoreE
 Ids = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
 _NO_ENGINE = tf.tpu.experimental.HardwareFeature.EmbeddingFeature.UNSUPPORTED
+_SPARSE_CORES = tf.tpu.experimental.HardwareFeature.EmbeddingFeature.V2
 
 
 class PlacedEmbedding(tf.keras.layers.Layer):
@@ -200,6 +202,9 @@ class _Tables(OpenTPUEmbedding):
             sparse_core_embedding_config=sparse_core,
         )
         self.features = tuple(feature_config)
+        self._sequences = {
+            name: feature.max_sequence_length for name, feature in feature_config.items() if feature.max_sequence_length
+        }
 
     @property
     def in_engine(self) -> bool:
@@ -212,6 +217,11 @@ class _Tables(OpenTPUEmbedding):
 
     def look_up(self, ids: Mapping[str, Ids], weights: Mapping[str, Ids | None]) -> dict[str, tf.Tensor]:
         """Activations by feature; ids and weights as in `PlacedEmbedding.call`."""
+        if self.embedding_feature == _SPARSE_CORES:
+            ids = dict(ids) | {
+                name: tf.compat.v1.tpu.outside_compilation(steps_as_samples, ids[name], length)
+                for name, length in self._sequences.items()
+            }
         return self(ids, weights)
 
     def before_layout(self, tables: list[tuple[TableConfig, TableConfig]]) -> list[tuple[TableConfig, TableConfig]]:
@@ -254,6 +264,27 @@ class _ReplicatedTables(_Tables):
         fixed_ids, fixed_weights = ({name: pair[part] for name, pair in fixed.items()} for part in (0, 1))
         activations = super().look_up(fixed_ids, fixed_weights)
         return {name: _shaped(activations[name], feature) for name, feature in self._given}
+
+
+def steps_as_samples(ids: tf.SparseTensor | tf.RaggedTensor, length: int) -> tf.SparseTensor:
+    """Each step of sequences as a bag of its own, for SparseCores.
+
+    TensorFlow's layer for them gives a sequence as many outputs as it has steps, but takes only the first index of an
+    id, so that it would add the rows of all steps up.
+
+    Args:
+        ids: `[batch, steps]`; longer sequences are cut.
+        length: Steps of a sequence in the output.
+
+    Returns:
+        `[batch * length, 1]`.
+    """
+    sequences = ids.to_sparse() if isinstance(ids, tf.RaggedTensor) else ids
+    batch_size = sequences.dense_shape[0]
+    cut = tf.sparse.slice(sequences, [0, 0], tf.stack([batch_size, np.int64(length)]))
+    row, step = tf.unstack(cut.indices, axis=1)
+    indices = tf.stack([row * length + step, tf.zeros_like(row)], axis=1)
+    return tf.SparseTensor(indices, cut.values, tf.stack([batch_size * length, np.int64(1)]))
 
 
 def _with_static_shape(
