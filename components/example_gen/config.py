@@ -84,8 +84,9 @@ class DataConfig(Frozen):
         label_range: Smallest and largest rating; rows outside are malformed, and predictions are clipped. None accepts
             any number and clips to the range of the training split.
         slices: Columns by whose values evaluation breaks its metrics down.
-        history: Largest number of a user's earlier items in the column `history`. None is 50 for retrieval where rows
-            have a time and the split respects it, and 0 elsewhere.
+        history: Largest number of a user's earlier items in the column `history`; for retrieval of rows without a time,
+            of the user's other items. None is 50 for retrieval where rows have a time and the split respects it, and 0
+            elsewhere.
         neighbours: Largest number of tokens in the columns `rated` and `raters`; 0 leaves them out.
         schema_file: A curated schema of your own (text format of `tensorflow_metadata.proto.v0.Schema`).
         max_bad_rows: Number of malformed rows that are set aside in a quarantine file; one more fails the run.

@@ -49,6 +49,8 @@ SPEC = FeatureSpec(
     ),
     tables=(Table(name="user"), Table(name="item", frequencies=True), Table(name="tags")),
 )
+OTHERS = Categorical(name=HISTORY, table="item", dtype="int64", multivalent=True, counted=False)
+OF_OTHERS = FeatureSpec(columns=(*SPEC.columns, OTHERS), tables=SPEC.tables)
 WEIGHTED = FeatureSpec(columns=(*SPEC.columns, ExampleWeight(name="weight")), tables=SPEC.tables)
 ROWS = {"user": NUM_USERS, "item": NUM_ITEMS, "tags": 3}
 CANDIDATE_COLUMNS = ("item", "tags", "price")
@@ -98,7 +100,7 @@ def catalog(tmp_path_factory) -> Catalog:
 
 
 def by_user(reader: ExampleReader, spec: FeatureSpec = WEIGHTED) -> ExamplesByUser:
-    return ExamplesByUser(reader, spec, USER, CANDIDATE_COLUMNS, POSITIVES)
+    return ExamplesByUser(reader, spec, USER, CANDIDATE_COLUMNS, "item", POSITIVES)
 
 
 def batches(examples, count: int, first_step: int = 0, host=ONE_HOST, seed: int = 3) -> list:
@@ -112,18 +114,25 @@ def items_of(features) -> np.ndarray:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40), st.integers(1, 5), st.integers(0, 2**31 - 1))
-def test_every_epoch_visits_every_row_once_with_rows_of_its_user_alone(keys, positives, seed):
-    grouped = RowsByUser.of([pa.array(keys[:3]), pa.array(keys[3:], pa.string())], positives)
+@given(
+    st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(0, 2**31 - 1),
+    st.booleans(),
+)
+def test_every_epoch_visits_every_row_once_with_rows_of_its_user_alone(keys, positives, seed, leave_half):
+    grouped = RowsByUser.of([pa.array(keys[:3]), pa.array(keys[3:], pa.string())], positives, leave_half)
     num_examples = len(grouped.users)
-    assert num_examples == sum(-(-keys.count(key) // positives) for key in set(keys))
+    most = {key: min(positives, max(1, keys.count(key) // 2)) if leave_half else positives for key in set(keys)}
+    assert num_examples == sum(-(-keys.count(key) // most[key]) for key in set(keys))
     for epoch in range(2):
         positions = tf.range(epoch * num_examples, (epoch + 1) * num_examples, dtype=tf.int64)
         numbers, counts = grouped.batch(positions, seed)
         assert numbers.shape == [num_examples, positives]
         visited = []
         for of_example, count in zip(numbers.numpy(), counts.numpy(), strict=True):
-            assert len({keys[row] for row in of_example}) == 1
+            (key,) = {keys[row] for row in of_example}
+            assert count <= most[key]
             assert (of_example[count:] == of_example[0]).all()
             visited += of_example[:count].tolist()
         assert sorted(visited) == list(range(len(keys)))
@@ -157,6 +166,20 @@ def test_a_batch_has_the_items_of_a_user_with_their_attributes_and_weights(reade
             np.testing.assert_allclose(features[positive_name("price", place)], items / NUM_ITEMS, rtol=1e-6)
             tags = tf.RaggedTensor.from_sparse(features[positive_name("tags", place)])
             assert tags.to_list() == [list(range(item % 3)) for item in items[:, 0]]
+
+
+def test_a_query_does_not_know_the_items_of_its_example(tmp_path):
+    of_users = {user: chosen_by(user) for user in range(NUM_USERS)}
+    examples = [row | {HISTORY: sorted(set(of_users[row["user"][0]]) - set(row["item"]))} for row in rows()]
+    by_users = by_user(reader_of(OF_OTHERS, tmp_path, examples), OF_OTHERS)
+    known = 0
+    for features in batches(by_users, by_users.num_examples // BATCH):
+        histories = tf.RaggedTensor.from_sparse(features[HISTORY]).to_list()
+        for (user,), own, history in zip(features["user"].numpy(), items_of(features), histories, strict=True):
+            assert sorted(history) == sorted(set(of_users[user]) - set(own.tolist()))
+            known += len(history)
+    # Of users with two items or more, some are left.
+    assert known
 
 
 def test_a_later_start_goes_on_with_the_same_examples(reader):
@@ -348,6 +371,11 @@ def test_columns_that_differ_from_row_to_row_are_refused():
     history = Categorical(name=HISTORY, table="item", dtype="int64", multivalent=True, counted=False, latest_last=True)
     with pytest.raises(ConfigError, match=r"history differ from row to row. Add them to model.ignore"):
         check(FeatureSpec(columns=(*SPEC.columns, history), tables=SPEC.tables), history=5)
+    check(OF_OTHERS, history=5)
+    for change in ({"table": "tags"}, {"max_sequence_length": 5}):
+        other = OTHERS.model_copy(update=change)
+        with pytest.raises(ConfigError, match=r"it must be a bag of ids of table item"):
+            check(FeatureSpec(columns=(*SPEC.columns, other), tables=SPEC.tables), history=5)
 
 
 def test_the_trainer_counts_users_even_if_the_model_ignores_them(world):

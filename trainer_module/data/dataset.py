@@ -45,7 +45,8 @@ class Dataset(Frozen):
         label_range: Smallest and largest rating; None accepts any number.
         slices: Columns by which evaluation breaks its metrics down; None takes the user's activity where users are
             known.
-        history: Largest number of earlier items of the user in the column `history`; 0 leaves the column out.
+        history: Largest number of items of the user in the column `history`: the latest ones before the row or, for
+            retrieval of rows without a time, any others; 0 leaves the column out.
         neighbours: Largest number of items that the user rated, and of users who rated the item, in the columns `rated`
             and `raters`; 0 leaves the columns out.
         schema_file: Curated schema, a file of the `schema` package or an absolute path; empty derives one.
@@ -77,10 +78,11 @@ class Dataset(Frozen):
             )
         if self.task != "retrieval" and interactions.label is None:
             raise ValueError(f"task {self.task} predicts a label; name its column in interactions.label")
-        if self.history and not (both and interactions.time):
+        if self.history and not (both and (interactions.time or self.task == "retrieval")):
             raise ValueError(
                 "history is the user's earlier items, so it needs interactions.user, interactions.item and "
-                "interactions.time; name them, or set history: 0"
+                "interactions.time; name them, or set history: 0 (only task retrieval takes rows without a time: the "
+                "history is then the user's other items)"
             )
         if self.neighbours and not both:
             raise ValueError(
@@ -232,9 +234,10 @@ class Dataset(Frozen):
         yield from _attributes(interactions, "interactions", slices)
         if self.history and interactions.item:
             # The item's own column counts each of its tokens; the history would count one again for every later row.
-            table = interactions.item.table_name
-            yield Categorical(name=HISTORY, table=table, multivalent=True, counted=False, latest_last=True), "history"
-            if self.task == "retrieval":
+            table, by_time = interactions.item.table_name, interactions.time is not None
+            history = Categorical(name=HISTORY, table=table, multivalent=True, counted=False, latest_last=by_time)
+            yield history, "history"
+            if self.task == "retrieval" and by_time:
                 yield features.Context(name=HISTORY_TARGETS, dtype="int64"), "history"
                 if interactions.weight:
                     yield features.HistoryWeights(name=HISTORY_WEIGHTS), "history"

@@ -571,7 +571,8 @@ class UserExamples(Frozen):
     """A training example is a user with several of the user's items; see `trainer_module.models.user_examples`.
 
     Attributes:
-        positives: Largest number of items per example. A user with more items is several examples.
+        positives: Largest number of items per example. A user with more items is several examples. Where the query
+            reads the user's other items, an example has at most half of the user's, so that others are left to read.
     """
 
     type: Literal["users"] = "users"
@@ -749,17 +750,24 @@ class TwoTowerConfig(_Model):
                 "declare the table with frequencies=True in the dataset's feature spec"
             )
         if self.trains_users:
-            self._check_users(dataset, spec)
+            self._check_users(dataset, spec, key)
         if not isinstance(self.query_encoder, MeanEncoder):
             self._check_encoder(dataset, spec, key, dims[key.table])
 
-    def _check_users(self, dataset: DatasetSpec, spec: FeatureSpec) -> None:
-        """All rows of a user must give the same query."""
-        of_rows = [c.name for c in spec.inputs if c.name == HISTORY or c.name in dataset.event_columns]
+    def _check_users(self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical) -> None:
+        """All rows of a user must give the same query, but for which of the user's items it may not know."""
+        history = next((column for column in spec.categorical if column.name == HISTORY), None)
+        by_time = history is not None and history.latest_last
+        of_rows = [c.name for c in spec.inputs if (c.name == HISTORY and by_time) or c.name in dataset.event_columns]
         if of_rows:
             raise ConfigError(
                 f"model.examples users makes one query of all rows of a user, but {', '.join(of_rows)} differ from row "
                 "to row. Add them to model.ignore, or set examples: interactions"
+            )
+        if history and (history.table != key.table or history.max_sequence_length):
+            raise ConfigError(
+                f"model.examples users takes an example's own items out of {HISTORY}, so it must be a bag of ids of "
+                f"table {key.table}. Leave embeddings.features.{HISTORY}.table and .max_sequence_length out"
             )
 
     def _check_encoder(self, dataset: DatasetSpec, spec: FeatureSpec, key: Categorical, dim: int) -> None:
@@ -767,8 +775,13 @@ class TwoTowerConfig(_Model):
         history = next((column for column in spec.categorical if column.name == HISTORY), None)
         if history is None or not dataset.history:
             raise ConfigError(
-                f"{where} reads the column {HISTORY}, and there is none. Name interactions.time and set data.history, "
+                f"{where} reads the column {HISTORY}, and there is none. Name interactions.time, set data.history, "
                 f"or take {HISTORY} out of model.ignore"
+            )
+        if not history.latest_last:
+            raise ConfigError(
+                f"{where} reads the order of a history, and rows have no time. Name interactions.time, or set "
+                "model.query_encoder: {type: mean}"
             )
         if history.max_sequence_length < dataset.history:
             raise ConfigError(

@@ -138,7 +138,8 @@ def _examples_by_user(data: TrainingData, positives: int) -> ExamplesByUser:
     (user,) = [
         c for c in data.dataset.features.columns if isinstance(c, Categorical) and c.name == data.dataset.user_key
     ]
-    return ExamplesByUser(data.train, data.spec, user, data.dataset.candidate_columns, positives)
+    dataset = data.dataset
+    return ExamplesByUser(data.train, data.spec, user, dataset.candidate_columns, dataset.item_key, positives)
 
 
 def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from trainer_module.data.dataset import HISTORY
 from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ExampleReader, Features, mapped, shuffled_rows, without_autotuning
 from trainer_module.data.row_store import Columns
@@ -50,13 +51,14 @@ def with_positives(spec: FeatureSpec, candidate_columns: Collection[str], positi
 class RowsByUser:
     """Numbers of the rows of a split, user by user, and the examples that they make.
 
-    A user with n rows makes ceil(n / positives) examples.
+    A user with n rows makes ceil(n / positives) examples, where `positives` is the user's own largest number.
 
     Attributes:
         positives: Largest number of rows per example.
         rows: Numbers of rows, those of one user side by side, int64 `[rows]`.
         starts: Where the rows of a user begin, int64 `[users]`.
         counts: Number of rows of a user, int64 `[users]`.
+        of_user: Largest number of rows per example of a user, int64 `[users]`.
         users: User of each example, int64 `[examples]`.
         first: Number of rows of the user that earlier examples hold, int64 `[examples]`.
     """
@@ -65,24 +67,27 @@ class RowsByUser:
     rows: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
+    of_user: np.ndarray
     users: np.ndarray
     first: np.ndarray
 
     @classmethod
-    def of(cls, keys: Iterable[pa.Array], positives: int) -> "RowsByUser":
+    def of(cls, keys: Iterable[pa.Array], positives: int, leave_half: bool = False) -> "RowsByUser":
         """Groups the rows of a split, given the user of each.
 
-        Holds 4 bytes per row and every key once while it reads, and 8 bytes per row, 16 per user and 16 per example
+        Holds 4 bytes per row and every key once while it reads, and 8 bytes per row, 24 per user and 16 per example
         afterwards.
 
         Args:
             keys: Of the rows, in their order, in parts.
             positives: Largest number of rows per example.
+            leave_half: An example has at most half of its user's rows; the only row of a user is one.
         """
         encoded = pa.chunked_array([part.dictionary_encode() for part in keys]).unify_dictionaries()
         codes = np.concatenate([part.indices.to_numpy(zero_copy_only=False) for part in encoded.chunks])
         counts = np.bincount(codes).astype(np.int64)
-        examples = -(-counts // positives)
+        of_user = np.minimum(positives, np.maximum(1, counts // 2) if leave_half else counts)
+        examples = -(-counts // of_user)
         users = np.repeat(np.arange(len(counts)), examples)
         number = np.arange(len(users)) - np.repeat(np.cumsum(examples) - examples, examples)
         return cls(
@@ -90,8 +95,9 @@ class RowsByUser:
             np.argsort(codes, kind="stable").astype(np.int64),
             np.cumsum(counts) - counts,
             counts,
+            of_user,
             users,
-            number * positives,
+            number * of_user[users],
         )
 
     def batch(self, positions: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -112,21 +118,22 @@ class RowsByUser:
         chosen = shuffled_rows(positions, num_examples, seed)
         user, first = tf.gather(self.users, chosen), tf.gather(self.first, chosen)
         count = tf.gather(self.counts, user)[:, tf.newaxis]
-        place = first[:, tf.newaxis] + tf.range(self.positives, dtype=tf.int64)
-        place = tf.where(place < count, place, first[:, tf.newaxis])
+        number = tf.minimum(tf.squeeze(count, axis=1) - first, tf.gather(self.of_user, user))
+        of_example = tf.range(self.positives, dtype=tf.int64)
+        place = first[:, tf.newaxis] + tf.where(of_example < number[:, tf.newaxis], of_example, 0)
         # A user's rows stand in a circle, from which examples take arcs; every epoch begins elsewhere. A permutation
         # per user by RandomIndexShuffle would be slow: its cipher's blocks are far larger than a user's rows are many.
         epoch = tf.math.floordiv(positions, num_examples)
         place = tf.math.floormod(place + (epoch * _EPOCH_STEP)[:, tf.newaxis], count)
         in_order = tf.gather(self.starts, user)[:, tf.newaxis] + place
-        number = tf.minimum(tf.squeeze(count, axis=1) - first, self.positives)
         return tf.gather(self.rows, in_order), number
 
 
 class ExamplesByUser:
     """A training split whose examples are users with several of their items.
 
-    On several hosts, each groups its own share of the rows.
+    On several hosts, each groups its own share of the rows. Where rows have the user's other items as their history, an
+    example has the history of its first row without the example's own items.
 
     Attributes:
         num_examples: Of the split.
@@ -139,6 +146,7 @@ class ExamplesByUser:
         spec: FeatureSpec,
         user: Categorical,
         candidate_columns: Collection[str],
+        item_key: str,
         positives: int,
     ):
         """Counts the examples.
@@ -148,12 +156,15 @@ class ExamplesByUser:
             spec: Gives the columns.
             user: Column of the user's identifier, whether the model reads it or not.
             candidate_columns: Those that describe an item.
+            item_key: The one of them that identifies it.
             positives: Largest number of items per example.
         """
         self._examples = examples
         self._spec = spec
         self._user = user
         self._candidate_columns = frozenset(candidate_columns)
+        self._item_key = item_key
+        self._reads_history = any(column.name == HISTORY for column in spec.categorical)
         self._positives = positives
         self.num_examples = len(self._rows_by_user(tf.distribute.InputContext()).users)
         self.positives_per_example = examples.num_examples / self.num_examples
@@ -188,6 +199,9 @@ class ExamplesByUser:
         """From `[positives * size, ...]` to columns of `size` rows: the query's and the first item's as they are, and
         those of further items beside them."""
         columns = {name: value[:size] for name, value in gathered.items()}
+        if self._reads_history:
+            own = tf.transpose(tf.reshape(gathered[self._item_key], [self._positives, size]))
+            columns[HISTORY] = _without(columns[HISTORY], own)
         for name in self._candidate_columns & gathered.keys():
             for number in range(2, self._positives + 1):
                 of_item = gathered[name][(number - 1) * size : number * size]
@@ -196,4 +210,11 @@ class ExamplesByUser:
 
     def _rows_by_user(self, context: tf.distribute.InputContext) -> RowsByUser:
         batches = self._examples.batches_of_host(context, self._user)
-        return RowsByUser.of((pc.list_flatten(batch.column(self._user.name)) for batch in batches), self._positives)
+        keys = (pc.list_flatten(batch.column(self._user.name)) for batch in batches)
+        return RowsByUser.of(keys, self._positives, leave_half=self._reads_history)
+
+
+def _without(bags: tf.RaggedTensor, ids: tf.Tensor) -> tf.RaggedTensor:
+    """The bags, `[batch, ?]`, without the ids of the same example, `[batch, n]`."""
+    is_own = tf.reduce_any(bags.values[:, tf.newaxis] == tf.gather(ids, bags.value_rowids()), axis=1)
+    return tf.ragged.boolean_mask(bags, bags.with_values(~is_own))

@@ -1,4 +1,5 @@
-"""What a user did before: histories of rows, and the queries that retrieval is evaluated on. Arithmetic on columns.
+"""What a user did before, or, without times, what else: histories of rows, and the queries that retrieval is evaluated
+on. Arithmetic on columns.
 
 All functions need all rows of each user that they are given, and look at nothing else.
 """
@@ -12,6 +13,7 @@ import pyarrow as pa
 from components.example_gen.joins.join import WithoutSummary
 from components.example_gen.output.examples import Part
 from components.example_gen.rows import EVAL, ITEM, POSITION, TEST, TIME, TOKEN, TRAIN, USER, WEIGHT, Entities, Rows
+from components.example_gen.splits.hashing import mix
 from trainer_module.data.dataset import HISTORY, HISTORY_TARGETS, HISTORY_WEIGHTS
 
 
@@ -25,6 +27,7 @@ class Interactions:
         time: `[rows]` int64, microseconds since 1970.
         position: `[rows]` int64, unique; orders rows of one time.
         split: `[rows]` int8, indices into `SPLITS`.
+        have_times: Whether the dataset knows times; without, `time` is 0, and no item is earlier than another.
     """
 
     user: np.ndarray
@@ -32,18 +35,21 @@ class Interactions:
     time: np.ndarray
     position: np.ndarray
     split: np.ndarray
+    have_times: bool = True
 
     @classmethod
     def of(cls, rows: Rows) -> "Interactions":
         """From assigned rows. Rows of a dataset without times are all at time 0."""
         assert rows.split is not None
         user = rows.column(USER)
-        time = rows.column(TIME) if rows.has(TIME) else np.zeros(len(user), np.int64)
-        return cls(user, rows.column(ITEM), time, rows.column(POSITION), rows.split)
+        have_times = rows.has(TIME)
+        time = rows.column(TIME) if have_times else np.zeros(len(user), np.int64)
+        return cls(user, rows.column(ITEM), time, rows.column(POSITION), rows.split, have_times)
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Selects rows by index or mask."""
-        return Interactions(*(values[rows] for values in vars(self).values()))
+        columns = (self.user, self.item, self.time, self.position, self.split)
+        return Interactions(*(values[rows] for values in columns), self.have_times)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ class Queries:
         time: When the user asks, `[queries]` int64, microseconds since 1970: at the user's first test row, but not
             before the user's last train or eval row.
         items: Lists of items, `[queries]` large lists of int64 each. `history` holds the latest items of the train and
-            eval rows, `seen` all of them, `relevant` those of the test rows. Oldest first; `seen` and `relevant`
-            without repetition.
+            eval rows (without times, some of them), `seen` all of them, `relevant` those of the test rows. Oldest
+            first; `seen` and `relevant` without repetition.
         first_test_row: Index of the user's first test row among the rows, `[queries]` int64; None for queries that
             hold nothing out.
     """
@@ -102,10 +108,7 @@ def history_rows(rows: Interactions, length: int) -> pa.LargeListArray:
     starts, ends = np.zeros(len(moment), np.int64), np.zeros(len(moment), np.int64)
     # Places count on through the rows known to train and eval rows, then through those known to test rows.
     known_rows, offset = [], 0
-    for known, asking in (
-        (rows.split == TRAIN, rows.split != TEST),
-        ((rows.split == TRAIN) | (rows.split == EVAL), rows.split == TEST),
-    ):
+    for known, asking in _knowledge(rows):
         index = np.flatnonzero(known)
         index = index[np.lexsort((rows.position[index], moment[index]))]
         ends[asking] = offset + np.searchsorted(moment[index], moment[asking], side="left")
@@ -113,6 +116,38 @@ def history_rows(rows: Interactions, length: int) -> pa.LargeListArray:
         known_rows.append(index)
         offset += len(index)
     return _slices(np.concatenate(known_rows), np.maximum(starts, ends - length), ends)
+
+
+def other_items(rows: Interactions, length: int) -> pa.LargeListArray:
+    """What else each row's user has: distinct items but the row's own.
+
+    A history without times. Which rows a row may know is as in `history_rows`. Where a user has more than `length`
+    items, a row knows those that follow its own in a random circle of the user's items, the same on every machine.
+
+    Args:
+        rows: All rows of their users.
+        length: Most items of a row.
+
+    Returns:
+        Items, `[rows]` large lists of int64, in no particular order.
+    """
+    begins, counts, starts, sizes = (np.zeros(len(rows.user), np.int64) for _ in range(4))
+    items, offset = [], 0
+    for known, asking in _knowledge(rows):
+        bags, of = _Bags.of(rows.take(known)), rows.take(asking)
+        start, end = bags.bounds(of.user)
+        place = bags.place(of.user, of.item)
+        has_own = place >= 0
+        starts[asking], sizes[asking] = offset + start, end - start
+        counts[asking] = np.minimum(length, end - start - has_own)
+        begins[asking] = np.where(has_own, place - start + 1, 0)
+        items.append(bags.item)
+        offset += len(bags.item)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    step = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    in_circle = (np.repeat(begins, counts) + step) % np.repeat(np.maximum(sizes, 1), counts)
+    values = np.concatenate(items)[np.repeat(starts, counts) + in_circle]
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values, pa.int64()))
 
 
 def find_queries(rows: Interactions, length: int) -> Queries:
@@ -130,7 +165,7 @@ def find_queries(rows: Interactions, length: int) -> Queries:
     last_known = np.full(len(user), np.iinfo(np.int64).min)
     last_known[end > start] = known.time[end[end > start] - 1]
     items = {
-        "history": _slices(known.item, np.maximum(start, end - length), end),
+        "history": _latest(known, user, length),
         "seen": _distinct(known, user),
         "relevant": _distinct(test, user),
     }
@@ -155,7 +190,7 @@ def current_queries(rows: Interactions, users: np.ndarray, length: int) -> Queri
     time = np.zeros(len(users), np.int64)
     time[end > start] = rows.time[end[end > start] - 1]
     items = {
-        "history": _slices(rows.item, np.maximum(start, end - length), end),
+        "history": _latest(rows, users, length),
         "seen": _distinct(rows, users),
         "relevant": _slices(rows.item, start, start),
     }
@@ -202,8 +237,8 @@ def history_targets(rows: Interactions, length: int) -> np.ndarray:
 
 
 class HistoryJoin(WithoutSummary):
-    """The column `history`: items that the row's user had before the row. For retrieval also `history_targets` and, if
-    rows have weights, `history_weights`."""
+    """The column `history`: items that the row's user had before the row, or, without times, has beside its own. With
+    times, for retrieval also `history_targets` and, if rows have weights, `history_weights`."""
 
     name = "history"
     whole_users = True
@@ -215,6 +250,8 @@ class HistoryJoin(WithoutSummary):
 
     def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
         interactions = Interactions.of(rows)
+        if not interactions.have_times:
+            return [Part.of_rows({HISTORY: as_tokens(other_items(interactions, self._length), entities.items)})]
         found = history_rows(interactions, self._length)
         columns = {HISTORY: as_tokens(_taken(found, interactions.item), entities.items)}
         if self._with_targets:
@@ -238,6 +275,67 @@ def as_tokens(lists: pa.LargeListArray, table: pa.Table | None) -> pa.LargeListA
 def _taken(lists: pa.LargeListArray, values: np.ndarray) -> pa.LargeListArray:
     """Values of rows in place of their indices."""
     return pa.LargeListArray.from_arrays(lists.offsets, pa.array(values[lists.values.to_numpy()]))
+
+
+@dataclass(frozen=True)
+class _Bags:
+    """The distinct items of users, each user's in a random order of the user's own.
+
+    Attributes:
+        pair: Numbers of (user, item), ascending, `[pairs]` int64.
+        order: Places of the pairs by user and random number, `[pairs]` int64.
+        user: In that order, `[pairs]` int64.
+        item: In that order, `[pairs]` int64.
+    """
+
+    pair: np.ndarray
+    order: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Interactions) -> "_Bags":
+        pair = np.unique(_pairs(rows.user, rows.item))
+        # Numbers of users and items are below 2^31.
+        user = pair >> 32
+        order = np.lexsort((mix(pair.astype(np.uint64)), user))
+        return cls(pair, order, user[order], (pair & 0xFFFFFFFF)[order])
+
+    def bounds(self, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the items of users begin and end, `[n]` int64 each."""
+        return np.searchsorted(self.user, user, side="left"), np.searchsorted(self.user, user, side="right")
+
+    def place(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Where pairs stand, `[n]` int64; -1 for those that are not among the users' items."""
+        if not len(self.pair):
+            return np.full(len(user), -1)
+        wanted = _pairs(user, item)
+        found = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
+        places = np.empty_like(self.order)
+        places[self.order] = np.arange(len(self.order))
+        return np.where(self.pair[found] == wanted, places[found], -1)
+
+
+def _pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    return (user << 32) | item
+
+
+def _knowledge(rows: Interactions) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Which rows are known to which: pairs of masks, `[rows]` bool each."""
+    return (
+        (rows.split == TRAIN, rows.split != TEST),
+        ((rows.split == TRAIN) | (rows.split == EVAL), rows.split == TEST),
+    )
+
+
+def _latest(rows: Interactions, users: np.ndarray, length: int) -> pa.LargeListArray:
+    """The latest items of each of `users` or, without times, some; `rows` are sorted by user and time."""
+    if not rows.have_times:
+        bags = _Bags.of(rows)
+        start, end = bags.bounds(users)
+        return _slices(bags.item, start, np.minimum(end, start + length))
+    start, end = np.searchsorted(rows.user, users, side="left"), np.searchsorted(rows.user, users, side="right")
+    return _slices(rows.item, np.maximum(start, end - length), end)
 
 
 def _one_each(values: np.ndarray) -> pa.LargeListArray:

@@ -43,7 +43,7 @@ def section(run: RunArtifacts) -> Section | None:
                 title=f"user {user.decode(errors='replace')}, {name} activity: {len(query[SEEN]):,} items before",
                 columns=(
                     Column(name="place", digits=0),
-                    Column(name="latest of the history" if query.get(HISTORY) else "had before"),
+                    Column(name="of the history" if query.get(HISTORY) else "had before"),
                     Column(name="recommended"),
                     Column(name="in the test split"),
                 ),

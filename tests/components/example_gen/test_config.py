@@ -10,6 +10,7 @@ from components.example_gen.component import span_properties
 from components.example_gen.config import CLICK_SPLIT, DEFAULT_HISTORY, DataConfig
 from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW
 from components.example_gen.splits.protocols.random import RandomSplit
+from trainer_module.data.dataset import HISTORY_TARGETS
 from trainer_module.data.features import HashBuckets, Vocabulary
 from trainer_module.data.spec import DatasetSpec
 from trainer_module.data.tables import MISSING_TOKEN, feature_name
@@ -65,6 +66,15 @@ def test_without_a_table_of_items_the_identifier_is_the_title():
     assert "history" not in dataset.query_columns
 
 
+def test_without_a_time_a_history_has_no_order():
+    settings = {"interactions": NO_TIME, "task": "retrieval", "split": "random"}
+    dataset = spec(DataConfig.model_validate(settings | {"history": 20}))
+    (history,) = [column for column in dataset.features.categorical if column.name == "history"]
+    assert not history.latest_last and history.table == "sku"
+    assert HISTORY_TARGETS not in [column.name for column in dataset.features.columns]
+    assert "history" not in spec(DataConfig.model_validate(settings)).query_columns
+
+
 def test_users_and_items_of_ratings_have_rows_of_their_own():
     ratings = spec(DataConfig.model_validate({"interactions": EVENTS | {"label": "stars"}, "task": "rating"}))
     assert {table.vocabulary for table in ratings.features.tables} == {Vocabulary()}
@@ -105,7 +115,7 @@ def test_columns_get_names_that_tensorflow_can_carry(column, feature):
         ({"label_range": [1, 5]}, "only task rating has one"),
         ({"interactions": NO_TIME}, "split by leave-last-out needs interactions.time"),
         (
-            {"interactions": EVENTS | {"time": None}, "split": "random", "history": 5},
+            {"interactions": NO_TIME | {"label": "stars"}, "split": "random", "history": 5, "task": "rating"},
             "history is the user's earlier items",
         ),
         ({"neighbours": 5}, "neighbours holds the item's raters, which no query knows"),

@@ -112,6 +112,20 @@ def test_every_user_is_held_out_once_and_knows_its_past(retrieval):
         assert set(query["seen"]) == set(mine[:-1])
 
 
+def test_without_times_a_row_knows_the_other_items_of_its_user(shop, tmp_path):
+    settings = described(shop, interactions={"time": None}, split="random", history=50)
+    found = examples(ingest(tmp_path, settings))
+    mine: dict[bytes, set[bytes]] = {}
+    for example in found["train"]:
+        mine.setdefault(example["customer"][0], set()).add(example["sku"][0])
+    for example in (*found["train"], *found["eval"]):
+        assert "history_targets" not in example
+        assert set(example["history"]) == mine.get(example["customer"][0], set()) - set(example["sku"])
+        assert len(set(example["history"])) == len(example["history"])
+    for query in found["queries"]:
+        assert set(query["history"]) == set(query["seen"])
+
+
 def test_attributes_are_joined_and_unmatched_items_have_none(retrieval):
     by_item = {example["sku"][0]: example for example in retrieval["train"]}
     assert by_item[b"s0"]["tags"] == [b"new", b"red"]

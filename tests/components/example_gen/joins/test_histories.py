@@ -1,5 +1,7 @@
 """Histories and queries, by hand and against their definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +14,7 @@ from components.example_gen.joins.histories import (
     find_queries,
     histories,
     history_targets,
+    other_items,
 )
 from components.example_gen.rows import EVAL, TEST, TIME, TRAIN, Rows
 from tests.components.example_gen.splits.invented import make_rows
@@ -114,7 +117,9 @@ def test_without_test_rows_there_are_no_queries():
 
 def test_rows_of_a_dataset_become_interactions():
     rows = make_rows([7, 8], [10, 11], [5, 6], position=[3, 4], split=[TRAIN, TEST])
-    assert {name: values.tolist() for name, values in vars(Interactions.of(rows)).items()} == {
+    found = vars(Interactions.of(rows))
+    assert found.pop("have_times")
+    assert {name: values.tolist() for name, values in found.items()} == {
         "user": [7, 8],
         "item": [10, 11],
         "time": [5, 6],
@@ -123,6 +128,7 @@ def test_rows_of_a_dataset_become_interactions():
     }
     without_times = Rows(0, rows.batch.drop_columns([TIME]), rows.split)
     assert Interactions.of(without_times).time.tolist() == [0, 0]
+    assert not Interactions.of(without_times).have_times
 
 
 ROWS = st.lists(st.tuples(*(st.integers(0, high) for high in (3, 5, 6, 2))), max_size=30)
@@ -171,3 +177,41 @@ def test_queries_are_what_their_definition_says(rows, length):
 )
 def test_queries_with_an_item_that_lists_may_hold_are_counted(rows, findable):
     assert find_queries(interactions(*rows), 5).num_findable() == findable
+
+
+def without_times(rows: list[tuple[int, int, int, int]]) -> Interactions:
+    return replace(interactions(*((user, item, 0, split) for user, item, _, split in rows)), have_times=False)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4))
+def test_without_times_a_row_knows_its_users_other_items(rows, length):
+    for (user, item, _, split), found in zip(rows, other_items(without_times(rows), length).to_pylist(), strict=True):
+        known = {TRAIN, EVAL} if split == TEST else {TRAIN}
+        others = {thing for other, thing, _, of in rows if other == user and of in known} - {item}
+        assert len(found) == len(set(found)) == min(length, len(others))
+        assert set(found) <= others
+
+
+def test_rows_of_a_user_with_many_items_know_different_ones():
+    rows = [(7, item, 0, TRAIN) for item in range(40)]
+    found = other_items(without_times(rows), 5).to_pylist()
+    # Each item is known to as many rows as it knows itself.
+    assert np.bincount(np.concatenate(found)).tolist() == [5] * 40
+    # The circle is another one for another user.
+    others = other_items(without_times([(8, item, 0, TRAIN) for item in range(40)]), 5).to_pylist()
+    assert others != found
+
+
+def test_an_unknown_item_of_a_held_out_row_takes_none_away():
+    rows = [(7, 10, 0, TRAIN), (7, 11, 0, TRAIN), (7, 12, 0, EVAL), (7, 12, 0, TEST), (8, 10, 0, TEST)]
+    found = [sorted(items) for items in other_items(without_times(rows), 50).to_pylist()]
+    assert found == [[11], [10], [10, 11], [10, 11], []]
+
+
+def test_without_times_a_query_knows_distinct_items_of_all():
+    rows = without_times([(7, 10, 0, TRAIN), (7, 10, 0, TRAIN), (7, 11, 0, EVAL), (7, 12, 0, TEST), (9, 12, 0, TEST)])
+    history = find_queries(rows, 50).items["history"].to_pylist()
+    assert [sorted(items) for items in history] == [[10, 11], []]
+    (cut,) = current_queries(rows, np.array([7]), 2).items["history"].to_pylist()
+    assert len(cut) == 2 and set(cut) <= {10, 11, 12}
