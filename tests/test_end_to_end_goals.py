@@ -33,7 +33,7 @@ training:
   embedding_optimizer: {name: adam, learning_rate: 0.02}
   dense_optimizer: {name: adam, learning_rate: 0.005}
 evaluation:
-  heads: {clicked: {min_auc: 0.7}, dwell: {max_rmse: 12}}
+  heads: {clicked: {min_auc: 0.7, max_miscalibration: 0.15}, dwell: {max_rmse: 12, max_miscalibration: 0.2}}
 """
 NOISE = 5.0
 

@@ -54,6 +54,18 @@ def test_a_missed_bound_is_told_as_what_it_is(bound, text):
     assert failure_text(failure("auc", 0.4, bound), {}, {"": "mean"}) == text
 
 
+def test_a_missed_range_is_told_with_both_bounds():
+    missed = failure("calibration", 1.3, threshold=0.9)
+    missed.metric_threshold.value_threshold.upper_bound.value = 1.1
+    assert failure_text(missed, {}, {"": "mean"}) == "calibration is 1.3000; from 0.9000 to 1.1000 is allowed"
+    missed.metric_value.double_value.value = math.nan
+    text = failure_text(missed, CLICKS | {"example_count": 12.0}, {"": "mean"})
+    assert (
+        text
+        == "calibration is undefined: the mean label of the 12 rows of the test split is 0, and it is divided by it"
+    )
+
+
 def test_a_model_that_loses_to_the_baseline_reads_both_figures():
     overall = {"rmse": 1.528, "baseline_rmse": 1.517}
     text = failure_text(failure("rmse_lift", -0.011, threshold=0.0), overall, {"": "user and item biases"})
