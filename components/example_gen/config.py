@@ -146,7 +146,7 @@ class DataConfig(Frozen):
         # A union would report the failure of each of its members.
         return None if value is None else _number_or_date(value)
 
-    @field_validator("leave_out", mode="plain")
+    @field_validator("leave_out", mode="before")
     @classmethod
     def _check_leave_out(cls, values: Any) -> tuple[int | date, ...]:
         if not isinstance(values, list | tuple):

@@ -139,9 +139,18 @@ def test_the_experiment_of_a_summary_can_be_run_again(name):
     ],
     ids=["flink", "workers", "gates", "retrieval", "drift", "warm start", "vertex"],
 )
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_an_experiment_that_is_written_out_says_the_same(overrides):
     config = load_config(None, overrides)
     assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_name_takes_the_defaults_of_its_type():
+    short = TWO_TOWERS | {"model": {"type": "two_tower", "loss": "contrastive", "query_encoder": "attention"}}
+    long = {"loss": {"type": "contrastive"}, "query_encoder": {"type": "attention"}}
+    assert load_config(None, short) == load_config(None, TWO_TOWERS | {"model": {"type": "two_tower"} | long})
+    with pytest.raises(ConfigError, match=r"model\.loss: type must be one of softmax, gbce, contrastive"):
+        load_config(None, TWO_TOWERS | {"model": {"type": "two_tower", "loss": "contrastiv"}})
 
 
 @pytest.mark.parametrize("name", ["criteo-dlrm", "criteo-dcn", "criteo-wide-deep"])

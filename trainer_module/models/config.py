@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from trainer_module.models.two_tower import TwoTowerModel
 
 
+def _with_defaults(value: Any) -> Any:
+    """A section that is a name alone takes the defaults of its type."""
+    return {"type": value} if isinstance(value, str) else value
+
+
 # Units of each hidden layer.
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
@@ -407,14 +412,9 @@ class PleMixing(Frozen):
         )
 
 
-def _named_mixing(value: Any) -> Any:
-    """A mixing that is a name alone takes the defaults."""
-    return {"type": value} if isinstance(value, str) else value
-
-
 Mixing = Annotated[
     Annotated[SharedBottomMixing | MmoeMixing | PleMixing, Field(discriminator="type")],
-    BeforeValidator(_named_mixing),
+    BeforeValidator(_with_defaults),
 ]
 
 
@@ -579,14 +579,9 @@ class UserExamples(Frozen):
     positives: int = Field(default=32, ge=1)
 
 
-def _named_examples(value: Any) -> Any:
-    """Examples that are a name alone take the defaults."""
-    return {"type": value} if isinstance(value, str) else value
-
-
 TrainingExamplesConfig = Annotated[
     Annotated[InteractionExamples | UserExamples, Field(discriminator="type")],
-    BeforeValidator(_named_examples),
+    BeforeValidator(_with_defaults),
 ]
 
 LARGEST_FULL_SOFTMAX = 100_000
@@ -605,11 +600,11 @@ class TwoTowerConfig(_Model):
     Attributes:
         examples: What a training example is: an interaction, or a user with several items; the name alone takes its
             defaults. `batch_size`, steps and epochs count these examples.
-        query_encoder: How the rows of the user's history become one.
+        query_encoder: How the rows of the user's history become one; the name alone takes its defaults.
         similarity: Of a query's and a candidate's vector: `cosine` takes the dot product of unit vectors, `dot` that of
             the vectors as they are.
         loss: What the similarities of a query with its target and with negatives cost. Evaluation measures the softmax,
-            whatever the training's loss.
+            whatever the training's loss. The name alone takes its defaults.
         temperature: Divides the similarities in a softmax or gBCE: the lower, the more the nearest candidates matter.
         query_mlp: Widths of the query tower's hidden layers; without any, its features' embeddings are added up.
         candidate_mlp: The same for the candidate tower.
@@ -631,9 +626,13 @@ class TwoTowerConfig(_Model):
 
     type: Literal["two_tower"] = "two_tower"
     examples: TrainingExamplesConfig = InteractionExamples()
-    query_encoder: Annotated[QueryEncoder, Field(discriminator="type")] = MeanEncoder()
+    query_encoder: Annotated[Annotated[QueryEncoder, Field(discriminator="type")], BeforeValidator(_with_defaults)] = (
+        MeanEncoder()
+    )
     similarity: Literal["cosine", "dot"] = "cosine"
-    loss: Annotated[RetrievalLoss, Field(discriminator="type")] = SoftmaxLoss()
+    loss: Annotated[Annotated[RetrievalLoss, Field(discriminator="type")], BeforeValidator(_with_defaults)] = (
+        SoftmaxLoss()
+    )
     temperature: float = Field(default=0.2, gt=0)
     query_mlp: Widths = ()
     candidate_mlp: Widths = ()
