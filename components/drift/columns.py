@@ -7,7 +7,7 @@ import numpy as np
 from components.drift import measures
 from components.drift.config import MEASURES_OF, DriftConfig, DriftThresholds, Kind, Measure
 from components.drift.findings import Drawing, Measured, short
-from components.drift.history import Entry, Reference, earlier_values
+from components.drift.history import Entry, Reference, earlier_values, relative_noise
 from components.drift.measures import Aligned, align
 from components.drift.profile import Distribution, Numbers, Profile
 from components.drift.thresholds import threshold
@@ -36,6 +36,7 @@ def compare(
         history: Earlier spans, from whose values the other thresholds follow.
     """
     found = []
+    noise = relative_noise(history, new.rows, earlier.rows)
     for column, kind in kinds.items():
         pair = _pair(new, earlier, column)
         if pair is None:
@@ -48,7 +49,7 @@ def compare(
                 continue
             values = earlier_values(history, reference, column, measure)
             chance = measures.chance(measure, aligned)
-            limit = threshold(column, measure, getattr(given, measure), values, chance)
+            limit = threshold(column, measure, getattr(given, measure), values, chance, noise)
             found.append(
                 Measured(
                     column=column,

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from components.drift.columns import compare, draw, not_comparable
 from components.drift.config import DriftConfig, Kind
 from components.drift.findings import Drawing, Measured
-from components.drift.history import Entry, Reference, before, with_entry
+from components.drift.history import Entry, Reference, before, relative_noise, with_entry
 from components.drift.profile import Profile, load
 from components.drift.report import DriftReport
 
 _COLUMNS_DRAWN = 6
+# From this relative noise on, a person is told that few rows tell little.
+_FEWER_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ def compare_with_earlier(
         if not found:
             notes.append(f"{own.name} is not compared with {each.name}: they have no column in common")
             continue
+        if relative_noise(history, new.rows, profile.rows) > _FEWER_ROWS:
+            notes.append(
+                f"{own.name} has {new.rows:,} rows and {each.name}, has {profile.rows:,}, fewer than earlier spans: "
+                "only large differences count as drift"
+            )
         measured += found
         profiles[each.reference] = profile
         names.append(each.name)

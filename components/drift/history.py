@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from trainer_module.frozen import Frozen
 
 Reference: TypeAlias = Literal["previous", "model"]
@@ -56,6 +58,22 @@ def before(entries: Iterable[Entry], own: Entry) -> list[Entry]:
     if own.span is None:
         return others
     return [entry for entry in others if entry.span is not None and entry.span < own.span]
+
+
+def relative_noise(entries: Sequence[Entry], new_rows: int, earlier_rows: int) -> float:
+    """How much more shares of rows vary by chance between two data sets than between earlier spans.
+
+    Args:
+        entries: Earlier spans.
+        new_rows: Of the new data.
+        earlier_rows: Of what they are compared with.
+
+    Returns:
+        1/n + 1/m for both, over the same of the median number of rows of earlier spans (or of more earlier rows).
+    """
+    typical = max(float(np.median([entry.rows for entry in entries])), 1.0)
+    noise = 1 / max(new_rows, 1) + 1 / max(earlier_rows, 1)
+    return noise / (1 / typical + 1 / max(earlier_rows, typical))
 
 
 def earlier_values(entries: Sequence[Entry], reference: Reference, column: str, measure: str) -> list[float]:

@@ -117,8 +117,10 @@ def label_shift(earlier: Numbers, newer: Numbers) -> float | None:
 def chance(measure: Measure, aligned: Aligned) -> float:
     """What the measure may well be for two samples of one distribution: four standard errors, or three times the mean.
 
-    Of the divergence, the mean is (values - 1) (1/n + 1/m) / (8 ln 2) for samples of n and m (from its second-order
-    expansion around equal distributions).
+    Of new tokens, the mean is the share of the tokens that the earlier data have once (I. J. Good, The population
+    frequencies of species and the estimation of population parameters, Biometrika 1953). Of the divergence, it is
+    (values - 1) (1/n + 1/m) / (8 ln 2) for samples of n and m (from its second-order expansion around equal
+    distributions).
     """
     noise = 1 / max(aligned.earlier.sum(), 1) + 1 / max(aligned.newer.sum(), 1)
     if measure == "l_infinity":
@@ -128,7 +130,13 @@ def chance(measure: Measure, aligned: Aligned) -> float:
     if measure == "jensen_shannon":
         num_values = 1 + np.count_nonzero(aligned.earlier + aligned.newer >= LEAST_COUNT)
         return 3 * (num_values - 1) * noise / (8 * float(np.log(2)))
-    return 4 * float(np.sqrt(noise)) if measure == "label_shift" else 0.0
+    if measure == "new_tokens":
+        earlier, newer = (max(float(counts[:-1].sum()), 1) for counts in (aligned.earlier, aligned.newer))
+        # One token more in both, because counts are whole and none is no certainty.
+        once = (np.count_nonzero(aligned.earlier[:-1] == 1) + 1) / earlier
+        share = min(once, 0.5)
+        return min(once + 4 * float(np.sqrt(share * (1 / earlier + (1 - share) / newer))) + 1 / newer, 1.0)
+    return 4 * float(np.sqrt(noise))
 
 
 def _aligned_tokens(earlier: Tokens, newer: Tokens) -> Aligned:

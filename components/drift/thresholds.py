@@ -41,7 +41,14 @@ class Threshold:
     may_stop: bool
 
 
-def threshold(column: str, measure: Measure, given: float | None, history: Sequence[float], chance: float) -> Threshold:
+def threshold(
+    column: str,
+    measure: Measure,
+    given: float | None,
+    history: Sequence[float],
+    chance: float,
+    relative_noise: float = 1.0,
+) -> Threshold:
     """The threshold of a measure of a column.
 
     Args:
@@ -50,6 +57,8 @@ def threshold(column: str, measure: Measure, given: float | None, history: Seque
         given: From the experiment; None takes history.
         history: Values of the measure between earlier spans.
         chance: What the measure may be without any drift.
+        relative_noise: Variance of these data's shares over that of earlier days' (`relative_noise` of
+            `components.drift.history`); history tells of data of their size.
     """
     if given is not None:
         return Threshold(given, f"validation.drift.columns.{column}.{measure}", True)
@@ -60,9 +69,20 @@ def threshold(column: str, measure: Measure, given: float | None, history: Seque
     median = float(np.median(history))
     deviation = float(np.median(np.abs(np.array(history) - median))) * _TO_DEVIATIONS
     margin = max(MARGINS[measure], NUM_DEVIATIONS * deviation, RELATIVE_MARGIN * median)
-    return Threshold(
-        median + margin, f"history of {len(history) + 1} spans: median {median:.3f}, margin {margin:.3f}", True
-    )
+    origin = f"history of {len(history) + 1} spans: median {median:.3f}, margin {margin:.3f}"
+    allowed = max(median + margin, _for_fewer_rows(measure, median + margin, chance, relative_noise))
+    if allowed > median + margin:
+        origin += f", and {allowed - median - margin:.3f} for what chance may do in so few rows"
+    return Threshold(allowed, origin, True)
+
+
+def _for_fewer_rows(measure: Measure, value: float, chance: float, relative_noise: float) -> float:
+    """A threshold for data with fewer rows than those that history tells of."""
+    if measure == "new_tokens":
+        # What the earlier data do not have depends on their own size, which `chance` knows.
+        return chance if relative_noise > 1 else value
+    exponent = 1.0 if measure == "jensen_shannon" else 0.5
+    return value + chance * (1 - min(1.0, relative_noise**-exponent))
 
 
 def _are(number: int) -> str:

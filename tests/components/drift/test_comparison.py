@@ -60,6 +60,24 @@ def test_the_first_span_is_compared_with_nothing(days):
     assert "no earlier data" in report.notes[0]
 
 
+def test_a_day_of_one_row_is_no_drift_and_neither_is_the_day_after_it(days):
+    for span in (1, 2, 3):
+        days.arrives(span, profile(500, 500, 200))
+    tiny = days.arrives(4, profile(1, 0, 1), action="stop")
+    assert not tiny.drift
+    assert "span 4 has 1 rows" in tiny.notes[0] and "only large differences" in tiny.notes[0]
+    assert not days.arrives(5, profile(500, 500, 200), action="stop").drift
+
+
+def test_a_day_of_half_the_rows_is_still_held_to_history(days):
+    for span in (1, 2, 3):
+        days.arrives(span, profile(500, 500, 200))
+    report = days.arrives(4, profile(500, 0, 100), action="stop")
+    assert {each.measure for each in report.drift} == {"l_infinity", "jensen_shannon"}
+    assert all(each.may_stop and "for what chance may do in so few rows" in each.origin for each in report.drift)
+    assert not report.notes
+
+
 def test_without_a_history_drift_only_warns(days):
     days.arrives(1, profile(500, 500, 200))
     report = days.arrives(2, profile(1000, 0, 200))

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.drift.measures import LEAST_COUNT, MISSING, align, chance, jensen_shannon, l_infinity, label_shift
+from components.drift.measures import (
+    LEAST_COUNT,
+    MISSING,
+    align,
+    chance,
+    jensen_shannon,
+    l_infinity,
+    label_shift,
+)
 from components.drift.measures import new_tokens as share_of_new_tokens
 from components.drift.profile import Numbers, Tokens, profile_of
 
@@ -93,6 +101,21 @@ def test_chance_covers_two_samples_of_one_distribution(measure):
             label_shift(*(numbers(*draw) for draw in draws)) if measure == "label_shift" else values[measure](aligned)
         )
         assert value is not None and value < chance(measure, aligned) * (3 if measure == "jensen_shannon" else 1)
+
+
+@pytest.mark.parametrize(("earlier_size", "newer_size"), [(1, 300), (40, 300), (300, 1), (2000, 300)])
+def test_chance_covers_the_tokens_that_a_small_sample_does_not_have(earlier_size, newer_size):
+    """A long tail: 100 tokens, each half as frequent as the one of half its rank."""
+    random = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 101)
+    for _ in range(50):
+        samples = []
+        for size in (earlier_size, newer_size):
+            drawn = random.choice(100, size, p=shares / shares.sum())
+            counted = zip(*np.unique(drawn, return_counts=True), strict=True)
+            samples.append(tokens(**{f"t{value}": int(number) for value, number in counted}))
+        aligned = align(*samples)
+        assert share_of_new_tokens(aligned) <= chance("new_tokens", aligned)
 
 
 counts = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 1000), min_size=1)
