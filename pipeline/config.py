@@ -296,6 +296,12 @@ class PipelineConfig(Frozen):
                 "out, or train model.type two_tower"
             )
         self._check_warm_start()
+        if self.vertex and self.data.reads_files != bool(self.vertex.data):
+            raise ValueError(
+                "vertex.data: this key is missing; name the directory of the raw files in a bucket"
+                if self.data.reads_files
+                else "vertex.data: all tables are queries, and no raw file is read; leave the key out"
+            )
         if self.validation.drift:
             self.validation.drift.check(self.dataset.features)
         if self.data.schema_file and not Path(self.data.schema_file).is_file():
@@ -401,6 +407,8 @@ class Locations:
         Raises:
             ConfigError: One of the directories cannot be used.
         """
+        if data and not config.data.reads_files:
+            raise ConfigError("--data-dir: all tables are queries, and no raw file is read; leave it out")
         try:
             directory = normal_directory(str(data), "--data-dir") if data else config.data.directory
         except ValueError as error:

@@ -13,6 +13,8 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.experimental import simple_artifacts
 
+from components.example_gen.bigquery.tables_state import tables_state
+from components.example_gen.config import DataConfig
 from pipeline.baseline import (
     LatestBlessedModelOfOtherExamples,
     LatestDriftOfOtherExamples,
@@ -46,6 +48,8 @@ class Platform:
         blessed_before: Makes the resolver of the last blessed model that was trained on other examples, as its output
             `model`, from the same channel.
         beam_args: The options of a component that runs on Beam, by its id.
+        tables_state: From the section `data` to a text that differs once a table was changed that a query reads
+            without `@as_of`; empty where no query does.
         metadata: Of a runner that keeps its own; None where the service does.
         trainer: The component that trains.
         trainer_config: What `trainer` reads from its custom config beside what the training function does.
@@ -60,6 +64,7 @@ class Platform:
     earlier_drift: EarlierData
     blessed_before: EarlierData
     beam_args: Callable[[str], tuple[str, ...]]
+    tables_state: Callable[[DataConfig], str]
     metadata: metadata_store_pb2.ConnectionConfig | None = None
     trainer: type[Trainer] = Trainer
     trainer_config: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +82,7 @@ def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConf
         earlier_drift=_latest_drift_of_other_examples,
         blessed_before=_latest_blessed_model_of_other_examples,
         beam_args=lambda component: beam.args(),
+        tables_state=tables_state,
         metadata=sqlite_metadata_connection_config(str(locations.metadata)),
     )
 

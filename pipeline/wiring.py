@@ -69,7 +69,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
     # Components get no path of this machine: such a path would change their cache keys from machine to machine.
     portable_config = config.without_local_paths()
 
-    example_gen = _example_gen(portable_config.data, platform.data).with_id(EXAMPLE_GEN)
+    example_gen = _example_gen(portable_config.data, platform).with_id(EXAMPLE_GEN)
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS))
     schema = CuratedSchema(schema_text=schema_text)
     components: list[Any] = [example_gen, statistics_gen, schema]
@@ -222,12 +222,12 @@ def _pipeline(config: PipelineConfig, platform: Platform, components: list[Any])
     )
 
 
-def _example_gen(data: DataConfig, directory: str) -> TablesExampleGen:
+def _example_gen(data: DataConfig, platform: Platform) -> TablesExampleGen:
     """Returns the component that ingests the dataset."""
     parameters = {
         name: RuntimeParameter(name=name, ptype=int, default=default) for name, default in span_properties(data).items()
     }
-    return TablesExampleGen(input_base=directory, data=data, **parameters)
+    return TablesExampleGen(input_base=platform.data, data=data, tables_state=platform.tables_state(data), **parameters)
 
 
 def _schema_text(dataset: DatasetSpec) -> str:

@@ -13,8 +13,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
-from components.example_gen.config import DataConfig
-from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, WINDOW, Executor
+from components.example_gen.config import NO_FILES, DataConfig
+from components.example_gen.executor import ALL_SPANS, LAST_SPAN, NEWEST_SPAN, TABLES_STATE, WINDOW, Executor
 from components.example_gen.output.writer import PAYLOADS
 from components.example_gen.packed_config import pack
 from components.example_gen.spans import wildcards
@@ -23,7 +23,7 @@ from trainer_module.errors import ConfigError
 
 
 class TablesExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
-    """Parameters of TFX's file-based ExampleGens, and the window of spans.
+    """Parameters of TFX's file-based ExampleGens, the window of spans and the state of queried tables.
 
     TFX's own `range_config` cannot carry the window: the drivers, of which Vertex AI knows only the stock one, refuse
     ranges of more than one span, and any range if the patterns have no marker.
@@ -33,6 +33,7 @@ class TablesExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
         **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
         WINDOW: ExecutionParameter(type=int, optional=True),
         LAST_SPAN: ExecutionParameter(type=int, optional=True),
+        TABLES_STATE: ExecutionParameter(type=str, optional=True),
     }
 
 
@@ -47,8 +48,9 @@ def span_properties(data: DataConfig) -> dict[str, int]:
 class TablesExampleGen(FileBasedExampleGen):
     """Ingests a dataset into the splits `train`, `eval` and `test`, for retrieval also `candidates` and `queries`.
 
-    TFX's driver fingerprints the files of all tables, and those of all spans; together with the window, the config and
-    a hash of the ingesting code they make the cache key.
+    TFX's driver fingerprints the files of all tables, and those of all spans; together with the window, the config,
+    which holds queries and the time that they read as of, the state of the tables that other queries read, and a hash
+    of the ingesting code they make the cache key.
     """
 
     SPEC_CLASS = TablesExampleGenSpec
@@ -60,14 +62,16 @@ class TablesExampleGen(FileBasedExampleGen):
         data: DataConfig,
         window: RuntimeParameter | None = None,
         last_span: RuntimeParameter | None = None,
+        tables_state: str = "",
     ):
         """Connects the component.
 
         Args:
-            input_base: Directory below which the files lie.
+            input_base: Directory below which the files lie; not looked at if all tables are queries.
             data: The configuration, with paths relative to `input_base` (`DataConfig.portable`).
             window: Given at run time in place of `data.window`: an int, where 0 takes all spans.
             last_span: Given at run time in place of `data.last_span`: an int, where -1 takes the newest span.
+            tables_state: Differs once a table was changed that a query reads without `@as_of`; part of the cache key.
 
         Raises:
             ConfigError: A window is given at run time and the files have no spans.
@@ -79,24 +83,32 @@ class TablesExampleGen(FileBasedExampleGen):
                 f"{WINDOW} and {LAST_SPAN} are given at run time, but no file pattern has a marker of spans: name one "
                 "in data.interactions.files, as in 'day-{SPAN}/*.csv' (Criteo's days: set data.window)"
             )
-        tables, payload = data.described().tables, PAYLOADS[data.payload]
+        payload = PAYLOADS[data.payload]
+        if not data.reads_files:
+            input_base = NO_FILES
         spec = TablesExampleGenSpec(
             # TFX's driver joins it with the patterns, to find the files for its fingerprint.
             input_base=input_base if is_remote(input_base) else glob.escape(input_base),
-            input_config=example_gen_pb2.Input(
-                splits=[
-                    example_gen_pb2.Input.Split(name=f"{name}_{number}", pattern=wildcards(pattern))
-                    for name, table in tables.named()
-                    for number, pattern in enumerate(table.files)
-                ]
-            ),
+            input_config=_patterns(data),
             # The output splits follow from the section `data`, not from TFX's hash buckets.
             output_config=example_gen_pb2.Output(),
             output_data_format=payload.payload,
             output_file_format=payload.file_format_number,
             custom_config=pack(data, Executor.__module__),
             examples=types.Channel(type=standard_artifacts.Examples),
-            **properties | given,
+            **properties | given | ({TABLES_STATE: tables_state} if tables_state else {}),
         )
         # FileBasedExampleGen's own constructor makes a spec without the window.
         super(FileBasedExampleGen, self).__init__(spec=spec)
+
+
+def _patterns(data: DataConfig) -> example_gen_pb2.Input:
+    """The patterns of all tables, each as a split of TFX's driver."""
+    patterns = [
+        (f"{name}_{number}", wildcards(pattern))
+        for name, table in data.described().tables.named()
+        for number, pattern in enumerate(table.files)
+    ]
+    # Without a split, the driver has no fingerprint and fails.
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns or [("none", "*")]]
+    return example_gen_pb2.Input(splits=splits)

@@ -5,13 +5,15 @@ import glob
 import os
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.example_gen.bigquery.config import BigQueryConfig
+from components.example_gen.bigquery.layout import result_directory
 from components.example_gen.output.payload import Payload
 from components.example_gen.spans import MissingSpans, check_pattern, has_span, is_dated, number_of, wildcards
 from components.example_gen.splits.config import SplitConfig
@@ -21,11 +23,18 @@ from components.example_gen.table_checks import check_tables
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.datasets import known_dataset
 from trainer_module.data.datasets.criteo import CRITEO, FILES_BY_DAY, SYNTHETIC_CRITEO
+from trainer_module.data.paths import is_remote
 from trainer_module.data.spec import Task
+from trainer_module.data.sql import AS_OF, names_as_of
 from trainer_module.data.tables import EntityTable, InteractionsTable, Tables
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen, reasons
 from trainer_module.suggestions import did_you_mean
+
+NO_FILES = "no-raw-files"
+"""What TFX's driver looks below where all tables are queries; it takes paths alone."""
+QUERIES_ALONE = "bigquery://"
+"""Begins what stands for the directory of the raw files where all tables are queries."""
 
 # History of a query, where the split respects time.
 DEFAULT_HISTORY = 50
@@ -76,6 +85,9 @@ class DataConfig(Frozen):
         interactions: What happened.
         items: Attributes of items.
         users: Attributes of users.
+        as_of: Value of the parameter `@as_of` of queries: a time with its offset from UTC. A query that reads its
+            tables as of that time gives the same rows in every run.
+        bigquery: Where queries run and who pays for them; needed if a table is a query.
         task: `rating` predicts a number, `click` the probability of a label that is 0 or 1, `retrieval` finds the items
             of a user's rows. None is the known dataset's own.
         split: How rows are split.
@@ -103,6 +115,8 @@ class DataConfig(Frozen):
     interactions: InteractionsTable | None = None
     items: EntityTable | None = None
     users: EntityTable | None = None
+    as_of: datetime | None = None
+    bigquery: BigQueryConfig | None = None
     task: Task | None = None
     split: SplitConfig = RandomSplit()
     split_all_rows: bool = False
@@ -140,6 +154,13 @@ class DataConfig(Frozen):
             return dict(value) | {"split": _with_share_of_clicks(value.get("split", {}))}
         return value
 
+    @field_validator("as_of")
+    @classmethod
+    def _has_an_offset(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("expected a time with its offset from UTC, as in 2026-11-01T00:00:00Z")
+        return value
+
     @field_validator("last_span", mode="plain")
     @classmethod
     def _check_last_span(cls, value: Any) -> int | date | None:
@@ -170,6 +191,7 @@ class DataConfig(Frozen):
         if self.generated and self.dataset != SYNTHETIC_CRITEO.name:
             raise ValueError(f"generated: only dataset {SYNTHETIC_CRITEO.name} has it; leave it out")
         dataset = self.described()
+        self._check_queries()
         self.split.check(dataset)
         if self.split_all_rows and dataset.task != "retrieval":
             raise ValueError(
@@ -225,10 +247,13 @@ class DataConfig(Frozen):
 
     @property
     def directory(self) -> str:
-        """The directory below which all files lie, possibly remote."""
+        """The directory below which all files lie, possibly remote; `QUERIES_ALONE` and a project if there are none."""
         dataset = self.described()
         if self.dataset:
             return os.path.join("data", dataset.directory or dataset.name)
+        if not self.reads_files:
+            assert self.bigquery is not None
+            return f"{QUERIES_ALONE}{self.bigquery.project}"
         return _common_directory(
             [_fixed_directory(file) for _, table in dataset.tables.named() for file in table.files]
         )
@@ -239,7 +264,11 @@ class DataConfig(Frozen):
         tables = dict(dataset.tables.named())
         if self.dataset:
             return {name: table.files for name, table in tables.items()}
-        return {name: tuple(_below(directory, file) for file in table.files) for name, table in tables.items()}
+        return {
+            name: tuple(_below(directory, file) for file in table.files)
+            for name, table in tables.items()
+            if table.files
+        }
 
     def portable(self) -> "DataConfig":
         """The same section with paths relative to `directory`: equal wherever the files lie and the pipeline runs."""
@@ -249,6 +278,36 @@ class DataConfig(Frozen):
             name: getattr(self, name).model_copy(update={"files": files}) for name, files in self.patterns().items()
         }
         return self.model_copy(update=changed | {"schema_file": os.path.basename(self.schema_file)})
+
+    @property
+    def queries(self) -> dict[str, str]:
+        """The queries by table; a table of files has none."""
+        return {name: table.query for name, table in self.described().tables.named() if table.query}
+
+    @property
+    def unpinned_queries(self) -> dict[str, str]:
+        """The queries whose rows change with their tables, because they do not name `@as_of`."""
+        return {name: query for name, query in self.queries.items() if not names_as_of(query)}
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a table has files."""
+        return any(table.files for _, table in self.described().tables.named())
+
+    def with_results(self, examples_uri: str) -> "DataConfig":
+        """The same section with the files that `bigquery.extract` wrote in place of queries.
+
+        Args:
+            examples_uri: Of the examples, beside which the rows of the queries lie.
+        """
+        base = examples_uri if is_remote(examples_uri) else glob.escape(examples_uri)
+        changed = {
+            name: getattr(self, name).model_copy(
+                update={"query": "", "files": (os.path.join(result_directory(base, name), "*.parquet"),)}
+            )
+            for name in self.queries
+        }
+        return self.model_copy(update=changed | {"as_of": None, "bigquery": None})
 
     @property
     def has_spans(self) -> bool:
@@ -291,6 +350,32 @@ class DataConfig(Frozen):
         known = interactions.user and interactions.item and interactions.time
         return DEFAULT_HISTORY if task == "retrieval" and self.split.respects_time and known else 0
 
+    def _check_queries(self) -> None:
+        queries, pinned = self.queries, self.queries.keys() - self.unpinned_queries.keys()
+        if queries and self.bigquery is None:
+            raise ValueError(
+                f"{next(iter(queries))}.query: data.bigquery.project is missing; name the project that pays for the "
+                "query, as in bigquery: {project: my-project}"
+            )
+        if not queries and self.bigquery is not None:
+            raise ValueError("bigquery: no table is a query; leave the section out, or give a table a query")
+        if pinned and self.as_of is None:
+            raise ValueError(
+                f"{sorted(pinned)[0]}.query names @{AS_OF}, and data.{AS_OF} is missing; give it a time, as in "
+                f"{AS_OF}: 2026-11-01T00:00:00Z"
+            )
+        if self.as_of is not None:
+            if not pinned:
+                raise ValueError(
+                    f"{AS_OF}: no query names @{AS_OF}, so that the time would change nothing; write it in a query, as "
+                    f"in FROM shop.events FOR SYSTEM_TIME AS OF @{AS_OF}, or leave the key out"
+                )
+            if self.as_of > datetime.now(UTC):
+                raise ValueError(
+                    f"{AS_OF}: {self.as_of.isoformat()} is in the future, so that rows may still arrive before it; "
+                    "take an earlier time"
+                )
+
     def _check_spans(self, tables: Tables) -> None:
         for _, table in tables.named():
             for pattern in table.files:
@@ -306,6 +391,11 @@ class DataConfig(Frozen):
         given = [name for name in ("window", "last_span") if getattr(self, name) is not None]
         given += ["leave_out"] if self.leave_out else []
         given += ["missing_spans"] if self.missing_spans != "warning" else []
+        if given and tables.interactions.query:
+            raise ValueError(
+                f"{', '.join(given)}: interactions.query has no spans; restrict the query instead, as in WHERE "
+                f"bought_at >= TIMESTAMP_SUB(@{AS_OF}, INTERVAL 7 DAY)"
+            )
         if given and not all(spans):
             raise ValueError(
                 f"{', '.join(given)}: the files, {', '.join(files)}, have no marker of spans; name one, as in "

@@ -1,5 +1,6 @@
 """Reads the tables of a dataset, splits its rows and publishes examples, or nothing."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tfx.components.example_gen import utils as example_gen
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils, standard_component_specs
 
+from components.example_gen.bigquery.layout import QUERY_RESULTS
 from components.example_gen.config import DataConfig
 from components.example_gen.conversion import interaction_columns
 from components.example_gen.entities import EntityTables, read_entity_tables
@@ -35,6 +37,7 @@ from trainer_module.memory import budget
 # Execution properties. They have no default of their own, because a runtime parameter cannot be absent.
 WINDOW, LAST_SPAN = "window", "last_span"
 ALL_SPANS, NEWEST_SPAN = 0, -1
+TABLES_STATE = "tables_state"
 
 # Begins the name of the directory in which rows wait.
 _ROWS_ASIDE = "rows-aside-"
@@ -59,17 +62,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 for retrieval also `candidates` and `queries`; the custom properties `bad_rows`, `dropped_rows`,
                 `rows_train`, `rows_eval` and `rows_test` (int); and, if malformed rows were tolerated, these as JSON
                 lines in `quarantine/bad_rows.jsonl`. Where files have spans: the custom properties of `span_facts`,
-                and `span` and `version` of the newest one.
+                and `span` and `version` of the newest one. Where a table is a query: its rows in
+                `query-results`, and the custom property `QUERY_RESULTS`.
             exec_properties: Those of `TablesExampleGenSpec`; the custom config holds a `DataConfig`.
 
         Raises:
-            DataError: A file is missing, damaged or lacks a column, no file is in the window of spans, too many rows
-                are malformed, a split is empty or has one class only, or the splits leak.
+            DataError: A file is missing or damaged, a file or a query's result lacks a column, no file is in the window
+                of spans, too many rows are malformed, a split is empty or has one class only, or the splits leak.
+            ServiceError: BigQuery refused a query, or did not answer.
+            SetupError: The credentials for BigQuery are missing or not accepted.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        config = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
-        directory = literal(exec_properties[standard_component_specs.INPUT_BASE_KEY])
+        asked = DataConfig.model_validate_json(unpack(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY]))
+        base = literal(exec_properties[standard_component_specs.INPUT_BASE_KEY])
+        directory = base if asked.reads_files else asked.directory
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
+        config = self._with_rows_of_queries(asked, artifact)
         dataset = config.described()
         splits = [*SPLITS, *((CANDIDATES, QUERIES) if dataset.task == "retrieval" else ())]
         artifact.split_names = artifact_utils.encode_split_names(splits)
@@ -92,6 +100,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         check_bad_rows(outcome, config.max_bad_rows, directory)
         check_splits(outcome, config.split.by, dataset.task)
         publish(artifact, outcome, config.payload)
+
+    def _with_rows_of_queries(self, config: DataConfig, artifact: Artifact) -> DataConfig:
+        """The section with files in place of queries, whose rows are fetched."""
+        if not config.queries:
+            return config
+        # Most experiments have no query, and Google's clients take a second to import.
+        from components.example_gen.bigquery.extract import extract
+
+        manifest = extract(config, artifact.uri, self._make_beam_pipeline)
+        artifact.set_string_custom_property(QUERY_RESULTS, json.dumps(manifest))
+        return config.with_results(artifact.uri)
 
     def _interaction_files(
         self, directory: str, config: DataConfig, exec_properties: dict[str, Any], artifact: Artifact

@@ -14,6 +14,7 @@ from tensorflow_model_analysis.proto import validation_result_pb2
 from tfx import types
 from tfx.types import artifact_utils
 
+from components.example_gen.bigquery.layout import QUERY_RESULTS
 from components.pusher.comparison import Comparison, shown
 from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.run_fn import TRAINING_REPORT
@@ -62,7 +63,7 @@ def blessing_summary(blessed: bool, has_baseline: bool, hold_first_run: bool) ->
 
 
 def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
-    """Rows per split, the number of malformed rows and, for data with spans, the spans that were read."""
+    """Rows per split and the number of malformed rows; the spans that were read, and the results of queries."""
     splits = artifact_utils.decode_split_names(examples.split_names)
     rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in splits}
     summary = {"rows": rows, "bad_rows": examples.get_int_custom_property("bad_rows")}
@@ -70,6 +71,9 @@ def ingest_summary(examples: types.Artifact) -> dict[str, Any]:
         summary["spans"] = examples.get_string_custom_property("spans")
         if examples.has_custom_property("version"):
             summary["version_of_last_span"] = examples.get_int_custom_property("version")
+    if examples.has_custom_property(QUERY_RESULTS):
+        manifest = json.loads(examples.get_string_custom_property(QUERY_RESULTS))
+        summary[QUERY_RESULTS] = {"examples": examples.uri} | manifest
     return summary
 
 

@@ -8,11 +8,13 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
-from components.example_gen.config import DataConfig
+from components.example_gen.bigquery.layout import DIRECTORY, QUERY_RESULTS
+from components.example_gen.config import QUERIES_ALONE, DataConfig
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.pusher.publish import latest_version
 from pipeline.roots import reads_as_pattern, usable_root
-from trainer_module.errors import DataError, ModelError
+from trainer_module.data.paths import is_remote
+from trainer_module.errors import ConfigError, DataError, ModelError
 from trainer_module.frozen import reasons
 
 _WHERE = "Versions lie in runs/serving/NAME/NUMBER"
@@ -93,13 +95,18 @@ def load_model(model_dir: Path, signature: str) -> Any:
 def data_config(summary: Mapping[str, Any]) -> DataConfig:
     """The section `data` of a pushed version, with paths relative to the directory of its files.
 
+    Tables that were queries read the rows that ingestion fetched, so that no query runs again.
+
     Raises:
         ModelError: Another version of recspan wrote it, with keys that this one does not know.
     """
     try:
-        return DataConfig.model_validate(summary["config"]["data"])
+        config = DataConfig.model_validate(summary["config"]["data"])
+        return config.with_results(summary["examples"][QUERY_RESULTS]["examples"]) if config.queries else config
     except (KeyError, TypeError):
-        raise ModelError(f"the {SUMMARY_FILE_NAME} holds no section config.data. {_WHERE}") from None
+        raise ModelError(
+            f"the {SUMMARY_FILE_NAME} holds no section config.data, or not where its queries' rows are. {_WHERE}"
+        ) from None
     except ValidationError as error:
         raise ModelError(
             f"the pushed version's section data cannot be read: {reasons(error)}. Push it again with this version of "
@@ -111,8 +118,16 @@ def raw_directory(summary: Mapping[str, Any], data_dir: Path | None) -> str:
     """Where the raw files lie: in `data_dir`, or where the model's data came from.
 
     Raises:
-        DataError: They are not there.
+        ConfigError: `data_dir` is given, and no table has files.
+        DataError: They are not there, or the rows that queries returned are not.
     """
+    rows = summary.get("examples", {}).get(QUERY_RESULTS, {}).get("examples")
+    if rows and not is_remote(rows) and not Path(rows, DIRECTORY).is_dir():
+        raise DataError(
+            f"{rows} is gone, and with it the rows of the model's queries; run the pipeline once more to fetch them"
+        )
+    if data_dir and summary["data_dir"].startswith(QUERIES_ALONE):
+        raise ConfigError("--data-dir: all tables of the model are queries; leave it out")
     directory = str(data_dir or summary["data_dir"])
     if "://" not in directory and not Path(directory).is_dir():
         problem = "is no directory" if Path(directory).exists() else "is not there"

@@ -99,6 +99,10 @@ def rehearse(
         Path, typer.Option(help="Directory for what stands for the buckets, logs and pushed models.")
     ] = Path("runs/rehearsal"),
     data_dir: DataDir = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="Directory with interactions.parquet, items.csv and so on: answers of queries to BigQuery."),
+    ] = None,
 ) -> None:
     """Run the compiled pipeline here, task by task as Vertex AI would; exits with 3 if no model was pushed."""
     if spec and (config or assignments):
@@ -108,9 +112,10 @@ def rehearse(
 
     given = parameters or []
     if spec:
-        outcome = rehearse_file(spec, root, data_dir, given)
+        outcome = rehearse_file(spec, root, data_dir, given, answers)
     else:
-        outcome = rehearse_experiment(load_config(config, parse_assignments(assignments or [])), root, data_dir, given)
+        settings = load_config(config, parse_assignments(assignments or []))
+        outcome = rehearse_experiment(settings, root, data_dir, given, answers)
     if outcome.pushed_to is None:
         raise typer.Exit(NOT_PUSHED)
 

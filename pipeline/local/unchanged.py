@@ -1,8 +1,8 @@
 """Answers a run from the summary of the last one, if nothing has changed since.
 
 TFX comes to the same answer component by component, but only after TensorFlow, Beam and TFX are imported, which takes
-most of the time of such a run. Whatever could change the answer is compared here: settings, code, raw files, the
-metadata store, and every file that the components have written. If one thing differs, TFX decides.
+most of the time of such a run. Whatever could change the answer is compared here: settings, code, raw files,
+queried tables, the metadata store, and every file that the components have written. If one thing differs, TFX decides.
 """
 
 import glob
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from components.example_gen.bigquery.tables_state import tables_state
 from components.example_gen.spans import wildcards
 from components.pusher.layout import SUMMARY_FILE_NAME
 from pipeline.config import Locations, PipelineConfig
@@ -76,14 +77,18 @@ def answer(config: PipelineConfig, locations: Locations) -> dict[str, Any] | Non
 
 
 def read_state(config: PipelineConfig, locations: Locations) -> str:
-    """A digest of what a run reads: settings, code, and what tells whether raw files were written to.
+    """A digest of what a run reads: settings, code, and what tells whether raw files and queried tables were changed.
 
     Args:
         config: The experiment.
         locations: Where it reads and writes.
+
+    Raises:
+        ServiceError: A query reads tables without `@as_of`, and BigQuery refused to tell about them.
+        SetupError: The same, and the credentials are missing or not accepted.
     """
     digest = hashlib.sha256()
-    for part in (config.model_dump_json(), locations.data, str(locations.root)):
+    for part in (config.model_dump_json(), locations.data, str(locations.root), tables_state(config.data)):
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
     for path in _product_files():
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -106,7 +111,8 @@ def _record(config: PipelineConfig, locations: Locations) -> Path:
 
 
 def _is_local(config: PipelineConfig, locations: Locations) -> bool:
-    return not is_remote(locations.data) and not any(map(is_remote, _patterns(config)))
+    is_near = not config.data.reads_files or not is_remote(locations.data)
+    return is_near and not any(map(is_remote, _patterns(config)))
 
 
 def _patterns(config: PipelineConfig) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from components.example_gen.config import NO_FILES
 from pipeline.rehearsal.executor_input import constant
 from pipeline.rehearsal.spec import Task
 from trainer_module.errors import ConfigError
@@ -45,7 +46,7 @@ class Buckets:
         return str(self.directory_of(match[1]))
 
 
-def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
+def link_data(tasks: Iterable[Task], data: Path | None) -> Path | None:
     """Links the raw files to the directory from which the pipeline reads them.
 
     Args:
@@ -53,12 +54,17 @@ def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
         data: Directory of the raw files; None if they are in the right place already.
 
     Returns:
-        The directory from which the pipeline reads.
+        The directory from which the pipeline reads; None if all tables are queries.
 
     Raises:
         ConfigError: The raw files are missing, or the directory already holds other files.
     """
-    directories = sorted(_input_directories(tasks))
+    bases = _input_bases(tasks)
+    if bases == {NO_FILES}:
+        if data is not None:
+            raise ConfigError("--data-dir: all tables of the pipeline are queries; leave it out")
+        return None
+    directories = sorted(map(Path, bases))
     if len(directories) != 1:
         raise ConfigError(
             f"the compiled pipeline reads raw files from {len(directories)} directories "
@@ -86,10 +92,10 @@ def link_data(tasks: Iterable[Task], data: Path | None) -> Path:
     return target
 
 
-def _input_directories(tasks: Iterable[Task]) -> set[Path]:
+def _input_bases(tasks: Iterable[Task]) -> set[str]:
     """Returns the directories from which file-based ExampleGens read. Only their tasks have a driver."""
     return {
-        Path(constant(task, _INPUT_BASE).string_value)
+        constant(task, _INPUT_BASE).string_value
         for task in tasks
         if task.executor.container.HasField("lifecycle") and _INPUT_BASE in task.spec.inputs.parameters
     }

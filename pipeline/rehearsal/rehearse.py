@@ -11,7 +11,9 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 from pipeline.job_options import Job
 from pipeline.observer import Observer
 from pipeline.rehearsal import queries
+from pipeline.rehearsal.answers import QueryAnswers, find_answers
 from pipeline.rehearsal.artifacts import ArtifactRecord, schema_title
+from pipeline.rehearsal.bigquery import LocalBigQuery
 from pipeline.rehearsal.buckets import Buckets, link_data
 from pipeline.rehearsal.executor_input import (
     Artifacts,
@@ -42,12 +44,14 @@ class Prepared:
         commands: Local commands by container task.
         replaced: One line for each replacement.
         root: Directory of the buckets, the logs and the record of artifacts.
+        answers: Answers of the pipeline's queries to BigQuery; None if it has none.
     """
 
     plan: Plan
     commands: Mapping[str, Commands]
     replaced: tuple[str, ...]
     root: Path
+    answers: QueryAnswers | None = None
 
     def logs(self, run_id: str) -> Path:
         """Returns the directory of a run. It has one directory per task, with the task's input and log."""
@@ -76,16 +80,19 @@ class Rehearsed:
         return Path(self.pushed_model.metadata[_PUSHED_TO])
 
 
-def prepare(job: Job, root: Path, data: Path | None) -> Prepared:
-    """Checks a job and links the raw files. No task runs.
+def prepare(job: Job, root: Path, data: Path | None, answers: Path | None = None) -> Prepared:
+    """Checks a job, links the raw files and reads the answers of queries. No task runs.
 
     Args:
         job: Compiled job with the values of its runtime parameters.
         root: Directory of everything that rehearsals write.
         data: Directory of the raw files; None if they are in the bucket's directory already.
+        answers: Directory with a file for each table that is a query.
 
     Raises:
-        ConfigError: The job uses unsupported features (the message lists all of them), or the raw files are missing.
+        ConfigError: The job uses unsupported features (the message lists all of them), or the raw files or answers are
+            missing.
+        DataError: An answer cannot be read.
     """
     buckets = Buckets(root / "buckets")
     plan = parse_plan(buckets.local(job))
@@ -98,7 +105,10 @@ def prepare(job: Job, root: Path, data: Path | None) -> Prepared:
     ]
     if data is not None:
         replaced.append(f"raw files in {read}, by a link to {data}")
-    return Prepared(plan, local_commands, tuple(replaced), root)
+    found = find_answers(plan.tasks, answers)
+    if found:
+        replaced.append(f"BigQuery, by a service on this machine that answers with {', '.join(map(str, found.files))}")
+    return Prepared(plan, local_commands, tuple(replaced), root, found)
 
 
 def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
@@ -112,6 +122,14 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
     Raises:
         RecspanError: A task failed; the message ends with the log's path.
     """
+    if prepared.answers is None:
+        return _run_tasks(prepared, run_id, observer, {})
+    with LocalBigQuery(prepared.answers).running() as service:
+        return _run_tasks(prepared, run_id, observer, service.environment)
+
+
+def _run_tasks(prepared: Prepared, run_id: str, observer: Observer, added: Mapping[str, str]) -> Rehearsed:
+    """Runs all tasks, with `added` among their environment variables."""
     plan = prepared.plan
     record = ArtifactRecord(prepared.root / RECORD_FILE)
     this_run = Run(run_id, plan.pipeline_root, plan.parameters)
@@ -124,7 +142,7 @@ def rehearse(prepared: Prepared, run_id: str, observer: Observer) -> Rehearsed:
             done[task.name] = _resolve(task, done, record.of(plan.pipeline_name))
         else:
             local_commands = prepared.commands[task.name]
-            done[task.name] = _execute(task, this_run, done, local_commands, prepared.logs(run_id) / task.name)
+            done[task.name] = _execute(task, this_run, done, local_commands, prepared.logs(run_id) / task.name, added)
             for artifact in (each for artifacts in done[task.name].values() for each in artifacts):
                 record.add(plan.pipeline_name, artifact)
         seconds[task.name] = time.monotonic() - started
@@ -139,7 +157,12 @@ def _resolve(task: Task, done: Mapping[str, Artifacts], recorded: list[pb.Runtim
 
 
 def _execute(
-    task: Task, this_run: Run, done: Mapping[str, Artifacts], local_commands: Commands, directory: Path
+    task: Task,
+    this_run: Run,
+    done: Mapping[str, Artifacts],
+    local_commands: Commands,
+    directory: Path,
+    added: Mapping[str, str],
 ) -> Artifacts:
     """Runs the driver, if there is one, and the executor of a container task; returns the output artifacts."""
     container_input = executor_input(task, this_run, done)
@@ -148,7 +171,7 @@ def _execute(
     directory.mkdir(parents=True)
     log, work = directory / "log.txt", directory / "work"
     work.mkdir()
-    environment = image_environment(work)
+    environment = image_environment(work) | dict(added)
     try:
         if local_commands.driver:
             text = _write(container_input, directory / "driver_input.json")

@@ -16,7 +16,9 @@ from pipeline.report import print_report
 from pipeline.roots import require_writable, usable_root
 
 
-def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+def rehearse_experiment(
+    config: PipelineConfig, root: Path, data: Path | None, parameters: Sequence[str], answers: Path | None = None
+) -> Rehearsed:
     """Compiles an experiment for Vertex AI and rehearses it.
 
     Args:
@@ -24,6 +26,7 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
         root: Directory of everything that rehearsals write.
         data: Directory of the raw files; None means the experiment's directory for local runs.
         parameters: Runtime parameters as `key=value`.
+        answers: Directory with a file for each table that is a query.
 
     Raises:
         RecspanError: The experiment cannot run on Vertex AI, it cannot be rehearsed, or a task failed.
@@ -37,10 +40,13 @@ def rehearse_experiment(config: PipelineConfig, root: Path, data: Path | None, p
 
         job = compile_job(config)
         generate_if_missing(config, locations.data)
-    return _rehearse(job, locations.root, Path(locations.data), parameters)
+    read = Path(locations.data) if config.data.reads_files else None
+    return _rehearse(job, locations.root, read, parameters, answers)
 
 
-def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+def rehearse_file(
+    file: Path, root: Path, data: Path | None, parameters: Sequence[str], answers: Path | None = None
+) -> Rehearsed:
     """Rehearses a compiled pipeline.
 
     Args:
@@ -48,6 +54,7 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
         root: Directory of everything that rehearsals write.
         data: Directory of the raw files; None if they are in the bucket's directory already.
         parameters: Runtime parameters as `key=value`.
+        answers: Directory with a file for each table that is a query.
 
     Raises:
         RecspanError: The file cannot be rehearsed, or a task failed.
@@ -55,12 +62,12 @@ def rehearse_file(file: Path, root: Path, data: Path | None, parameters: Sequenc
     job = read_job(file)
     root = usable_root(root)
     require_writable(root, "--root")
-    return _rehearse(job, root, data, parameters)
+    return _rehearse(job, root, data, parameters, answers)
 
 
-def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str]) -> Rehearsed:
+def _rehearse(job: Job, root: Path, data: Path | None, parameters: Sequence[str], answers: Path | None) -> Rehearsed:
     with output_to(root / "log.txt") as console:
-        prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data)
+        prepared = prepare(with_parameters(job, parse_parameters(job, parameters)), root, data, answers)
         for line in prepared.replaced:
             _print_plain(console, f"replaced: {line}")
         run_id = new_run_name(prepared.plan.pipeline_name)

@@ -197,7 +197,7 @@ class VertexConfig(Target):
 
     Attributes:
         bucket: Directory of artifacts, checkpoints, pushed models and Dataflow's temporary files.
-        data: Directory of the raw files.
+        data: Directory of the raw files; None if all tables are queries.
         image: Image of the pipeline's components, with a tag or digest.
         tpu_image: Image of a Trainer on a TPU; required there.
         trainer: Machine of the Trainer; None trains in the pipeline's own container.
@@ -207,7 +207,7 @@ class VertexConfig(Target):
     """
 
     bucket: Uri
-    data: Uri
+    data: Uri | None = None
     image: Image
     tpu_image: Literal[""] | Image = ""
     trainer: TrainerMachine | None = None

@@ -5,6 +5,7 @@ from typing import Any
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 
+from components.example_gen.config import DataConfig
 from components.vertex_deployer.component import VertexDeployer
 from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
@@ -16,6 +17,7 @@ from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
 from pipeline.vertex.machines import check_fits, find_machine
 from trainer_module import KERAS_SWITCH
+from trainer_module.errors import ConfigError
 from trainer_module.source_hash import source_hash
 
 
@@ -27,7 +29,8 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         config: The experiment.
 
     Raises:
-        ConfigError: The Trainer's machine does not exist or cannot train this experiment.
+        ConfigError: The Trainer's machine does not exist or cannot train this experiment, or an unchanged query would
+            be answered with old rows.
     """
     name = config.pipeline_name
     check_fits(vertex, config.experiment)
@@ -38,7 +41,7 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
             "trainer_config": custom_job(vertex, vertex.trainer, name),
         }
     return Platform(
-        data=vertex.data,
+        data=vertex.data or config.data.directory,
         artifacts=vertex.under_bucket("artifacts", name),
         checkpoints=vertex.under_bucket("checkpoints", name),
         serving=vertex.under_bucket("serving", name),
@@ -47,9 +50,21 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         earlier_drift=lambda examples: latest_drift(),
         blessed_before=lambda examples: latest_blessed_model(),
         beam_args=lambda component: beam_args(vertex, name, component),
+        tables_state=lambda data: _fixed_state(data, config.cache),
         deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
         **training,
     )
+
+
+def _fixed_state(data: DataConfig, caches: bool) -> str:
+    """The state of queried tables, which nobody asks for on the service: `@as_of` fixes it, or nothing is cached."""
+    if caches and (changing := data.unpinned_queries):
+        raise ConfigError(
+            f"data.{next(iter(changing))}.query: on Vertex AI, nothing asks BigQuery whether its tables have changed, "
+            "so that the cache would answer with old rows. Name @as_of in the query and set data.as_of, or set cache: "
+            "false"
+        )
+    return ""
 
 
 def deployer(vertex: VertexConfig, deploy: DeployConfig, pipeline_name: str) -> Deployer:

@@ -46,6 +46,12 @@ def prepare_schedule(config: PipelineConfig, parameters: Sequence[str]) -> Reque
             "vertex.schedule: the experiment has no such section. It needs at least cron, as in --set "
             "'vertex.schedule={cron: 0 3 * * *, time_zone: Europe/Berlin}'"
         )
+    if "interactions" in config.data.queries.keys() - config.data.unpinned_queries.keys():
+        raise ConfigError(
+            "vertex.schedule: data.as_of fixes the rows of data.interactions.query, so that every run would train on "
+            "the same ones. Take @as_of out of the query and set cache: false, or submit each run with its own "
+            "--set data.as_of"
+        )
     job = compile_job(config)
     return schedule_request(vertex, vertex.schedule, job, config.pipeline_name, parse_parameters(job, parameters))
 

@@ -8,6 +8,7 @@ import keyword
 import re
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -15,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from trainer_module.data.cells import trim
 from trainer_module.data.features import Categorical, Numeric, Table, TokenRows, Vocabulary
 from trainer_module.data.paths import normal_pattern
+from trainer_module.data.sql import check_query, is_path
 from trainer_module.frozen import Frozen
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -331,11 +333,13 @@ UNPACKED_FREELY = 256 << 20
 
 
 class TableFiles(Frozen):
-    """Files of one table and their format.
+    """Where the rows of one table come from: files and their format, or a query.
 
     Attributes:
         files: A path with wildcards, or several; all files that match belong to the table. `{SPAN}`, or `{YYYY}`,
             `{MM}` and `{DD}`, stands for the span of a file, `{VERSION}` for its version.
+        query: In place of files: a query to BigQuery in GoogleSQL, or the path of a file that ends in `.sql` and holds
+            one. Its columns are those of the table. `@as_of` stands for `data.as_of`.
         format: None goes by the file's name: `.parquet`, `.jsonl`, and CSV for all others.
         delimiter: Between the fields of text, of any length; None is a tab for `.tsv` and a comma for all others.
         column_names: Of text without a header; empty if the first line of each file is one.
@@ -348,7 +352,8 @@ class TableFiles(Frozen):
         alternatives: Whether a pattern may match nothing as long as another one matches something.
     """
 
-    files: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = ()
+    query: str = ""
     format: Format | None = None
     delimiter: str | None = Field(default=None, min_length=1)
     column_names: tuple[str, ...] = ()
@@ -368,6 +373,17 @@ class TableFiles(Frozen):
     @classmethod
     def _in_one_spelling(cls, files: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(normal_pattern, files))
+
+    @field_validator("query")
+    @classmethod
+    def _is_one_query(cls, query: str) -> str:
+        query = query.strip()
+        if not query:
+            return ""
+        if is_path(query):
+            query = _read_query(query)
+        check_query(query)
+        return query
 
     @field_validator("column_names")
     @classmethod
@@ -393,6 +409,22 @@ class TableFiles(Frozen):
         return encoding
 
     @model_validator(mode="after")
+    def _has_one_source(self) -> "TableFiles":
+        if self.query and self.files:
+            raise ValueError("files and query: a table has one of the two; leave the other out")
+        if not self.query and not self.files:
+            raise ValueError(
+                "files: this key is missing; name files, as in files: events/*.csv, or a query to BigQuery, as in "
+                "query: SELECT * FROM shop.events"
+            )
+        if self.query:
+            fields = TableFiles.model_fields
+            of_files = [name for name in fields if name not in ("files", "query")]
+            if given := [name for name in of_files if getattr(self, name) != fields[name].default]:
+                raise ValueError(f"{', '.join(given)}: only files have such keys, and this table is a query")
+        return self
+
+    @model_validator(mode="after")
     def _check_format(self) -> "TableFiles":
         formats = {self.format_of(file) for file in self.files}
         if len(formats) > 1:
@@ -403,7 +435,7 @@ class TableFiles(Frozen):
             raise ValueError(
                 "delimiter: a double quote opens a quoted field; set quoted: false to take it as delimiter"
             )
-        if formats != {"csv"}:
+        if self.files and formats != {"csv"}:
             defaults = TableFiles.model_fields
             text_only = ("delimiter", "column_names", "quoted", "missing_values", "encoding")
             if given := [name for name in text_only if getattr(self, name) != defaults[name].default]:
@@ -417,6 +449,18 @@ class TableFiles(Frozen):
     def delimiter_of(self, file: str) -> str:
         """The delimiter of a text file or pattern."""
         return self.delimiter or ("\t" if _suffix(file) == ".tsv" else ",")
+
+
+def _read_query(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(
+            f"{path}: cannot be read ({reason}); expected a file with a query, or the query itself"
+        ) from None
+    except ValueError:
+        raise ValueError(f"{path}: not text in UTF-8; save the query in that encoding") from None
 
 
 def _suffix(file: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from components.example_gen.bigquery.layout import name_of_part
 from components.example_gen.spans import wildcards
 from trainer_module.data.paths import literal
 from trainer_module.data.tables import TableFiles
@@ -54,7 +55,9 @@ def find_files(directory: str, table: TableFiles, what: str) -> list[str]:
 
 
 def relative(file: str, directory: str) -> str:
-    """The path of a file below a local or remote directory."""
+    """The path of a file below a local or remote directory; a file of a query's rows is named after the query."""
+    if name := name_of_part(file):
+        return name
     return file.removeprefix(f"{directory.rstrip('/')}/") if _is_remote(file) else os.path.relpath(file, directory)
 
 

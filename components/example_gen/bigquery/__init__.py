@@ -1,0 +1,1 @@
+"""Tables that are queries to BigQuery: their rows become Parquet files beside the examples."""
