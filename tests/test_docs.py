@@ -39,7 +39,16 @@ EXPERIMENTS = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in [
         DOCS / f"{name}.md"
-        for name in ("embeddings", "training", "multi_task", "retrieval_index", "vertex", "vertex_guide", "report", "bigquery")
+        for name in (
+            "embeddings",
+            "training",
+            "multi_task",
+            "retrieval_index",
+            "vertex",
+            "vertex_guide",
+            "report",
+            "bigquery",
+        )
     ]
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
 ]

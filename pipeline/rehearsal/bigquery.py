@@ -166,9 +166,10 @@ class LocalBigQuery:
             rows = None
         if rows is not None:
             name = f"result_{next(self._numbers)}"
-            place = {"projectId": project, "datasetId": _DATASET, "tableId": name}
+            temporary = {"projectId": project, "datasetId": _DATASET, "tableId": name}
+            place = asked.get("destinationTable", temporary)
             job["configuration"] = configuration | {"query": asked | {"destinationTable": place}}
-            full_name = f"{project}.{_DATASET}.{name}"
+            full_name = ".".join(place[part] for part in ("projectId", "datasetId", "tableId"))
             self._results[full_name] = rows
             self.tables[full_name] = {
                 "tableReference": place,
@@ -192,6 +193,12 @@ class LocalBigQuery:
             raise Refused(404, "notFound", f"Not found: Table {project}:{dataset}.{name}")
         reference = {"projectId": project, "datasetId": dataset, "tableId": name}
         return {"tableReference": reference} | self.tables[full_name]
+
+    def delete_table(self, project: str, dataset: str, name: str) -> dict[str, Any]:
+        """`tables.delete`."""
+        self.get_table(project, dataset, name)
+        del self.tables[f"{project}.{dataset}.{name}"]
+        return {}
 
     def create_read_session(self, request: types.CreateReadSessionRequest) -> types.ReadSession:
         """`CreateReadSession`."""
@@ -255,6 +262,9 @@ class LocalBigQuery:
             def do_GET(self) -> None:
                 self._reply(None)
 
+            def do_DELETE(self) -> None:
+                self._reply(None)
+
             def do_POST(self) -> None:
                 self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
@@ -263,7 +273,7 @@ class LocalBigQuery:
 
             def _reply(self, body: Any) -> None:
                 try:
-                    status, content = 200, service._resource(urlsplit(self.path).path, body)
+                    status, content = 200, service._resource(self.command, urlsplit(self.path).path, body)
                 except Refused as error:
                     status, content = error.status, {"error": error.resource}
                 data = json.dumps(content).encode()
@@ -275,13 +285,15 @@ class LocalBigQuery:
 
         return Handler
 
-    def _resource(self, path: str, body: Any) -> dict[str, Any]:
+    def _resource(self, method: str, path: str, body: Any) -> dict[str, Any]:
         match = _RESOURCE.fullmatch(path)
         if match is None:
             raise Refused(404, "notFound", f"{path} is not among the methods that stand for BigQuery here")
         project, job, dataset, table = (unquote(match[name] or "") for name in ("project", "job", "dataset", "table"))
         if body is not None:
             return self.insert_job(project, body)
+        if method == "DELETE":
+            return self.delete_table(project, dataset, table)
         return self.get_table(project, dataset, table) if dataset else self.get_job(job)
 
 

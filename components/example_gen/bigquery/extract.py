@@ -1,5 +1,6 @@
 """Brings the rows of queries to Parquet files, from which the reader of Parquet takes over."""
 
+import contextlib
 import json
 import logging
 import os
@@ -44,9 +45,27 @@ def extract(config: DataConfig, examples_uri: str, make_pipeline: Callable[[], b
         SetupError: The credentials are missing or not accepted.
     """
     assert config.bigquery is not None
-    service = BigQueryService(config.bigquery)
+    service, results = BigQueryService(config.bigquery), {}
+    with contextlib.ExitStack() as stack:
+        for name, query in config.queries.items():
+            results[name] = service.run(name, query, config.as_of)
+            stack.callback(service.remove, results[name])
+        _fetch(config, service, results, examples_uri, make_pipeline)
+    manifest = _manifest(config, results)
+    with tf.io.gfile.GFile(os.path.join(examples_uri, DIRECTORY, MANIFEST_FILE), "w") as file:
+        file.write(json.dumps(manifest, indent=2))
+    return manifest
+
+
+def _fetch(
+    config: DataConfig,
+    service: BigQueryService,
+    results: dict[str, Result],
+    examples_uri: str,
+    make_pipeline: Callable[[], beam.Pipeline],
+) -> None:
+    """Checks results and writes their rows to files."""
     columns = _columns(config)
-    results = {name: service.run(name, query, config.as_of) for name, query in config.queries.items()}
     tables = dict(config.described().tables.named())
     for name, result in results.items():
         check_result(result.where, tables[name], columns[name], result.fields)
@@ -61,10 +80,6 @@ def extract(config: DataConfig, examples_uri: str, make_pipeline: Callable[[], b
         _ = pipeline | "Streams" >> beam.Create(streams) | "WriteStreams" >> WriteStreams(config.bigquery)
     for name, result in results.items():
         _check_complete(result, examples_uri, name)
-    manifest = _manifest(config, results)
-    with tf.io.gfile.GFile(os.path.join(examples_uri, DIRECTORY, MANIFEST_FILE), "w") as file:
-        file.write(json.dumps(manifest, indent=2))
-    return manifest
 
 
 def _columns(config: DataConfig) -> dict[str, list[str]]:

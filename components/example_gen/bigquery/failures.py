@@ -76,6 +76,11 @@ def _explained(error: Exception, where: str, config: BigQueryConfig) -> RecspanE
             f"{where}: a quota of project {project} is exhausted ({said}). Wait, or ask for more: "
             f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
         )
+    if "responseTooLarge" in text or "Response too large" in text:
+        return ServiceError(
+            f"{where}: the result is too large for a temporary table of BigQuery ({said}). Name a dataset of project "
+            f"{project} for it with data.bigquery.dataset"
+        )
     if isinstance(error, exceptions.Forbidden):
         return ServiceError(f"{where}: BigQuery does not allow it (403: {said}). {_of_access(text, project)}")
     if isinstance(error, exceptions.NotFound):
@@ -114,5 +119,6 @@ def _of_access(text: str, project: str) -> str:
         return f"Enable billing for project {project}, or name another one with data.bigquery.project"
     return (
         f"The account needs the roles roles/bigquery.jobUser and roles/bigquery.readSessionUser in project {project}, "
-        "and roles/bigquery.dataViewer on the datasets that the query reads"
+        "roles/bigquery.dataViewer on the datasets that the query reads, and roles/bigquery.dataEditor on "
+        "data.bigquery.dataset if it is set"
     )

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,13 +41,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """The rows of a query, which BigQuery keeps in a temporary table for a day.
+    """The rows of a query, in a table of `data.bigquery.dataset`, or in one that BigQuery keeps for a day.
 
     Attributes:
         where: Key of the experiment file, such as `data.items.query`.
         job: Id of the job.
         location: Where it ran.
-        table: Resource name of the temporary table.
+        table: The table that holds them.
         fields: Its columns.
         num_rows: Its rows.
         bytes_billed: Of the query; 0 if BigQuery answered from its own cache.
@@ -57,7 +58,7 @@ class Result:
     where: str
     job: str
     location: str
-    table: str
+    table: bigquery.TableReference
     fields: tuple[bigquery.SchemaField, ...]
     num_rows: int
     bytes_billed: int
@@ -112,9 +113,12 @@ class BigQueryService:
         """
         where = f"data.{table}.query"
         with translated(where, self._config):
-            job = self._client.query(
-                sql, job_config=self._job_config(table, sql, as_of), retry=_REST_RETRY, job_retry=None
-            )
+            job_config = self._job_config(table, sql, as_of)
+            if self._config.dataset:
+                name = f"{self._config.project}.{self._config.dataset}.recspan_{table}_{uuid.uuid4().hex}"
+                job_config.destination = bigquery.TableReference.from_string(name)
+                job_config.write_disposition = bigquery.WriteDisposition.WRITE_EMPTY
+            job = self._client.query(sql, job_config=job_config, retry=_REST_RETRY, job_retry=None)
             _log.info("%s: job %s in %s", where, job.job_id, job.location)
             pause = _FIRST_POLL
             while not job.done(retry=_REST_RETRY, timeout=PATIENCE.attempt):
@@ -128,13 +132,23 @@ class BigQueryService:
             where=where,
             job=job.job_id,
             location=job.location,
-            table=f"projects/{result.project}/datasets/{result.dataset_id}/tables/{result.table_id}",
+            table=result.reference,
             fields=tuple(result.schema),
             num_rows=result.num_rows,
             bytes_billed=job.total_bytes_billed or 0,
             ended=job.ended,
             is_ordered=is_ordered(sql),
         )
+
+    def remove(self, result: Result) -> None:
+        """Removes the table of a result, unless BigQuery does that itself.
+
+        Raises:
+            ServiceError: BigQuery refused, or did not answer.
+        """
+        if self._config.dataset:
+            with translated(result.where, self._config):
+                self._client.delete_table(result.table, retry=_REST_RETRY, timeout=PATIENCE.attempt, not_found_ok=True)
 
     def open(self, result: Result, columns: Sequence[str]) -> types.ReadSession:
         """Opens the rows of a result for reading, as streams of Arrow batches.
@@ -146,8 +160,9 @@ class BigQueryService:
         Raises:
             ServiceError: BigQuery refused, or did not answer.
         """
+        table = result.table
         session = types.ReadSession(
-            table=result.table,
+            table=f"projects/{table.project}/datasets/{table.dataset_id}/tables/{table.table_id}",
             data_format=types.DataFormat.ARROW,
             read_options=types.ReadSession.TableReadOptions(
                 selected_fields=list(columns),

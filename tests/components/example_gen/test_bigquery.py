@@ -228,6 +228,18 @@ def test_as_of_and_the_limit_of_bytes_are_sent(bigquery, tmp_path):
     assert query.max_bytes == 1_500_000_000
 
 
+def test_results_in_a_dataset_of_the_project_are_removed(bigquery, tmp_path):
+    bigquery.rows["items"] = Refused(404, "notFound", "Not found: Table shop.items")
+    items = {"query": "SELECT * FROM shop.items", "key": "sku"}
+    scratch = PROJECT | {"dataset": "scratch"}
+    with pytest.raises(ServiceError, match=r"data.items.query: BigQuery does not find it"):
+        ingest(tmp_path / "out", config_of(items=items, bigquery=scratch))
+    assert not bigquery.tables
+    ingest(tmp_path / "out", config_of(bigquery=scratch))
+    assert not bigquery.tables
+    assert "/datasets/scratch/tables/recspan_interactions_" in bigquery.opened[0].read_session.table
+
+
 def test_an_ordered_query_is_read_in_its_order(bigquery, tmp_path):
     bigquery.rows["interactions"] = orders().slice(0, 300)
     ingest(tmp_path / "out", config_of({"query": SQL + " ORDER BY price"}))
@@ -269,6 +281,7 @@ FAILURES = [
     ),
     (Refused(403, "billingNotEnabled", "Billing has not been enabled"), "Enable billing for project my-project"),
     (Refused(403, "accessNotConfigured", "BigQuery API has not been used in project 1"), "gcloud services enable"),
+    (Refused(403, "responseTooLarge", "Response too large to return"), "Name a dataset of project my-project"),
     (Refused(403, "quotaExceeded", "Quota exceeded: too many bytes"), "a quota of project my-project is exhausted"),
     (Refused(400, "bytesBilledLimitExceeded", "Query exceeded limit for bytes billed: 5"), "max_gb, 1, allows"),
     (Refused(400, "invalid", "Invalid time travel timestamp 1 for table"), "history does not reach back to data.as_of"),

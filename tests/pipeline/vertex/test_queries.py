@@ -24,8 +24,9 @@ def experiment(query: str, vertex: dict | None = None, **changes):
     }
     if "@as_of" in query:
         data["as_of"] = "2026-05-01T00:00:00Z"
-    return load_config(overrides={"name": "small", "data": data, "model": {}, "training": {}, "embeddings": {}, "evaluation": {}}
-                       | {"vertex": VERTEX | (vertex or {})} | changes)  # fmt: skip
+    # The preset's sections are those of another dataset.
+    sections = {"data": data, "model": {}, "training": {}, "embeddings": {}, "evaluation": {}}
+    return load_config(overrides={"name": "small"} | sections | {"vertex": VERTEX | (vertex or {})} | changes)
 
 
 def test_the_compiled_job_holds_the_query_and_no_directory_of_files():
