@@ -85,6 +85,7 @@ def test_a_run_reads_each_query_once_and_an_equal_one_none(run_twice):
     read = first["examples"]["query_results"]
     assert (read["as_of"], read["tables"]["interactions"]["rows"]) == ("2026-05-01T00:00:00+00:00", NUM_ROWS)
     assert read["tables"]["items"]["query"].startswith("SELECT * FROM shop.items")
+    assert "query of interactions" in Path(first["report"]).read_text()
 
 
 def test_questions_are_answered_from_the_rows_that_were_read(workspace, run_twice):

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.evaluation.paired import PAIRED_COLUMNS, Difference, paired_differences
 from components.evaluation.row_files import read_rows
+from components.example_gen.bigquery.layout import described_results
 from components.retrieval_index.config import DEFAULT_CUTOFF
 from pipeline.history.records import Run
 from pipeline.wiring_names import EVALUATION, EVALUATOR, EXAMPLE_GEN
@@ -112,6 +113,7 @@ def _data(run: Run) -> dict[str, Any]:
     facts = {"bad rows": examples.get("bad_rows"), "spans": examples.get("spans")}
     vocabularies = training["vocabularies"][:12] if training else None
     facts |= {"vocabularies (SHA-256)": vocabularies, "directory": run.result["data_dir"]}
+    facts |= described_results(examples)
     for each in run.executions:
         if each.component == EXAMPLE_GEN and "input_fingerprint" in each.facts:
             facts["files read (size, time)"] = each.facts["input_fingerprint"]

@@ -45,8 +45,9 @@ def extract(config: DataConfig, examples_uri: str, make_pipeline: Callable[[], b
         SetupError: The credentials are missing or not accepted.
     """
     assert config.bigquery is not None
-    service, results = BigQueryService(config.bigquery), {}
+    service, results = BigQueryService(config.bigquery, f"data.{next(iter(config.queries))}.query"), {}
     with contextlib.ExitStack() as stack:
+        stack.callback(service.close)
         for name, query in config.queries.items():
             results[name] = service.run(name, query, config.as_of)
             stack.callback(service.remove, results[name])

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 DIRECTORY = "query-results"
 """Below the examples; holds a directory per table, and `MANIFEST_FILE`."""
@@ -38,3 +40,16 @@ def name_of_part(file: str) -> str:
     """What messages call a file of a result, such as `data.items.query/part-00000`; empty for other files."""
     match = _OF_RESULT.search(file)
     return f"data.{match[1]}.query/{match[2]}" if match else ""
+
+
+def described_results(examples: Mapping[str, Any]) -> dict[str, str]:
+    """What was read by queries, in words, by what it is of.
+
+    Args:
+        examples: The section `examples` of a summary; without queries, the result is empty.
+    """
+    tables = examples.get(QUERY_RESULTS, {}).get("tables", {})
+    return {
+        f"query of {name}": f"{table['rows']:,} rows, job {table['job']} in {table['location']}, {table['ended']}"
+        for name, table in tables.items()
+    }

@@ -86,18 +86,27 @@ class ReadTable:
 class BigQueryService:
     """The calls of one experiment."""
 
-    def __init__(self, config: BigQueryConfig):
-        """Creates the clients with Application Default Credentials, or those of the servers that stand for the service.
+    def __init__(self, config: BigQueryConfig, where: str):
+        """Creates the clients with Application Default Credentials; servers that stand for the service need none.
+
+        Args:
+            config: Where queries run.
+            where: Key of a query, for messages.
 
         Raises:
             SetupError: The credentials are missing, or only one of the two servers is named.
         """
         self._config = config
-        credentials = AnonymousCredentials() if _stand_in() else default_credentials()
+        credentials = _credentials(where)
         self._client = bigquery.Client(
             project=config.project, credentials=credentials, location=config.location or None
         )
         self._storage = read_client(credentials)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+        self._storage.transport.close()
 
     def run(self, table: str, sql: str, as_of: datetime | None) -> Result:
         """Runs the query of a table and waits for its end.
@@ -229,6 +238,15 @@ def read_client(credentials: Credentials | None = None) -> BigQueryReadClient:
 def read_stream(client: BigQueryReadClient, name: str):
     """The messages of a stream; a connection that breaks is taken up again where it ended."""
     return client.read_rows(name, retry=_RETRY, timeout=PATIENCE.operation)
+
+
+def _credentials(where: str) -> Credentials:
+    if _stand_in():
+        return AnonymousCredentials()
+    try:
+        return default_credentials()
+    except SetupError as error:
+        raise SetupError(f"{where}: {error}") from error
 
 
 def _stand_in() -> str:

@@ -61,6 +61,9 @@ class _WriteStream(beam.DoFn):
     def setup(self) -> None:
         self._client = read_client()
 
+    def teardown(self) -> None:
+        self._client.transport.close()
+
     def process(self, stream: Stream) -> None:
         with translated(stream.where, self._config):
             _write(self._client, stream)

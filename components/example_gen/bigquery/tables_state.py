@@ -3,6 +3,7 @@
 Google's clients are imported only if a query has to be looked at.
 """
 
+import contextlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -45,12 +46,12 @@ def tables_state(config: DataConfig) -> str:
     from components.example_gen.bigquery.service import BigQueryService
 
     assert config.bigquery is not None
-    service = BigQueryService(config.bigquery)
+    with contextlib.closing(BigQueryService(config.bigquery, f"data.{next(iter(queries))}.query")) as service:
+        tables_of = {name: service.tables_of(name, query) for name, query in queries.items()}
     state: dict[str, list[str]] = {}
-    for name, query in queries.items():
-        tables = service.tables_of(name, query)
+    for name, tables in tables_of.items():
         state[name] = [f"{table.name} {table.modified}" for table in tables]
-        if reason := _why_unseen(query, tables):
+        if reason := _why_unseen(queries[name], tables):
             _log.warning(
                 "data.%s.query runs in every run: %s. A query that names @as_of is answered from the cache",
                 name,

@@ -1,5 +1,6 @@
 """What was read: rows by split, bad rows, anomalies, leakage."""
 
+from components.example_gen.bigquery.layout import described_results
 from components.run_report.artifacts import RunArtifacts
 from components.run_report.page import Bar, Bars, Block, Cell, Column, Facts, Section, Table, Text
 
@@ -21,6 +22,7 @@ def section(run: RunArtifacts) -> Section:
     ]
     if "spans" in examples:
         facts.append(("spans", str(examples["spans"])))
+    facts += described_results(examples).items()
     blocks: list[Block] = [Bars(title="rows by split", bars=bars), Facts(facts=tuple(facts))]
     if not run.is_validated:
         blocks.append(Text(text="Whether the rows fit the schema was not looked at."))

@@ -13,7 +13,7 @@ from google.cloud.bigquery_storage_v1 import types
 from tfx.types import standard_artifacts, standard_component_specs
 
 from components.example_gen.bigquery import service as service_module
-from components.example_gen.bigquery.layout import DIRECTORY, MANIFEST_FILE, QUERY_RESULTS
+from components.example_gen.bigquery.layout import DIRECTORY, MANIFEST_FILE, QUERY_RESULTS, described_results
 from components.example_gen.bigquery.service import REST_HOST, STORAGE_HOST
 from components.example_gen.bigquery.tables_state import tables_state
 from components.example_gen.component import TablesExampleGen
@@ -90,6 +90,9 @@ def test_all_rows_of_a_query_become_examples(bigquery, tmp_path):
     manifest = json.loads((tmp_path / "out" / DIRECTORY / MANIFEST_FILE).read_text())
     assert ingest_summary(artifact)[QUERY_RESULTS] == {"examples": artifact.uri} | manifest
     (table,) = manifest["tables"].values()
+    (described,) = described_results(ingest_summary(artifact)).items()
+    assert described[0] == "query of interactions"
+    assert described[1].startswith(f"400 rows, job {table['job']} in EU, ")
     assert (table["query"], table["rows"], table["location"]) == (SQL, NUM_ROWS, "EU")
     assert table["columns"] == {"customer": "STRING", "sku": "STRING", "clicked": "BOOLEAN", "price": "FLOAT"}
 
@@ -320,7 +323,9 @@ def test_without_credentials(tmp_path, monkeypatch):
         raise auth_exceptions.DefaultCredentialsError("none were found")
 
     monkeypatch.setattr("google.auth.default", none)
-    with pytest.raises(SetupError, match=r"no credentials for Google Cloud.*application-default login"):
+    with pytest.raises(
+        SetupError, match=r"data.interactions.query: no credentials for Google Cloud.*application-default login"
+    ):
         ingest(tmp_path / "out", config_of())
 
 
