@@ -91,7 +91,7 @@ def test_a_run_reads_each_query_once_and_an_equal_one_none(run_twice):
 def test_questions_are_answered_from_the_rows_that_were_read(workspace, run_twice):
     assert not os.environ.get("BIGQUERY_EMULATOR_HOST")
     answers = [
-        json.loads(process.stdout)["probability"]
+        json.loads(process.stdout)["prediction"]
         for process in (
             workspace.recspan("predict", "--user", "u1", "--item", item, "--value", "price=0.5", "--json")
             for item in ("i2", "i3")
