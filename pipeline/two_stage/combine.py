@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -238,20 +238,23 @@ def _check_fit(dataset: Dataset, ranked: Dataset, summary: Mapping[str, Any]) ->
         )
 
 
-def _check_leak(dataset: Dataset, ranked: Dataset, queries: str, rows: str) -> None:
-    """Refuses a ranking model that was trained on the rows that judge the whole."""
-    of_test = _query_schema(dataset)
-    judged = pa.concat_arrays(
-        [
-            _pairs(_repeated(batch, dataset.user_key), batch.column(RELEVANT).flatten())
-            for batch in ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(of_test)
-        ]
+def _check_leak(dataset: Dataset, ranked: Dataset, of_retrieval: str, of_ranking: str) -> None:
+    """Refuses a ranking model that was trained on the rows that judge the whole.
+
+    A user may take an item again: rows are told apart by their times. Without times, a pair that retrieval has seen is
+    no test row, since lists leave it out.
+    """
+    names = [dataset.user_key, dataset.item_key]
+    time, other = (each.tables.interactions.time for each in (dataset, ranked))
+    if time and time == other:
+        names.append(time.feature_name)
+    judged = pa.concat_arrays(list(_keys(of_retrieval, "test", names, dataset)))
+    if len(names) == 2:
+        seen = [key for split in ("train", "eval") for key in _keys(of_retrieval, split, names, dataset)]
+        judged = judged.filter(pc.invert(pc.is_in(judged, pa.concat_arrays(seen))))
+    leaked = sum(
+        pc.sum(pc.is_in(trained, judged)).as_py() or 0 for trained in _keys(of_ranking, "train", names, ranked)
     )
-    keys = pa.schema([ranked.spec().features.arrow_schema().field(key) for key in (ranked.user_key, ranked.item_key)])
-    leaked = 0
-    for batch in ExampleFiles([f"{rows}/Split-train/*"]).batches(keys):
-        trained = _pairs(batch.column(0).flatten(), batch.column(1).flatten())
-        leaked += pc.sum(pc.is_in(trained, judged)).as_py() or 0
     if leaked > _LARGEST_LEAK * len(judged):
         raise DataError(
             f"the ranking model was trained on {leaked:,} rows that are among the {len(judged):,} test rows of the "
@@ -278,15 +281,13 @@ def _query_schema(dataset: Dataset) -> pa.Schema:
     return dataset.spec().query_schema()
 
 
-def _repeated(batch: pa.RecordBatch, key: str) -> pa.Array:
-    """The value of `key` once for each relevant item."""
-    lengths = pc.list_value_length(batch.column(RELEVANT)).to_numpy(zero_copy_only=False)
-    return batch.column(key).flatten().take(pa.array(np.repeat(np.arange(batch.num_rows), lengths)))
-
-
-def _pairs(users: pa.Array, items: pa.Array) -> pa.Array:
-    binary = pa.large_binary()
-    return pc.binary_join_element_wise(users.cast(binary), items.cast(binary), pa.scalar(b"\0", binary))
+def _keys(examples: str, split: str, names: Sequence[str], dataset: Dataset) -> Iterator[pa.Array]:
+    """What tells the rows of a split apart, one text per row."""
+    schema, binary = dataset.spec().features.arrow_schema(), pa.large_binary()
+    for batch in ExampleFiles([f"{examples}/Split-{split}/*"]).batches(pa.schema([schema.field(n) for n in names])):
+        values = [column.flatten() for column in batch.columns]
+        texts = [(each.cast(pa.large_string()) if pa.types.is_integer(each.type) else each) for each in values]
+        yield pc.binary_join_element_wise(*(text.cast(binary) for text in texts), pa.scalar(b"\0", binary))
 
 
 def _filled_up(lists: Sequence[list[bytes]]) -> np.ndarray:

@@ -82,17 +82,31 @@ def test_models_that_do_not_fit_are_refused():
 
 
 def test_a_ranking_model_that_knows_the_test_rows_is_refused(tmp_path):
-    schema = RETRIEVAL.spec().query_schema()
-    columns = {"user": lists(["ann"], ["bob"]), "relevant": lists(["a", "b"], ["c"])}
-    queries = pa.table({name: columns.get(name, lists([], [])).cast(schema.field(name).type) for name in schema.names})
-    trained = pa.table({"user": lists(["ann"], ["bob"], ["bob"]), "item": lists(["c"], ["a"], ["c"])})
-    for split, table in (("queries", queries), ("train", trained.slice(0, 2))):
-        (tmp_path / f"Split-{split}").mkdir()
-        write_parquet(str(tmp_path / f"Split-{split}" / "part-0.parquet"), table)
-    _check_leak(RETRIEVAL, RANKING, str(tmp_path), str(tmp_path))
-    write_parquet(str(tmp_path / "Split-train" / "part-0.parquet"), trained)
-    with pytest.raises(DataError, match="trained on 1 rows that are among the 3 test rows"):
-        _check_leak(RETRIEVAL, RANKING, str(tmp_path), str(tmp_path))
+    def write(directory: str, **rows: list[tuple[str, str, int]]) -> str:
+        for split, of_split in rows.items():
+            users, items, times = zip(*of_split, strict=True)
+            table = {"user": lists(*([u] for u in users)), "item": lists(*([i] for i in items))}
+            table["ts"] = pa.array([[time] for time in times], pa.large_list(pa.int64()))
+            (tmp_path / directory / f"Split-{split}").mkdir(parents=True, exist_ok=True)
+            write_parquet(str(tmp_path / directory / f"Split-{split}" / "part-0.parquet"), pa.table(table))
+        return str(tmp_path / directory)
+
+    # Bob takes c once more.
+    test = [("ann", "a", 5), ("ann", "b", 6), ("bob", "c", 7)]
+    retrieval = write("retrieval", train=[("bob", "c", 1)], eval=[("ann", "d", 2)], test=test)
+    ranking = write("ranking", train=[("ann", "c", 1), ("bob", "c", 1)])
+    _check_leak(RETRIEVAL, RANKING, retrieval, ranking)
+    untimed = {"interactions": {key: value for key, value in RATED["interactions"].items() if key != "time"}}
+    without = [
+        DataConfig.model_validate(untimed | {"task": task, "split": "random"}).described()
+        for task in ("retrieval", "rating")
+    ]
+    _check_leak(*without, retrieval, ranking)
+    write("ranking", train=[("bob", "c", 7), ("ann", "b", 6)])
+    with pytest.raises(DataError, match="trained on 2 rows that are among the 3 test rows"):
+        _check_leak(RETRIEVAL, RANKING, retrieval, ranking)
+    with pytest.raises(DataError, match="trained on 1 rows that are among the 2 test rows"):
+        _check_leak(*without, retrieval, ranking)
 
 
 def test_a_version_without_its_run_is_named(tmp_path):
