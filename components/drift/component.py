@@ -187,12 +187,14 @@ def _examples_of(model: Artifact | None) -> str | None:
 
 
 def _ways_out(own: Entry, worst: Measured) -> str:
-    leave_out = f" To leave it out of later windows: data.leave_out=[{own.name.removeprefix('span ')}]." * bool(
-        own.span
-    )
+    in_loop = leave_out = ""
+    if own.span is not None:
+        name = own.name.removeprefix("span ")
+        in_loop = f", or in the loop --accept {name}"
+        leave_out = f" To leave it out of later windows: data.leave_out=[{name}]."
     return (
         "If the delivery is wrong, mend its files and run again. If the data are like this from now on, accept them "
-        "once, and later spans are compared with them: --set validation.drift.action=warn."
+        f"once, and later spans are compared with them: --set validation.drift.action=warn{in_loop}."
         f"{leave_out} To allow so much of it always: "
         f"--set validation.drift.columns.{worst.column}.{worst.measure}={_above(worst.value)}"
     )

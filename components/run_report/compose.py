@@ -90,8 +90,9 @@ def compose(run: RunArtifacts, title: str, added: Sequence[tuple[Section, str]] 
         missing = [
             part for part in PARTS if part not in there and run.dataset.task in (part.tasks or (run.dataset.task,))
         ]
-        # Before the lineage, which is the last one.
-        sections.insert(-1, _absent(run.stop, missing, made))
+        if missing:
+            # Before the lineage, which is the last one.
+            sections.insert(-1, _absent(run.stop, missing, made))
     config = run.config
     facts = (
         run.dataset.task,

@@ -66,12 +66,17 @@ class Journal:
                     f"{self._file}, line {number}: not the record of a span ({error.error_count()} errors). Remove the "
                     "line; its span is then run on again"
                 ) from None
-            self._days[day.span] = day
+            self._record(day)
 
     @property
     def days(self) -> list[Day]:
         """What became of each span, in their order."""
         return [self._days[span] for span in sorted(self._days)]
+
+    @property
+    def recorded(self) -> list[int]:
+        """Spans in the order in which their last results were recorded."""
+        return list(self._days)
 
     def of(self, span: int) -> Day | None:
         """What became of a span; None if it was not run on."""
@@ -107,4 +112,9 @@ class Journal:
         text = json.dumps(day.model_dump()) + "\n"
         with self._file.open("a", encoding="utf-8") as file:
             file.write(text)
+        self._record(day)
+
+    def _record(self, day: Day) -> None:
+        # The last one recorded comes last.
+        self._days.pop(day.span, None)
         self._days[day.span] = day

@@ -126,10 +126,20 @@ def run_continuously(
 
 
 def run_again(accepted: Collection[int], journal: Journal) -> list[int]:
-    """Refused spans to run on again: the accepted ones, and those after them, which are compared with them then."""
-    if not accepted:
-        return []
-    return [day.span for day in journal.days if day.verdict == "refused" and day.span >= min(accepted)]
+    """Refused spans to run on again: the accepted ones, and those after them, which are compared with them then.
+
+    A loop that was stopped in between goes on: later spans that were run on since the acceptance are left alone.
+    """
+    refused = [day.span for day in journal.days if day.verdict == "refused"]
+    place = {span: number for number, span in enumerate(journal.recorded)}
+
+    def is_due(span: int) -> bool:
+        if span in accepted:
+            return True
+        before = [each for each in accepted if each < span]
+        return any(each in refused or place[span] < place[each] for each in before)
+
+    return [span for span in refused if is_due(span)]
 
 
 def without_a_run(arrivals: Mapping[int, Arrival], journal: Journal, poll_seconds: float) -> Iterator[Day]:

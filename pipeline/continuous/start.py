@@ -77,12 +77,13 @@ def _accepted(config: PipelineConfig, journal: Journal, names: Sequence[str]) ->
     """Numbers of spans by their names.
 
     Raises:
-        ConfigError: One of them was not refused.
+        ConfigError: One of them was not run on.
     """
-    refused = {day.span: day.name for day in journal.days if day.verdict == "refused"}
+    refused = [day.name for day in journal.days if day.verdict == "refused"]
     numbers = {_number(config, "--accept", name): name for name in names}
-    if unknown := [name for number, name in numbers.items() if number not in refused]:
+    # One that was accepted already is no mistake: the same command goes on after a stop.
+    if unknown := [name for number, name in numbers.items() if journal.of(number) is None]:
         raise ConfigError(
-            f"--accept {unknown[0]}: this span was not refused. Refused spans: {', '.join(refused.values()) or 'none'}"
+            f"--accept {unknown[0]}: this span was not run on. Refused spans: {', '.join(refused) or 'none'}"
         )
     return frozenset(numbers)

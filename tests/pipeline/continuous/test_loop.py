@@ -218,9 +218,25 @@ def test_an_accepted_day_is_run_on_again_and_so_are_later_refused_ones(files):
     # Day 4 is not left out on its own run, and day 2 from none.
     assert files.calls == [(2, ()), (4, ())]
     assert files.accepted == [2]
+    # The same command once more has nothing left to do.
+    files.loop(accepted=[2])
+    assert not files.calls
     files.write(5)
-    files.loop()
+    files.loop(accepted=[2])
     assert files.calls == [(5, ())] and not files.accepted
+
+
+def test_an_acceptance_that_was_stopped_goes_on(files):
+    files.write(1, 2, 3, 4)
+    files.verdicts = {2: "refused", 3: "refused", 4: "refused"}
+    files.loop(first=1)
+    files.verdicts = {3: "refused", 4: "stopped"}
+    assert not files.loop(accepted=[2])
+    assert [span for span, _ in files.calls] == [2, 3, 4]
+    files.verdicts = {}
+    assert files.loop(accepted=[2])
+    # Day 3 was looked at after the acceptance, and is refused for good; day 4 was not.
+    assert files.calls == [(4, ("3",))]
 
 
 def test_a_list_of_seen_days_that_is_damaged_is_named(files):
