@@ -279,9 +279,9 @@ class TestReport:
     def test_a_report_that_fails_leaves_the_result_standing(self, workspace, first):
         section = workspace.sources / "components" / "run_report" / "sections" / "lineage.py"
         whole = section.read_text()
-        section.write_text(
-            whole.replace("    summary, training =", "    raise ValueError('out of ink')\n    summary, training =")
-        )
+        begin = "    summary = run.summary\n"
+        assert begin in whole
+        section.write_text(whole.replace(begin, f"    raise ValueError('out of ink')\n{begin}"))
         try:
             process, summary = workspace.run()
         finally:
