@@ -65,7 +65,7 @@ def test_a_day_of_one_row_is_no_drift_and_neither_is_the_day_after_it(days):
         days.arrives(span, profile(500, 500, 200))
     tiny = days.arrives(4, profile(1, 0, 1), action="stop")
     assert not tiny.drift
-    assert "span 4 has 1 rows" in tiny.notes[0] and "only large differences" in tiny.notes[0]
+    assert "span 4 (rows: 1)" in tiny.notes[0] and "only large differences" in tiny.notes[0]
     assert not days.arrives(5, profile(500, 500, 200), action="stop").drift
 
 
