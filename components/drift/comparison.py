@@ -68,8 +68,8 @@ def compare_with_earlier(
             continue
         if relative_noise(history, new.rows, profile.rows) > _FEWER_ROWS:
             notes.append(
-                f"{own.name} (rows: {new.rows:,}) beside {each.name} (rows: {profile.rows:,}): earlier spans have more, "
-                "so that only large differences count as drift"
+                f"{own.name} (rows: {new.rows:,}) beside {each.name} (rows: {profile.rows:,}): earlier spans have "
+                "more, so that only large differences count as drift"
             )
         measured += found
         profiles[each.reference] = profile
