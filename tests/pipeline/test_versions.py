@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
-from trainer_module.errors import DataError, ModelError
+from trainer_module.errors import ConfigError, DataError, ModelError
 
 SUMMARY = {"config": {"data": {"dataset": "movielens-100k"}}, "data_dir": "/nowhere"}
 
@@ -43,6 +43,23 @@ def test_raw_files_that_are_gone_or_no_directory_are_refused(tmp_path):
         raw_directory(SUMMARY, None)
     with pytest.raises(DataError, match="file is no directory"):
         raw_directory(SUMMARY, tmp_path / "file")
+
+
+def test_rows_of_queries_are_read_beside_the_examples(tmp_path):
+    table = {"query": "SELECT * FROM shop.orders", "user": "customer", "item": "sku", "label": "stars"}
+    data = {"interactions": table, "bigquery": {"project": "my-project"}, "task": "rating"}
+    examples = {"query_results": {"examples": str(tmp_path)}}
+    summary = {"config": {"data": data}, "data_dir": "bigquery://my-project", "examples": examples}
+    files = data_config(summary).described().tables.interactions.files
+    assert files == (f"{tmp_path}/query-results/interactions/*.parquet",)
+    with pytest.raises(DataError, match=f"{tmp_path} is gone, and with it the rows of the model's queries"):
+        raw_directory(summary, None)
+    (tmp_path / "query-results").mkdir()
+    assert raw_directory(summary, None) == "bigquery://my-project"
+    with pytest.raises(ConfigError, match="--data-dir: all tables of the model are queries"):
+        raw_directory(summary, tmp_path)
+    with pytest.raises(ModelError, match="or not where its queries' rows are"):
+        data_config({"config": {"data": data}, "examples": {}})
 
 
 def test_a_model_that_is_missing_damaged_or_of_another_kind_is_refused(tmp_path):

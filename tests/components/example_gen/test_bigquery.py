@@ -19,6 +19,7 @@ from components.example_gen.bigquery.tables_state import tables_state
 from components.example_gen.component import TablesExampleGen
 from components.example_gen.config import DataConfig
 from components.example_gen.executor import Executor
+from components.example_gen.loading import load
 from components.google_cloud.calls import ServiceError
 from components.pusher.summary import ingest_summary
 from pipeline.rehearsal.bigquery import LocalBigQuery, Query, Refused
@@ -129,7 +130,12 @@ def test_three_queries(bigquery, tmp_path):
         users={"query": "SELECT * FROM shop.users", "key": "customer", "numeric": ["age"]},
     )
     assert config.directory == "bigquery://my-project"
-    for row in examples(ingest(tmp_path / "out", config)):
+    artifact = ingest(tmp_path / "out", config)
+    # Questions to a pushed model read the same rows again, without a query.
+    loaded = load(config.directory, config.with_results(artifact.uri), {"user": ["u1"], "item": []}, True)
+    assert (loaded.entities.items.num_rows, loaded.rows.batch.num_rows) == (40, NUM_ROWS)
+    assert [query.table for query in bigquery.asked] == ["interactions", "items", "users"]
+    for row in examples(artifact):
         number = int(row["sku"][0][1:])
         assert row["tags"] == [[b"a", b"b"], [], [], [b"c"]][number % 4]
         assert row["age"] == [float(row["customer"][0][1:])]
