@@ -21,6 +21,7 @@ PINNED = "SELECT a FROM shop.t FOR SYSTEM_TIME AS OF @as_of"
         "SELECT 'DELETE; @day CURRENT_DATE RAND()' AS a, \"it's ?\" AS b FROM `p.d.current_date`",
         "SELECT r'\\d+@\\w+' AS a, '''x;\n@y''' AS b, \"\"\"?\"\"\" AS c FROM t",
         "SELECT rand AS a, brand FROM t",
+        "SELECT t.current_date, t.rand FROM t",
         "SELECT 'it\\'s @day' AS a FROM t",
     ],
 )

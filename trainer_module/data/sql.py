@@ -23,7 +23,7 @@ _ORDER_BY = re.compile(r"\bORDER\s+BY\b", re.IGNORECASE)
 _INNERMOST = re.compile(r"\([^()]*\)")
 # Functions whose value differs from run to run although no table has changed.
 _VOLATILE = re.compile(
-    r"\b(?:(CURRENT_(?:DATE|DATETIME|TIMESTAMP|TIME)|TABLESAMPLE)\b|(RAND|GENERATE_UUID|SESSION_USER)\s*\()",
+    r"(?<!\.)\b(?:(CURRENT_(?:DATE|DATETIME|TIMESTAMP|TIME)|TABLESAMPLE)\b|(RAND|GENERATE_UUID|SESSION_USER)\s*\()",
     re.IGNORECASE,
 )
 
