@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -178,22 +178,42 @@ ROWS: dict[str, Row] = {
     if name != "wide-deep" or not suffix
 }
 
+_TWO_GOALS = "two-goals"
+_NAMES = (*ROWS, _TWO_GOALS)
+
+
+def _two_goals(root: Path) -> Iterator[str]:
+    """Lines of the table about models of two goals, which `benchmarks.multi_task` trains."""
+    # Imports TensorFlow.
+    from benchmarks.multi_task import compared
+
+    for each in compared(root / _TWO_GOALS):
+        values = " ".join(f"{value:.4f}" for value in each.values)
+        yield (
+            f"| generated views, two goals, {each.model} | three seeds of data, split and training |  | "
+            f"{each.metric} | {each.best:.4f} | this goal alone {each.alone:.4f} | {_mean(each.values)} | {values} |"
+        )
+
 
 def main(
     data: Annotated[Path, typer.Option(help="Directory of MovieLens 100K.")] = Path("data/movielens-100k"),
     root: Annotated[Path, typer.Option(help="Directory for the output of the runs.")] = Path("runs/published"),
-    row: Annotated[list[str] | None, typer.Option(help=f"Row: {', '.join(ROWS)}. Default: all.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help=f"Row: {', '.join(_NAMES)}. Default: all.")] = None,
     output: Annotated[Path, typer.Option(help="File for the result table.")] = _RESULT,
 ) -> None:
     """Run the presets, print a table and write it to a file."""
-    if unknown := set(row or ()) - set(ROWS):
-        raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if unknown := set(row or ()) - set(_NAMES):
+        raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}; there are {', '.join(_NAMES)}")
     lines = [
         "| task | protocol | published | metric | best reachable | baselines | ours | runs |",
         "|---|---|---|---|---:|---|---:|---|",
     ]
     commands = []
-    for name in row or ROWS:
+    for name in row or _NAMES:
+        if name == _TWO_GOALS:
+            lines += _two_goals(root)
+            commands.append(f"- {name}: `python -m benchmarks.multi_task`")
+            continue
         wanted = ROWS[name]
         data_dir = root / f"clicks-{wanted.settings['data.generated.seed']}" if wanted.generated else data
         given = None if wanted.names_files else data_dir
@@ -251,7 +271,7 @@ def _arguments(preset: str, settings: Settings) -> list[str]:
     return ["pipeline", "run", "--config", preset, *(text for each in assignments for text in ("--set", each))]
 
 
-def _mean(values: list[float]) -> str:
+def _mean(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
 
 
