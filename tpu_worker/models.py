@@ -82,6 +82,11 @@ WITH_HISTORY = FeatureSpec(
     tables=SPEC.tables,
 )
 
+# The same tables, and the user's other items.
+WITH_OTHERS = FeatureSpec(
+    columns=(*SPEC.columns, Categorical(name=HISTORY, table="item", multivalent=True, counted=False)),
+    tables=SPEC.tables,
+)
 
 # The same inputs, and a second goal.
 TWO_GOALS = FeatureSpec(columns=(*SPEC.columns, Label(name="clicked", required=False)), tables=SPEC.tables)
@@ -182,9 +187,8 @@ MODELS = {
     ),
     "two_tower_users": SmallModel(
         TwoTowerConfig(examples=UserExamples(positives=3), dropout=0.1, mixed_negatives=1),
-        objective=Retrieval(
-            "item", ("item", "tags", "main_tag"), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)
-        ),
+        WITH_OTHERS,
+        Retrieval("item", ("item", "tags", "main_tag"), np.arange(ROWS["item"]), np.ones(ROWS["item"], np.int64)),
     ),
     "transformer": SmallModel(
         TwoTowerConfig(

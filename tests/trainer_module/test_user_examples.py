@@ -22,6 +22,7 @@ from trainer_module.models.config import TwoTowerConfig
 from trainer_module.models.negatives import Catalog, MixedExamples, negative_name
 from trainer_module.models.retrieval import Retrieval
 from trainer_module.models.retrieval_losses import MASKED, binary, softmax
+from trainer_module.models.sequences import ids_name
 from trainer_module.models.training_data import TrainingData
 from trainer_module.models.two_tower import TwoTowerModel, _contains
 from trainer_module.models.user_examples import (
@@ -80,6 +81,11 @@ def chosen_by(user: int) -> list[int]:
     return sorted(row["item"][0] for row in rows() if row["user"] == [user])
 
 
+def rows_with_others() -> list[dict]:
+    """The same, and the other items of each row's user."""
+    return [row | {HISTORY: sorted(set(chosen_by(row["user"][0])) - set(row["item"]))} for row in rows()]
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory) -> ExampleReader:
     return reader_of(WEIGHTED, tmp_path_factory.mktemp("rows"), rows())
@@ -100,7 +106,7 @@ def catalog(tmp_path_factory) -> Catalog:
 
 
 def by_user(reader: ExampleReader, spec: FeatureSpec = WEIGHTED) -> ExamplesByUser:
-    return ExamplesByUser(reader, spec, USER, CANDIDATE_COLUMNS, "item", POSITIVES)
+    return ExamplesByUser(reader, spec, USER, CANDIDATE_COLUMNS, "item", POSITIVES, NUM_ITEMS)
 
 
 def batches(examples, count: int, first_step: int = 0, host=ONE_HOST, seed: int = 3) -> list:
@@ -169,15 +175,15 @@ def test_a_batch_has_the_items_of_a_user_with_their_attributes_and_weights(reade
 
 
 def test_a_query_does_not_know_the_items_of_its_example(tmp_path):
-    of_users = {user: chosen_by(user) for user in range(NUM_USERS)}
-    examples = [row | {HISTORY: sorted(set(of_users[row["user"][0]]) - set(row["item"]))} for row in rows()]
-    by_users = by_user(reader_of(OF_OTHERS, tmp_path, examples), OF_OTHERS)
+    by_users = by_user(reader_of(OF_OTHERS, tmp_path, rows_with_others()), OF_OTHERS)
     known = 0
     for features in batches(by_users, by_users.num_examples // BATCH):
         histories = tf.RaggedTensor.from_sparse(features[HISTORY]).to_list()
         for (user,), own, history in zip(features["user"].numpy(), items_of(features), histories, strict=True):
-            assert sorted(history) == sorted(set(of_users[user]) - set(own.tolist()))
+            assert sorted(history) == sorted(set(chosen_by(user)) - set(own.tolist()))
             known += len(history)
+        filled = [history + [-1] * (NUM_ITEMS - len(history)) for history in histories]
+        np.testing.assert_array_equal(features[ids_name(HISTORY)], filled)
     # Of users with two items or more, some are left.
     assert known
 
@@ -245,9 +251,13 @@ def counts() -> np.ndarray:
     return np.bincount([row["item"][0] for row in rows()], minlength=NUM_ITEMS)
 
 
-@pytest.mark.parametrize("spec", [SPEC, WEIGHTED], ids=["unweighted", "weighted"])
+def histories_of(features) -> list[list[int]]:
+    return [[item for item in of_query if item >= 0] for of_query in features[ids_name(HISTORY)].numpy().tolist()]
+
+
+@pytest.mark.parametrize("spec", [SPEC, WEIGHTED, OF_OTHERS], ids=["unweighted", "weighted", "with_others"])
 def test_items_of_other_users_are_negatives(spec, tmp_path):
-    examples = by_user(reader_of(spec, tmp_path, rows()), spec)
+    examples = by_user(reader_of(spec, tmp_path, rows_with_others()), spec)
     mean = examples.positives_per_example
     retrieval = Retrieval("item", CANDIDATE_COLUMNS, counts(), positives_per_example=mean)
     model = model_of(config_of(embedding_l2=0.1), spec, retrieval)
@@ -257,34 +267,37 @@ def test_items_of_other_users_are_negatives(spec, tmp_path):
     shares = np.log(np.maximum(counts(), 1) / np.maximum(counts(), 1).sum())
     tables = {name: table.numpy() for name, table in model.embedding.trainable_tables.items()}
     weights = features[POSITIVE_WEIGHTS].numpy() if spec is WEIGHTED else np.ones([BATCH, POSITIVES])
+    known = histories_of(features) if spec is OF_OTHERS else [[]] * BATCH
     expected = np.zeros(BATCH)
     for query in range(BATCH):
         others = [
             queries[query] @ items[place, other] / TEMPERATURE - shares[ids[other, place]]
             for other in range(BATCH)
             for place in range(number[other])
-            if ids[other, place] not in ids[query]
+            if ids[other, place] not in [*ids[query], *known[query]]
         ]
         for place in range(number[query]):
             item = ids[query, place]
             own = queries[query] @ items[place, query] / TEMPERATURE - shares[item]
             cost = np.logaddexp.reduce([own, *others]) - own
             tags = tables["tags"][: item % 3].mean(axis=0) if item % 3 else np.zeros(DIM)
-            looked_up = (tables["user"][features["user"].numpy()[query, 0]], tables["item"][item], tags)
+            bag = tables["item"][known[query]].mean(axis=0) if known[query] else np.zeros(DIM)
+            looked_up = (tables["user"][features["user"].numpy()[query, 0]], tables["item"][item], tags, bag)
             norm = sum(np.sum(row**2) for row in looked_up)
             expected[query] += weights[query, place] * cost + 0.1 * norm
     loss = model.per_example_loss(features, tf.ones([BATCH]), SEED)
     np.testing.assert_allclose(loss, expected / mean, rtol=1e-4)
 
 
-def test_the_full_softmax_is_the_multinomial_likelihood_of_a_user_s_items(reader, catalog):
+@pytest.mark.parametrize("spec", [SPEC, OF_OTHERS], ids=["users", "with_others"])
+def test_the_full_softmax_is_the_multinomial_likelihood_of_a_user_s_items(spec, catalog, tmp_path):
     copies = -(-NUM_ITEMS // BATCH)
-    grouped = by_user(reader)
+    grouped = by_user(reader_of(spec, tmp_path, rows_with_others()), spec)
     mean = grouped.positives_per_example
     retrieval = Retrieval(
         "item", CANDIDATE_COLUMNS, counts(), np.ones(NUM_ITEMS, np.int64), copies, positives_per_example=mean
     )
-    model = model_of(config_of(full_softmax=True), SPEC, retrieval)
+    model = model_of(config_of(full_softmax=True), spec, retrieval)
     (features,) = batches(MixedExamples(grouped, catalog, copies, whole=True), 1)
     queries, items = vectors(model, features)
     of_copies = [
@@ -292,7 +305,11 @@ def test_the_full_softmax_is_the_multinomial_likelihood_of_a_user_s_items(reader
         for copy in range(1, copies + 1)
     ]
     every = np.concatenate([model(each)["candidate"].numpy() for each in of_copies])[:NUM_ITEMS]
-    total = np.logaddexp.reduce(queries @ every.T / TEMPERATURE, axis=1)
+    scores = queries @ every.T / TEMPERATURE
+    if spec is OF_OTHERS:
+        for query, known in enumerate(histories_of(features)):
+            scores[query, known] = MASKED
+    total = np.logaddexp.reduce(scores, axis=1)
     own = np.einsum("bd,pbd->bp", queries, items) / TEMPERATURE
     exists = np.arange(POSITIVES) < features[NUM_POSITIVES].numpy()
     loss = model.per_example_loss(features, tf.ones([BATCH]), SEED)

@@ -139,7 +139,8 @@ def _examples_by_user(data: TrainingData, positives: int) -> ExamplesByUser:
         c for c in data.dataset.features.columns if isinstance(c, Categorical) and c.name == data.dataset.user_key
     ]
     dataset = data.dataset
-    return ExamplesByUser(data.train, data.spec, user, dataset.candidate_columns, dataset.item_key, positives)
+    columns, key = dataset.candidate_columns, dataset.item_key
+    return ExamplesByUser(data.train, data.spec, user, columns, key, positives, dataset.history)
 
 
 def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:

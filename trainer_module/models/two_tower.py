@@ -207,6 +207,7 @@ class TwoTowerModel(tf.keras.Model):
         self._config = config
         self._mixed_negatives = mixed_negatives
         self._encoder = encoder
+        self._reads_history = any(column.name == HISTORY for column in spec.categorical)
         self._layer_spec = layer_spec or spec
 
     @property
@@ -300,7 +301,8 @@ class TwoTowerModel(tf.keras.Model):
             in_batch = tf.transpose(tf.where(exists, ids, NO_ID))
             drawn, drawn_ids = [*vectors, *drawn], [tf.reshape(in_batch, [-1]), *drawn_ids]
         negatives = tf.concat(drawn, axis=0), tf.concat(drawn_ids, axis=0)
-        losses = self._loss_of_positives(queries, tf.stack(vectors, axis=1), ids, negatives) * weights
+        known = tf.convert_to_tensor(features[ids_name(HISTORY)]) if self._reads_history else ids[:, :0]
+        losses = self._loss_of_positives(queries, tf.stack(vectors, axis=1), ids, known, negatives) * weights
         if self._spec.example_weight is not None:
             losses *= features[POSITIVE_WEIGHTS]
         if self._config.embedding_l2:
@@ -310,7 +312,12 @@ class TwoTowerModel(tf.keras.Model):
         return tf.reduce_sum(losses, axis=1) / self._retrieval.positives_per_example
 
     def _loss_of_positives(
-        self, queries: tf.Tensor, positives: tf.Tensor, ids: tf.Tensor, negatives: tuple[tf.Tensor, tf.Tensor]
+        self,
+        queries: tf.Tensor,
+        positives: tf.Tensor,
+        ids: tf.Tensor,
+        known: tf.Tensor,
+        negatives: tuple[tf.Tensor, tf.Tensor],
     ) -> tf.Tensor:
         """Loss of each item of each query, `[batch, positives]`.
 
@@ -318,6 +325,8 @@ class TwoTowerModel(tf.keras.Model):
             queries: `[batch, dim]`.
             positives: `[batch, positives, dim]`.
             ids: `[batch, positives]`.
+            known: Ids of the items that the query reads, `[batch, length]`. As negatives, they would push a query away
+                from what it is made of, and no list recommends them.
             negatives: Vectors `[negatives, dim]` and ids `[negatives]`, `NO_ID` for those that do not count.
         """
         vectors, negative_ids = negatives
@@ -325,11 +334,13 @@ class TwoTowerModel(tf.keras.Model):
         scores = tf.squeeze(tf.matmul(positives, queries[:, :, tf.newaxis]), axis=2)
         if self._config.full_softmax:
             # The last examples bring some items once more.
-            catalog = vectors[: self._retrieval.num_items]
-            return multinomial(scores, tf.matmul(queries, catalog, transpose_b=True))
+            of_catalog = tf.matmul(queries, vectors[: self._retrieval.num_items], transpose_b=True)
+            left_out = _contains(known, negative_ids[: self._retrieval.num_items])
+            return multinomial(scores, tf.where(left_out, MASKED, of_catalog))
         shares = tf.gather(self._log_shares, tf.maximum(negative_ids, 0))
         others = tf.matmul(queries, vectors, transpose_b=True) - shares
-        left_out = tf.logical_or(_contains(ids, negative_ids), tf.equal(negative_ids, NO_ID))
+        own = _contains(tf.concat([ids, known], axis=1), negative_ids)
+        left_out = tf.logical_or(own, tf.equal(negative_ids, NO_ID))
         others = _hardest(tf.where(left_out, MASKED, others), self._config.hard_negatives)
         return self._loss(negative_ids)(scores - tf.gather(self._log_shares, ids), others)
 
@@ -606,6 +617,8 @@ class _Steps:
 def _contains(ids: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
     """Whether the ids of a query, `[queries, ids]`, contain each candidate, `[candidates]`: bool
     `[queries, candidates]`."""
+    if not ids.shape[1]:
+        return tf.zeros([tf.shape(ids)[0], tf.shape(candidates)[0]], tf.bool)
     in_order = tf.sort(ids, axis=1)
     of_queries = tf.broadcast_to(candidates, [tf.shape(ids)[0], tf.shape(candidates)[0]])
     place = tf.minimum(tf.searchsorted(in_order, of_queries), tf.shape(ids)[1] - 1)

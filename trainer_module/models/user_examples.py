@@ -17,6 +17,7 @@ from trainer_module.data.features import Categorical, FeatureSpec
 from trainer_module.data.inputs import ExampleReader, Features, mapped, shuffled_rows, without_autotuning
 from trainer_module.data.row_store import Columns
 from trainer_module.models.negatives import with_copies
+from trainer_module.models.sequences import NO_ID, ids_name
 from trainer_module.training.config import TrainingConfig
 
 _PREFETCHED_BATCHES = 4
@@ -148,6 +149,7 @@ class ExamplesByUser:
         candidate_columns: Collection[str],
         item_key: str,
         positives: int,
+        history: int = 0,
     ):
         """Counts the examples.
 
@@ -158,13 +160,14 @@ class ExamplesByUser:
             candidate_columns: Those that describe an item.
             item_key: The one of them that identifies it.
             positives: Largest number of items per example.
+            history: Largest number of the user's other items that a row has; without the column, it plays no part.
         """
         self._examples = examples
         self._spec = spec
         self._user = user
         self._candidate_columns = frozenset(candidate_columns)
         self._item_key = item_key
-        self._reads_history = any(column.name == HISTORY for column in spec.categorical)
+        self._history = history if any(column.name == HISTORY for column in spec.categorical) else 0
         self._positives = positives
         self.num_examples = len(self._rows_by_user(tf.distribute.InputContext()).users)
         self.positives_per_example = examples.num_examples / self.num_examples
@@ -172,8 +175,8 @@ class ExamplesByUser:
     def training_batches(
         self, config: TrainingConfig, context: tf.distribute.InputContext, first_step: int = 0
     ) -> tf.data.Dataset:
-        """As `ExampleReader.training_batches`, with the columns of further items under `positive_name`, `NUM_POSITIVES`
-        and, in place of the weights of rows, `POSITIVE_WEIGHTS`.
+        """As `ExampleReader.training_batches`, with the columns of further items under `positive_name`,
+        `NUM_POSITIVES`, in place of the weights of rows `POSITIVE_WEIGHTS`, and a history's ids under `ids_name` too.
 
         Items that an example lacks are copies of its first one.
         """
@@ -189,7 +192,11 @@ class ExamplesByUser:
             if self._spec.example_weight:
                 weights = tf.reshape(gathered.pop(self._spec.example_weight.name), [self._positives, size])
                 of_items[POSITIVE_WEIGHTS] = tf.transpose(weights)
-            features, labels = self._examples.as_batch(self._by_item(gathered, size), size)
+            columns = self._by_item(gathered, size)
+            if self._history:
+                known = columns[HISTORY].to_tensor(NO_ID, shape=[size, self._history])
+                of_items[ids_name(HISTORY)] = tf.cast(known, tf.int64)
+            features, labels = self._examples.as_batch(columns, size)
             return features | of_items, labels
 
         batches = mapped(tf.data.Dataset.counter(first_example, size), batch)
@@ -199,7 +206,7 @@ class ExamplesByUser:
         """From `[positives * size, ...]` to columns of `size` rows: the query's and the first item's as they are, and
         those of further items beside them."""
         columns = {name: value[:size] for name, value in gathered.items()}
-        if self._reads_history:
+        if self._history:
             own = tf.transpose(tf.reshape(gathered[self._item_key], [self._positives, size]))
             columns[HISTORY] = _without(columns[HISTORY], own)
         for name in self._candidate_columns & gathered.keys():
@@ -211,7 +218,7 @@ class ExamplesByUser:
     def _rows_by_user(self, context: tf.distribute.InputContext) -> RowsByUser:
         batches = self._examples.batches_of_host(context, self._user)
         keys = (pc.list_flatten(batch.column(self._user.name)) for batch in batches)
-        return RowsByUser.of(keys, self._positives, leave_half=self._reads_history)
+        return RowsByUser.of(keys, self._positives, leave_half=self._history > 0)
 
 
 def _without(bags: tf.RaggedTensor, ids: tf.Tensor) -> tf.RaggedTensor:
