@@ -43,7 +43,9 @@ def test_queries(sql):
         ("SELECT a FROM t WHERE day = CURRENT_DATE", "CURRENT_DATE gives other rows in every run.*write @as_of"),
         ("SELECT a FROM t WHERE day = current_date()", "CURRENT_DATE gives other rows"),
         ("SELECT a FROM t WHERE rand() < .1", "RAND gives other rows in every run.*FARM_FINGERPRINT"),
-        ("SELECT a FROM t TABLESAMPLE SYSTEM (10 PERCENT)", "TABLESAMPLE gives other rows"),
+        ("SELECT a FROM t TABLESAMPLE SYSTEM (10 PERCENT)", "TABLESAMPLE gives other rows.*FARM_FINGERPRINT"),
+        ("SELECT GENERATE_UUID() AS a FROM t", "GENERATE_UUID gives other rows.*MD5"),
+        ("SELECT a FROM t WHERE owner = session_user()", "SESSION_USER gives other rows.*write the name as a text"),
     ],
 )
 def test_refusals(sql, message):

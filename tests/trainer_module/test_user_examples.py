@@ -106,7 +106,9 @@ def catalog(tmp_path_factory) -> Catalog:
 
 
 def by_user(reader: ExampleReader, spec: FeatureSpec = WEIGHTED) -> ExamplesByUser:
-    return ExamplesByUser(reader, spec, USER, CANDIDATE_COLUMNS, "item", POSITIVES, NUM_ITEMS)
+    return ExamplesByUser(
+        reader, spec, USER, CANDIDATE_COLUMNS, "item", POSITIVES, NUM_ITEMS if spec is OF_OTHERS else 0
+    )
 
 
 def batches(examples, count: int, first_step: int = 0, host=ONE_HOST, seed: int = 3) -> list:

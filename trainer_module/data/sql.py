@@ -27,6 +27,14 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 
+_BY_HASH = "choose rows by a hash of a column, as in MOD(FARM_FINGERPRINT(customer), 10) = 0"
+_INSTEAD = {
+    "RAND": _BY_HASH,
+    "TABLESAMPLE": _BY_HASH,
+    "GENERATE_UUID": "make names of columns, as in TO_HEX(MD5(CONCAT(customer, sku)))",
+    "SESSION_USER": "write the name as a text",
+}
+
 
 def is_path(query: str) -> bool:
     """Whether a text names a file with a query, and is none itself: it ends in `.sql` and does not begin like one."""
@@ -58,9 +66,7 @@ def check_query(sql: str) -> None:
             raise ValueError(f"the parameter {match[0]} has no value; a query takes @{AS_OF} alone")
     if match := _VOLATILE.search(text):
         function = (match[1] or match[2]).upper()
-        instead = f"write @{AS_OF} in its place and set data.{AS_OF}"
-        if not function.startswith("CURRENT"):
-            instead = "choose rows by a hash of a column, as in MOD(FARM_FINGERPRINT(customer), 10) = 0"
+        instead = _INSTEAD.get(function, f"write @{AS_OF} in its place and set data.{AS_OF}")
         raise ValueError(
             f"{function} gives other rows in every run, and the cache of earlier runs cannot see it; {instead}"
         )

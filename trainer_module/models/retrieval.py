@@ -140,7 +140,9 @@ def _examples_by_user(data: TrainingData, positives: int) -> ExamplesByUser:
     ]
     dataset = data.dataset
     columns, key = dataset.candidate_columns, dataset.item_key
-    return ExamplesByUser(data.train, data.spec, user, columns, key, positives, dataset.history)
+    # The model may ignore that column too.
+    history = dataset.history if any(column.name == HISTORY for column in data.spec.categorical) else 0
+    return ExamplesByUser(data.train, data.spec, user, columns, key, positives, history)
 
 
 def _examples_of_all_positions(data: TrainingData, catalog: Catalog | None, num_ids: int) -> SequenceExamples:

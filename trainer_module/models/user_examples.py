@@ -52,14 +52,14 @@ def with_positives(spec: FeatureSpec, candidate_columns: Collection[str], positi
 class RowsByUser:
     """Numbers of the rows of a split, user by user, and the examples that they make.
 
-    A user with n rows makes ceil(n / positives) examples, where `positives` is the user's own largest number.
+    A user with n rows makes ceil(n / m) examples, where m is the user's entry of `most`.
 
     Attributes:
         positives: Largest number of rows per example.
         rows: Numbers of rows, those of one user side by side, int64 `[rows]`.
         starts: Where the rows of a user begin, int64 `[users]`.
         counts: Number of rows of a user, int64 `[users]`.
-        of_user: Largest number of rows per example of a user, int64 `[users]`.
+        most: Largest number of rows per example of each user, at most `positives`, int64 `[users]`.
         users: User of each example, int64 `[examples]`.
         first: Number of rows of the user that earlier examples hold, int64 `[examples]`.
     """
@@ -68,7 +68,7 @@ class RowsByUser:
     rows: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
-    of_user: np.ndarray
+    most: np.ndarray
     users: np.ndarray
     first: np.ndarray
 
@@ -87,8 +87,8 @@ class RowsByUser:
         encoded = pa.chunked_array([part.dictionary_encode() for part in keys]).unify_dictionaries()
         codes = np.concatenate([part.indices.to_numpy(zero_copy_only=False) for part in encoded.chunks])
         counts = np.bincount(codes).astype(np.int64)
-        of_user = np.minimum(positives, np.maximum(1, counts // 2) if leave_half else counts)
-        examples = -(-counts // of_user)
+        most = np.minimum(positives, np.maximum(1, counts // 2) if leave_half else counts)
+        examples = -(-counts // most)
         users = np.repeat(np.arange(len(counts)), examples)
         number = np.arange(len(users)) - np.repeat(np.cumsum(examples) - examples, examples)
         return cls(
@@ -96,9 +96,9 @@ class RowsByUser:
             np.argsort(codes, kind="stable").astype(np.int64),
             np.cumsum(counts) - counts,
             counts,
-            of_user,
+            most,
             users,
-            number * of_user[users],
+            number * most[users],
         )
 
     def batch(self, positions: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -119,7 +119,7 @@ class RowsByUser:
         chosen = shuffled_rows(positions, num_examples, seed)
         user, first = tf.gather(self.users, chosen), tf.gather(self.first, chosen)
         count = tf.gather(self.counts, user)[:, tf.newaxis]
-        number = tf.minimum(tf.squeeze(count, axis=1) - first, tf.gather(self.of_user, user))
+        number = tf.minimum(tf.squeeze(count, axis=1) - first, tf.gather(self.most, user))
         of_example = tf.range(self.positives, dtype=tf.int64)
         place = first[:, tf.newaxis] + tf.where(of_example < number[:, tf.newaxis], of_example, 0)
         # A user's rows stand in a circle, from which examples take arcs; every epoch begins elsewhere. A permutation
@@ -160,14 +160,14 @@ class ExamplesByUser:
             candidate_columns: Those that describe an item.
             item_key: The one of them that identifies it.
             positives: Largest number of items per example.
-            history: Largest number of the user's other items that a row has; without the column, it plays no part.
+            history: Largest number of the user's other items in the column `history`; 0 if the model reads none.
         """
         self._examples = examples
         self._spec = spec
         self._user = user
         self._candidate_columns = frozenset(candidate_columns)
         self._item_key = item_key
-        self._history = history if any(column.name == HISTORY for column in spec.categorical) else 0
+        self._history = history
         self._positives = positives
         self.num_examples = len(self._rows_by_user(tf.distribute.InputContext()).users)
         self.positives_per_example = examples.num_examples / self.num_examples

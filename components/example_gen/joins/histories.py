@@ -86,11 +86,6 @@ class Queries:
         return len(np.unique(relevant[new, 0]))
 
 
-def histories(rows: Interactions, length: int) -> pa.LargeListArray:
-    """Items of `history_rows`, `[rows]` large lists of int64, oldest first; arguments are the same."""
-    return _taken(history_rows(rows, length), rows.item)
-
-
 def history_rows(rows: Interactions, length: int) -> pa.LargeListArray:
     """What each row's user did strictly before the row's time.
 

@@ -12,7 +12,7 @@ from components.example_gen.joins.histories import (
     Interactions,
     current_queries,
     find_queries,
-    histories,
+    history_rows,
     history_targets,
     other_items,
 )
@@ -24,6 +24,11 @@ def interactions(*rows: tuple[int, int, int, int]) -> Interactions:
     """From (user, item, time, split); positions count from 1."""
     user, item, time, split = np.array(rows, np.int64).reshape(-1, 4).T
     return Interactions(user, item, time, np.arange(1, len(rows) + 1), split.astype(np.int8))
+
+
+def histories(rows: Interactions, length: int) -> pa.LargeListArray:
+    found = history_rows(rows, length)
+    return pa.LargeListArray.from_arrays(found.offsets, pa.array(rows.item).take(found.values))
 
 
 def test_a_history_ends_before_the_row():
