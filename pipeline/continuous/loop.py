@@ -126,20 +126,22 @@ def run_continuously(
 
 
 def run_again(accepted: Collection[int], journal: Journal) -> list[int]:
-    """Refused spans to run on again: the accepted ones, and those after them, which are compared with them then.
+    """Spans to run on again: the accepted ones, refused ones after them, which are compared with them then, and the
+    last one, without which the last model would not know it.
 
     A loop that was stopped in between goes on: later spans that were run on since the acceptance are left alone.
     """
-    refused = [day.span for day in journal.days if day.verdict == "refused"]
+    refused = {day.span for day in journal.days if day.verdict == "refused"}
+    last = max((day.span for day in journal.days if day.verdict != "late"), default=None)
     place = {span: number for number, span in enumerate(journal.recorded)}
 
     def is_due(span: int) -> bool:
-        if span in accepted:
+        if span in accepted and span in refused:
             return True
         before = [each for each in accepted if each < span]
         return any(each in refused or place[span] < place[each] for each in before)
 
-    return [span for span in refused if is_due(span)]
+    return [span for span in sorted(refused | ({last} if last is not None else set())) if is_due(span)]
 
 
 def without_a_run(arrivals: Mapping[int, Arrival], journal: Journal, poll_seconds: float) -> Iterator[Day]:

@@ -226,6 +226,21 @@ def test_an_accepted_day_is_run_on_again_and_so_are_later_refused_ones(files):
     assert files.calls == [(5, ())] and not files.accepted
 
 
+def test_the_last_day_is_run_on_again_after_an_earlier_one_was_accepted(files):
+    files.write(1, 2, 3, 4)
+    files.verdicts = {2: "refused"}
+    files.loop(first=1)
+    files.verdicts = {}
+    assert files.loop(accepted=[2])
+    # Else the model of day 2 would be served, which knows nothing of the days since.
+    assert files.calls == [(2, ()), (4, ())]
+    assert files.accepted == [2]
+    files.loop(accepted=[2])
+    assert not files.calls
+    files.loop(accepted=[4])
+    assert not files.calls
+
+
 def test_an_acceptance_that_was_stopped_goes_on(files):
     files.write(1, 2, 3, 4)
     files.verdicts = {2: "refused", 3: "refused", 4: "refused"}
