@@ -45,7 +45,7 @@ def run(
         list[str] | None,
         typer.Option(
             help="With --continuous: a span that was refused for its drift, to be run on again and let through; later "
-            "refused ones are run on again, too. May be repeated."
+            "refused ones and the last one are run on again, too. May be repeated."
         ),
     ] = None,
     poll_seconds: Annotated[

@@ -117,7 +117,9 @@ def run_continuously(
         left_out = refused_before(waiting_for.span, arrivals, journal)
         journal.see(arrivals)
         observer.begins(waiting_for, left_out)
-        day = run(waiting_for, left_out, waiting_for.span in order.accepted and waiting_for.span in again)
+        day = run(
+            waiting_for, left_out, waiting_for.span in again and _is_let_through(waiting_for.span, order, journal)
+        )
         if day is None:
             return False
         journal.add(day)
@@ -125,9 +127,16 @@ def run_continuously(
         again = again[1:]
 
 
+def _is_let_through(span: int, order: Order, journal: Journal) -> bool:
+    """Whether drift does not stop a span that is run on again: it is accepted, or was not refused before, in which case
+    only the accepted one differs from it."""
+    before = journal.of(span)
+    return span in order.accepted or (before is not None and before.verdict != "refused")
+
+
 def run_again(accepted: Collection[int], journal: Journal) -> list[int]:
     """Spans to run on again: the accepted ones, refused ones after them, which are compared with them then, and the
-    last one, without which the last model would not know it.
+    last one, which the last model would not know otherwise.
 
     A loop that was stopped in between goes on: later spans that were run on since the acceptance are left alone.
     """

@@ -39,7 +39,7 @@ def watch(
         poll_seconds: Between two looks.
         until_idle: Whether to end once no span is left.
         accepted: Names of refused spans whose drift is let through; they are run on again, and so are later refused
-            ones.
+            ones and the last one.
 
     Returns:
         The exit code.
