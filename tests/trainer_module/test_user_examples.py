@@ -360,8 +360,9 @@ def test_items_of_the_catalog_are_negatives_of_all_users_but_those_who_chose_the
 
 
 def test_items_that_are_a_query_s_own():
-    found = _contains(tf.constant([[5, 2, 2], [7, 1, 9]], tf.int64), tf.constant([9, 2, 3, 5], tf.int64))
-    np.testing.assert_array_equal(found, [[False, True, False, True], [True, False, False, False]])
+    found = _contains(tf.constant([[5, 2, 2], [7, 1, 9]], tf.int64), tf.constant([9, 2, 3, 5, 2], tf.int64))
+    np.testing.assert_array_equal(found, [[False, True, False, True, True], [True, False, False, False, False]])
+    assert not tf.reduce_any(_contains(tf.zeros([2, 0], tf.int64), tf.constant([9, 2], tf.int64)))
 
 
 def test_evaluation_and_serving_take_interactions():

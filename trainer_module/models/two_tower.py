@@ -617,12 +617,22 @@ class _Steps:
 def _contains(ids: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
     """Whether the ids of a query, `[queries, ids]`, contain each candidate, `[candidates]`: bool
     `[queries, candidates]`."""
-    if not ids.shape[1]:
-        return tf.zeros([tf.shape(ids)[0], tf.shape(candidates)[0]], tf.bool)
-    in_order = tf.sort(ids, axis=1)
-    of_queries = tf.broadcast_to(candidates, [tf.shape(ids)[0], tf.shape(candidates)[0]])
-    place = tf.minimum(tf.searchsorted(in_order, of_queries), tf.shape(ids)[1] - 1)
-    return tf.equal(tf.gather(in_order, place, axis=1, batch_dims=1), candidates)
+    num_queries, num_ids = tf.shape(ids)[0], tf.shape(ids)[1]
+    num_candidates = tf.shape(candidates)[0]
+    in_order = tf.sort(candidates)
+    # Ids are searched for among the candidates and marked in a table, rather than candidates among the ids of every
+    # query: there are fewer of them. Marks of ids that are no candidate go to a row of their own.
+    sought = tf.reshape(ids, [-1])
+    place = tf.searchsorted(in_order, sought)
+    is_candidate = tf.equal(tf.gather(in_order, tf.minimum(place, num_candidates - 1)), sought)
+    marked = tf.stack(
+        [tf.where(is_candidate, place, num_candidates), tf.repeat(tf.range(num_queries), num_ids)], axis=1
+    )
+    marks = tf.tensor_scatter_nd_update(
+        tf.zeros([num_candidates + 1, num_queries]), marked, tf.ones_like(place, tf.float32)
+    )
+    # A row per candidate is copied as a whole; equal candidates share the first one's.
+    return tf.cast(tf.transpose(tf.gather(marks, tf.searchsorted(in_order, candidates))), tf.bool)
 
 
 def _squared_norm(looked_up: Mapping[str, tf.Tensor]) -> tf.Tensor:
