@@ -25,10 +25,12 @@ from components.evaluation.extras import extras_to_write
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.importance_stage import MeasureImportance
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
+from components.evaluation.retrieval_metrics import with_places
 from components.evaluation.row_writer import KEY_FEATURE, KeepRows
 from components.evaluation.slicing import group_by_slice
 from components.retrieval_index.exact import EVALUATE
 from trainer_module.data.example_files import serialized, single_or_missing
+from trainer_module.data.spec import RELEVANT
 from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
 
 # Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
@@ -66,6 +68,8 @@ def custom_extractors(
         predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
     last = []
+    if is_retrieval:
+        last.append(extractor.Extractor(stage_name="FindPlaces", ptransform=beam.Map(_with_places)))
     if extras := extras_to_write():
         first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(extras.rows.keyed)))
         loader = _candidate(eval_shared_model).model_loader
@@ -177,6 +181,13 @@ def slice_batch(extracts: tfma.Extracts, slices: Sequence[Sequence[str]]) -> Ite
                 tfma.PREDICTIONS_KEY: _take(extracts[tfma.PREDICTIONS_KEY], rows),
                 tfma.FEATURES_KEY: _take(added, rows),
             }
+
+
+def _with_places(extracts: tfma.Extracts) -> tfma.Extracts:
+    answers = extracts[tfma.PREDICTIONS_KEY]
+    if RELEVANT in answers:
+        return {**extracts, tfma.PREDICTIONS_KEY: with_places(answers)}
+    return {**extracts, tfma.PREDICTIONS_KEY: {model: with_places(each) for model, each in answers.items()}}
 
 
 def _any_array(values: np.ndarray | dict[str, Any]) -> np.ndarray:

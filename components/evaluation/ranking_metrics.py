@@ -11,21 +11,26 @@ import numpy as np
 PerQuery = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-def find_hits(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Marks the relevant items of each list.
+def find_places(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Finds each listed item among the relevant ones.
 
     Args:
         ids: Listed items, `[queries, length]`; a short list ends in empty texts.
         relevant: Relevant items, `[queries, n]`, filled up with empty texts.
 
     Returns:
-        Bool `[queries, length]`.
+        Its place in the query's row of `relevant`, -1 for an item that is not relevant; int32 `[queries, length]`.
     """
-    hits = np.zeros(ids.shape, bool)
+    places = np.full(ids.shape, -1, np.int32)
     for row, (listed, wanted) in enumerate(zip(ids, relevant, strict=True)):
-        known = set(wanted.tolist()) - {b"", ""}
-        hits[row] = [item in known for item in listed.tolist()]
-    return hits
+        known = {item: place for place, item in enumerate(wanted.tolist()) if item}
+        places[row] = [known.get(item, -1) for item in listed.tolist()]
+    return places
+
+
+def find_hits(ids: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Marks the relevant items of each list, bool `[queries, length]`; arguments as in `find_places`."""
+    return find_places(ids, relevant) >= 0
 
 
 def recall(hits: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from components.evaluation import ranking_metrics
 from components.evaluation.float32 import FLOAT32_FEATURE, of_float32
+from components.evaluation.ranking_metrics import find_places
 from components.retrieval_index.exact import (
     CANDIDATES,
     IDS,
@@ -33,6 +34,9 @@ THIRDS = ("_top_third", "_middle_third", "_bottom_third")
 _ITEMS = {"_head": (HEAD_FROM, math.inf), "_tail": (1, HEAD_FROM - 1), "_cold": (0, 0)}
 
 Answers = Mapping[str, np.ndarray]
+
+# Lists of items, by the names of the signature's outputs, and where their places among the relevant items are kept.
+_PLACES = {name: f"places_of_{name}" for name in (IDS, IDS_WITH_SEEN, POPULAR_IDS)}
 
 
 @dataclass(frozen=True)
@@ -89,33 +93,34 @@ class MetricName:
         )
 
     def partial(self, answers: Answers) -> "Partial":
-        """What a batch contributes."""
+        """What a batch contributes; `answers` are those of `with_places`."""
         if self.metric == "example_count":
             return Partial([np.ones(len(answers[IDS]))])
-        ids = answers[POPULAR_IDS if self.of_popularity else IDS_WITH_SEEN if self.variant == "_kept" else IDS]
+        of_list = POPULAR_IDS if self.of_popularity else IDS_WITH_SEEN if self.variant == "_kept" else IDS
         if self.metric == "coverage":
-            return Partial(items=set(ids[:, : self.k].ravel().tolist()) - {b"", ""}, size=_catalog_size(answers))
+            items = answers[of_list][:, : self.k].ravel().tolist()
+            return Partial(items=set(items) - {b"", ""}, size=_catalog_size(answers))
         if self.metric == "average_popularity":
-            listed = ids[:, : self.k] != b""
+            listed = answers[of_list][:, : self.k] != b""
             return Partial([answers[TRAIN_COUNTS][:, : self.k][listed].astype(float)])
-        relevant = answers[RELEVANT]
+        is_relevant = answers[RELEVANT] != b""
         if self.variant in _ITEMS:
             low, high = _ITEMS[self.variant]
             counts = answers[RELEVANT_COUNTS]
-            relevant = np.where((counts >= low) & (counts <= high), relevant, b"")
+            is_relevant &= (counts >= low) & (counts <= high)
         if self.variant in THIRDS:
             if THIRD_BOUNDS not in answers:
                 # A last blessed model of an earlier version does not know its thirds.
                 return Partial()
-            relevant = np.where(_thirds(answers) == THIRDS.index(self.variant), relevant, b"")
-        num_relevant = (relevant != b"").sum(axis=1)
-        hits = ranking_metrics.find_hits(ids[:, : self.k], relevant)
+            is_relevant &= _thirds(answers) == THIRDS.index(self.variant)
+        num_relevant = is_relevant.sum(axis=1)
+        hits = _hits(answers[_PLACES[of_list]][:, : self.k], is_relevant)
         if self.metric == "row_recall":
             return Partial([np.repeat([1.0, 0.0], [hits.sum(), num_relevant.sum() - hits.sum()])])
         compute = ranking_metrics.PER_QUERY[self.metric]
         values = compute(hits, num_relevant, self.k)
         if self.variant == "_lift":
-            popular = ranking_metrics.find_hits(answers[POPULAR_IDS][:, : self.k], relevant)
+            popular = _hits(answers[_PLACES[POPULAR_IDS]][:, : self.k], is_relevant)
             values = values - compute(popular, num_relevant, self.k)
         return Partial([values[~np.isnan(values)]])
 
@@ -161,7 +166,7 @@ class _Combiner(beam.CombineFn):
     def add_input(self, accumulator: Partial, element: metric_types.StandardMetricInputs) -> Partial:
         answers = element.get_predictions(self._key.model_name, self._key.output_name)
         if self._name.of_float32:
-            answers = dict(answers) | {IDS: of_float32(element)}
+            answers = with_places(dict(answers) | {IDS: of_float32(element)})
         return self.merge_accumulators([accumulator, self._name.partial(answers)])
 
     def merge_accumulators(self, accumulators: Iterable[Partial]) -> Partial:
@@ -195,6 +200,26 @@ class RetrievalMetric(tfma.metrics.Metric):
         """
         MetricName.parse(name)
         super().__init__(metric_util.merge_per_key_computations(_computations), name=name)
+
+
+def with_places(answers: Answers) -> dict[str, np.ndarray]:
+    """Adds to the answers of a batch where listed items stand among the relevant ones.
+
+    Found once, they serve all metrics of all slices.
+    """
+    listed = _PLACES.keys() & answers.keys()
+    return {**answers, **{_PLACES[name]: find_places(answers[name], answers[RELEVANT]) for name in listed}}
+
+
+def _hits(places: np.ndarray, is_relevant: np.ndarray) -> np.ndarray:
+    """Marks the listed items that count as relevant, bool `[queries, length]`.
+
+    Args:
+        places: Of listed items among the relevant ones, `[queries, length]`; -1 for others.
+        is_relevant: `[queries, n]`.
+    """
+    # Place -1 is the last one, where nothing is relevant.
+    return np.take_along_axis(np.pad(is_relevant, ((0, 0), (0, 1))), places, axis=1)
 
 
 def _thirds(answers: Answers) -> np.ndarray:

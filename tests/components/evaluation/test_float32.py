@@ -10,7 +10,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from components.evaluation.added_features import ROW_WEIGHT
 from components.evaluation.extractors import slice_batch
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory, float32_feature
-from components.evaluation.retrieval_metrics import MetricName, RetrievalMetric
+from components.evaluation.retrieval_metrics import MetricName, RetrievalMetric, with_places
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 
 EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
@@ -108,10 +108,7 @@ def test_clicks():
 
 
 def test_lists():
-    answers = {
-        "ids": np.array([[b"a", b"b"]], object),
-        "relevant": np.array([[b"b", b"c"]], object),
-    }
+    answers = with_places({"ids": np.array([[b"a", b"b"]], object), "relevant": np.array([[b"b", b"c"]], object)})
     ids = np.array([[b"c", b"b"]], object)
     assert value_of(RetrievalMetric("recall_at_2"), None, answers, ids) == 0.5
     assert value_of(RetrievalMetric("float32_recall_at_2"), None, answers, ids) == 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from components.evaluation.ranking_metrics import (
     confidence_interval,
     find_hits,
+    find_places,
     hit_rate,
     ndcg,
     precision,
@@ -21,6 +22,10 @@ IDS = np.array([[b"a", b"b", b"c"], [b"a", b"b", b"c"], [b"a", b"", b""]], objec
 RELEVANT = np.array([[b"c", b"x", b"a"], [b"", b"", b""], [b"y", b"", b""]], object)
 HITS = np.array([[True, False, True], [False] * 3, [False] * 3])
 NUM_RELEVANT = np.array([3, 0, 1])
+
+
+def test_places_are_those_among_the_relevant_items():
+    np.testing.assert_array_equal(find_places(IDS, RELEVANT), [[2, -1, 0], [-1] * 3, [-1] * 3])
 
 
 def test_hits_are_found_and_fillers_are_none():

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluation.retrieval_metrics import MetricName, Partial, RetrievalMetric, _Combiner, _computations
+from components.evaluation.retrieval_metrics import (
+    MetricName,
+    Partial,
+    RetrievalMetric,
+    _Combiner,
+    _computations,
+    with_places,
+)
 
 # Two users; the catalog has eight items.
 ANSWERS = {
@@ -49,32 +56,36 @@ FIRST_OF_TWO = 1 / (1 + 1 / math.log2(3))
 )
 def test_by_hand(name, value):
     metric = MetricName.parse(name)
-    assert metric.value(metric.partial(ANSWERS)) == pytest.approx(value)
+    assert metric.value(metric.partial(with_places(ANSWERS))) == pytest.approx(value)
     # One user at a time gives the same.
     (computation,) = _computations(name)
     combiner = _Combiner(computation.keys[0])
-    halves = [metric.partial({key: values[rows] for key, values in ANSWERS.items()}) for rows in ([0], [1])]
+    halves = [
+        metric.partial({key: values[rows] for key, values in with_places(ANSWERS).items()}) for rows in ([0], [1])
+    ]
     ((_, merged),) = combiner.extract_output(combiner.merge_accumulators(halves)).items()
     assert merged == pytest.approx(value)
 
 
 def test_an_index_of_an_earlier_version_knows_no_thirds():
     metric = MetricName.parse("ndcg_at_2_top_third")
-    known = {name: values for name, values in ANSWERS.items() if name != "third_bounds"}
+    known = {name: values for name, values in with_places(ANSWERS).items() if name != "third_bounds"}
     assert math.isnan(metric.value(metric.partial(known)))
 
 
 def test_the_interval_is_around_the_mean():
     low, high = (MetricName.parse(f"ndcg_at_2{end}") for end in ("_low", "_high"))
-    many = {key: np.repeat(values, 50, axis=0) for key, values in ANSWERS.items()}
+    many = {key: np.repeat(values, 50, axis=0) for key, values in with_places(ANSWERS).items()}
     assert low.value(low.partial(many)) < (FIRST_OF_TWO + 1) / 2 < high.value(high.partial(many))
 
 
 def test_where_nothing_counts_there_is_no_value():
     metric = MetricName.parse("recall_at_2_cold")
-    without = ANSWERS | {"relevant_train_counts": np.full((2, 2), 5)}
+    without = with_places(ANSWERS) | {"relevant_train_counts": np.full((2, 2), 5)}
     assert math.isnan(metric.value(metric.partial(without)))
     assert math.isnan(metric.value(Partial()))
+    nothing = {name: values[:, :0] if name.startswith("relevant") else values for name, values in ANSWERS.items()}
+    assert math.isnan(metric.value(metric.partial(with_places(nothing))))
 
 
 @pytest.mark.parametrize("name", ["ndcg", "ndcg_at_0", "ndgc_at_10", "sampled_recall_at_10", "ndcg_at_10_warm"])
