@@ -50,7 +50,8 @@ _DESCRIPTION_OF_NEEDED = {
 }
 _NOT_LOCAL = (
     "dataflow is for runs on Vertex AI. Its workers cannot read the artifacts of a local run, which are on this "
-    "machine. Add --set beam.runner=local, which drops the other keys of the file's section beam (docs/scale.md)"
+    "machine. Add --set beam.runner=local, which drops the keys of other runners from the file's section "
+    "(docs/scale.md)"
 )
 
 
@@ -123,7 +124,7 @@ class BeamOptions(Frozen):
             )
 
     def _check_dataflow(self) -> None:
-        """Checks keys that only Dataflow takes against each other; all other runners have their defaults."""
+        """Checks Dataflow's keys against each other; with other runners they have their defaults."""
         if self.autoscaling == "none":
             if self.max_workers is not None:
                 raise ValueError(
