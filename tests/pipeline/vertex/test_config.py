@@ -99,7 +99,7 @@ def test_the_former_section_beam_is_refused_and_its_new_place_named(section):
         experiment({"beam": section})
     assert "write runner: local in place of runner: direct" in str(refused.value)
     with pytest.raises(ConfigError, match=r"^vertex: the keys of vertex\.beam are now in the section beam"):
-        load_config(overrides={"vertex": SECTION, "vertex.beam.runner": "dataflow"})
+        load_config(overrides={"vertex": dict(SECTION), "vertex.beam.runner": "dataflow"})
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(SECTION)))
