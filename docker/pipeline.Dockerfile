@@ -47,7 +47,7 @@ COPY --from=product /opt/recspan/product /opt/recspan/product
 # Components write to the pipeline root, which is a bucket, and to temporary directories.
 RUN useradd --create-home --uid 1000 recspan
 WORKDIR /home/recspan
-# Beam packs it for Dataflow's workers if `vertex.beam.setup_file` says source/setup.py, and writes beside it.
+# Beam packs it for Dataflow's workers if `beam.setup_file` says source/setup.py, and writes beside it.
 COPY --from=product --chown=1000:1000 /opt/recspan/source source
 USER 1000
 RUN recspan doctor

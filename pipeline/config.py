@@ -13,7 +13,7 @@ from components.drift.config import DriftConfig
 from components.example_gen.config import DataConfig
 from components.retrieval_index.config import DEFAULT_CUTOFF, LONGEST_CUTOFF, RetrievalIndexConfig
 from components.run_report.card import ModelCard
-from pipeline.beam import LocalBeamConfig
+from pipeline.beam import BeamConfig, moved_to
 from pipeline.roots import usable_root
 from pipeline.vertex.config import VertexConfig
 from pipeline.yaml_text import parse_yaml, read_yaml_file
@@ -255,7 +255,7 @@ class PipelineConfig(Frozen):
         modules: Python modules whose functions the experiment may call, as learning rates; no other is imported.
         memory_gb: Gigabytes (10^9 bytes) that a local run may use, tables and vocabularies apart; None is 80% of the
             machine's memory. No result depends on it.
-        beam: Where the Beam jobs of a local run are executed.
+        beam: Where Beam jobs run, in local runs and on Vertex AI.
         vertex: Where and on what it runs on Vertex AI; a local run does not look at it.
     """
 
@@ -272,7 +272,7 @@ class PipelineConfig(Frozen):
     cache: bool = True
     modules: tuple[str, ...] = ()
     memory_gb: float | None = Field(default=None, ge=LEAST_GB)
-    beam: LocalBeamConfig = LocalBeamConfig()
+    beam: BeamConfig = BeamConfig()
     vertex: VertexConfig | None = None
 
     @model_validator(mode="after")
@@ -365,7 +365,7 @@ class PipelineConfig(Frozen):
     def without_local_paths(self) -> "PipelineConfig":
         """The experiment as components are told it: the same wherever its files lie and wherever it runs."""
         return self.model_copy(
-            update={"data": self.data.portable(), "memory_gb": None, "beam": LocalBeamConfig(), "vertex": None}
+            update={"data": self.data.portable(), "memory_gb": None, "beam": BeamConfig(), "vertex": None}
         )
 
     def for_push(self) -> "PipelineConfig":
@@ -433,7 +433,8 @@ def load_config(file: Path | None = None, overrides: Mapping[str, Any] | None = 
 
     Args:
         file: YAML, or the name of a preset; None means the preset of the dataset (MovieLens 100K unless overridden).
-        overrides: Values by dotted key, as in `{"training.epochs": 3}`.
+        overrides: Values by dotted key, as in `{"training.epochs": 3}`. `beam.runner` drops keys of the file that
+            belong to another runner; see `pipeline.beam.moved_to`.
 
     Raises:
         ConfigError: The file cannot be read, has two stages, a key is unknown (names the nearest known one) or a value
@@ -457,7 +458,12 @@ def experiment_tree(file: Path | None = None, overrides: Mapping[str, Any] | Non
     """
     overrides = overrides or {}
     preset = _PRESET_OF_DATASET.get(str(overrides.get("data.dataset", MOVIELENS_100K.name)))
-    return _tree(_named(file) if file else preset and _PRESETS / f"{preset}.yaml", overrides)
+    read_from = _named(file) if file else preset and _PRESETS / f"{preset}.yaml"
+    tree = _read(read_from) if read_from else {}
+    section = tree.get("beam")
+    if "beam.runner" in overrides and isinstance(section, Mapping):
+        tree["beam"] = moved_to(overrides["beam.runner"], section)
+    return _overridden(tree, overrides)
 
 
 def vertex_section(config: PipelineConfig) -> VertexConfig:
@@ -491,7 +497,7 @@ def read_settings(model: type[Settings], file: Path | None, overrides: Mapping[s
     Raises:
         ConfigError: The file cannot be read, a key is unknown (names the nearest known one) or a value is wrong.
     """
-    return settings_from(model, _tree(file, overrides), where)
+    return settings_from(model, _overridden(_read(file) if file else {}, overrides), where)
 
 
 def settings_from(model: type[Settings], tree: Mapping[str, Any], where: str) -> Settings:
@@ -568,8 +574,7 @@ def _read(file: Path) -> dict[str, Any]:
     return tree or {}
 
 
-def _tree(file: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    tree = _read(file) if file else {}
+def _overridden(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in overrides.items():
         assign(tree, key, value)
     return tree

@@ -20,7 +20,7 @@ from pipeline.baseline import (
     LatestDriftOfOtherExamples,
     LatestOtherBlessedModel,
 )
-from pipeline.beam import LocalBeamConfig
+from pipeline.beam import BeamConfig
 from pipeline.config import Locations
 
 Baseline: TypeAlias = Callable[[BaseChannel], Resolver]
@@ -71,8 +71,11 @@ class Platform:
     deployer: Deployer | None = None
 
 
-def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConfig) -> Platform:
-    """This machine, with TFX's local runner; the section `beam` says where Beam jobs run."""
+def local_platform(locations: Locations, pipeline_name: str, beam: BeamConfig) -> Platform:
+    """This machine, with TFX's local runner; the section `beam` says where Beam jobs run.
+
+    `Platform.beam_args` raises `ConfigError` for a component that is to run on Dataflow.
+    """
     return Platform(
         data=str(locations.data),
         artifacts=str(locations.artifacts(pipeline_name)),
@@ -81,7 +84,7 @@ def local_platform(locations: Locations, pipeline_name: str, beam: LocalBeamConf
         baseline=_latest_other_blessed_model,
         earlier_drift=_latest_drift_of_other_examples,
         blessed_before=_latest_blessed_model_of_other_examples,
-        beam_args=lambda component: beam.args(),
+        beam_args=lambda component: beam.of(component).args(),
         tables_state=tables_state,
         metadata=sqlite_metadata_connection_config(str(locations.metadata)),
     )

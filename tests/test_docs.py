@@ -24,10 +24,11 @@ from components.vertex_deployer.config import (
     TensorFlowServing,
     VectorSearchConfig,
 )
+from pipeline.beam import _KEYS_OF_RUNNER, BeamConfig
 from pipeline.cli import app
 from pipeline.config import PipelineConfig
 from pipeline.tuning.space import SearchSpace, Start, check_space
-from pipeline.vertex.config import BeamConfig, Schedule, TrainerMachine, VertexConfig
+from pipeline.vertex.config import Schedule, TrainerMachine, VertexConfig
 from pipeline.vertex.machines import find_machine, tpu_machines
 from trainer_module.data.tables import EntityTable, InteractionsTable, LabelEntry, TimeEntry
 from trainer_module.embeddings.config import EmbeddingsConfig
@@ -48,6 +49,7 @@ EXPERIMENTS = [
             "vertex_guide",
             "report",
             "bigquery",
+            "scale",
         )
     ]
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL))
@@ -131,11 +133,23 @@ def test_the_section_vertex_is_shown_whole():
     for kind, section in (
         (VertexConfig, shown),
         (TrainerMachine, shown["trainer"]),
-        (BeamConfig, shown["beam"]),
         (Schedule, shown["schedule"]),
     ):
         assert set(section) == set(kind.model_fields)
     assert find_machine(TrainerMachine.model_validate(shown["trainer"])).slice
+
+
+def test_the_section_beam_is_shown_whole():
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "scale.md").read_text(), re.DOTALL)
+    shown = [set(yaml.safe_load(block)["beam"]) for block in blocks]
+    assert set().union(*shown) == set(BeamConfig.model_fields)
+
+
+def test_the_table_of_runners_is_the_data():
+    text = (DOCS / "scale.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`[^|]* \|[^|]+\|[^|]+\| (`[^|]+`) \|$", text, re.MULTILINE)
+    shown = {runner: tuple(re.findall(r"`(\w+)`", keys)) for runner, keys in rows}
+    assert shown == {runner: taken for runner, (taken, _) in _KEYS_OF_RUNNER.items()}
 
 
 def test_the_section_deploy_is_shown_whole():

@@ -46,10 +46,11 @@ vertex:
   image: us-central1-docker.pkg.dev/my-project/recspan/pipeline:1.0
   tpu_image: us-central1-docker.pkg.dev/my-project/recspan/tpu:1.0
   trainer: {machine: v6e-8}
-  beam:
-    image: us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0
-    components: {Transform: {runner: dataflow, max_workers: 10}}
 """
+DATAFLOW = (
+    "beam.components={Transform: {runner: dataflow, max_workers: 10, "
+    "image: 'us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0'}}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def first(workspace) -> tuple[subprocess.CompletedProcess, dict]:
 @pytest.fixture(scope="module")
 def rehearsed(workspace) -> str:
     """What a rehearsal prints."""
-    process = workspace.recspan("pipeline", "rehearse", "--config", "small.yaml")
+    process = workspace.recspan("pipeline", "rehearse", "--config", "small.yaml", "--set", DATAFLOW)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 

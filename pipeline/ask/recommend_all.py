@@ -29,7 +29,7 @@ from components.retrieval_index.exact import IDS, SCORES, TITLES
 from components.scratch import scratch_directory
 from pipeline import beam_introspection
 from pipeline.ask.recommend import IndexModel, retrieval_data
-from pipeline.beam import LocalBeamConfig
+from pipeline.beam import BeamOptions
 from trainer_module.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def recommend_all(
     output: Path,
     k: int,
     exclude_seen: bool,
-    runner: LocalBeamConfig,
+    runner: BeamOptions,
     data_dir: Path | None = None,
     num_shards: int = 1,
 ) -> int:
@@ -69,7 +69,7 @@ def recommend_all(
         Number of rows.
 
     Raises:
-        ConfigError: Something else is where the output shall be.
+        ConfigError: Something else is where the output shall be, or the runner is `dataflow`.
         DataError: The data is not there.
         ModelError: The directory holds no pushed version, or one that ranks.
     """

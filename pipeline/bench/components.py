@@ -53,7 +53,7 @@ def run_until(config: PipelineConfig, locations: Locations, last: str, observer:
         observer: Receives the progress.
 
     Raises:
-        ConfigError: The pipeline has no such component.
+        ConfigError: The pipeline has no such component, or a Beam job is to run on Dataflow.
     """
     generate_if_missing(config, locations.data)
     fail_killed_executions(locations.metadata, locations.root / "artifacts")

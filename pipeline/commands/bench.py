@@ -126,6 +126,7 @@ def _settings(config: Path | None, assignments: list[str] | None, memory_gb: flo
     if memory_gb is not None:
         overrides["memory_gb"] = memory_gb
     settings = load_config(config, overrides)
+    settings.beam.check_local()
     if settings.memory_gb is not None:
         check(settings.memory_gb, "memory_gb")
     return settings

@@ -11,7 +11,7 @@ from pipeline.commands.options import AsJson, DataDir, Root
 from trainer_module.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.beam import LocalBeamConfig
+    from pipeline.beam import BeamOptions
 
 Values = Annotated[
     list[str] | None,
@@ -137,11 +137,15 @@ def neighbours(
         list_neighbours(console, version, data_dir, item, k, as_json)
 
 
-def _runner(assignments: Iterable[str]) -> "LocalBeamConfig":
-    """The section `beam` that assignments such as `beam.runner=flink` describe."""
+def _runner(assignments: Iterable[str]) -> "BeamOptions":
+    """Returns the section `beam` that assignments such as `beam.runner=flink` describe."""
     from pipeline.config import load_config, parse_assignments
 
     overrides = parse_assignments(assignments)
     if foreign := [key for key in overrides if not key.startswith("beam.")]:
         raise ConfigError(f"--set {foreign[0]}: recommend takes keys of the section beam only, as in beam.runner=flink")
-    return load_config(overrides=overrides).beam
+    section = load_config(overrides=overrides).beam
+    if section.components:
+        raise ConfigError("--set beam.components: recommend is one job and no component; leave the key out")
+    section.check_local()
+    return section

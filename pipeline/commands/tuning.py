@@ -71,6 +71,7 @@ def tune(
         overrides["memory_gb"] = memory_gb
     start = Start.read(config, overrides)
     settings = start.config
+    settings.beam.check_local()
     if settings.memory_gb is not None:
         memory.check(settings.memory_gb, "memory_gb")
     chosen = read_space(space, start) if space else default_space(start)

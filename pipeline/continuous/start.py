@@ -45,8 +45,10 @@ def watch(
         The exit code.
 
     Raises:
-        RecspanError: The experiment's files cannot be watched, or a run could not begin.
+        RecspanError: The experiment's files cannot be watched, a Beam job is to run on Dataflow, or a run could not
+            begin.
     """
+    config.beam.check_local()
     check_watchable(config.data, locations.data)
     first = None if first_span is None else _number(config, "--first-span", first_span)
     require_writable(locations.root, "--root")

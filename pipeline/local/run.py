@@ -43,9 +43,11 @@ def run_locally(config: PipelineConfig, locations: Locations, ask_tfx: bool = Fa
 
     Raises:
         RecspanError: A component failed; the message begins with the cause and names the log file. Or the root cannot
-            be used, for instance because another run is using it, or the machine has less memory than the budget.
+            be used, for instance because another run is using it, or the machine has less memory than the budget. Or
+            a Beam job is to run on Dataflow.
     """
     run_id = new_run_id()
+    config.beam.check_local()
     require_writable(locations.root, "--root")
     if config.memory_gb is not None:
         check_memory(config.memory_gb, "memory_gb")

@@ -4,20 +4,18 @@ This module imports no Google library, because `recspan --help` reads it too.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
 from pydantic import AfterValidator, Field, model_validator
 
-from components.google_cloud.names import Image, Subnetwork, Uri
+from components.google_cloud.names import Image, Uri
 from components.google_cloud.target import Target
 from components.vertex_deployer.config import DeployConfig
 from trainer_module.frozen import Frozen
-
-BEAM_COMPONENTS = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
-BeamComponent = Literal["ExampleGen", "StatisticsGen", "Transform", "Evaluator"]
 
 
 def _time_zone(name: str) -> str:
@@ -78,85 +76,6 @@ class TrainerMachine(Frozen):
     boot_disk_gb: int = Field(default=100, ge=100, le=64_000)
 
 
-class BeamOptions(Frozen):
-    """Beam options of one component.
-
-    Attributes:
-        runner: `direct` runs in the component's container, `dataflow` starts a Dataflow job.
-        workers: Number of processes with `direct`. With `dataflow`, number of machines at the start; None lets the
-            service choose.
-        max_workers: Largest number of Dataflow workers under autoscaling.
-        autoscaling: Autoscaling of Dataflow: `throughput`, or `none` for the fixed number `workers`.
-        machine_type: Machine type of Dataflow's workers.
-        disk_gb: Disk size of Dataflow's workers in GB.
-    """
-
-    runner: Literal["dataflow", "direct"] = "direct"
-    workers: int | None = Field(default=None, ge=1)
-    max_workers: int | None = Field(default=None, ge=1)
-    autoscaling: Literal["throughput", "none"] = "throughput"
-    machine_type: str | None = Field(default=None, pattern=r"^[a-z0-9]+-[a-z0-9-]+$")
-    disk_gb: int | None = Field(default=None, ge=10)
-
-    @model_validator(mode="after")
-    def _check(self) -> "BeamOptions":
-        cloud_only = {"max_workers", "autoscaling", "machine_type", "disk_gb"}
-        changed = {name for name in cloud_only if getattr(self, name) != type(self).model_fields[name].default}
-        if self.runner == "direct" and changed:
-            raise ValueError(
-                f"{', '.join(sorted(changed))}: only Dataflow has this option; set runner: dataflow, or omit the option"
-            )
-        if self.autoscaling == "none":
-            if self.max_workers is not None:
-                raise ValueError(
-                    "max_workers needs autoscaling: throughput; with autoscaling: none, workers gives the fixed number"
-                )
-            if self.workers is None:
-                raise ValueError("autoscaling: none needs workers, the fixed number of machines")
-        if self.workers and self.max_workers and self.workers > self.max_workers:
-            raise ValueError(f"workers ({self.workers}) exceeds max_workers ({self.max_workers})")
-        return self
-
-
-class BeamConfig(BeamOptions):
-    """Beam options of the components that read or write many rows.
-
-    Attributes:
-        image: Image of Dataflow's workers, which starts Apache Beam's worker and contains the product; required for
-            `dataflow`.
-        setup_file: Path of the product's `setup.py` relative to the container's working directory, from which workers
-            build the product; empty means that they use the product in `image`.
-        subnetwork: Subnetwork of Dataflow's workers.
-        public_ips: Whether Dataflow's workers have public addresses.
-        components: Options of single components by component id. They replace the options above.
-    """
-
-    image: Literal[""] | Image = ""
-    setup_file: str = Field(default="", pattern=r"^([\w.-]+/)*[\w-]+\.py$|^$")
-    subnetwork: Literal[""] | Subnetwork = ""
-    public_ips: bool = True
-    components: dict[BeamComponent, BeamOptions] = {}
-
-    @model_validator(mode="after")
-    def _check_network(self) -> "BeamConfig":
-        if not self.public_ips and not self.subnetwork:
-            raise ValueError("public_ips: false needs subnetwork, one with Private Google Access")
-        return self
-
-    @model_validator(mode="after")
-    def _check_image(self) -> "BeamConfig":
-        if not self.image and "dataflow" in {self.runner, *(each.runner for each in self.components.values())}:
-            raise ValueError(
-                "runner: dataflow needs image, an image that starts Apache Beam's worker. Build it from target "
-                "dataflow of docker/pipeline.Dockerfile (docs/images.md)"
-            )
-        return self
-
-    def of(self, component: str) -> BeamOptions:
-        """Returns the options of a component."""
-        return self.components.get(component, self)
-
-
 class Schedule(Frozen):
     """Schedule of recurring runs.
 
@@ -201,7 +120,6 @@ class VertexConfig(Target):
         image: Image of the pipeline's components, with a tag or digest.
         tpu_image: Image of a Trainer on a TPU; required there.
         trainer: Machine of the Trainer; None trains in the pipeline's own container.
-        beam: Beam options of the components.
         schedule: Schedule of recurring runs; None means no schedule.
         deploy: Deployment of pushed versions; None leaves them in the bucket.
     """
@@ -211,9 +129,18 @@ class VertexConfig(Target):
     image: Image
     tpu_image: Literal[""] | Image = ""
     trainer: TrainerMachine | None = None
-    beam: BeamConfig = BeamConfig()
     schedule: Schedule | None = None
     deploy: DeployConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_beam(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "beam" in values:
+            raise ValueError(
+                "the keys of vertex.beam are now in the section beam, for local runs and Vertex AI alike. Move them "
+                "there, and write runner: local in place of runner: direct (docs/scale.md)"
+            )
+        return values
 
     @property
     def target(self) -> Target:

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from components.google_cloud.names import Region
+from pipeline.beam import BEAM_COMPONENTS, BeamConfig
 from pipeline.config import PipelineConfig, read_settings, vertex_section
 from pipeline.job_options import Job
 from pipeline.vertex.compile import compile_job
-from pipeline.vertex.config import BEAM_COMPONENTS, VertexConfig
+from pipeline.vertex.config import VertexConfig
 from pipeline.vertex.machines import BUILT_IN_GPUS, find_machine
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
@@ -130,11 +131,11 @@ def estimate_run(
         ConfigError: The experiment cannot run on Vertex AI, or hours or prices are missing; the message lists them.
     """
     prices = read_settings(Prices, prices_file, {}, where=f"{prices_file}: ")
-    return estimate(vertex_section(config), compile_job(config), prices, prices_file, hours, like)
+    return estimate(config, compile_job(config), prices, prices_file, hours, like)
 
 
 def estimate(
-    vertex: VertexConfig,
+    config: PipelineConfig,
     job: Job,
     prices: Prices,
     prices_file: Path,
@@ -146,6 +147,7 @@ def estimate(
     Raises:
         ConfigError: Hours or prices are missing, or the prices are for another region.
     """
+    vertex = vertex_section(config)
     if prices.region != vertex.region:
         raise ConfigError(
             f"{prices_file}: region: the prices are for {prices.region}, but the experiment runs in {vertex.region} "
@@ -154,7 +156,7 @@ def estimate(
     names = container_components(job)
     known = dict(like or {}) | dict(hours)
     _check_hours(names, hours, known)
-    uses = uses_of_run(vertex, names, prices.component_machine)
+    uses = uses_of_run(vertex, config.beam, names, prices.component_machine)
     after = uses_after_run(vertex)
     missing = [] if prices.run is not None else ["run (per run)"]
     for use in dict.fromkeys([*uses, *after]):
@@ -187,11 +189,12 @@ def container_components(job: Job) -> list[str]:
     )
 
 
-def uses_of_run(vertex: VertexConfig, components: Iterable[str], component_machine: str) -> list[Use]:
+def uses_of_run(vertex: VertexConfig, beam: BeamConfig, components: Iterable[str], component_machine: str) -> list[Use]:
     """Lists the machines that a run is billed for. A component's own machine waits for the jobs that it starts.
 
     Args:
         vertex: The section `vertex`.
+        beam: The section `beam`.
         components: Components that run in a container.
         component_machine: Machine type of these containers.
 
@@ -204,7 +207,7 @@ def uses_of_run(vertex: VertexConfig, components: Iterable[str], component_machi
         if name == _TRAINER:
             uses += _training(vertex)
         elif name in BEAM_COMPONENTS:
-            uses += _dataflow(vertex, name)
+            uses += _dataflow(beam, name)
     return uses
 
 
@@ -276,7 +279,8 @@ def print_estimate(found: CostEstimate, console: Console) -> None:
             highlight=False,
         )
     console.print(
-        f"prices: {found.source}. Not included: disks of custom jobs, storage, network, logs, imports of vectors.",
+        f"prices: {found.source}. Not included: disks of custom jobs, clusters of Flink and Spark, storage, network, "
+        "logs, imports of vectors.",
         highlight=False,
         markup=False,
     )
@@ -315,16 +319,16 @@ def _training(vertex: VertexConfig) -> list[Use]:
     return uses
 
 
-def _dataflow(vertex: VertexConfig, component: str) -> list[Use]:
+def _dataflow(beam: BeamConfig, component: str) -> list[Use]:
     """Lists the largest number of workers that a component's Dataflow job may start."""
-    options: Any = vertex.beam.of(component)
-    if options.runner == "direct":
+    options: Any = beam.of(component)
+    if options.runner != "dataflow":
         return []
     count = options.max_workers or options.workers
     for key, value in (("machine_type", options.machine_type), ("max_workers", count)):
         if not value:
             raise ConfigError(
-                f"vertex.beam.{key}: Dataflow chooses for {component}, so the cost is unknown. Set this key, as in "
-                f"--set vertex.beam.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
+                f"{beam.place(component)}.{key}: Dataflow chooses for {component}, so the cost is unknown. Set this "
+                f"key, as in --set {beam.place(component)}.{key}={'n1-standard-4' if key == 'machine_type' else 10}"
             )
     return [Use(component, "dataflow_workers", options.machine_type, count)]

@@ -79,8 +79,10 @@ def check_portable(job: Mapping[str, Any], machine: Machine | None = None) -> No
                     "Vertex AI, the service account (vertex.service_account) grants access"
                 )
         paths = [path for path in machine.directories if path + os.sep in text + os.sep]
-        # A text in SQL that looks like a path is one of a web site, or no path at all.
-        if not place.endswith(".query") and (match := _ABSOLUTE_PATH.search(text)):
+        # A text in SQL that looks like a path is one of a web site, or no path at all. A command that starts Beam's
+        # workers is on their machines.
+        is_elsewhere = place.endswith(".query") or text.startswith("--environment_config=")
+        if not is_elsewhere and (match := _ABSOLUTE_PATH.search(text)):
             paths.append(match.group())
         if paths:
             path = max(paths, key=len)

@@ -11,7 +11,7 @@ from components.vertex_deployer.config import DeployConfig
 from components.vertex_deployer.requests import DeploymentRequests
 from components.vertex_deployer.version import PushedVersion
 from pipeline.baseline import latest_blessed_model, latest_drift
-from pipeline.beam import in_process_args
+from pipeline.beam import BeamConfig, BeamOptions
 from pipeline.config import PipelineConfig
 from pipeline.platforms import Deployer, Platform
 from pipeline.vertex.config import TrainerMachine, VertexConfig
@@ -29,11 +29,12 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         config: The experiment.
 
     Raises:
-        ConfigError: The Trainer's machine does not exist or cannot train this experiment, or an unchanged query would
-            be answered with old rows.
+        ConfigError: The Trainer's machine does not exist or cannot train this experiment, no container can reach Beam's
+            job server, or an unchanged query would be answered with old rows.
     """
     name = config.pipeline_name
     check_fits(vertex, config.experiment)
+    config.beam.check_on_vertex()
     training: dict[str, Any] = {}
     if vertex.trainer:
         training = {
@@ -49,7 +50,7 @@ def vertex_platform(vertex: VertexConfig, config: PipelineConfig) -> Platform:
         baseline=lambda candidate: latest_blessed_model(),
         earlier_drift=lambda examples: latest_drift(),
         blessed_before=lambda examples: latest_blessed_model(),
-        beam_args=lambda component: beam_args(vertex, name, component),
+        beam_args=lambda component: beam_args(vertex, config.beam, name, component),
         tables_state=lambda data: _fixed_state(data, config.cache),
         deployer=deployer(vertex, vertex.deploy, name) if vertex.deploy else None,
         **training,
@@ -135,17 +136,20 @@ def custom_job(vertex: VertexConfig, chosen: TrainerMachine, pipeline_name: str)
     }
 
 
-def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple[str, ...]:
+def beam_args(vertex: VertexConfig, beam: BeamConfig, pipeline_name: str, component: str) -> tuple[str, ...]:
     """Returns the Beam options of a component.
 
     Args:
         vertex: The section `vertex`.
+        beam: The section `beam`.
         pipeline_name: Name of the folder for temporary files.
         component: Id of the component.
     """
-    beam, options = vertex.beam, vertex.beam.of(component)
-    if options.runner == "direct":
-        return in_process_args(options.workers or 1)
+    options = beam.of(component)
+    return _dataflow_args(vertex, options, pipeline_name) if options.runner == "dataflow" else options.args()
+
+
+def _dataflow_args(vertex: VertexConfig, options: BeamOptions, pipeline_name: str) -> tuple[str, ...]:
     temporary = vertex.under_bucket("dataflow", pipeline_name)
     chosen = {
         "num_workers": options.workers,
@@ -153,8 +157,8 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
         "machine_type": options.machine_type,
         "disk_size_gb": options.disk_gb,
         "service_account_email": vertex.service_account,
-        "subnetwork": beam.subnetwork,
-        "setup_file": f"./{beam.setup_file}" if beam.setup_file else None,
+        "subnetwork": options.subnetwork,
+        "setup_file": f"./{options.setup_file}" if options.setup_file else None,
     }
     return (
         "--runner=DataflowRunner",
@@ -163,11 +167,11 @@ def beam_args(vertex: VertexConfig, pipeline_name: str, component: str) -> tuple
         f"--temp_location={temporary}/temp",
         f"--staging_location={temporary}/staging",
         # The image contains the product. The option also stops TFX from shipping a package of its own source.
-        f"--sdk_container_image={beam.image}",
+        f"--sdk_container_image={options.image}",
         "--sdk_location=container",
         "--experiments=use_runner_v2",
         f"--autoscaling_algorithm={'THROUGHPUT_BASED' if options.autoscaling == 'throughput' else 'NONE'}",
         *(f"--{name}={value}" for name, value in chosen.items() if value),
-        *(() if beam.public_ips else ("--no_use_public_ips",)),
+        *(() if options.public_ips else ("--no_use_public_ips",)),
         *(f"--labels={key}={value}" for key, value in sorted(vertex.labels.items())),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Locations, PipelineConfig, load_config, parse_assignments
-from tests.pipeline.vertex.experiments import SECTION, TWO_TOWERS
+from tests.pipeline.vertex.experiments import DATAFLOW, SECTION, TWO_TOWERS
 from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.datasets import DATASET_NAMES
 from trainer_module.errors import ConfigError
@@ -131,13 +131,14 @@ def test_the_experiment_of_a_summary_can_be_run_again(name):
     [
         {"beam": {"runner": "flink", "job_endpoint": "localhost:1", "environment_config": "localhost:2"}},
         {"beam.workers": 2},
+        {"beam": {**DATAFLOW, "components": {"Transform": {"max_workers": 9}, "Evaluator": {"runner": "local"}}}},
         {"evaluation": {"max_rmse": 0.9, "max_miscalibration": 0.1}},
         TWO_TOWERS,
         {"validation.drift": {"action": "stop"}},
         {"data.last_span": None, "training.warm_start": "last_blessed"},
         {"vertex": SECTION | {"deploy": {}, "trainer": {"machine": "n1-standard-8"}}},
     ],
-    ids=["flink", "workers", "gates", "retrieval", "drift", "warm start", "vertex"],
+    ids=["flink", "workers", "dataflow", "gates", "retrieval", "drift", "warm start", "vertex"],
 )
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_an_experiment_that_is_written_out_says_the_same(overrides):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipeline.beam import in_process_args
+from pipeline.beam import BeamOptions, in_process_args
 from pipeline.rehearsal.spec import parse_plan
 from pipeline.rehearsal.substitutions import commands, images
 from trainer_module.errors import ConfigError
@@ -37,6 +37,13 @@ def test_dataflow_and_its_options_are_replaced_in_driver_and_executor():
     assert found.executor == ("python", "-m", ENTRY_POINT, *OWN, *direct)
     assert found.driver == ("python", "-m", "driver", *OWN[2:], *direct)
     assert found.replaced == ("one: --runner=DataflowRunner and its options, by --runner=FnApiRunner",)
+
+
+def test_a_cluster_is_replaced_too():
+    flink = BeamOptions(runner="flink", job_endpoint="flink:8099", environment_config="localhost:50000", parallelism=4)
+    found = commands(task([*OWN, *flink.args()]))
+    assert found.executor == ("python", "-m", ENTRY_POINT, *OWN, *in_process_args())
+    assert found.replaced == ("one: --runner=PortableRunner and its options, by --runner=FnApiRunner",)
 
 
 def test_a_value_that_looks_like_an_option_is_kept():

@@ -15,6 +15,18 @@ SECTION: dict[str, Any] = {
     "image": IMAGE,
 }
 
+# A section `beam` with every key of its runner but `autoscaling` and `setup_file`.
+DATAFLOW: dict[str, Any] = {
+    "runner": "dataflow",
+    "image": "us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0",
+    "workers": 2,
+    "max_workers": 20,
+    "machine_type": "n1-highmem-4",
+    "disk_gb": 50,
+    "subnetwork": "regions/us-central1/subnetworks/mine",
+    "public_ips": False,
+}
+
 # Overrides that make retrieval of the synthetic ratings.
 TWO_TOWERS: dict[str, Any] = {
     "data": {"dataset": "synthetic", "task": "retrieval", "split": {"by": "leave-last-out"}},

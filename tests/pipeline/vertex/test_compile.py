@@ -28,25 +28,13 @@ from tests.presets import PRESETS_OF_ONE_MODEL
 from trainer_module.data.schema import derive_schema
 from trainer_module.errors import ConfigError
 
-from .experiments import IMAGE, SECTION, TPU_IMAGE, TWO_TOWERS, experiment
+from .experiments import DATAFLOW, IMAGE, SECTION, TPU_IMAGE, TWO_TOWERS, experiment
 
-WORKER_IMAGE = "us-central1-docker.pkg.dev/my-project/recspan/dataflow:1.0"
-DATAFLOW = {
-    "runner": "dataflow",
-    "image": WORKER_IMAGE,
-    "workers": 2,
-    "max_workers": 20,
-    "machine_type": "n1-highmem-4",
-    "disk_gb": 50,
-    "subnetwork": "regions/us-central1/subnetworks/mine",
-    "public_ips": False,
-    "components": {"Transform": {"runner": "dataflow", "max_workers": 100}, "Evaluator": {"runner": "direct"}},
-}
+BEAM = DATAFLOW | {"components": {"Transform": {"max_workers": 100}, "Evaluator": {"runner": "local"}}}
 CLOUD = {
     "service_account": "runs@my-project.iam.gserviceaccount.com",
     "network": "projects/12345/global/networks/mine",
     "labels": {"team": "recommenders", "cost-center": "7"},
-    "beam": DATAFLOW,
     "tpu_image": TPU_IMAGE,
     "trainer": {"machine": "v6e-8"},
 }
@@ -59,7 +47,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def cloud():
-    return compile_job(experiment(CLOUD))
+    return compile_job(experiment(CLOUD, beam=BEAM))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +84,7 @@ def test_it_is_a_pipeline_job_of_the_services_protos(cloud):
 
 
 def test_the_same_input_gives_the_same_bytes(cloud):
-    assert to_json(compile_job(experiment(CLOUD))) == to_json(cloud)
+    assert to_json(compile_job(experiment(CLOUD, beam=BEAM))) == to_json(cloud)
 
 
 def test_the_components_are_those_of_a_local_run(plain, tmp_path):
@@ -135,7 +123,7 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
         "region": "us-central1",
         "temp_location": "gs://my-bucket/recspan/dataflow/small/temp",
         "staging_location": "gs://my-bucket/recspan/dataflow/small/staging",
-        "sdk_container_image": WORKER_IMAGE,
+        "sdk_container_image": DATAFLOW["image"],
         "autoscaling_algorithm": "THROUGHPUT_BASED",
         "service_account_email": "runs@my-project.iam.gserviceaccount.com",
         "subnetwork": "regions/us-central1/subnetworks/mine",
@@ -146,8 +134,7 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
     assert statistics.items() >= {"num_workers": "2", "max_num_workers": "20", "machine_type": "n1-highmem-4"}.items()
     assert flags(cloud, "ExampleGen") == statistics
     transform = flags(cloud, "Transform")
-    assert transform.items() >= (common | {"max_num_workers": "100"}).items()
-    assert "machine_type" not in transform
+    assert transform == statistics | {"max_num_workers": "100"}
     assert flags(cloud, "Evaluator") == {
         "runner": "FnApiRunner",
         "direct_running_mode": "in_memory",
@@ -155,6 +142,40 @@ def test_beam_components_run_on_dataflow_as_asked(cloud):
         "sdk_container_image": "none",
     }
     assert not flags(cloud, "Trainer")
+
+
+def test_jobs_go_from_the_container_to_a_job_server_as_asked():
+    flink = {
+        "runner": "flink",
+        "job_endpoint": "flink.example.org:8099",
+        "environment": "process",
+        "environment_config": '{"command": "/opt/apache/beam/boot"}',
+        "parallelism": 16,
+        "components": {"Evaluator": {"runner": "local", "workers": 2}},
+    }
+    config = experiment(beam=flink)
+    job = compile_job(config)
+    for component in ("ExampleGen", "StatisticsGen", "Transform"):
+        args = container(job, component)["args"]
+        assert tuple(args[args.index("{{$}}") + 1 :]) == config.beam.args()
+    assert flags(job, "Transform")["job_endpoint"] == "flink.example.org:8099"
+    assert flags(job, "Evaluator").items() >= {"runner": "FnApiRunner", "direct_num_workers": "2"}.items()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0"])
+def test_a_job_server_in_the_container_itself_is_refused(host):
+    flink = {"runner": "flink", "job_endpoint": f"{host}:8099", "environment_config": "localhost:50000"}
+    with pytest.raises(ConfigError, match=rf"^beam\.job_endpoint: {host}:8099 would be the component's own container"):
+        compile_job(experiment(beam=flink))
+    with pytest.raises(ConfigError, match=r"^beam\.components\.Transform\.job_endpoint"):
+        compile_job(experiment(beam={"components": {"Transform": flink}}))
+
+
+def test_the_section_beam_changes_nothing_but_beams_options(cloud):
+    plain = compile_job(experiment(CLOUD))
+    for job, other in ((plain, cloud), (cloud, plain)):
+        tasks, others = (each["pipelineSpec"]["root"]["dag"]["tasks"] for each in (job, other))
+        assert tasks == others
 
 
 def test_beam_takes_every_option(cloud):

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.config import load_config
-from pipeline.vertex.config import BeamConfig, Schedule, VertexConfig
+from pipeline.vertex.config import Schedule, VertexConfig
 from trainer_module.errors import ConfigError
 
-from .experiments import IMAGE, SECTION, experiment
+from .experiments import SECTION, experiment
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,6 @@ from .experiments import IMAGE, SECTION, experiment
             {"cron": "0 3 * * *", "start": "2030-01-02T00:00:00Z", "end": "2030-01-01T00:00:00Z"},
             r"start must be before end",
         ),
-        ("beam", {"max_workers": 3}, r"max_workers: only Dataflow has this option; set runner: dataflow"),
-        ("beam", {"runner": "dataflow", "autoscaling": "none"}, r"autoscaling: none needs workers"),
-        ("beam", {"runner": "dataflow", "workers": 9, "max_workers": 3}, r"workers \(9\) exceeds max_workers \(3\)"),
-        ("beam", {"runner": "dataflow", "public_ips": False}, r"public_ips: false needs subnetwork"),
-        ("beam", {"runner": "dataflow"}, r"runner: dataflow needs image"),
-        ("beam", {"components": {"Transform": {"runner": "dataflow"}}}, r"runner: dataflow needs image"),
-        ("beam", {"runner": "flink"}, r"'dataflow' or 'direct'"),
         ("regoin", "us-central1", r"vertex\.regoin: unknown key\. Did you mean vertex\.region\?"),
         ("trainer", {"machin": "x"}, r"vertex\.trainer\.machin: unknown key\. Did you mean vertex\.trainer\.machine\?"),
     ],
@@ -100,11 +93,13 @@ def test_a_schedule_tells_its_time_zone():
     assert Schedule(cron="0  3 * * *", time_zone="Asia/Tokyo").cron_in_zone == "TZ=Asia/Tokyo 0 3 * * *"
 
 
-def test_components_may_differ():
-    beam = BeamConfig.model_validate({"image": IMAGE, "components": {"Transform": {"runner": "dataflow"}}})
-    assert (beam.of("Transform").runner, beam.of("Evaluator").runner) == ("dataflow", "direct")
-    with pytest.raises(ValidationError, match="Transform"):
-        BeamConfig.model_validate({"components": {"Trainer": {"runner": "dataflow"}}})
+@pytest.mark.parametrize("section", [{"runner": "dataflow"}, {"runner": "direct", "workers": 2}, {}, None])
+def test_the_former_section_beam_is_refused_and_its_new_place_named(section):
+    with pytest.raises(ConfigError, match=r"^vertex: the keys of vertex\.beam are now in the section beam") as refused:
+        experiment({"beam": section})
+    assert "write runner: local in place of runner: direct" in str(refused.value)
+    with pytest.raises(ConfigError, match=r"^vertex: the keys of vertex\.beam are now in the section beam"):
+        load_config(overrides={"vertex": dict(SECTION), "vertex.beam.runner": "dataflow"})
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(SECTION)))

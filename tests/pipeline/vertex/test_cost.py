@@ -57,8 +57,8 @@ def small_job(*components: str) -> dict:
     }
 
 
-def cost(vertex: dict, hours: dict[str, float]) -> CostEstimate:
-    return estimate(experiment(vertex).vertex, small_job(*hours), PRICES, FILE, hours)
+def cost(vertex: dict, hours: dict[str, float], **overrides) -> CostEstimate:
+    return estimate(experiment(vertex, **overrides), small_job(*hours), PRICES, FILE, hours)
 
 
 def test_components_pay_for_their_containers_and_the_run():
@@ -92,7 +92,8 @@ def test_a_tpu_is_paid_by_the_chip():
 
 
 def test_dataflow_is_paid_by_the_worker():
-    found = cost({"beam": DATAFLOW | {"components": {"Evaluator": {}}}}, {"Transform": 0.5, "Evaluator": 0.5})
+    beam = DATAFLOW | {"components": {"Evaluator": {"runner": "local"}}}
+    found = cost({}, {"Transform": 0.5, "Evaluator": 0.5}, beam=beam)
     # Transform: 0.5 h x (0.1 + 10 x 0.4) = 2.05; Evaluator stays in its container: 0.05; 0.5
     assert found.total == pytest.approx(2.6)
 
@@ -100,8 +101,21 @@ def test_dataflow_is_paid_by_the_worker():
 @pytest.mark.parametrize("key", ["max_workers", "machine_type"])
 def test_what_dataflow_chooses_itself_is_not_guessed(key):
     beam = {name: value for name, value in DATAFLOW.items() if name != key}
-    with pytest.raises(ConfigError, match=rf"vertex\.beam\.{key}: Dataflow chooses for Transform.*--set vertex\.beam"):
-        cost({"beam": beam}, {"Transform": 1.0})
+    for section, place in ((beam, "beam"), ({"components": {"Transform": beam}}, "beam.components.Transform")):
+        with pytest.raises(
+            ConfigError, match=rf"^{place}\.{key}: Dataflow chooses for Transform.*--set {place}\.{key}="
+        ):
+            cost({}, {"Transform": 1.0}, beam=section)
+
+
+def test_clusters_of_ones_own_are_in_no_estimate():
+    flink = {"runner": "flink", "job_endpoint": "flink:8099", "environment_config": "localhost:50000"}
+    found = cost({}, {"Transform": 1.0}, beam=flink)
+    assert found.lines == cost({}, {"Transform": 1.0}).lines
+    console = Console(width=100)
+    with console.capture() as shown:
+        print_estimate(found, console)
+    assert "Not included: disks of custom jobs, clusters of Flink and Spark" in " ".join(shown.get().split())
 
 
 def test_what_stays_deployed_costs_on():
@@ -115,14 +129,14 @@ def test_what_stays_deployed_costs_on():
 
 
 def test_unknown_prices_are_named_all_at_once():
-    vertex = experiment({"trainer": {"machine": "n1-standard-8"}}).vertex
+    config = experiment({"trainer": {"machine": "n1-standard-8"}})
     prices = PRICES.model_copy(update={"machines": {"e2-standard-4": None}, "run": None})
     message = (
         r"prices\.yaml: no price for run \(per run\), machines\.e2-standard-4 \(for Trainer\), "
         r"machines\.n1-standard-8 \(for Trainer\)\. .*prices\.example\.yaml says where to look prices up"
     )
     with pytest.raises(ConfigError, match=message):
-        estimate(vertex, small_job("Trainer"), prices, FILE, {"Trainer": 1.0})
+        estimate(config, small_job("Trainer"), prices, FILE, {"Trainer": 1.0})
 
 
 def test_prices_of_another_region_are_refused():
@@ -132,20 +146,20 @@ def test_prices_of_another_region_are_refused():
 
 def test_hours_that_are_given_go_before_those_of_another_run():
     found = estimate(
-        experiment().vertex, small_job("Trainer"), PRICES, FILE, {"Trainer": 5.0}, {"Trainer": 1.0, "Baseline": 1.0}
+        experiment(), small_job("Trainer"), PRICES, FILE, {"Trainer": 5.0}, {"Trainer": 1.0, "Baseline": 1.0}
     )
     assert found.total == pytest.approx(1.0)
 
 
 def test_missing_hours_are_named():
     with pytest.raises(ConfigError, match=r"no hours for ExampleGen, Transform: give --hours COMPONENT=HOURS for"):
-        estimate(experiment().vertex, small_job("Trainer", "Transform", "ExampleGen"), PRICES, FILE, {"Trainer": 1.0})
+        estimate(experiment(), small_job("Trainer", "Transform", "ExampleGen"), PRICES, FILE, {"Trainer": 1.0})
 
 
 def test_hours_of_no_component_are_refused():
     with pytest.raises(ConfigError, match=r"--hours Tarnsform: .*\. Known: ExampleGen, Trainer, Transform"):
         estimate(
-            experiment().vertex,
+            experiment(),
             small_job("Trainer", "Transform", "ExampleGen"),
             PRICES,
             FILE,
@@ -203,7 +217,8 @@ def test_the_example_shows_every_key_and_no_price():
 
 
 def test_uses_name_the_components_own_machine():
-    (use,) = uses_of_run(experiment().vertex, ["Pusher"], "e2-highmem-2")
+    config = experiment()
+    (use,) = uses_of_run(config.vertex, config.beam, ["Pusher"], "e2-highmem-2")
     assert use == Use("Pusher", "machines", "e2-highmem-2", 1)
 
 

@@ -20,6 +20,7 @@ def deep(text: str):
         ("/srv/marie", r"/srv/marie of this machine at a\[0\]\.b\.c\.d"),
         ("--setup_file=/opt/product/setup.py", r"would name /opt/product"),
         ("-I/srv/marie/include", r"would name /srv/marie"),
+        ('--environment_config={"command": "/srv/marie/boot"}', r"would name /srv/marie"),
         ("path:/data/criteo", r"would name /data/criteo"),
         ("/data/criteo/train.txt", r"would name /data/criteo/train\.txt of this machine"),
         ("file:///data/criteo", r"would name file:///data/criteo"),
@@ -52,6 +53,7 @@ def test_what_belongs_to_this_machine_is_refused_with_its_place(text, message):
         "*/5 * * * *",
         "Action|Adventure/Drama",
         "tfx.components.marie.executor",
+        '--environment_config={"command": "/opt/apache/beam/boot"}',
     ],
 )
 def test_what_is_the_services_is_not(text):
