@@ -40,9 +40,9 @@ class _TopValues(beam.PTransform):
     def __init__(self, num_top_values: int, num_ranks: int):
         self._num_top_values, self._num_ranks = num_top_values, num_ranks
 
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+    def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
         return (
-            pcoll
+            input_or_inputs
             | "CountInBatches" >> beam.FlatMapTuple(counts_of_batch)
             | "MergeCounts" >> beam.CombinePerKey(MergeCounts())
             | "ToStatistics" >> beam.Map(_statistics, self._num_top_values, self._num_ranks)
