@@ -12,7 +12,7 @@ import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics.generators.basic_stats_generator import BasicStatsGenerator
 from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME
 from tfx.components.util import tfxio_utils
-from tfx.dsl.components.base import base_beam_executor, base_component, executor_spec
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -82,7 +82,7 @@ class ColumnarStatisticsGenSpec(ComponentSpec):
     OUTPUTS = {"statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics)}
 
 
-class ColumnarStatisticsGen(base_component.BaseComponent):
+class ColumnarStatisticsGen(base_beam_component.BaseBeamComponent):
     """Computes statistics of the splits of examples."""
 
     SPEC_CLASS = ColumnarStatisticsGenSpec
