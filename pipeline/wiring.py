@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.components import StatisticsGen, Transform
+from tfx.components import Transform
 from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -21,13 +21,23 @@ from components.example_validator.component import StrictExampleValidator
 from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from components.run_report.component import RunReport
+from components.statistics_gen.component import ColumnarStatisticsGen
 from pipeline.baseline import latest_blessed_model
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.job_options import DEFAULT_TRAIN_ARGS, TRAIN_ARGS
 from pipeline.platforms import Platform
 from pipeline.run_page.pages import Pages
-from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, EXAMPLE_GEN, EXAMPLE_VALIDATOR, PUSHER, RUN_REPORT, TRAINER
+from pipeline.wiring_names import (
+    DRIFT_GATE,
+    EVALUATOR,
+    EXAMPLE_GEN,
+    EXAMPLE_VALIDATOR,
+    PUSHER,
+    RUN_REPORT,
+    STATISTICS_GEN,
+    TRAINER,
+)
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
 from trainer_module.errors import ConfigError
@@ -70,7 +80,7 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
     portable_config = config.without_local_paths()
 
     example_gen = _example_gen(portable_config.data, platform).with_id(EXAMPLE_GEN)
-    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], exclude_splits=list(_NOT_ROWS))
+    statistics_gen = ColumnarStatisticsGen(example_gen.outputs["examples"], _NOT_ROWS).with_id(STATISTICS_GEN)
     schema = CuratedSchema(schema_text=schema_text)
     components: list[Any] = [example_gen, statistics_gen, schema]
     pages = Pages(config, platform, only_training)

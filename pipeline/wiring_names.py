@@ -2,7 +2,7 @@
 
 EXAMPLE_GEN, TRAINER, EVALUATOR = "ExampleGen", "Trainer", "Evaluator"
 PUSHER, RUN_REPORT, DRIFT_GATE = "Pusher", "RunReport", "DriftGate"
-EXAMPLE_VALIDATOR = "ExampleValidator"
-DATA_COMPONENTS = (EXAMPLE_GEN, "StatisticsGen", EXAMPLE_VALIDATOR, DRIFT_GATE)
+STATISTICS_GEN, EXAMPLE_VALIDATOR = "StatisticsGen", "ExampleValidator"
+DATA_COMPONENTS = (EXAMPLE_GEN, STATISTICS_GEN, EXAMPLE_VALIDATOR, DRIFT_GATE)
 """Components that look at the data before anything is trained."""
 EVALUATION = "evaluation"

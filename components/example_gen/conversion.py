@@ -101,9 +101,7 @@ def convert_interactions(
         if entry.feature_name in slices and not isinstance(entry, NumericEntry):
             values = _required(values, entry.name, problems)
         columns[entry.feature_name] = values
-    good = problems.good()
-    batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
-    return batch, problems.bad_rows(raw)
+    return _rows_without(problems, columns), problems.bad_rows(raw)
 
 
 def is_interaction(batch: pa.RecordBatch, dataset: Dataset) -> np.ndarray:
@@ -138,9 +136,13 @@ def convert_entities(
         if entry.feature_name in slices:
             values = pc.fill_null(values, MISSING_TOKEN.encode())
         columns[entry.feature_name] = values
-    good = problems.good()
-    batch = pa.RecordBatch.from_pydict({name: values.take(pa.array(good)) for name, values in columns.items()})
-    return batch, raw.numbers[good], problems.bad_rows(raw)
+    return _rows_without(problems, columns), raw.numbers[problems.good()], problems.bad_rows(raw)
+
+
+def _rows_without(problems: Problems, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """The rows of columns that have no problem."""
+    batch = pa.RecordBatch.from_pydict(columns)
+    return batch.take(pa.array(problems.good())) if problems.of_row else batch
 
 
 def feature(values: pa.Array, entry: Entry, problems: Problems) -> pa.Array:

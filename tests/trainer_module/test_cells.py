@@ -118,3 +118,10 @@ def test_several_values_of_a_column_that_takes_one_are_refused():
 def test_an_infinite_number_is_a_number():
     (found,) = by_the_graph([{"price": [np.inf]}])
     assert found["price"] == [np.inf]
+
+
+@pytest.mark.parametrize("space", ["", " ", "\x1f", "\x7f", "\u3000"])
+def test_a_slice_of_a_column_is_trimmed_by_its_own_texts(space):
+    texts = pa.array(["a", "b", "c", f"{space}d{space}", None, "e "], pa.large_string())
+    assert trimmed(texts.slice(2, 3)).to_pylist() == ["c", trim(f"{space}d{space}"), None]
+    assert trimmed(texts.slice(2, 0)).to_pylist() == []

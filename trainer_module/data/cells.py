@@ -14,12 +14,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer_module.data.features import Column, FeatureSpec, Weights
 
 WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+
+_FIRST_VISIBLE, _LAST_VISIBLE = np.frombuffer(b"!~", np.uint8)
 
 # Stands for a missing token in a column of integers.
 MISSING_INTEGER = -1
@@ -34,7 +37,19 @@ def trim(token: str) -> str:
 
 def trimmed(texts: pa.Array) -> pa.Array:
     """The same as `trim` for an Arrow column of texts."""
+    if pa.types.is_large_string(texts.type) and _is_visible_ascii(texts):
+        return texts
     return pc.utf8_trim(texts, characters=WHITESPACE)
+
+
+def _is_visible_ascii(texts: pa.Array) -> bool:
+    """Whether every byte of a column of large strings is an ASCII character but a space or a control character."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return True
+    first, behind = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
+    # Unsigned bytes below "!" wrap around to large ones.
+    return not np.any(np.frombuffer(data, np.uint8)[first:behind] - _FIRST_VISIBLE > _LAST_VISIBLE - _FIRST_VISIBLE)
 
 
 def clean_row(spec: FeatureSpec, row: Mapping[str, Values]) -> dict[str, Values]:

@@ -69,7 +69,7 @@ class UserAttributes:
         return np.sum(parts, axis=0)
 
     def parts(self, rows: Rows, known: np.ndarray | None, entities: Entities) -> list[Part]:
-        users, index = np.unique(rows.column(USER), return_inverse=True)
+        users, index = distinct(rows.batch.column(USER))
         return [Part(pa.RecordBatch.from_pydict(self.columns(users, known, entities)), index)]
 
     def columns(self, users: np.ndarray, known: np.ndarray | None, entities: Entities) -> dict[str, pa.Array]:
@@ -97,7 +97,7 @@ class ItemAttributes(WithoutSummary):
         self._schema = dataset.spec().features.arrow_schema()
 
     def parts(self, rows: Rows, known: None, entities: Entities) -> list[Part]:
-        items, index = np.unique(rows.column(ITEM), return_inverse=True)
+        items, index = distinct(rows.batch.column(ITEM))
         return [Part(pa.RecordBatch.from_pydict(self.columns(items, entities)), index)]
 
     def columns(self, items: np.ndarray, entities: Entities) -> dict[str, pa.Array]:
@@ -108,6 +108,15 @@ class ItemAttributes(WithoutSummary):
             entities: Gives identifiers and attributes.
         """
         return _features(entities.items, items, self._key, self._schema)
+
+
+def distinct(numbers: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct numbers in the order of their first rows, `[distinct]`, and the index of each row's, `[rows]` int64.
+
+    Unlike `np.unique`, it does not sort.
+    """
+    encoded = numbers.dictionary_encode()
+    return encoded.dictionary.to_numpy(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def activity(train_rows: np.ndarray) -> pa.Array:

@@ -44,6 +44,16 @@ def is_text(values: pa.DataType) -> bool:
     )
 
 
+def null_where(is_missing: pa.Array, values: pa.Array) -> pa.Array:
+    """The same values with nulls in some places.
+
+    Args:
+        is_missing: `[rows]` bool; null where a value is null already.
+        values: `[rows]`; returned as they are if none is missing, which saves a copy.
+    """
+    return pc.if_else(is_missing, None, values) if pc.any(is_missing).as_py() else values
+
+
 def trimmed_text(values: pa.Array, name: str, problems: Problems) -> pa.Array:
     """Values as text without spaces around it (see `trainer_module.data.cells`), `[rows]` large_string.
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from components.example_gen.output.bad_rows import BadRow, bad_row
+from components.example_gen.readers.plain_arrays import null_where
 from components.example_gen.readers.raw_rows import RawRows
 from components.example_gen.readers.records import Dialect, Records, TextBlock, find_records, one_byte_delimiter
 from trainer_module.data.cells import trim, trimmed
@@ -222,4 +223,4 @@ def _with_nulls(values: pa.Array, table: TableFiles) -> pa.Array:
     """Makes texts that stand for a missing value null."""
     missing = pa.array([trim(text) for text in table.missing_values], pa.large_string())
     text = trimmed(values.cast(pa.large_string()))
-    return pc.if_else(pc.is_in(text, missing), None, values)
+    return null_where(pc.is_in(text, missing), values)

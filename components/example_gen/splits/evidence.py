@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from components.example_gen.rows import ITEM, POSITION, SPLITS, USER, Rows, describe_places
 
@@ -65,16 +66,14 @@ def parts_by_key(evidence: Evidence, count: int) -> dict[int, Evidence]:
     if count == 1:
         return {0: evidence}
     part = evidence.key % count
-    return {int(index): evidence.take(part == index) for index in np.unique(part)}
+    sizes = np.bincount(part, minlength=count)
+    return {index: evidence.take(part == index) for index in np.flatnonzero(sizes).tolist()}
 
 
 def first_of_each_key_and_split(evidence: Evidence) -> Evidence:
     """Keeps one row of each key and split, the one of lowest position. It proves a shared key as well as all do."""
-    order = np.lexsort((evidence.position, evidence.split, evidence.key))
-    key, split = evidence.key[order], evidence.split[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (key[1:] != key[:-1]) | (split[1:] != split[:-1])
-    return evidence.take(order[first])
+    first = _first_rows(evidence)
+    return evidence.take(first[first >= 0])
 
 
 def find_shared_keys(what: str, evidence: Evidence, files: Sequence[str]) -> list[str]:
@@ -88,8 +87,11 @@ def find_shared_keys(what: str, evidence: Evidence, files: Sequence[str]) -> lis
     Returns:
         One sentence for each pair of splits that share a key, with examples.
     """
-    evidence = first_of_each_key_and_split(evidence)
-    key, split, position = evidence.key, evidence.split, evidence.position
+    first = _first_rows(evidence)
+    shared = first[np.count_nonzero(first >= 0, axis=1) > 1]
+    evidence = evidence.take(shared[shared >= 0])
+    order = np.lexsort((evidence.split, evidence.key))
+    key, split, position = evidence.key[order], evidence.split[order], evidence.position[order]
     at = np.flatnonzero(key[1:] == key[:-1])
     leaks = []
     for a, b in sorted({(int(split[i]), int(split[i + 1])) for i in at}):
@@ -97,6 +99,20 @@ def find_shared_keys(what: str, evidence: Evidence, files: Sequence[str]) -> lis
         examples = describe_pairs(position[pairs], position[pairs + 1], files)
         leaks.append(f"the same {what} is in {SPLITS[a]} and in {SPLITS[b]}: {examples}")
     return leaks
+
+
+def _first_rows(evidence: Evidence) -> np.ndarray:
+    """The row of lowest position of each distinct key and split, `[keys, splits]` int64; -1 where there is none."""
+    order = np.arange(len(evidence.key))
+    if np.any(evidence.position[1:] < evidence.position[:-1]):
+        order = np.argsort(evidence.position)
+    keys = pa.array(evidence.key).dictionary_encode()
+    number = keys.indices.to_numpy().astype(np.int64) * len(SPLITS) + evidence.split
+    first = np.full((len(keys.dictionary), len(SPLITS)), -1)
+    # Of several values that are assigned to one place, the last one stays.
+    backwards = order[::-1]
+    first.ravel()[number[backwards]] = backwards
+    return first
 
 
 def describe_pairs(first: np.ndarray, second: np.ndarray, files: Sequence[str]) -> str:

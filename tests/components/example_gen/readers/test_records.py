@@ -95,3 +95,8 @@ def test_a_row_without_end_is_named():
 def test_data_without_a_free_control_byte_is_no_text():
     with pytest.raises(ValueError, match="every control byte"):
         one_byte_delimiter(bytes(range(256)), b"::")
+
+
+def test_fields_are_counted_by_record_where_only_their_mean_is_a_whole_number():
+    assert find_records(b"a,b,c\nd\n", COMMA).num_fields().tolist() == [3, 1]
+    assert find_records(b"a,b,c\nd,e,f\n", COMMA).num_fields().tolist() == [3, 3]

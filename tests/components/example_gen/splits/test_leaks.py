@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from components.example_gen.output.outcome import Outcome, check_splits
 from components.example_gen.rows import EVAL, ITEM, TEST, TRAIN, USER, Entities, Rows, positions
+from components.example_gen.splits.evidence import Evidence, find_shared_keys, first_of_each_key_and_split
 from tests.components.example_gen.splits.invented import (
     CONFIGS,
     assign,
@@ -221,3 +222,24 @@ def test_test_users_without_a_new_item_are_refused():
     check_splits(Outcome(**rows, num_queries=3, num_findable=1), "time", "retrieval")
     restored = Outcome.from_json(Outcome(**rows, num_queries=3, num_findable=1).to_json())
     assert (restored.num_queries, restored.num_findable) == (3, 1)
+
+
+def evidence_of(*rows: tuple[int, int, int]) -> Evidence:
+    """From keys, splits and positions."""
+    key, split, position = (np.array(values) for values in zip(*rows, strict=True))
+    return Evidence(key, np.zeros(len(rows), np.int64), position, split.astype(np.int8))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]], ids=["as in the file", "of several blocks"])
+def test_of_each_key_and_split_the_row_of_lowest_position_is_kept(order):
+    rows = [(7, TRAIN, 10), (3, TRAIN, 11), (7, TRAIN, 12), (7, TEST, 13), (3, TRAIN, 14)]
+    kept = first_of_each_key_and_split(evidence_of(*(rows[number] for number in order)))
+    found = zip(kept.key.tolist(), kept.split.tolist(), kept.position.tolist(), strict=True)
+    assert sorted(found) == [(3, TRAIN, 11), (7, TRAIN, 10), (7, TEST, 13)]
+
+
+def test_shared_keys_are_named_in_ascending_order_by_their_first_rows():
+    evidence = evidence_of((9, TEST, 5), (9, TRAIN, 4), (2, TRAIN, 3), (2, TEST, 8), (2, TEST, 6), (5, TRAIN, 1))
+    assert find_shared_keys("user", evidence, ["a.csv"]) == [
+        "the same user is in train and in test: a.csv lines 3 and 6, a.csv lines 4 and 5 (2 in all)"
+    ]

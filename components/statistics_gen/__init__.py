@@ -1,0 +1,1 @@
+"""Statistics of examples, as TFX's StatisticsGen writes them."""
