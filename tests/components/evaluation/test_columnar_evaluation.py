@@ -343,6 +343,17 @@ def test_requests_that_came_with_the_columns_are_kept():
     assert found == [[[b"first"]], [[b"second"]]]
 
 
+def test_what_was_added_to_a_batch_is_cut_with_it():
+    batch = pa.RecordBatch.from_pydict({"user": pa.array([[b"a"], [b"b"], [b"c"]], pa.large_list(pa.large_binary()))})
+    features = {"__row__": np.array([7, 8, 9], np.uint64), naive_feature("baseline"): np.array([1.0, 2.0, 3.0])}
+    parts = list(as_requests({tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.FEATURES_KEY: features}, 2))
+    found = [{name: values.tolist() for name, values in part[tfma.FEATURES_KEY].items()} for part in parts]
+    assert found == [
+        {"__row__": [7, 8], naive_feature("baseline"): [1.0, 2.0]},
+        {"__row__": [9], naive_feature("baseline"): [3.0]},
+    ]
+
+
 def test_slicing_by_fixed_values_is_refused_rather_than_ignored():
     config = config_pb2.EvalConfig(slicing_specs=[config_pb2.SlicingSpec(feature_values={"gender": "F"})])
     with pytest.raises(ValueError, match="feature_values"):
