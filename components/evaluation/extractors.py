@@ -55,11 +55,15 @@ def custom_extractors(
     columns = [list(spec.feature_keys) for spec in eval_config.slicing_specs] or [[]]
     is_retrieval = any(spec.signature_name == EVALUATE for spec in eval_config.model_specs)
     size = _QUERIES_AT_ONCE if is_retrieval else _ROWS_AT_ONCE
-    first = [extractor.Extractor(stage_name="Requests", ptransform=beam.FlatMap(as_requests, size))]
+    first, last = [], []
     heads = list(dict.fromkeys(name for spec in eval_config.metrics_specs for name in spec.output_names))
+    # What looks tokens up does so before batches are cut: its cost follows the number of distinct tokens per batch.
     if not is_retrieval:
         predict = beam.ParDo(PredictNaively(naive_baseline_directory(eval_shared_model), heads))
         first.append(extractor.Extractor(stage_name="PredictNaively", ptransform=predict))
+    if extras := extras_to_write():
+        first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(extras.rows.keyed)))
+    first.append(extractor.Extractor(stage_name="Requests", ptransform=beam.FlatMap(as_requests, size)))
     model_dir = _candidate_directory(eval_shared_model)
     if candidates_dir := candidates_directory(model_dir):
         weigh = beam.ParDo(WeighPolicies(model_dir, candidates_dir))
@@ -67,11 +71,9 @@ def custom_extractors(
     if float32_dir := float32_directory(model_dir):
         predict = beam.ParDo(PredictInFloat32(float32_dir, is_retrieval, heads))
         first.append(extractor.Extractor(stage_name="PredictInFloat32", ptransform=predict))
-    last = []
     if is_retrieval:
         last.append(extractor.Extractor(stage_name="FindPlaces", ptransform=beam.Map(_with_places)))
-    if extras := extras_to_write():
-        first.append(extractor.Extractor(stage_name="KeyRows", ptransform=beam.Map(extras.rows.keyed)))
+    if extras:
         loader = _candidate(eval_shared_model).model_loader
         measure = MeasureImportance(extras.plan, loader, KEY_FEATURE, extras.directory, size)
         first.append(extractor.Extractor(stage_name="MeasureImportance", ptransform=measure))
@@ -116,18 +118,20 @@ def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
     TFX's reader of TFRecords gives them along; that of Parquet files gives columns alone, and a row group at a time.
 
     Args:
-        extracts: With an Arrow batch.
+        extracts: With an Arrow batch and arrays, `[rows]`, that earlier stages have added to its features.
         size: Rows per batch.
     """
-    whole = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    whole, added = extracts[tfma.ARROW_RECORD_BATCH_KEY], extracts.get(tfma.FEATURES_KEY, {})
     for start in range(0, whole.num_rows, size):
         batch = whole.slice(start, size)
         if tfma.ARROW_INPUT_COLUMN not in batch.schema.names:
-            requests = pa.array([[request] for request in serialized(batch)], pa.large_list(pa.large_binary()))
+            one_each = np.arange(batch.num_rows + 1)
+            requests = pa.LargeListArray.from_arrays(one_each, pa.array(serialized(batch), pa.large_binary()))
             batch = pa.RecordBatch.from_arrays(
                 [*batch.columns, requests], names=[*batch.schema.names, tfma.ARROW_INPUT_COLUMN]
             )
-        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch}
+        features = {name: values[start : start + size] for name, values in added.items()}
+        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.FEATURES_KEY: features}
 
 
 class PredictNaively(beam.DoFn):

@@ -11,6 +11,8 @@ import tensorflow as tf
 from apache_beam.coders import VarIntCoder
 from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions, TypeOptions
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.runners.worker import statecache
 from apache_beam.transforms import core, userstate
 
 from pipeline import beam_introspection
@@ -48,6 +50,7 @@ def remembering(monkeypatch):
     monkeypatch.setattr(cloudpickle, "_find_imported_submodules", find_submodules)
     monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
+    monkeypatch.setattr(worker_handlers, "STATE_CACHE_SIZE_MB", worker_handlers.STATE_CACHE_SIZE_MB)
     beam_introspection.remember()
     beam_introspection.remember()
 
@@ -103,3 +106,23 @@ def test_pipelines_come_to_the_same(capsys):
         found = pipeline | beam.Create([1, 2]) | beam.ParDo(Doubled(), 3) | beam.CombineGlobally(sum)
         _ = found | beam.Map(print)
     assert capsys.readouterr().out == "9\n"
+
+
+def test_side_inputs_are_read_without_measuring_them(capsys, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a side input was measured")
+
+    monkeypatch.setattr(statecache, "get_deep_size", refuse)
+    with beam.Pipeline(argv=list(in_process_args())) as pipeline:
+        one, several = pipeline | "one" >> beam.Create([10]), pipeline | "several" >> beam.Create([3, 4])
+        found = (
+            pipeline
+            | beam.Create([1, 2])
+            | beam.Map(
+                lambda value, added, factors: value * sum(factors) + added,
+                beam.pvalue.AsSingleton(one),
+                beam.pvalue.AsIter(several),
+            )
+        )
+        _ = found | beam.CombineGlobally(sum) | beam.Map(print)
+    assert capsys.readouterr().out == "41\n"

@@ -54,6 +54,15 @@ def test_files_give_the_same_rows_as_memory(tmp_path, rows):
     assert_equal(in_graph[0], in_memory.gather(wanted))
 
 
+@pytest.mark.parametrize("limit", [NOTHING, MUCH])
+def test_columns_of_a_single_type_are_gathered_as_they_were(tmp_path, limit):
+    columns = {"first": tf.constant([[1, 2], [3, 4]]), "second": tf.constant([5, 6]), "third": tf.constant([[7], [8]])}
+    parts_of_a_row = [{name: value[row : row + 1] for name, value in columns.items()} for row in range(2)]
+    made = store(parts_of_a_row, Limits(limit, 0, str(tmp_path)))
+    rows = tf.constant([1, 0, 1], tf.int64)
+    assert_equal(made.gather(rows), {name: tf.gather(value, rows) for name, value in columns.items()})
+
+
 def test_pages_are_forgotten_and_read_again(tmp_path):
     in_files = RowsInFiles(parts(), str(tmp_path), mapped_bytes=1)
     rows = tf.constant([0, 4], tf.int64)

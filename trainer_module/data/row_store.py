@@ -7,7 +7,7 @@ space is free again when the last reader is gone.
 import logging
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
@@ -76,21 +76,46 @@ def store(parts: Iterable[Columns], limits: Limits) -> RowStore:
 
 
 class RowsInMemory:
-    """Rows as one tensor per column.
+    """Rows in arrays.
+
+    Dense columns of one type lie side by side, so that a row is one place in memory and not one per column.
 
     Attributes:
         num_rows: Of every column.
     """
 
     def __init__(self, parts: list[Columns]):
-        """Takes the rows in parts, and empties these, so that no more than one column is there twice."""
-        names = list(parts[0])
-        self._columns: Columns = {name: tf.concat([part.pop(name) for part in parts], axis=0) for name in names}
-        first = self._columns[names[0]]
-        self.num_rows = int(first.nrows() if isinstance(first, tf.RaggedTensor) else first.shape[0])
+        """Takes the rows in parts, and empties these, so that memory does not hold the rows twice."""
+        first = parts[0]
+        self.num_rows = sum(_num_rows(part) for part in parts)
+        self._ragged = {
+            name: tf.concat([part.pop(name) for part in parts], axis=0)
+            for name in list(first)
+            if isinstance(first[name], tf.RaggedTensor)
+        }
+        self._layouts = {dtype: _SideBySide.of(columns) for dtype, columns in _by_type(first).items()}
+        # Pages of an empty array take no memory before they are written.
+        self._matrices = [
+            np.empty((self.num_rows, layout.width), dtype.as_numpy_dtype) for dtype, layout in self._layouts.items()
+        ]
+        written = 0
+        for part in _drained(parts):
+            rows = slice(written, written + _num_rows(part))
+            by_type = _by_type(part)
+            for matrix, (dtype, layout) in zip(self._matrices, self._layouts.items(), strict=True):
+                matrix[rows] = layout.together(by_type[dtype])
+            written = rows.stop
 
     def gather(self, rows: tf.Tensor) -> Columns:
-        return {name: tf.gather(column, rows) for name, column in self._columns.items()}
+        # TensorFlow's operation shares even a thousand rows among threads, which takes longer than to copy them.
+        arrays = _taken(self._take, rows, list(self._layouts))
+        columns: Columns = {name: tf.gather(column, rows) for name, column in self._ragged.items()}
+        for layout, taken in zip(self._layouts.values(), arrays, strict=True):
+            columns |= layout.apart(taken, rows.shape[0])
+        return columns
+
+    def _take(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [matrix.take(rows, axis=0) for matrix in self._matrices]
 
 
 class RowsInFiles:
@@ -131,10 +156,10 @@ class RowsInFiles:
     def gather(self, rows: tf.Tensor) -> Columns:
         num_rows = rows.shape[0]
         types = [*self._matrices, *(each for ragged in self._ragged.values() for each in (ragged.dtype, tf.int64))]
-        arrays = iter(tf.numpy_function(self._take, [rows], types, stateful=False))
+        arrays = iter(_taken(self._take, rows, types))
         columns: Columns = {}
         for matrix in self._matrices.values():
-            columns |= matrix.columns(next(arrays), num_rows)
+            columns |= matrix.layout.apart(next(arrays), num_rows)
         for name, (values, row_splits) in zip(self._ragged, zip(arrays, arrays, strict=True), strict=True):
             values.set_shape([None])
             row_splits.set_shape([None if num_rows is None else num_rows + 1])
@@ -142,20 +167,16 @@ class RowsInFiles:
         return columns
 
     def _append(self, part: Columns, directory: str | None) -> None:
-        by_type: dict[tf.DType, dict[str, np.ndarray]] = {}
         for name, column in part.items():
             if isinstance(column, tf.RaggedTensor):
                 if name not in self._ragged:
                     self._ragged[name] = _Ragged.new(column.dtype, directory)
                 self._ragged[name].append(column)
-            else:
-                by_type.setdefault(column.dtype, {})[name] = column.numpy()
-        for dtype, columns in by_type.items():
+        for dtype, columns in _by_type(part).items():
             if dtype not in self._matrices:
-                self._matrices[dtype] = _Matrix.new(dtype, columns, directory)
+                self._matrices[dtype] = _Matrix(_File(dtype, directory), _SideBySide.of(columns))
             self._matrices[dtype].append(columns)
-        first = next(iter(part.values()))
-        self.num_rows += int(first.nrows() if isinstance(first, tf.RaggedTensor) else first.shape[0])
+        self.num_rows += _num_rows(part)
 
     def _take(self, rows: np.ndarray) -> list[np.ndarray]:
         taken = [matrix.take(rows) for matrix in self._matrices.values()]
@@ -198,31 +219,49 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Matrix:
-    """Dense columns of one type side by side, `[rows, width]`; `shapes` are those of a row, by column."""
+class _SideBySide:
+    """Dense columns of one type as one matrix, `[rows, width]`.
 
-    file: _File
+    Attributes:
+        shapes: Of a row, by column.
+    """
+
     shapes: dict[str, tuple[int, ...]]
 
     @classmethod
-    def new(cls, dtype: tf.DType, columns: dict[str, np.ndarray], directory: str | None) -> "_Matrix":
-        return cls(_File(dtype, directory), {name: column.shape[1:] for name, column in columns.items()})
+    def of(cls, columns: dict[str, np.ndarray]) -> "_SideBySide":
+        return cls({name: column.shape[1:] for name, column in columns.items()})
 
-    def append(self, columns: dict[str, np.ndarray]) -> None:
+    @property
+    def width(self) -> int:
+        return sum(map(_width, self.shapes.values()))
+
+    def together(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         flat = [columns[name].reshape(len(columns[name]), _width(shape)) for name, shape in self.shapes.items()]
-        self.file.append(np.concatenate(flat, axis=1))
+        return np.concatenate(flat, axis=1)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        return self.file.array.reshape(-1, sum(map(_width, self.shapes.values()))).take(rows, axis=0)
-
-    def columns(self, taken: tf.Tensor, num_rows: int | None) -> Columns:
+    def apart(self, matrix: tf.Tensor, num_rows: int | None) -> Columns:
         widths = [_width(shape) for shape in self.shapes.values()]
-        taken.set_shape([num_rows, sum(widths)])
-        parts = tf.split(taken, widths, axis=1)
+        matrix.set_shape([num_rows, sum(widths)])
+        parts = tf.split(matrix, widths, axis=1)
         wanted = zip(self.shapes.items(), parts, strict=True)
         return {
             name: tf.reshape(part, [-1 if num_rows is None else num_rows, *shape]) for (name, shape), part in wanted
         }
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A matrix in a file."""
+
+    file: _File
+    layout: _SideBySide
+
+    def append(self, columns: dict[str, np.ndarray]) -> None:
+        self.file.append(self.layout.together(columns))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self.file.array.reshape(-1, self.layout.width).take(rows, axis=0)
 
 
 @dataclass
@@ -277,11 +316,31 @@ def _in_files(held: Iterator[Columns], remaining: Iterator[Columns], limits: Lim
     return in_files
 
 
+def _taken(take: Callable[[np.ndarray], list[np.ndarray]], rows: tf.Tensor, types: list[tf.DType]) -> list[tf.Tensor]:
+    """What `take` gives for `rows`, also inside a graph; arrays of these types."""
+    # Outside of a graph TensorFlow gives a single array without a list around it.
+    return tf.nest.flatten(tf.numpy_function(take, [rows], types, stateful=False))
+
+
 def _drained(parts: list[Any]) -> Iterator[Any]:
     """The parts, each of which can be freed when the next one is asked for."""
     parts.reverse()
     while parts:
         yield parts.pop()
+
+
+def _by_type(part: Columns) -> dict[tf.DType, dict[str, np.ndarray]]:
+    """The dense columns among `part`."""
+    by_type: dict[tf.DType, dict[str, np.ndarray]] = {}
+    for name, column in part.items():
+        if isinstance(column, tf.Tensor):
+            by_type.setdefault(column.dtype, {})[name] = column.numpy()
+    return by_type
+
+
+def _num_rows(part: Columns) -> int:
+    first = next(iter(part.values()))
+    return int(first.nrows() if isinstance(first, tf.RaggedTensor) else first.shape[0])
 
 
 def _bytes(column: tf.Tensor | tf.RaggedTensor) -> int:

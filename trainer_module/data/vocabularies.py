@@ -6,7 +6,7 @@ its tables were trained with, and loading it with others is refused.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +54,7 @@ def table_rows(spec: FeatureSpec, transform_output: tft.TFTransformOutput) -> di
     """Number of rows per table: its tokens plus its out-of-vocabulary buckets."""
     return {
         table.name: table.vocabulary.oov_buckets
-        + (0 if isinstance(table.vocabulary, HashBuckets) else transform_output.vocabulary_size_by_name(table.name))
+        + (0 if isinstance(table.vocabulary, HashBuckets) else _num_lines(transform_output, table.name))
         for table in spec.tables
     }
 
@@ -68,10 +68,8 @@ def table_fingerprint(transform_output: tft.TFTransformOutput, table: str, oov_b
     path = transform_output.vocabulary_file_by_name(table)
     if path is None:
         return digest.hexdigest()
-    # In blocks: a vocabulary may have hundreds of millions of tokens.
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    for block in _blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -114,6 +112,22 @@ def training_counts(transform_output: tft.TFTransformOutput, table: Table) -> np
     buckets = tf.strings.to_hash_bucket_fast(tf.constant(unknown, tf.string), table.vocabulary.oov_buckets).numpy()
     np.add.at(totals, len(tokens) + buckets, counts[~known])
     return totals
+
+
+def _num_lines(transform_output: tft.TFTransformOutput, table: str) -> int:
+    """Number of a table's tokens.
+
+    `vocabulary_size_by_name` does the same line by line, which takes a second for 70,000 tokens.
+    """
+    path = transform_output.vocabulary_file_by_name(table)
+    return sum(block.count(b"\n") for block in _blocks(path))
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    """The content of a file in blocks, because a vocabulary may have hundreds of millions of tokens."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
 
 
 def _read_lines(path: str) -> pa.Array:

@@ -61,7 +61,7 @@ class Biases:
             user: Row numbers, `[rows]`.
             item: Row numbers, `[rows]`.
         """
-        return self.mean + _of_known(self.user, user) + _of_known(self.item, item)
+        return self.mean + row_biases(user, self.user) + row_biases(item, self.item)
 
 
 @dataclass(frozen=True)
@@ -156,5 +156,6 @@ def _near(shrinkage: float) -> Iterable[float]:
     return (shrinkage, *SHRINKAGES[max(place - 1, 0) : place], *SHRINKAGES[place + 1 : place + 2])
 
 
-def _of_known(biases: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.where(rows >= 0, np.append(biases, 0.0)[rows], 0.0)
+def row_biases(rows: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """The biases of row numbers, float64 `[rows]`; 0 for row number -1, which is the last place."""
+    return np.append(biases, 0.0)[rows]

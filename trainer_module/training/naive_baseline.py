@@ -70,13 +70,11 @@ class EntityBiases:
 
     def of(self, batch: pa.RecordBatch) -> np.ndarray:
         """The bias of each row's entity, float64 `[rows]`; 0 for an unknown one."""
-        rows = _rows_of(_single_values(batch, self.key), self.tokens)
-        return np.where(rows >= 0, np.append(self.biases, 0.0)[rows], 0.0)
+        return self.of_tokens(_single_values(batch, self.key))
 
     def of_tokens(self, tokens: pa.Array) -> np.ndarray:
         """The bias of each token, float64 `[tokens]`; 0 for an unknown one."""
-        rows = _rows_of(tokens, self.tokens)
-        return np.where(rows >= 0, np.append(self.biases, 0.0)[rows], 0.0)
+        return biases.row_biases(_rows_of(tokens, self.tokens), self.biases)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
 from tensorflow_model_analysis.metrics import metric_types
@@ -57,6 +57,7 @@ def test_a_column_with_several_values_per_row_is_refused():
         groups({"genres": np.ones((4, 2))}, ["genres"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1))
 def test_every_row_is_in_just_the_slice_of_its_values(rows):
     features = {"x": np.array([x for x, _ in rows]), "y": np.array([y for _, y in rows])}
@@ -72,6 +73,7 @@ def test_metrics_by_hand():
     assert metrics == {"rmse": pytest.approx((5 / 3) ** 0.5), "mae": 1.0, "calibration": 7 / 6, "example_count": 3.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2), st.data())
 def test_sums_add_up_over_batches(pairs, data):
     cut = data.draw(st.integers(1, len(pairs) - 1))
@@ -341,6 +343,17 @@ def test_requests_that_came_with_the_columns_are_kept():
     (one, other) = as_requests({tfma.ARROW_RECORD_BATCH_KEY: pa.RecordBatch.from_pydict(columns)}, 1)
     found = [each[tfma.ARROW_RECORD_BATCH_KEY].column(tfma.ARROW_INPUT_COLUMN).to_pylist() for each in (one, other)]
     assert found == [[[b"first"]], [[b"second"]]]
+
+
+def test_what_was_added_to_a_batch_is_cut_with_it():
+    batch = pa.RecordBatch.from_pydict({"user": pa.array([[b"a"], [b"b"], [b"c"]], pa.large_list(pa.large_binary()))})
+    features = {"__row__": np.array([7, 8, 9], np.uint64), naive_feature("baseline"): np.array([1.0, 2.0, 3.0])}
+    parts = list(as_requests({tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.FEATURES_KEY: features}, 2))
+    found = [{name: values.tolist() for name, values in part[tfma.FEATURES_KEY].items()} for part in parts]
+    assert found == [
+        {"__row__": [7, 8], naive_feature("baseline"): [1.0, 2.0]},
+        {"__row__": [9], naive_feature("baseline"): [3.0]},
+    ]
 
 
 def test_slicing_by_fixed_values_is_refused_rather_than_ignored():
