@@ -188,6 +188,43 @@ def test_what_the_file_alone_can_tell_is_refused(overrides, message):
         two_stage_config(experiment(**overrides))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"evaluation__min_ndcg": 0.1},
+            r"^stage ranking: evaluation\.min_ndcg: .*\. If the retrieval stage alone is to have it, write it into "
+            r"model\.retrieval\.evaluation\.min_ndcg$",
+        ),
+        ({"evaluation__max_rmse": 2.0}, r"^stage retrieval: .* write it into model\.ranking\.evaluation\.max_rmse$"),
+        ({"retrieval_index": {"max_k": 200}}, r"^stage ranking: .* write it into model\.retrieval\.retrieval_index$"),
+        (
+            {"data__interactions__time": None, "data__split": {"by": "random"}, "data__history": 20},
+            r"^stage ranking: data: history .* write it into model\.retrieval\.data\.history$",
+        ),
+    ],
+)
+def test_a_shared_key_that_one_stage_refuses_is_sent_to_the_other(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        two_stage_config(experiment(**overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        # Neither stage takes it, the stage itself has it, or no stage may have it.
+        {"training__epoch": 1},
+        {"model__ranking__training": {"epoch": 1}},
+        {"model__ranking__evaluation": {"min_ndcg": 0.1}, "evaluation__min_ndcg": 0.1},
+        {"data__split_all_rows": True},
+    ],
+)
+def test_other_keys_are_not(overrides):
+    with pytest.raises(ConfigError, match=r"^stage (ranking|retrieval): ") as refused:
+        two_stage_config(experiment(**overrides))
+    assert "alone is to have it" not in str(refused.value)
+
+
 @pytest.mark.parametrize("split", ["random", "time", "leave-last-out", "stratified"])
 def test_both_stages_hold_the_same_rows_out_of_likes_and_all_rows(tmp_path, split):
     """Every user has more rows below the threshold than above it, and the later they are the more."""
