@@ -151,7 +151,7 @@ def _join_all(
     """SavedModels of both stages, by name: one with exact candidates, and one for each number of cells."""
     searches: dict[str, CandidateSearch] = {_EXACT: ExactCandidates(load_model(retrieval, RECOMMEND))}
     cells = read_cells(str(retrieval))
-    for number in nprobe:
+    for number in (min(each, len(cells.centroids)) for each in nprobe):
         name = f"both stages, candidates from {number:,} of {len(cells.centroids):,} cells"
         searches[name] = _approximate(retrieval, dataclasses.replace(cells, num_probes=number), directory)
     whole = {}
