@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from components.example_gen.config import DataConfig
 from pipeline.config import PipelineConfig, check_name, settings_from
+from trainer_module.data.dataset import Dataset
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
 
@@ -232,6 +233,36 @@ def _check_together(model: TwoStageModel, stages: Mapping[str, PipelineConfig | 
             raise ConfigError(
                 "data.neighbours looks at user and item together, which a SavedModel cannot join; leave it out"
             )
+    if isinstance(retrieval, PipelineConfig) and isinstance(ranking, PipelineConfig):
+        check_same_history(retrieval.data.described(), ranking.data.described())
+
+
+def check_same_history(retrieval: Dataset, ranking: Dataset) -> None:
+    """Checks that the history of a request is to the ranking model what its histories were in training.
+
+    A request has one history for both stages, and it is made as the retrieval stage's data says.
+
+    Args:
+        retrieval: Data of the first stage.
+        ranking: Data of the second.
+
+    Raises:
+        ConfigError: The ranking model was, or would be, trained on other histories.
+    """
+    if not ranking.history:
+        return
+    if ranking.history != retrieval.history:
+        raise ConfigError(
+            f"data.history is {ranking.history} for the ranking stage and {retrieval.history} for the retrieval stage, "
+            "but a request has one history for both. Set data.history for both stages, or "
+            "model.ranking.data.history: 0"
+        )
+    label = retrieval.tables.interactions.label
+    if label and label.positive_from is not None:
+        raise ConfigError(
+            f"data.history: a request's history has the rows from positive_from {label.positive_from:g} on, as in the "
+            "retrieval stage, but the ranking stage trains on histories of all rows. Set model.ranking.data.history: 0"
+        )
 
 
 def check_split_alike(retrieval: DataConfig, ranking: DataConfig) -> None:

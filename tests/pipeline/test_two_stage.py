@@ -21,7 +21,7 @@ from pipeline.history.records import find_runs
 from pipeline.lineage import examples_of
 from pipeline.two_stage import combine as combining
 from pipeline.two_stage.combine import Combined, Judgement, _check_fit, _check_leak, judge
-from pipeline.two_stage.config import TwoStageOptions, two_stage_config
+from pipeline.two_stage.config import TwoStageOptions, stage_tree, two_stage_config
 from pipeline.two_stage.run import run_combination, run_two_stage
 from tests.examples_on_disk import read_split
 from trainer_module.data.example_files import write_parquet
@@ -79,6 +79,8 @@ def test_models_that_do_not_fit_are_refused():
         _check_fit(RETRIEVAL, dataset(**renamed), {})
     with pytest.raises(ConfigError, match=r"data\.neighbours looks at user and item together"):
         _check_fit(RETRIEVAL, dataset(**RATED, neighbours=3), {})
+    with pytest.raises(ConfigError, match=r"data\.history is 3 for the ranking stage and "):
+        _check_fit(RETRIEVAL, dataset(**RATED, history=3), {})
 
 
 def test_a_ranking_model_that_knows_the_test_rows_is_refused(tmp_path):
@@ -223,6 +225,31 @@ def test_other_keys_are_not(overrides):
     with pytest.raises(ConfigError, match=r"^stage (ranking|retrieval): ") as refused:
         two_stage_config(experiment(**overrides))
     assert "alone is to have it" not in str(refused.value)
+
+
+def test_a_ranking_model_reads_the_histories_that_a_request_has():
+    # Of one length, or of none.
+    two_stage_config(experiment(data__history=7))
+    two_stage_config(experiment(model__retrieval__data={"history": 7}))
+    with pytest.raises(ConfigError, match=r"data\.history is 5 for the ranking stage and 7 for the retrieval stage"):
+        two_stage_config(experiment(data__history=7, model__ranking__data={"history": 5}))
+    with pytest.raises(ConfigError, match=r"and 0 for the retrieval stage.* or model\.ranking\.data\.history: 0$"):
+        two_stage_config(experiment(data__history=7, model__retrieval__data={"history": 0}))
+    # Of likes alone.
+    two_stage_config(experiment(data=LIKES, model__retrieval__data={"history": 7}))
+    with pytest.raises(ConfigError, match=r"data\.history: a request's history has the rows from positive_from 4 on"):
+        two_stage_config(experiment(data=LIKES | {"history": 7}))
+
+
+def test_a_version_with_other_histories_is_refused_before_anything_is_trained(tmp_path):
+    tree = experiment(data__history=7)
+    alone = PipelineConfig.model_validate(stage_tree(tree, "retrieval")).model_dump(mode="json")
+    version = tmp_path / "1"
+    version.mkdir()
+    (version / "summary.json").write_text(json.dumps({"config": alone, "data_dir": str(tmp_path)}))
+    config = two_stage_config(experiment(data__history=5, model__retrieval=str(version)))
+    with pytest.raises(ConfigError, match=r"data\.history is 5 for the ranking stage and 7 for the retrieval stage"):
+        run_two_stage(config, tmp_path / "runs", None)
 
 
 @pytest.mark.parametrize("split", ["random", "time", "leave-last-out", "stratified"])
