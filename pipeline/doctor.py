@@ -40,7 +40,8 @@ _REINSTALL = "remove .venv, then run `make setup`"
 _GIB = 1 << 30
 _MIN_FREE_DISK = 2 * _GIB
 _MIN_MEMORY = 4 * _GIB
-_LOAD_SECONDS = 120
+# For all modules: ten seconds on an idle machine, minutes where many processes share two cores.
+_LOAD_SECONDS = 600
 
 _STYLES = {"pass": "green", "fail": "bold red", "info": "cyan"}
 
@@ -217,7 +218,7 @@ def _load(names: list[str]) -> tuple[list[dict], str]:
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
         output = output.decode() if isinstance(output, bytes) else output
-        return _reported(output), f"did not load within {_LOAD_SECONDS} s"
+        return _reported(output), _too_slow()
     end = f"ended the process with exit code {process.returncode}"
     if process.returncode < 0:
         end = f"killed by signal {-process.returncode}"
@@ -230,8 +231,14 @@ def _reported(output: str) -> list[dict]:
     return [json.loads(line.removeprefix(_MARK)) for line in output.splitlines() if line.startswith(_MARK)]
 
 
+def _too_slow() -> str:
+    return f"did not load within {_LOAD_SECONDS} s"
+
+
 def _loaded(module: str, error: str | None) -> Check:
     fix = f"{_REINSTALL}; it also adjusts the two modules that want a newer glibc"
+    if error == _too_slow():
+        fix = f"run it again when the machine has less to do; if it still does not load, {fix}"
     return Check(f"import {module}", error or "loads", "loads", "fail" if error else "pass", fix)
 
 

@@ -13,6 +13,7 @@ from benchmarks import public_data
 from benchmarks.click_model import build, feature_spec, training_config
 from benchmarks.published import ROWS
 from benchmarks.retrieval_baselines import Ratings, last_item
+from benchmarks.two_stage import recall
 from benchmarks.workload import Workload, criteo_rows
 from pipeline.config import load_config
 
@@ -45,6 +46,14 @@ def test_the_last_item_is_found_among_those_that_a_user_does_not_know():
 
     assert last_item(ratings, [fit]) == (1.0, 1.0)
     assert seen == [[[1, 0, 0], [0, 0, 1]]] * 2
+
+
+def test_recall_is_the_mean_share_of_exact_candidates_that_are_found():
+    # Two of four, and one of two; what is no exact candidate does not count.
+    exact, found = [{b"a", b"b", b"c", b"d"}, {b"a", b"b"}], [{b"a", b"b", b"x"}, {b"b", b"y"}]
+    assert recall(exact, found) == 0.5
+    assert recall(exact, [exact[0], set()]) == 0.5
+    assert recall(exact, exact) == 1
 
 
 @pytest.fixture

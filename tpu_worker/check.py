@@ -1,16 +1,16 @@
 """Lowers the training step of every model to HLO for TPUs, without a TPU: `python -m tpu_worker.check`."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 # Outside a TPU VM, the TPU library would wait for the cloud's metadata server.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -64,6 +64,24 @@ class Lowered:
 
     operations: int
     hlo_bytes: int
+
+
+def main(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Model to lower, of {', '.join(MODELS)}; may be repeated. All models by default."),
+    ] = None,
+) -> None:
+    """Lower the training step of models to HLO for TPUs, without a TPU.
+
+    Every model is lowered with Adagrad for all embedding engines, and the first one with every optimizer of the tables.
+    Exits with 1 if a step cannot be lowered.
+    """
+    if unknown := sorted({*(model or ())} - MODELS.keys()):
+        raise typer.BadParameter(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}", param_hint="--model")
+    chosen = {name: small for name, small in MODELS.items() if not model or name in model}
+    if not report(chosen, Console()):
+        raise typer.Exit(1)
 
 
 def traced_step(
@@ -158,4 +176,4 @@ def _cell(title: str, model: SmallModel, engine: Engine, optimizer: TableOptimiz
 
 
 if __name__ == "__main__":
-    sys.exit(0 if report(MODELS, Console()) else 1)
+    typer.run(main)

@@ -28,7 +28,7 @@ from components.two_stage.model import save_two_stage
 from pipeline.ask.recommend import IndexModel
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from pipeline.lineage import examples_of
-from pipeline.two_stage.config import TWO_STAGE, TwoStageOptions
+from pipeline.two_stage.config import TWO_STAGE, TwoStageOptions, check_same_history
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.example_files import ExampleFiles, serialized
 from trainer_module.data.spec import QUERIES, RELEVANT
@@ -236,6 +236,7 @@ def _check_fit(dataset: Dataset, ranked: Dataset, summary: Mapping[str, Any]) ->
             "ranking: data.neighbours looks at user and item together, which a SavedModel cannot join; train a model "
             "without it"
         )
+    check_same_history(dataset, ranked)
 
 
 def _check_leak(dataset: Dataset, ranked: Dataset, of_retrieval: str, of_ranking: str) -> None:

@@ -3,6 +3,7 @@
 The other sections of the file hold for both models. Free of TensorFlow, so that it is refused as soon as it is read.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 
 from components.example_gen.config import DataConfig
 from pipeline.config import PipelineConfig, check_name, settings_from
+from trainer_module.data.dataset import Dataset
 from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
 
@@ -95,10 +97,7 @@ def two_stage_config(tree: Mapping[str, Any], where: str = "") -> TwoStageConfig
     trees = {stage: stage_tree(tree, stage) for stage in (RETRIEVAL, RANKING)}
     if all(isinstance(each, str) for each in trees.values()) and (idle := sorted(tree.keys() - {"name", "model"})):
         raise ConfigError(f"{where}both stages are there already, so {', '.join(idle)} would change nothing; leave out")
-    stages = {
-        stage: each if isinstance(each, str) else settings_from(PipelineConfig, each, f"{where}stage {stage}: ")
-        for stage, each in trees.items()
-    }
+    stages = _checked_stages(tree, trees, where)
     name = tree.get("name") or _default_name(stages)
     try:
         _check_together(model, stages)
@@ -135,6 +134,65 @@ def stage_tree(tree: Mapping[str, Any], stage: str) -> dict[str, Any] | str:
 
 class _File(Frozen):
     model: TwoStageModel
+
+
+def _checked_stages(
+    tree: Mapping[str, Any], trees: Mapping[str, dict[str, Any] | str], where: str
+) -> dict[str, PipelineConfig | str]:
+    """Checks the experiment of each stage that is to be trained.
+
+    Args:
+        tree: The experiment of both.
+        trees: Those of the stages, as `stage_tree` gives them.
+        where: Begins every line of an error.
+
+    Raises:
+        ConfigError: One of them is wrong. A line about a shared key that the other stage takes says where to write it.
+    """
+    stages: dict[str, PipelineConfig | str] = {}
+    wrong: dict[str, list[str]] = {}
+    for stage, each in trees.items():
+        try:
+            stages[stage] = each if isinstance(each, str) else settings_from(PipelineConfig, each, "")
+        except ConfigError as error:
+            wrong[stage] = str(error).split("\n")
+    for stage, lines in wrong.items():
+        other = RANKING if stage == RETRIEVAL else RETRIEVAL
+        is_trained = not isinstance(trees[other], str)
+        refused = {_key(line) for line in wrong.get(other, ())}
+        mended = [
+            f"{line.rstrip('.')}. If the {other} stage alone is to have it, write it into model.{other}.{_key(line)}"
+            if is_trained and _key(line) not in refused and _is_shared(_key(line), tree, stage)
+            else line
+            for line in lines
+        ]
+        raise ConfigError("\n".join(f"{where}stage {stage}: {line}" for line in mended))
+    return stages
+
+
+def _key(line: str) -> str:
+    """The dotted key that a line of an error begins with, as in `training.epochs: ...` or `data: history ...`; empty if
+    it begins with none."""
+    found = re.match(rf"(?P<section>data): (?P<key>{'|'.join(_OWN_DATA)})\b|(?P<dotted>[\w.]+): ", line)
+    if not found:
+        return ""
+    return found["dotted"] or f"{found['section']}.{found['key']}"
+
+
+def _is_shared(key: str, tree: Mapping[str, Any], stage: str) -> bool:
+    """Whether a key stands outside the section `model`, the stage has none of its own, and a stage may have one."""
+    section, *rest = key.split(".")
+    may_be_own = section not in ("", "name", "model") and (section != "data" or (rest and rest[0] in _OWN_DATA))
+    return bool(may_be_own) and _holds(tree, key) and not _holds(tree["model"][stage], key)
+
+
+def _holds(tree: Mapping[str, Any], key: str) -> bool:
+    value: Any = tree
+    for name in key.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return False
+        value = value[name]
+    return True
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +233,36 @@ def _check_together(model: TwoStageModel, stages: Mapping[str, PipelineConfig | 
             raise ConfigError(
                 "data.neighbours looks at user and item together, which a SavedModel cannot join; leave it out"
             )
+    if isinstance(retrieval, PipelineConfig) and isinstance(ranking, PipelineConfig):
+        check_same_history(retrieval.data.described(), ranking.data.described())
+
+
+def check_same_history(retrieval: Dataset, ranking: Dataset) -> None:
+    """Checks that the history of a request is to the ranking model what its histories were in training.
+
+    A request has one history for both stages, and it is made as the retrieval stage's data says.
+
+    Args:
+        retrieval: Data of the first stage.
+        ranking: Data of the second.
+
+    Raises:
+        ConfigError: The ranking model was, or would be, trained on other histories.
+    """
+    if not ranking.history:
+        return
+    if ranking.history != retrieval.history:
+        raise ConfigError(
+            f"data.history is {ranking.history} for the ranking stage and {retrieval.history} for the retrieval stage, "
+            "but a request has one history for both. Set data.history for both stages, or "
+            "model.ranking.data.history: 0"
+        )
+    label = retrieval.tables.interactions.label
+    if label and label.positive_from is not None:
+        raise ConfigError(
+            f"data.history: a request's history has the rows from positive_from {label.positive_from:g} on, as in the "
+            "retrieval stage, but the ranking stage trains on histories of all rows. Set model.ranking.data.history: 0"
+        )
 
 
 def check_split_alike(retrieval: DataConfig, ranking: DataConfig) -> None:

@@ -30,6 +30,7 @@ from pipeline.two_stage.config import (
     TWO_STAGE,
     TwoStageConfig,
     TwoStageOptions,
+    check_same_history,
     check_split_alike,
 )
 from trainer_module.errors import ConfigError, ModelError
@@ -61,7 +62,7 @@ def run_two_stage(config: TwoStageConfig, root: Path, data_dir: Path | None) -> 
         if not isinstance(each, PipelineConfig)
     }
     if len(versions) == 1:
-        _check_split_alike(config, versions)
+        _check_data(config, versions)
     console = Console(highlight=False)
     for stage, each in config.stages.items():
         if not isinstance(each, PipelineConfig):
@@ -131,13 +132,14 @@ def run_combination(
     return RunOutcome(summary, Path(summary["pushed_to"]) if "pushed_to" in summary else None)
 
 
-def _check_split_alike(config: TwoStageConfig, versions: Mapping[str, Path]) -> None:
-    """Compares the split of a version with that of the stage that is to be trained."""
+def _check_data(config: TwoStageConfig, versions: Mapping[str, Path]) -> None:
+    """Compares split and histories of a version with those of the stage that is to be trained."""
     data = {
         stage: each.data if isinstance(each, PipelineConfig) else data_config(read_summary(versions[stage]))
         for stage, each in config.stages.items()
     }
     check_split_alike(data[RETRIEVAL], data[RANKING])
+    check_same_history(data[RETRIEVAL].described(), data[RANKING].described())
 
 
 def _version(name: str, root: Path, stage: str) -> Path:

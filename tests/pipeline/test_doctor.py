@@ -63,6 +63,7 @@ def test_a_module_that_crashes_or_fails_is_reported_and_the_rest_still_checked(t
     found = {check.name: check for check in doctor.check_native_modules(("crashing", "failing", "json"))}
     assert found["import crashing"].found == "killed by signal 11"
     assert found["import failing"].found == "OSError: wrong ELF class"
+    assert found["import failing"].fix.startswith("remove .venv")
     assert [found[f"import {name}"].status for name in ("crashing", "failing", "json")] == ["fail", "fail", "pass"]
 
 
@@ -82,6 +83,9 @@ def test_a_module_that_prints_and_hangs_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "_LOAD_SECONDS", 2)
     hanging, json = doctor.check_native_modules(("hanging", "json"))
     assert hanging.found == "did not load within 2 s"
+    assert hanging.fix.startswith(
+        "run it again when the machine has less to do; if it still does not load, remove .venv"
+    )
     assert json.status == "pass"
 
 

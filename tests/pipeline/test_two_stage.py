@@ -21,7 +21,7 @@ from pipeline.history.records import find_runs
 from pipeline.lineage import examples_of
 from pipeline.two_stage import combine as combining
 from pipeline.two_stage.combine import Combined, Judgement, _check_fit, _check_leak, judge
-from pipeline.two_stage.config import TwoStageOptions, two_stage_config
+from pipeline.two_stage.config import TwoStageOptions, stage_tree, two_stage_config
 from pipeline.two_stage.run import run_combination, run_two_stage
 from tests.examples_on_disk import read_split
 from trainer_module.data.example_files import write_parquet
@@ -79,6 +79,8 @@ def test_models_that_do_not_fit_are_refused():
         _check_fit(RETRIEVAL, dataset(**renamed), {})
     with pytest.raises(ConfigError, match=r"data\.neighbours looks at user and item together"):
         _check_fit(RETRIEVAL, dataset(**RATED, neighbours=3), {})
+    with pytest.raises(ConfigError, match=r"data\.history is 3 for the ranking stage and "):
+        _check_fit(RETRIEVAL, dataset(**RATED, history=3), {})
 
 
 def test_a_ranking_model_that_knows_the_test_rows_is_refused(tmp_path):
@@ -186,6 +188,68 @@ LIKES = {"interactions": RATED["interactions"] | {"label": {"name": "stars", "po
 def test_what_the_file_alone_can_tell_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
         two_stage_config(experiment(**overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"evaluation__min_ndcg": 0.1},
+            r"^stage ranking: evaluation\.min_ndcg: .*\. If the retrieval stage alone is to have it, write it into "
+            r"model\.retrieval\.evaluation\.min_ndcg$",
+        ),
+        ({"evaluation__max_rmse": 2.0}, r"^stage retrieval: .* write it into model\.ranking\.evaluation\.max_rmse$"),
+        ({"retrieval_index": {"max_k": 200}}, r"^stage ranking: .* write it into model\.retrieval\.retrieval_index$"),
+        (
+            {"data__interactions__time": None, "data__split": {"by": "random"}, "data__history": 20},
+            r"^stage ranking: data: history .* write it into model\.retrieval\.data\.history$",
+        ),
+    ],
+)
+def test_a_shared_key_that_one_stage_refuses_is_sent_to_the_other(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        two_stage_config(experiment(**overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        # Neither stage takes it, the stage itself has it, or no stage may have it.
+        {"training__epoch": 1},
+        {"model__ranking__training": {"epoch": 1}},
+        {"model__ranking__evaluation": {"min_ndcg": 0.1}, "evaluation__min_ndcg": 0.1},
+        {"data__split_all_rows": True},
+    ],
+)
+def test_other_keys_are_not(overrides):
+    with pytest.raises(ConfigError, match=r"^stage (ranking|retrieval): ") as refused:
+        two_stage_config(experiment(**overrides))
+    assert "alone is to have it" not in str(refused.value)
+
+
+def test_a_ranking_model_reads_the_histories_that_a_request_has():
+    # Of one length, or of none.
+    two_stage_config(experiment(data__history=7))
+    two_stage_config(experiment(model__retrieval__data={"history": 7}))
+    with pytest.raises(ConfigError, match=r"data\.history is 5 for the ranking stage and 7 for the retrieval stage"):
+        two_stage_config(experiment(data__history=7, model__ranking__data={"history": 5}))
+    with pytest.raises(ConfigError, match=r"and 0 for the retrieval stage.* or model\.ranking\.data\.history: 0$"):
+        two_stage_config(experiment(data__history=7, model__retrieval__data={"history": 0}))
+    # Of likes alone.
+    two_stage_config(experiment(data=LIKES, model__retrieval__data={"history": 7}))
+    with pytest.raises(ConfigError, match=r"data\.history: a request's history has the rows from positive_from 4 on"):
+        two_stage_config(experiment(data=LIKES | {"history": 7}))
+
+
+def test_a_version_with_other_histories_is_refused_before_anything_is_trained(tmp_path):
+    tree = experiment(data__history=7)
+    alone = PipelineConfig.model_validate(stage_tree(tree, "retrieval")).model_dump(mode="json")
+    version = tmp_path / "1"
+    version.mkdir()
+    (version / "summary.json").write_text(json.dumps({"config": alone, "data_dir": str(tmp_path)}))
+    config = two_stage_config(experiment(data__history=5, model__retrieval=str(version)))
+    with pytest.raises(ConfigError, match=r"data\.history is 5 for the ranking stage and 7 for the retrieval stage"):
+        run_two_stage(config, tmp_path / "runs", None)
 
 
 @pytest.mark.parametrize("split", ["random", "time", "leave-last-out", "stratified"])
