@@ -1,4 +1,4 @@
-"""The benchmarks' own environment for what the product does not depend on: PyTorch and matplotlib."""
+"""The benchmarks' own environment for what the product does not depend on: PyTorch and Polars."""
 
 import subprocess
 import venv
@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".venv-benchmark" / "bin" / "python"
 TORCH = "2.13.0"
-_PACKAGES = (f"torch=={TORCH}", "numpy", "polars==2.1.0", "matplotlib")
-_CHECK = f"import matplotlib, numpy, polars, torch; assert torch.__version__.startswith({TORCH!r})"
+_PACKAGES = (f"torch=={TORCH}", "numpy", "polars==2.1.0")
+_CHECK = f"import numpy, polars, torch; assert torch.__version__.startswith({TORCH!r})"
 
 
 class ContenderFailed(Exception):
