@@ -97,6 +97,7 @@ FOR_SUBCLASSES = {
     "pipeline/interruption.py": {"_exit"},
     # TFX's executors.
     "components/example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},
+    "components/statistics_gen/component.py": {"_log_startup", "_make_beam_pipeline"},
 }
 
 
