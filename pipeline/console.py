@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _PRODUCT_LOGGERS = ("trainer_module", "components", "pipeline")
 # Logs many lines of progress, of which only the last one is shown.
@@ -17,10 +17,12 @@ _PROGRESS_LOGGER = "trainer_module.progress"
 
 
 class ComponentProgress:
-    """Shows the running component with its time, and the finished components. Implements `Observer`."""
+    """Shows the running components with their times, and the finished ones. Implements `Observer`."""
 
     def __init__(self, console: Console):
-        self.current: str | None = None
+        self._running: dict[str, TaskID] = {}
+        self._phase: str | None = None
+        self._failed: str | None = None
         self._console = console
         self._messages = ProgressMessages(self)
         self._progress = Progress(
@@ -41,31 +43,45 @@ class ComponentProgress:
         logging.getLogger(_PROGRESS_LOGGER).removeHandler(self._messages)
         self._progress.stop()
 
+    @property
+    def current(self) -> str | None:
+        """The component that has failed, or the one that began last and still runs."""
+        return self._failed or next(reversed(self._running), None)
+
+    def begins(self, phase: str) -> None:
+        """Shows what is done between components, until the next one or another phase begins."""
+        self.started(phase)
+        self._phase = phase
+
     def started(self, component: str) -> None:
-        self.current = component
-        self._clear()
-        self._progress.add_task(component)
+        if self._phase:
+            self._remove(self._phase)
+            self._phase = None
+        self._running[component] = self._progress.add_task(component)
         if not self._console.is_terminal:
             self._console.print(f"{component} ...")
 
     def finished(self, component: str, seconds: float, cached: bool) -> None:
-        self.current = None
-        self._clear()
+        self._remove(component)
         how = "cached" if cached else f"{seconds:.1f} s"
         self._console.print(f"[green]✓[/green] {component} [dim]{how}[/dim]", highlight=False)
 
+    def failed(self, component: str) -> None:
+        self._failed = component
+
     def progressed(self, message: str) -> None:
         """Shows the progress of the current component instead of its last message."""
-        for task in self._progress.task_ids:
-            self._progress.update(task, description=f"{self.current}: {message}")
+        if current := self.current:
+            self._progress.update(self._running[current], description=f"{current}: {message}")
+
+    def _remove(self, name: str) -> None:
+        # A run that is answered as a whole finishes components that it never started.
+        if name in self._running:
+            self._progress.remove_task(self._running.pop(name))
 
     def noted(self, message: str) -> None:
         """Prints a line that stays, below the current component."""
         self._console.print(f"    {message}", markup=False, highlight=False, soft_wrap=True)
-
-    def _clear(self) -> None:
-        for task in self._progress.task_ids:
-            self._progress.remove_task(task)
 
 
 class ProductMessages(logging.Handler):

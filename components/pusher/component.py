@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -144,10 +143,9 @@ def _verify(model_dir: str, parity_dir: str) -> dict[str, Any]:
             for source, name in ((model_dir, "model"), (parity_dir, "parity")):
                 copy_tree(source, os.path.join(scratch, name))
             model_dir, parity_dir = os.path.join(scratch, "model"), os.path.join(scratch, "parity")
-        report = Path(scratch, "report.json")
-        outcome = run_verification(model_dir, parity_dir, str(report))
-        if outcome.returncode:
+        outcome = run_verification(model_dir, parity_dir)
+        if outcome.report is None:
             cause = outcome.errors.strip().splitlines()[-1:] or [f"exit code {outcome.returncode}"]
             _log.debug("verification of %s:\n%s", model_dir, outcome.errors)
             raise VerificationFailed(f"the model in {model_dir} does not serve with plain TensorFlow: {cause[0]}")
-        return json.loads(report.read_text())
+        return outcome.report

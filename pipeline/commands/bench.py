@@ -41,7 +41,7 @@ def data(
     with _scratch(scratch) as root, _output() as (console, progress):
         locations = Locations.resolve(settings, root, data_dir)
         with _occupied(locations):
-            progress.started("importing TensorFlow and TFX")
+            progress.begins("importing TensorFlow and TFX")
             from pipeline.bench.data import measure
 
             rows, facts = measure(settings, locations.data, until, locations.root, progress)
@@ -69,13 +69,13 @@ def train(
     locations = Locations.resolve(settings, root, data_dir)
     sizes = batch_size or [settings.training.batch_size]
     with _scratch(scratch) as directory, _output() as (console, progress), _occupied(locations):
-        progress.started("importing TensorFlow and TFX")
+        progress.begins("importing TensorFlow and TFX")
         from pipeline.bench.components import run_until
         from pipeline.bench.train import measure
 
         outputs = run_until(settings, locations, "Transform", progress)
         rows = []
-        progress.started("training steps")
+        progress.begins("training steps")
         for speed in measure(settings, outputs, sizes, seconds, directory):
             rows.append(speed.row())
             progress.progressed(f"batch {speed.batch_size:,}: {speed.whole:,.0f} examples/s")
@@ -105,12 +105,12 @@ def serve(
         model = pushed(locations.serving(settings.pipeline_name))
         rows: list[dict[str, Any]] = []
         with one_core(), _occupied(locations):
-            progress.started("importing TensorFlow and TFX")
+            progress.begins("importing TensorFlow and TFX")
             from pipeline.bench.components import run_until
             from pipeline.bench.requests import some_examples
 
             outputs = run_until(settings, locations, "ExampleGen", progress)
-            progress.started("requests")
+            progress.begins("requests")
             examples = some_examples(outputs, settings.dataset)
             for row in measure(model, examples, batch_size or [1, 16, 256], seconds):
                 rows.append(row)

@@ -95,7 +95,7 @@ def tune(
                 "judged by their last evaluation all the same; see docs/tuning.md",
                 style="yellow",
             )
-        progress.started("importing TensorFlow and TFX")
+        progress.begins("importing TensorFlow and TFX")
         from pipeline.tuning.files import write_files
         from pipeline.tuning.report import EXPERIMENT, figures_of_test
         from pipeline.tuning.tune import Order, search
@@ -150,7 +150,7 @@ def _tune_in_cloud(
         ComponentProgress(console) as progress,
         occupied(locations.root, "tune"),
     ):
-        progress.started("importing TensorFlow and TFX")
+        progress.begins("importing TensorFlow and TFX")
         from pipeline.tuning.cloud import CloudOrder, search_in_cloud
         from pipeline.tuning.cloud_runs import RehearsedRuns, VertexRuns
         from pipeline.tuning.files import write_files

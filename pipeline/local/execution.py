@@ -8,15 +8,17 @@ from pathlib import Path
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.utils import path_utils
 
 from components.drift.layout import REPORT_FILE as DRIFT_FILE
 from components.drift.report import DriftReport
-from components.pusher.fresh_process import prepare
+from components.pusher import fresh_process
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.layout import PAGE_FILE
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
 from pipeline.failures import chain, describe
+from pipeline.local.artifacts import artifacts_made, judged_model
 from pipeline.local.killed import fail_killed_executions
 from pipeline.local.outcome import ComponentRun, RunOutcome, component_rows, write_summary
 from pipeline.local.runner import ObservedLocalRunner
@@ -26,8 +28,19 @@ from pipeline.platforms import local_platform
 from pipeline.run_page.write import write_component_page
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import create_pipeline
-from pipeline.wiring_names import DRIFT_GATE, EVALUATOR, PUSHER, RUN_REPORT, TRAINER
+from pipeline.wiring_names import (
+    CURATED_SCHEMA,
+    DRIFT_GATE,
+    EVALUATOR,
+    EXAMPLE_GEN,
+    PUSHER,
+    RUN_REPORT,
+    STATISTICS_GEN,
+    TRAINER,
+    TRANSFORM,
+)
 from trainer_module.errors import Preempted, RecspanError
+from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.memory import stated
 
 _log = logging.getLogger(__name__)
@@ -55,8 +68,15 @@ def execute(
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
-    # The process that verifies imports TensorFlow while the Trainer, or the Evaluator alone, works.
-    runner = ObservedLocalRunner(run_id, observer, {TRAINER: prepare, EVALUATOR: prepare})
+
+    def verify_ahead() -> None:
+        model = judged_model(artifacts_made(locations.metadata, runner.finished))
+        assert model
+        fresh_process.begin(path_utils.serving_model_path(model.uri), os.path.join(model.uri, PARITY_DIRECTORY))
+
+    # The process that verifies imports TensorFlow while the Trainer works, and verifies while the Evaluator judges.
+    ahead = {TRAINER: fresh_process.prepare, EVALUATOR: verify_ahead}
+    runner = ObservedLocalRunner(run_id, observer, ahead, early=_early(config))
     failure = None
     try:
         with stated(config.memory_gb):
@@ -78,6 +98,16 @@ def execute(
         raise
     except Exception as error:
         raise RecspanError(f"{describe(error)}\nThe run has no report, but {_standing(outcome)}") from error
+
+
+def _early(config: PipelineConfig) -> dict[str, tuple[str, ...]]:
+    """What the local runner begins early: Transform, while statistics are made and judged.
+
+    Most data pass, and nothing reads Transform's output before they have. A budget of memory is for one component at a
+    time, and two jobs on a cluster may wait for each other's slots.
+    """
+    on_this_machine = all(config.beam.of(each).runner == "local" for each in (STATISTICS_GEN, TRANSFORM))
+    return {TRANSFORM: (EXAMPLE_GEN, CURATED_SCHEMA)} if on_this_machine and config.memory_gb is None else {}
 
 
 def _leave_page(

@@ -43,12 +43,8 @@ class PeakMemory:
         self._ended.set()
         self._thread.join()
 
-    def restart(self) -> None:
-        """Forgets what was seen."""
-        self._peak = 0
-
     def bytes(self) -> int:
-        """The most that was resident since the last restart, in bytes, with mapped libraries."""
+        """The most that was resident so far, in bytes, with mapped libraries."""
         self._look()
         return self._peak
 

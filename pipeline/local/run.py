@@ -99,7 +99,7 @@ def _executed(
     config: PipelineConfig, locations: Locations, run_id: str, run_dir: Path, progress: ComponentProgress
 ) -> RunOutcome | None:
     """The outcome of all components, which TFX runs or answers from its cache."""
-    progress.started("importing TensorFlow and TFX")
+    progress.begins("importing TensorFlow and TFX")
     from pipeline.local.execution import execute
 
     # What was imported stays to the end. Collections, one of them after each component, need not look at it.

@@ -1,17 +1,19 @@
 """TFX's local runner with progress reports."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
-from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.local.answers import Answers
 from pipeline.local.outcome import ComponentRun, FailedComponent
@@ -24,7 +26,7 @@ _RUN_ID_PARAMETER = "pipeline-run-id"
 
 
 class ObservedLocalRunner(LocalDagRunner):
-    """Launches the components one after another and reports each to an observer.
+    """Launches the components in their order, some of them early, and reports each to an observer.
 
     The base class has no hook around a component, so `run_with_ir` is written anew.
     """
@@ -35,6 +37,7 @@ class ObservedLocalRunner(LocalDagRunner):
         observer: Observer,
         ahead: Mapping[str, Callable[[], None]] = MappingProxyType({}),
         only: Collection[str] | None = None,
+        early: Mapping[str, Collection[str]] = MappingProxyType({}),
     ):
         """Sets the run's name and its observer.
 
@@ -44,9 +47,12 @@ class ObservedLocalRunner(LocalDagRunner):
             ahead: What is to be started beside a component, by its id, because a later one will wait for it. It is
                 left out while all components are answered from the cache.
             only: Ids of the components that are run, with all that they need; None runs all.
+            early: The components that make what a component reads, by its id. It begins when these have ended, in a
+                thread beside those that come before it in the pipeline, one such component at a time. If one of those
+                fails, the run ends there, and what the early component made is an answer for a later run.
         """
         super().__init__()
-        self._ahead, self._only = ahead, only
+        self._ahead, self._only, self._early = ahead, only, early
         self._run_id = run_id
         self._observer = observer
         # Also when a later component has failed.
@@ -69,63 +75,124 @@ class ObservedLocalRunner(LocalDagRunner):
         if run_options is not None:
             raise ValueError("partial runs are not supported")
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, {_RUN_ID_PARAMETER: self._run_id})
-        deployment = runner_utils.extract_local_deployment_config(pipeline)
-        connection = deployment.metadata_connection_config
-        connection = getattr(connection, connection.WhichOneof("connection_config"))
-        self._check_answers(pipeline, connection)
+        launches = _Launches(pipeline)
+        launches.check_answers()
+        names = [name for name in launches.names if self._only is None or name in self._only]
+        # Leaving the pool waits for a component that still runs when another one has failed.
+        with ThreadPoolExecutor(1, thread_name_prefix="early-component") as pool:
+            begun: dict[str, Future[ComponentRun]] = {}
+            for number, name in enumerate(names):
+                ended = set(names[:number])
+                for other in names[number + 1 :]:
+                    if other in self._early and other not in begun and ended.issuperset(self._early[other]):
+                        begun[other] = pool.submit(self._run, launches, other)
+                if name in self._ahead and not all(run.cached for run in self.finished):
+                    self._ahead[name]()
+                try:
+                    run = begun[name].result() if name in begun else self._run(launches, name)
+                except _ComponentFailed as failure:
+                    self.failed = failure.component
+                    self._observer.failed(name)
+                    raise failure.error from None
+                self.finished.append(run)
+        return self.finished
+
+    def _run(self, launches: "_Launches", name: str) -> ComponentRun:
+        self._observer.started(name)
+        started = time.monotonic()
         with PeakMemory() as peak:
-            return self._run_nodes(pipeline, deployment, connection, peak)
-
-    def _run_nodes(
-        self,
-        pipeline: pipeline_pb2.Pipeline,
-        deployment: local_deployment_config_pb2.LocalDeploymentConfig,
-        connection: metadata_store_pb2.ConnectionConfig,
-        peak: PeakMemory,
-    ) -> list[ComponentRun]:
-        runs = self.finished
-        for node in pipeline.nodes:
-            name = node.pipeline_node.node_info.id
-            if self._only is not None and name not in self._only:
-                continue
-            self._observer.started(name)
-            started = time.monotonic()
-            peak.restart()
-            if name in self._ahead and not all(run.cached for run in runs):
-                self._ahead[name]()
             try:
-                execution = launcher.Launcher(
-                    pipeline_node=node.pipeline_node,
-                    mlmd_connection=metadata.Metadata(connection),
-                    pipeline_info=pipeline.pipeline_info,
-                    pipeline_runtime_spec=pipeline.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                ).launch()
-            except Exception:
-                self.failed = FailedComponent(name, time.monotonic() - started, peak.bytes())
-                raise
-            seconds = time.monotonic() - started
-            with metadata.Metadata(connection) as handle:
-                (record,) = handle.store.get_executions_by_id([execution.execution_id])
-                cached = record.last_known_state == metadata_store_pb2.Execution.CACHED
-                if not cached:
-                    _answers(handle, pipeline).list_outputs(execution.execution_id)
-            if record.last_known_state == metadata_store_pb2.Execution.FAILED:
-                raise RuntimeError(f"TFX could not resolve the inputs of {name}")
-            runs.append(ComponentRun(name, seconds, cached, execution.execution_id, peak.bytes()))
-            if not cached:
-                release_memory()
-            self._observer.finished(name, seconds, cached)
-        return runs
+                execution, cached = launches.launch(name)
+            except Exception as error:
+                raise _ComponentFailed(
+                    FailedComponent(name, time.monotonic() - started, peak.bytes()), error
+                ) from error
+            run = ComponentRun(name, time.monotonic() - started, cached, execution, peak.bytes())
+        if not cached:
+            release_memory()
+        self._observer.finished(name, run.seconds, cached)
+        return run
 
-    def _check_answers(self, pipeline: pipeline_pb2.Pipeline, connection: metadata_store_pb2.ConnectionConfig) -> None:
+
+class _ComponentFailed(Exception):
+    """Carries what a component raised to the thread that runs the others."""
+
+    def __init__(self, component: FailedComponent, error: Exception):
+        super().__init__(component, error)
+        self.component, self.error = component, error
+
+
+class _Launches:
+    """Launches components of a compiled pipeline, also from several threads."""
+
+    def __init__(self, pipeline: pipeline_pb2.Pipeline):
+        self._pipeline = pipeline
+        self._nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
+        self._deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = self._deployment.metadata_connection_config
+        self._connection = getattr(connection, connection.WhichOneof("connection_config"))
+        self._store_is_free = threading.RLock()
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of all components, each after those that it needs."""
+        return list(self._nodes)
+
+    def launch(self, name: str) -> tuple[int, bool]:
+        """Runs a component; the id of its execution, and whether an earlier one has answered it.
+
+        Raises:
+            RuntimeError: A resolver failed.
+        """
+        execution = launcher.Launcher(
+            pipeline_node=self._nodes[name],
+            mlmd_connection=self._metadata(),
+            pipeline_info=self._pipeline.pipeline_info,
+            pipeline_runtime_spec=self._pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(self._deployment, name),
+        ).launch()
+        assert execution.execution_id is not None
+        with self._metadata() as handle:
+            (record,) = handle.store.get_executions_by_id([execution.execution_id])
+            cached = record.last_known_state == metadata_store_pb2.Execution.CACHED
+            if not cached:
+                self._answers(handle).list_outputs(execution.execution_id)
+        if record.last_known_state == metadata_store_pb2.Execution.FAILED:
+            raise RuntimeError(f"TFX could not resolve the inputs of {name}")
+        return execution.execution_id, cached
+
+    def check_answers(self) -> None:
         """Withdraws cached answers whose files are not what they were, and says so."""
-        with metadata.Metadata(connection) as handle:
-            for each in _answers(handle, pipeline).withdraw_damaged():
+        with self._metadata() as handle:
+            for each in self._answers(handle).withdraw_damaged():
                 _log.warning("%s: an earlier result cannot be used again: %s", each.component, each.damage)
 
+    def _metadata(self) -> metadata.Metadata:
+        return _SharedMetadata(self._connection, self._store_is_free)
 
-def _answers(handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline) -> Answers:
-    root = pipeline.runtime_spec.pipeline_root.field_value.string_value
-    return Answers(handle.store, pipeline.pipeline_info.id, Path(root))
+    def _answers(self, handle: metadata.Metadata) -> Answers:
+        root = self._pipeline.runtime_spec.pipeline_root.field_value.string_value
+        return Answers(handle.store, self._pipeline.pipeline_info.id, Path(root))
+
+
+class _SharedMetadata(metadata.Metadata):
+    """The metadata store for one thread at a time, because SQLite's file refuses a writer while another one writes."""
+
+    def __init__(self, connection: metadata_store_pb2.ConnectionConfig, is_free: threading.RLock):
+        super().__init__(connection)
+        self._is_free = is_free
+
+    def __enter__(self) -> metadata.Metadata:
+        self._is_free.acquire()
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._is_free.release()
+            raise
+
+    def __exit__(self, kind: type[Exception] | None, error: Exception | None, trace: TracebackType | None) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._is_free.release()

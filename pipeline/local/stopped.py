@@ -1,12 +1,7 @@
 """What a run leaves behind that a component has stopped: its page, and its facts for `recspan runs`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import ml_metadata as mlmd
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration.metadata import sqlite_metadata_connection_config
-from tfx.types import Artifact, artifact_utils
 
 from components.drift.component import DriftFound
 from components.example_validator.component import AnomaliesFound
@@ -18,23 +13,11 @@ from components.run_report.uris import uris_of
 from pipeline.config import Locations, PipelineConfig
 from pipeline.failures import chain, describe
 from pipeline.history.layout import STOPPED_FILE
+from pipeline.local.artifacts import artifacts_made, judged_model
 from pipeline.local.outcome import ComponentRun, FailedComponent, component_rows, write_summary
 from pipeline.run_page.write import write_page
-from pipeline.wiring_names import DATA_COMPONENTS, DRIFT_GATE, EVALUATOR, EXAMPLE_GEN, EXAMPLE_VALIDATOR, TRAINER
+from pipeline.wiring_names import DATA_COMPONENTS
 from trainer_module.errors import DataError, RecspanError
-
-# Where the page's artifacts come from: component and key of its output.
-_SOURCES = (
-    ("examples", EXAMPLE_GEN, "examples"),
-    ("statistics", "StatisticsGen", "statistics"),
-    ("anomalies", EXAMPLE_VALIDATOR, "anomalies"),
-    ("drift", DRIFT_GATE, "drift"),
-    ("transform_graph", "Transform", "transform_graph"),
-    ("model_run", TRAINER, "model_run"),
-    ("trained_model", TRAINER, "model"),
-    ("model", "RetrievalIndex", "index"),
-    ("evaluation", EVALUATOR, "evaluation"),
-)
 
 
 def write_stopped(
@@ -56,8 +39,8 @@ def write_stopped(
         error: What it raised.
     """
     stop = stop_of(failed.component, error)
-    made = _artifacts(locations.metadata, finished)
-    model = made.get("model") or made.get("trained_model")
+    made = artifacts_made(locations.metadata, finished)
+    model = judged_model(made)
     summary = run_facts(
         config.without_local_paths().model_dump(mode="json"),
         locations.data,
@@ -114,19 +97,3 @@ def is_refusal_of_data(component: str, error: Exception) -> bool:
 def _cause(error: Exception) -> BaseException:
     """The product's own error that led to this one, which holds what it found; the error itself if there is none."""
     return next((each for each in reversed([*chain(error)]) if isinstance(each, RecspanError)), error)
-
-
-def _artifacts(metadata: Path, finished: Iterable[ComponentRun]) -> dict[str, Artifact]:
-    """What the components of a run have made, by the names of `_SOURCES`."""
-    store = mlmd.MetadataStore(sqlite_metadata_connection_config(str(metadata)))
-    made = {}
-    executions = {run.component: run.execution_id for run in finished}
-    for name, component, key in _SOURCES:
-        if component not in executions:
-            continue
-        for event in store.get_events_by_execution_ids([executions[component]]):
-            if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
-                (artifact,) = store.get_artifacts_by_id([event.artifact_id])
-                (kind,) = store.get_artifact_types_by_id([artifact.type_id])
-                made[name] = artifact_utils.deserialize_artifact(kind, artifact)
-    return made

@@ -34,7 +34,7 @@ def rehearse_experiment(
     locations = Locations.resolve(config, root, data)
     require_writable(locations.root, "--root")
     with output_to(locations.root / "log.txt") as console, ComponentProgress(console) as progress:
-        progress.started("compiling the pipeline")
+        progress.begins("compiling the pipeline")
         from pipeline.synthetic_data import generate_if_missing
         from pipeline.vertex.compile import compile_job
 

@@ -3,16 +3,19 @@
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from components.pusher import fresh_process, verify
 
 STAND_IN = """
-import json, os, sys
+import json, os, sys, time
 paths = json.loads(sys.stdin.read() or "null")
 if paths:
-    open(paths[2], "w").write(str(os.getpid()))
+    while paths[0] == "slow" and not os.path.exists(paths[1]):
+        time.sleep(0.05)
+    open(paths[2], "w").write(json.dumps({"by": os.getpid()}))
     sys.exit("damaged" if paths[0] == "bad" else 0)
 """
 
@@ -24,42 +27,75 @@ def script(tmp_path, monkeypatch):
     path.write_text(STAND_IN)
     monkeypatch.setattr(verify, "__file__", str(path))
     monkeypatch.setattr(fresh_process, "_waiting", [])
+    monkeypatch.setattr(fresh_process, "_begun", {})
 
 
-def test_a_process_started_ahead_does_the_work(tmp_path):
+def test_a_process_started_ahead_does_the_work():
     fresh_process.prepare()
     fresh_process.prepare()
     (waiting,) = fresh_process._waiting
-    assert fresh_process.run_verification("model", "parity", str(tmp_path / "report")).returncode == 0
-    assert (tmp_path / "report").read_text() == str(waiting.pid)
+    outcome = fresh_process.run_verification("model", "parity")
+    assert outcome == fresh_process.Outcome(0, "", {"by": waiting.process.pid})
     assert not fresh_process._waiting
 
 
-def test_without_one_it_is_started(tmp_path):
-    outcome = fresh_process.run_verification("bad", "parity", str(tmp_path / "report"))
-    assert outcome == fresh_process.Outcome(1, "damaged\n")
+def test_without_one_it_is_started():
+    assert fresh_process.run_verification("bad", "parity") == fresh_process.Outcome(1, "damaged\n", None)
 
 
-def test_one_that_was_killed_while_it_waited_is_replaced(tmp_path):
+def test_one_that_was_killed_while_it_waited_is_replaced():
     fresh_process.prepare()
     (waiting,) = fresh_process._waiting
-    waiting.kill()
-    waiting.wait()
-    assert fresh_process.run_verification("model", "parity", str(tmp_path / "report")).returncode == 0
-    assert (tmp_path / "report").read_text() != str(waiting.pid)
+    _kill(waiting)
+    outcome = fresh_process.run_verification("model", "parity")
+    assert outcome.returncode == 0
+    assert outcome.report != {"by": waiting.process.pid}
+
+
+def test_a_verification_begun_ahead_gives_its_outcome():
+    fresh_process.prepare()
+    (waiting,) = fresh_process._waiting
+    fresh_process.begin("model", "parity")
+    outcome = fresh_process.run_verification("model", "parity")
+    assert outcome == fresh_process.Outcome(0, "", {"by": waiting.process.pid})
+    assert fresh_process.run_verification("model", "parity").report != outcome.report
+
+
+def test_one_begun_for_a_bad_model_finds_it_bad():
+    fresh_process.begin("bad", "parity")
+    assert fresh_process.run_verification("bad", "parity") == fresh_process.Outcome(1, "damaged\n", None)
+
+
+def test_one_begun_for_another_model_says_nothing_of_this_one():
+    fresh_process.begin("bad", "parity")
+    assert fresh_process.run_verification("model", "parity").returncode == 0
+
+
+def test_one_that_was_killed_after_it_was_begun_is_repeated(tmp_path):
+    parity = tmp_path / "parity"
+    fresh_process.begin("slow", str(parity))
+    (begun,) = fresh_process._begun.values()
+    _kill(begun)
+    parity.touch()
+    assert fresh_process.run_verification("slow", str(parity)).returncode == 0
 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path):
     starts = (
         "from components.pusher import fresh_process, verify; "
         f"verify.__file__ = {str(tmp_path / 'stand_in.py')!r}; fresh_process.prepare(); "
-        "print(fresh_process._waiting[0].pid)"
+        "print(fresh_process._waiting[0].process.pid)"
     )
     pid = int(subprocess.run([sys.executable, "-c", starts], capture_output=True, text=True, check=True).stdout)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and _is_alive(pid):
         time.sleep(0.05)
     assert not _is_alive(pid)
+
+
+def _kill(verification: Any) -> None:
+    verification.process.kill()
+    verification.process.wait()
 
 
 def _is_alive(pid: int) -> bool:

@@ -27,6 +27,9 @@ class Silent:
     def finished(self, component: str, seconds: float, cached: bool) -> None:
         """Nothing is shown."""
 
+    def failed(self, component: str) -> None:
+        """Nothing is shown."""
+
 
 @component
 def Make(examples: OutputArtifact[tfx.types.standard_artifacts.Examples]):  # noqa: N802

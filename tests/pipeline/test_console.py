@@ -60,3 +60,26 @@ def test_progress_on_a_plain_log_is_a_line_at_the_start_and_one_at_the_end(tmp_p
         assert progress.current is None
     lines = (tmp_path / "out.txt").read_text().splitlines()
     assert lines == ["Trainer ...", "✓ Trainer 1.2 s", "Pusher ...", "✓ Pusher cached"]
+
+
+def test_several_components_may_run_at_once_and_a_phase_ends_with_the_next_one(tmp_path):
+    with (tmp_path / "out.txt").open("w") as file, ComponentProgress(Console(file=file)) as progress:
+        progress.begins("importing")
+        assert progress.current == "importing"
+        progress.started("StatisticsGen")
+        progress.started("Transform")
+        progress.finished("StatisticsGen", 1.0, cached=False)
+        assert progress.current == "Transform"
+        progress.finished("Transform", 2.0, cached=False)
+        assert progress.current is None
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert lines[-2:] == ["✓ StatisticsGen 1.0 s", "✓ Transform 2.0 s"]
+
+
+def test_the_component_that_failed_is_the_current_one_whatever_still_runs(tmp_path):
+    with (tmp_path / "out.txt").open("w") as file, ComponentProgress(Console(file=file)) as progress:
+        progress.started("StatisticsGen")
+        progress.started("Transform")
+        progress.failed("StatisticsGen")
+        progress.finished("Transform", 2.0, cached=False)
+        assert progress.current == "StatisticsGen"
