@@ -46,18 +46,19 @@ def commands(tmp_path, monkeypatch) -> Commands:
     return recorded
 
 
-def test_the_locked_uv_installs_the_locked_packages_with_bytecode(commands, monkeypatch):
+def test_the_locked_uv_installs_the_locked_packages_and_all_have_bytecode(commands, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert setup.main([]) == 0
-    pip, uv = commands.ran
+    pip, uv, product = commands.ran
     assert pip.endswith("pip install --quiet uv==9.8.7")
     assert "sync --frozen --python-platform x86_64-manylinux_2_39 --compile-bytecode" in uv
+    assert product.endswith("-m compileall -q bootstrap components pipeline schema trainer_module")
     assert not any("PYTHONDONTWRITEBYTECODE" in environment for environment in commands.environments)
 
 
 def test_the_tpu_worker_has_a_lock_file_and_an_environment_of_its_own(commands, tmp_path):
     assert setup.main(["tpu_worker"]) == 0
-    pip, uv = commands.ran
+    pip, uv, _ = commands.ran
     assert pip.endswith("uv==6.5.4")
     assert "--project tpu_worker" in uv
     assert {each["UV_PROJECT_ENVIRONMENT"] for each in commands.environments} == {str(tmp_path / ".venv-tpu")}
