@@ -27,8 +27,6 @@ _DEFAULT_SHARE = 0.8
 # Of what is left beside the fixed part. Splits are held once as columns; a batch and what the step makes of it, the
 # tables and their slots need the rest.
 _TRAINING_SHARE, _EVALUATION_SHARE = 0.4, 0.1
-# Beam holds a row several times: as read, with its split, gathered by user.
-_INGESTION_SHARE = 0.25
 
 # A cgroup of version 1 without a limit names a number of this size.
 _NO_LIMIT = 1 << 60
@@ -53,11 +51,6 @@ class MemoryBudget:
     def training_cache(self) -> int:
         """The transformed training split, before it goes to files."""
         return int(_TRAINING_SHARE * self.for_rows)
-
-    @property
-    def ingested_rows(self) -> int:
-        """Rows that wait in ExampleGen for a step that must have seen all of them, before they go to files."""
-        return int(_INGESTION_SHARE * self.for_rows)
 
     @property
     def evaluation_cache(self) -> int:

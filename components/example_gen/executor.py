@@ -32,7 +32,6 @@ from components.scratch import scratch_directory
 from trainer_module.data.paths import is_remote, literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
 from trainer_module.errors import DataError
-from trainer_module.memory import budget
 
 # Execution properties. They have no default of their own, because a runtime parameter cannot be absent.
 WINDOW, LAST_SPAN = "window", "last_span"
@@ -41,9 +40,6 @@ TABLES_STATE = "tables_state"
 
 # Begins the name of the directory in which rows wait.
 _ROWS_ASIDE = "rows-aside-"
-# What a row and each of its cells take while they wait in memory: some 360 bytes a row of four columns, as the peaks of
-# `recspan bench data --until ExampleGen` on 250,000 and a million rows of `benchmarks.growth` differ.
-_BYTES_PER_ROW, _BYTES_PER_CELL = 100, 64
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +87,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         attributes = _check_attributes(read_entity_tables(directory, dataset), config, directory)
         reading = Reading.of(directory, config, files, pieces, newest)
         pipeline = self._make_beam_pipeline()
-        in_process = runs_in_process(pipeline.runner)
-        with _aside(artifact.uri if in_process else None, reading.approximate_rows * _bytes_per_row(config)) as aside:
+        with _aside(artifact.uri, runs_in_process(pipeline.runner)) as aside:
             run = Ingestion(replace(reading, aside=aside), split_uris=uris, examples_uri=artifact.uri)
             with pipeline:
                 ingest(pipeline, pieces, run)
@@ -141,25 +136,16 @@ def runs_in_process(runner: object) -> bool:
 
 
 @contextmanager
-def _aside(examples_uri: str | None, num_bytes: int) -> Iterator[Aside]:
-    """Where rows wait: where they are, or in files beside the examples if memory has no room for `num_bytes`.
+def _aside(examples_uri: str, in_process: bool) -> Iterator[Aside]:
+    """Where rows wait for a step that must have seen all of them: in files beside the examples.
 
-    Args:
-        examples_uri: None where a cluster's runner keeps its elements itself.
-        num_bytes: Of all rows.
+    Beam's in-process runner would hold them in memory and copy them several times. A cluster's keeps them itself.
     """
-    room = budget().ingested_rows
-    if examples_uri is None or num_bytes <= room or is_remote(examples_uri):
+    if not in_process or is_remote(examples_uri):
         yield IN_MEMORY
         return
     with scratch_directory(Path(examples_uri), _ROWS_ASIDE) as directory:
-        _log.info("rows wait in files: about %.1f GB, and memory may hold %.1f of them", num_bytes / 1e9, room / 1e9)
         yield Aside(str(directory))
-
-
-def _bytes_per_row(config: DataConfig) -> int:
-    """What a row takes while it waits in memory, roughly."""
-    return _BYTES_PER_ROW + _BYTES_PER_CELL * len(interaction_columns(config.described(), config.split_column))
 
 
 def _require_known_dataset(directory: str, config: DataConfig) -> None:

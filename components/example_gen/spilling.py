@@ -1,7 +1,8 @@
 """Values between the steps of an ingestion that lie in files, since Beam's in-process runner holds elements in memory.
 
 The runner keeps everything that it has not handed on yet: all rows, where a step must have seen all of them before the
-next one begins. An element that was put aside is the name of a file.
+next one begins. It also copies elements several times on their way, which takes longer than a file that is written once
+and read once. An element that was put aside is the name of a file.
 """
 
 import os

@@ -124,9 +124,13 @@ def concatenated(batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def write_parquet(path: str, table: pa.Table) -> None:
-    """Writes a Parquet file, local or remote, in row groups of `BATCH_ROWS`."""
+    """Writes a Parquet file, local or remote, in row groups of `BATCH_ROWS`.
+
+    Files are read from their first row to their last by components of this pipeline. Dictionaries and statistics of
+    columns would take most of the time of writing, and reading would not be faster.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, row_group_size=BATCH_ROWS)
+    pq.write_table(table, buffer, BATCH_ROWS, use_dictionary=False, write_statistics=False, compression="lz4")
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(buffer.getvalue())
 

@@ -11,7 +11,6 @@ from components.example_gen.executor import runs_in_process
 from components.example_gen.rows import Rows
 from components.example_gen.spilling import IN_MEMORY, Aside, PutAside, got, of_value
 from pipeline.beam import in_process_args
-from trainer_module.memory import MemoryBudget
 
 from .test_own_tables import described, ingest, shop  # noqa: F401 (a fixture)
 
@@ -51,7 +50,9 @@ def files_of(artifact) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_examples_are_the_same_wherever_rows_wait(shop, tmp_path, monkeypatch, name):  # noqa: F811
     settings = described(shop, **SETTINGS[name])
-    in_memory = files_of(ingest(tmp_path / "memory", settings))
+    with monkeypatch.context() as as_on_a_cluster:
+        as_on_a_cluster.setattr(executor, "runs_in_process", lambda _: False)
+        in_memory = files_of(ingest(tmp_path / "memory", settings))
     put: list[type] = []
     write = spilling.pickle.dump
 
@@ -60,7 +61,6 @@ def test_examples_are_the_same_wherever_rows_wait(shop, tmp_path, monkeypatch, n
         write(value, *others)
 
     monkeypatch.setattr(spilling.pickle, "dump", dump)
-    monkeypatch.setattr(executor, "budget", lambda: MemoryBudget(0))
     in_files = files_of(ingest(tmp_path / "files", settings))
     assert Rows in put
     assert in_files == in_memory
