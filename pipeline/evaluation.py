@@ -43,7 +43,7 @@ def eval_config(
         model, metrics = _BUILDERS[dataset.task](config, dataset, quantized)
         return _eval_config(model, [metrics], dataset)
     # TFMA takes no label that a row may lack; the extractors add the heads' labels to the features.
-    model = config_pb2.ModelSpec(signature_name=BY_EXAMPLE)
+    model = _model(BY_EXAMPLE)
     of_heads = []
     for head in heads:
         _, metrics = _BUILDERS[head.task](config.of_head(head), dataset.for_label(head.name), quantized)
@@ -123,7 +123,7 @@ def _retrieval_metrics(config: EvaluationConfig, dataset: DatasetSpec, quantized
         **_lift(f"{judged}_lift", config),
     }
     names = retrieval_metric_names(config.list_lengths, quantized)
-    return config_pb2.ModelSpec(signature_name=EVALUATE), _metrics(RetrievalMetric, names, thresholds)
+    return _model(EVALUATE), _metrics(RetrievalMetric, names, thresholds)
 
 
 _BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], Measured]] = {
@@ -134,7 +134,12 @@ _BUILDERS: Mapping[Task, Callable[[EvaluationConfig, DatasetSpec, bool], Measure
 
 
 def _of_rows(dataset: DatasetSpec) -> config_pb2.ModelSpec:
-    return config_pb2.ModelSpec(signature_name=BY_EXAMPLE, label_key=dataset.features.label.name)
+    return _model(BY_EXAMPLE, dataset.features.label.name)
+
+
+def _model(signature: str, label: str = "") -> config_pb2.ModelSpec:
+    # Without a type, TFMA loads the model once more, to see whether it is one of Keras.
+    return config_pb2.ModelSpec(model_type=tfma.TF_GENERIC, signature_name=signature, label_key=label)
 
 
 def _eval_config(

@@ -6,11 +6,10 @@ from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2
 
 from components.curated_schema.component import CuratedSchema
 from components.drift.component import DriftGate
@@ -22,6 +21,7 @@ from components.pusher.component import VerifyingPusher
 from components.retrieval_index.component import RetrievalIndex
 from components.run_report.component import RunReport
 from components.statistics_gen.component import ColumnarStatisticsGen
+from components.transform.component import GraphTransform
 from pipeline.baseline import latest_blessed_model
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
@@ -37,6 +37,7 @@ from pipeline.wiring_names import (
     RUN_REPORT,
     STATISTICS_GEN,
     TRAINER,
+    TRANSFORM,
 )
 from trainer_module.data.schema import check_schema, curated_schema, derive_schema
 from trainer_module.data.spec import CANDIDATES, QUERIES, DatasetSpec
@@ -91,20 +92,9 @@ def create_pipeline(config: PipelineConfig, platform: Platform, only_training: b
         **pages.of_refusal(EXAMPLE_VALIDATOR, components, statistics_gen, examples=example_gen.outputs["examples"]),
     ).with_id(EXAMPLE_VALIDATOR)
     components.append(validator)
-    transform = Transform(
-        examples=example_gen.outputs["examples"],
-        schema=schema.outputs["schema"],
-        preprocessing_fn="trainer_module.data.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
-        # The Trainer applies the transform graph itself, as serving does.
-        materialize=False,
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-        custom_config={
-            "features": features.for_preprocessing().model_dump_json(),
-            "source_hash": source_hash("trainer_module.data.preprocessing"),
-        },
-    )
+    transform = GraphTransform(
+        examples=example_gen.outputs["examples"], schema=schema.outputs["schema"], features=features
+    ).with_id(TRANSFORM)
     transform.add_upstream_node(validator)
     drift_gate = None
     if config.drift:

@@ -98,6 +98,7 @@ FOR_SUBCLASSES = {
     # TFX's executors.
     "components/example_gen/executor.py": {"_log_startup", "_make_beam_pipeline"},
     "components/statistics_gen/component.py": {"_log_startup", "_make_beam_pipeline"},
+    "components/transform/component.py": {"_log_startup", "_make_beam_pipeline"},
 }
 
 

@@ -1,5 +1,6 @@
 """Makes the HTML of a page: one file, without a network."""
 
+import functools
 import hashlib
 from importlib import resources
 
@@ -15,12 +16,17 @@ UNKNOWN = "–"  # noqa: RUF001 (an en dash, as tables have it)
 
 def render(page: Page) -> str:
     """The HTML of a page."""
+    return _template().render(page=page, css=Markup(_text("page.css")), js=Markup(_text("page.js")), Markup=Markup)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """The compiled template. A local run renders two pages: that of the component, and the same with the data flow."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = shown
-    html = environment.get_template("page.html")
-    return html.render(page=page, css=Markup(_text("page.css")), js=Markup(_text("page.js")), Markup=Markup)
+    return environment.get_template("page.html")
 
 
 def templates_hash() -> str:

@@ -18,7 +18,7 @@ from pipeline.beam import in_process_args
 from trainer_module.data.example_files import write_parquet
 
 NUM_ROWS, NUM_FILES = 3000, 3
-SPLITS = ("train", "test", "candidates")
+SPLITS = ("train", "test", "empty", "candidates")
 
 
 def rows(random: np.random.Generator) -> pa.Table:
@@ -47,7 +47,7 @@ def statistics(tmp_path_factory) -> dict[str, standard_artifacts.ExampleStatisti
         (directory / "examples" / f"Split-{split}").mkdir(parents=True)
         for number in range(NUM_FILES):
             file = directory / "examples" / f"Split-{split}" / f"data_parquet-{number}.parquet"
-            write_parquet(str(file), rows(random))
+            write_parquet(str(file), rows(random).slice(0, 0 if split == "empty" else None))
     made = {}
     for name, executor in (("own", Executor), ("stock", stock.Executor)):
         made[name] = standard_artifacts.ExampleStatistics()
@@ -78,6 +78,11 @@ def test_statistics_are_those_of_tfx(statistics, split):
             assert numeric.get(field, 0) == pytest.approx(expected_numeric.get(field, 0), rel=1e-6), (name, field)
 
 
+def test_a_split_without_rows_has_the_statistics_of_tfx(statistics):
+    own, expected = (Path(statistics[name].uri, "Split-empty", "FeatureStats.pb") for name in ("own", "stock"))
+    assert own.read_bytes() == expected.read_bytes()
+
+
 def test_ranks_are_of_a_thousand_users_and_uniques_of_all(statistics):
     user = features(statistics["own"], "train")["user"]["stringStats"]
     assert len(user["topValues"]) == 20
@@ -87,6 +92,6 @@ def test_ranks_are_of_a_thousand_users_and_uniques_of_all(statistics):
 
 def test_the_artifact_has_the_splits_but_the_excluded_and_the_span(statistics):
     for artifact in statistics.values():
-        assert decode_split_names(artifact.split_names) == ["train", "test"]
+        assert decode_split_names(artifact.split_names) == ["train", "test", "empty"]
         assert artifact.span == 7
     assert not Path(statistics["own"].uri, "Split-candidates").exists()

@@ -1,0 +1,1 @@
+"""The transform graph that the preprocessing function and the training split make."""
