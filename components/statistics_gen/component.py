@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics.generators.basic_stats_generator import BasicStatsGenerator
 from tensorflow_data_validation.statistics.stats_impl import GenerateSlicedStatisticsImpl
@@ -51,16 +50,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             split: os.path.join(artifact_utils.get_split_uri([artifact], split), DEFAULT_FILE_NAME) for split in splits
         }
         with self._make_beam_pipeline() as pipeline:
-            batches = [
-                pipeline
-                | f"Read[{split}]" >> ReadExamples(examples, split)
-                | f"Key[{split}]" >> beam.Map(_keyed, split)
-                for split in splits
-            ]
             # One pipeline of steps for all splits: with little data, the number of steps decides how long it takes.
             _ = (
-                batches
-                | "Together" >> beam.Flatten(pipeline=pipeline)
+                pipeline
+                | "Read" >> ReadExamples(examples, splits)
                 | "Statistics" >> GenerateSlicedStatisticsImpl(stats_options(), is_slicing_enabled=True)
                 | "Write" >> beam.Map(write_statistics, files)
             )
@@ -81,10 +74,6 @@ def write_statistics(found: statistics_pb2.DatasetFeatureStatisticsList, files: 
         fileio.makedirs(os.path.dirname(path))
         with fileio.open(path, "wb") as file:
             file.write(statistics_pb2.DatasetFeatureStatisticsList(datasets=[dataset]).SerializeToString())
-
-
-def _keyed(batch: pa.RecordBatch, split: str) -> tuple[str, pa.RecordBatch]:
-    return split, batch
 
 
 def stats_options() -> tfdv.StatsOptions:

@@ -11,6 +11,7 @@ import functools
 import os
 from typing import Any
 
+import apache_beam as beam
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import metadata_io
@@ -59,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         metadata_io.write_metadata(tft.DatasetMetadata(schema), raw_metadata)
         scratch = os.path.join(output, _SCRATCH)
         with self._make_beam_pipeline() as pipeline, tft_beam.Context(scratch, use_deep_copy_optimization=True):
-            rows = pipeline | "Read" >> ReadExamples(examples, _SPLIT, source.ArrowSchema())
+            rows = pipeline | "Read" >> ReadExamples(examples, [_SPLIT], source.ArrowSchema()) | "Rows" >> beam.Values()
             graph = (rows, source.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocess, pipeline)
             _ = graph | "Write" >> tft_beam.WriteTransformFn(output)
         io_utils.delete_dir(scratch)

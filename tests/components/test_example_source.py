@@ -1,9 +1,8 @@
-"""The source of examples: every row of one split once, whatever the payload, from as many files as there are."""
+"""The source of examples: every row once, whatever the payload, from as many files as there are."""
 
 import os
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -39,18 +38,22 @@ def examples(request, tmp_path) -> standard_artifacts.Examples:
     return artifact
 
 
-def read(artifact, split: str, schema: pa.Schema | None, check) -> None:
+def read(artifact, splits: list[str], schema: pa.Schema | None, check) -> None:
     with TestPipeline(argv=list(in_process_args(1))) as pipeline:
-        assert_that(pipeline | ReadExamples(artifact, split, schema), check)
+        assert_that(pipeline | ReadExamples(artifact, splits, schema), check)
 
 
-@pytest.mark.parametrize(("split", "first_rows"), [("train", (0, 10, 20)), ("eval", (30,))])
-def test_every_row_of_the_split_comes_once(examples, split, first_rows):
+@pytest.mark.parametrize("splits", [["train"], ["eval"], ["eval", "train"]])
+def test_every_row_of_the_splits_comes_once_with_the_name_of_its_split(examples, splits):
+    rows = {"train": (0, 10, 20), "eval": (30,)}
+
     def check(batches):
-        users = sorted(user for batch in batches for (user,) in batch.column("user").to_pylist())
-        assert users == sorted(b"u%d" % (first + row) for first in first_rows for row in range(5))
+        found = sorted((split, user) for split, batch in batches for (user,) in batch.column("user").to_pylist())
+        assert found == sorted(
+            (split, b"u%d" % (first + row)) for split in splits for first in rows[split] for row in range(5)
+        )
 
-    read(examples, split, None, check)
+    read(examples, splits, None, check)
 
 
 def test_only_the_columns_of_the_schema_are_read_in_its_types(examples):
@@ -58,19 +61,13 @@ def test_only_the_columns_of_the_schema_are_read_in_its_types(examples):
 
     def check(batches):
         assert batches
-        for batch in batches:
+        for _, batch in batches:
             assert batch.schema == wanted
 
-    read(examples, "train", wanted, check)
+    read(examples, ["train"], wanted, check)
 
 
 def test_a_split_without_files_gives_nothing(examples):
     for file in Path(artifact_utils.get_split_uri([examples], "eval")).iterdir():
         os.remove(file)
-    read(examples, "eval", None, lambda batches: len(batches) == 0 or pytest.fail(str(batches)))
-
-
-def test_it_can_be_built_into_a_pipeline_next_to_another(examples):
-    pipeline = beam.Pipeline(argv=list(in_process_args(1)))
-    for split in ("train", "eval"):
-        _ = pipeline | split >> ReadExamples(examples, split)
+    read(examples, ["eval"], None, lambda batches: len(batches) == 0 or pytest.fail(str(batches)))
