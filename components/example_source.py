@@ -15,7 +15,7 @@ from trainer_module.data.example_files import read_file
 class ReadExamples(beam.PTransform):
     """Batches of the examples of some splits, each with the name of its split.
 
-    One source reads all splits, because Beam's in-process runner holds the elements of several flattened ones in memory.
+    One source reads all splits, because the in-process runner holds the elements of several flattened ones in memory.
 
     TFX's own source also updates Beam's metrics, for a tenth of the batches with every value of every row, which takes
     about a quarter of the time of counting the values.

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainer_module.models.layers import MLP, DotInteraction, dropout
@@ -20,6 +21,25 @@ def test_the_gradient_of_dots_by_hand():
     np.testing.assert_array_equal(of_a, [[3.0 + 50.0, 4.0 + 60.0]])
     np.testing.assert_array_equal(of_b, [[1.0 + 500.0, 2.0 + 600.0]])
     np.testing.assert_array_equal(of_c, [[10.0 + 300.0, 20.0 + 400.0]])
+
+
+@pytest.mark.parametrize("num_vectors", [2, 4, 5, 9])
+def test_dots_and_gradients_are_right_for_few_and_for_many_vectors(num_vectors):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(num_vectors, 7, 4))
+    rows, columns = np.tril_indices(num_vectors, -1)
+    factors = random.normal(size=(7, len(rows)))
+    inputs = [tf.constant(vector, tf.float32) for vector in vectors]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        dots = DotInteraction()(inputs)
+        loss = tf.reduce_sum(dots * tf.constant(factors, tf.float32))
+    np.testing.assert_allclose(dots, np.einsum("pbd,pbd->bp", vectors[rows], vectors[columns]), atol=1e-5)
+    expected = np.zeros_like(vectors)
+    for pair, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        expected[row] += factors[:, pair, np.newaxis] * vectors[column]
+        expected[column] += factors[:, pair, np.newaxis] * vectors[row]
+    np.testing.assert_allclose(tape.gradient(loss, inputs), expected, atol=1e-5)
 
 
 def test_dot_interaction_has_static_shapes():

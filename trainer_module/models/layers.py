@@ -22,16 +22,24 @@ class DenseOptions:
 
 FLOAT32 = DenseOptions()
 
+# Measured on CPUs, forward and backward: with 3 vectors pairs take a quarter of the time of a batched matrix product,
+# with 7 the same.
+_FEW_VECTORS = 4
+
 
 class DotInteraction(tf.keras.layers.Layer):
     """Dot products of all pairs of vectors (Naumov et al., "Deep Learning Recommendation Model", 2019, section 2.1).
 
-    The pairs are chosen when the layer is built and cut out by constant positions, so every shape is static, as XLA
-    and TPUs need.
+    All shapes are static, as XLA and TPUs need. Few vectors are multiplied pair by pair: on CPUs a batched matrix
+    product calls a kernel per example, which takes several times as long as the arithmetic of small matrices.
     """
 
     def call(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """From `num_vectors` tensors `[batch, dim]` to `[batch, num_vectors * (num_vectors - 1) / 2]`."""
+        # A matrix product adds bfloat16 numbers up in float32, `reduce_sum` does not.
+        if 1 < len(vectors) <= _FEW_VECTORS and vectors[0].dtype == tf.float32:
+            pairs = [(row, column) for row in range(len(vectors)) for column in range(row)]
+            return tf.stack([tf.reduce_sum(vectors[i] * vectors[j], axis=1) for i, j in pairs], axis=1)
         return _pairwise_dots(tf.stack(vectors, axis=1))  # pyright: ignore[reportReturnType] (the decorator changes it)
 
 
