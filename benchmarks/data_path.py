@@ -5,7 +5,9 @@ python -m benchmarks.data_path --rows 1000 --rows 1000000
 All read the same file, split it 8:1:1, learn vocabularies, train the same small DLRM for one epoch with Adam in batches
 of 1,024, and measure RMSE on the test split. Stock TFX and the product also compute statistics, validate and export;
 the product in addition compares with a naive baseline, verifies the exported model in a new process and pushes it.
-Contenders run one after another, each in a new process.
+Contenders run one after another, each in a new process. The product's Transform works beside its StatisticsGen, so all
+components take less than the sum of their seconds. Memory is that of one process; the product's second one, which
+verifies the model, holds TensorFlow and the model.
 """
 
 import json
@@ -96,7 +98,7 @@ def _commands(file: Path, scratch: Path) -> dict[str, list[str]]:
 
 
 def _measured(name: str, command: list[str], scratch: Path) -> dict:
-    """Runs a contender; its seconds by step, wall-clock seconds with imports, peak resident bytes, and metrics.
+    """Runs a contender; its seconds by step, from the first step to the last, and with imports; peak bytes and RMSE.
 
     Raises:
         ContenderFailed: It failed.
@@ -114,12 +116,17 @@ def _measured(name: str, command: list[str], scratch: Path) -> dict:
     if name == _OWN:
         (summary_file,) = (scratch / "runs" / "runs").glob("*/summary.json")
         summary = json.loads(summary_file.read_text())
-        seconds = {each["component"]: each["seconds"] for each in summary["components"]}
+        components = summary["components"]
+        seconds = {each["component"]: each["seconds"] for each in components}
+        # Some run beside others.
+        elapsed = max(each["begun"] + each["seconds"] for each in components)
         metrics = summary["evaluation"]["slices"][0]
     else:
         found = json.loads(printed.splitlines()[-1])
         seconds, metrics = found["seconds"], found["metrics"]
-    return {"seconds": seconds, "wall": wall, "peak": usage.ru_maxrss * _RSS_UNIT, "rmse": metrics["rmse"]}
+        elapsed = sum(seconds.values())
+    peak = usage.ru_maxrss * _RSS_UNIT
+    return {"seconds": seconds, "elapsed": elapsed, "wall": wall, "peak": peak, "rmse": metrics["rmse"]}
 
 
 def _report(results: dict[int, dict[str, dict]], numbers: list[int], stock_up_to: int, plot: Path) -> str:
@@ -161,17 +168,18 @@ def render_plot(results: dict[int, dict[str, dict]]) -> str:
 
 
 def _table(of_rows: dict[str, dict]) -> list[str]:
-    """Seconds by component, sums, memory and metrics, in a column for each contender."""
+    """Seconds by component and in all, memory and metrics, in a column for each contender."""
     own = of_rows[_OWN]
-    sums = {name: sum(found["seconds"].values()) for name, found in of_rows.items()}
     lines = [f"| | {' | '.join(of_rows)} |", f"|---|{'---:|' * len(of_rows)}"]
     by_component = (of_rows[name]["seconds"] for name in (_OWN, _STOCK) if name in of_rows)
     for step in dict.fromkeys(step for seconds in by_component for step in seconds):
         cells = (f"{found['seconds'][step]:.1f}" if step in found["seconds"] else "" for found in of_rows.values())
         lines.append(f"| {step}, s | {' | '.join(cells)} |")
     rows = {
-        "**sum of components or steps, s**": [f"**{sums[name]:.1f}**" for name in of_rows],
-        "the same, product = 1": [f"{sums[name] / sums[_OWN]:.2f}" for name in of_rows],
+        "**from the first component or step to the last, s**": [
+            f"**{each['elapsed']:.1f}**" for each in of_rows.values()
+        ],
+        "the same, product = 1": [f"{each['elapsed'] / own['elapsed']:.2f}" for each in of_rows.values()],
         "whole command with imports, s": [f"{found['wall']:.1f}" for found in of_rows.values()],
         "whole command, product = 1": [f"{found['wall'] / own['wall']:.2f}" for found in of_rows.values()],
         "peak resident memory, GB": [f"{found['peak'] / 1e9:.2f}" for found in of_rows.values()],

@@ -1,4 +1,4 @@
-"""The component DriftGate: stops the pipeline before Transform, or warns, when new data differ from earlier data."""
+"""The component DriftGate: stops the pipeline before the Trainer, or warns, when new data differ from earlier data."""
 
 # pyright: reportInvalidTypeArguments=false
 

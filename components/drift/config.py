@@ -39,7 +39,7 @@ class DriftConfig(Frozen):
     """What happens when new data differ from earlier data.
 
     Attributes:
-        action: `stop` ends the run before Transform, `warn` reports only, `never` does not compare.
+        action: `stop` ends the run before the Trainer, `warn` reports only, `never` does not compare.
         columns: Thresholds by column; all others follow from history.
     """
 

@@ -21,7 +21,8 @@ class ComponentRun:
         seconds: Wall-clock time, including TFX's driver and publisher.
         cached: Whether the outputs of an earlier execution were reused.
         execution_id: Id of the execution in the metadata store.
-        peak_bytes: Peak resident memory of the process while the component ran.
+        peak_bytes: Peak resident memory of the process while the component ran, with what ran beside it.
+        begun: Seconds after the run's first component. Components may run beside each other.
     """
 
     component: str
@@ -29,6 +30,7 @@ class ComponentRun:
     cached: bool
     execution_id: int
     peak_bytes: int
+    begun: float
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class FailedComponent:
     Attributes:
         component: Id of the component in the pipeline.
         seconds: Wall-clock time until it failed.
-        peak_bytes: Peak resident memory of the process while the component ran.
+        peak_bytes: Peak resident memory of the process while the component ran, with what ran beside it.
+        begun: Seconds after the run's first component.
     """
 
     component: str
     seconds: float
     peak_bytes: int
+    begun: float
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,8 @@ def component_rows(finished: Sequence[ComponentRun], failed: FailedComponent | N
         finished: In the order in which they ran.
         failed: The one after them that ended the run; None if the run came to its end.
     """
-    rows = [_row(each.component, each.seconds, each.cached, each.peak_bytes) for each in finished]
-    return rows + (
-        [_row(failed.component, failed.seconds, False, failed.peak_bytes) | {"stopped": True}] if failed else []
-    )
+    rows = [_row(each, each.cached) for each in finished]
+    return rows + ([_row(failed, False) | {"stopped": True}] if failed else [])
 
 
 def write_summary(directory: Path, summary: dict[str, Any], name: str = SUMMARY_FILE_NAME) -> None:
@@ -81,10 +83,11 @@ def write_summary(directory: Path, summary: dict[str, Any], name: str = SUMMARY_
     os.replace(partial, directory / name)
 
 
-def _row(component: str, seconds: float, cached: bool, peak_bytes: int) -> dict[str, Any]:
+def _row(run: ComponentRun | FailedComponent, cached: bool) -> dict[str, Any]:
     return {
-        "component": component,
-        "seconds": round(seconds, 2),
+        "component": run.component,
+        "seconds": round(run.seconds, 2),
+        "begun": round(run.begun, 2),
         "cached": cached,
-        "peak_memory_gb": round(peak_bytes / GIGABYTE, 3),
+        "peak_memory_gb": round(run.peak_bytes / GIGABYTE, 3),
     }

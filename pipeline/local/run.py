@@ -84,7 +84,8 @@ def _answered(
     _log.info("nothing has changed since the last run: %s", summary["log"])
     for each in summary["components"]:
         each |= {"seconds": 0.0, "cached": True}
-        each.pop("peak_memory_gb", None)
+        for measured in ("begun", "peak_memory_gb"):
+            each.pop(measured, None)
         progress.finished(each["component"], 0.0, cached=True)
     # What was executed is found under the name of the run that executed it.
     summary.setdefault("answered_by", Path(summary["log"]).parent.name)

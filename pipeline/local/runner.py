@@ -55,6 +55,7 @@ class ObservedLocalRunner(LocalDagRunner):
         self._ahead, self._only, self._early = ahead, only, early
         self._run_id = run_id
         self._observer = observer
+        self._first_began: float | None = None
         # Also when a later component has failed.
         self.finished: list[ComponentRun] = []
         self.failed: FailedComponent | None = None
@@ -100,14 +101,16 @@ class ObservedLocalRunner(LocalDagRunner):
     def _run(self, launches: "_Launches", name: str) -> ComponentRun:
         self._observer.started(name)
         started = time.monotonic()
+        if self._first_began is None:
+            self._first_began = started
+        begun = started - self._first_began
         with PeakMemory() as peak:
             try:
                 execution, cached = launches.launch(name)
             except Exception as error:
-                raise _ComponentFailed(
-                    FailedComponent(name, time.monotonic() - started, peak.bytes()), error
-                ) from error
-            run = ComponentRun(name, time.monotonic() - started, cached, execution, peak.bytes())
+                failed = FailedComponent(name, time.monotonic() - started, peak.bytes(), begun)
+                raise _ComponentFailed(failed, error) from error
+            run = ComponentRun(name, time.monotonic() - started, cached, execution, peak.bytes(), begun)
         if not cached:
             release_memory()
         self._observer.finished(name, run.seconds, cached)

@@ -46,7 +46,10 @@ def test_json_holds_the_numbers_as_they_are():
 
 
 def test_rates_of_components_are_those_of_all_rows():
-    runs = (ComponentRun("CuratedSchema", 1.0, False, 1, 10**9), ComponentRun("ExampleGen", 4.0, False, 2, 2 * 10**9))
+    runs = (
+        ComponentRun("CuratedSchema", 1.0, False, 1, 10**9, 0.0),
+        ComponentRun("ExampleGen", 4.0, False, 2, 2 * 10**9, 1.0),
+    )
     schema, examples, whole = rows(Outputs(runs, {}, 1000))
     assert schema == {"component": "CuratedSchema", "seconds": 1.0, "rows_per_second": None, "peak_memory_gb": 1.0}
     assert examples["rows_per_second"] == 250.0

@@ -124,6 +124,9 @@ def test_an_early_component_runs_beside_one_that_comes_before_it(project):
     assert [run.component for run in runs] == ["Rows", "Statistics", "Graph", "Train"]
     assert project.has("train")
     assert sorted(recorder.events[2:4]) == [("started", "Graph"), ("started", "Statistics")]
+    rows, statistics, graph, train = runs
+    assert rows.begun == 0
+    assert max(statistics.begun, graph.begun) < statistics.begun + statistics.seconds <= train.begun
 
 
 def test_without_it_components_run_one_after_another(project):
