@@ -483,11 +483,11 @@ def test_a_model_that_is_worse_than_the_last_blessed_one_is_not_pushed(workspace
     assert failure.startswith(f"rmse changed by {overall['rmse_diff']:+.4f} against the last blessed model")
 
 
-def test_an_anomaly_stops_the_run_before_transform(workspace, first):
+def test_an_anomaly_stops_the_run_before_anything_is_trained(workspace, first):
     schema = workspace.sources / "schema" / "movielens-100k.pbtxt"
     before = schema.read_text()
     schema.write_text(before.replace('value: "student"', 'value: "pupil"'))
-    transformed = workspace.artifact("Transform", "transform_graph")
+    trained = workspace.artifact("Trainer", "model")
     try:
         process, summary = workspace.run()
     finally:
@@ -497,7 +497,8 @@ def test_an_anomaly_stops_the_run_before_transform(workspace, first):
     assert "ExampleValidator failed: the data does not fit its schema" in process.stderr
     assert "occupation" in process.stderr and "student" in process.stderr
     assert "Traceback" not in process.stderr
-    assert workspace.artifact("Transform", "transform_graph") == transformed
+    assert "Trainer ..." not in process.stdout
+    assert workspace.artifact("Trainer", "model") == trained
 
 
 def test_a_bad_row_is_named_and_may_be_set_aside(workspace, first):
