@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.types import Artifact
 from tfx.utils import path_utils
 
 from components.drift.layout import REPORT_FILE as DRIFT_FILE
@@ -40,8 +42,12 @@ from pipeline.wiring_names import (
     TRANSFORM,
 )
 from trainer_module.errors import Preempted, RecspanError
+from trainer_module.export.memory import available_bytes
 from trainer_module.export.parity import PARITY_DIRECTORY
 from trainer_module.memory import stated
+
+# The Evaluator and the verification hold a model each, and about as much again while they load it.
+_COPIES = 4
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +75,11 @@ def execute(
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
 
-    def verify_ahead() -> None:
-        model = judged_model(artifacts_made(locations.metadata, runner.finished))
-        assert model
-        fresh_process.begin(path_utils.serving_model_path(model.uri), os.path.join(model.uri, PARITY_DIRECTORY))
-
     # The process that verifies imports TensorFlow while the Trainer works, and verifies while the Evaluator judges.
-    ahead = {TRAINER: fresh_process.prepare, EVALUATOR: verify_ahead}
+    ahead = {
+        TRAINER: fresh_process.prepare,
+        EVALUATOR: lambda: _verify_ahead(config, artifacts_made(locations.metadata, runner.finished)),
+    }
     runner = ObservedLocalRunner(run_id, observer, ahead, early=_early(config))
     failure = None
     try:
@@ -98,6 +102,18 @@ def execute(
         raise
     except Exception as error:
         raise RecspanError(f"{describe(error)}\nThe run has no report, but {_standing(outcome)}") from error
+
+
+def _verify_ahead(config: PipelineConfig, made: Mapping[str, Artifact]) -> None:
+    """Begins to verify the model that is about to be judged, if memory has room for both; else only prepares it."""
+    model = judged_model(made)
+    assert model
+    model_dir = path_utils.serving_model_path(model.uri)
+    size = sum(path.stat().st_size for path in Path(model_dir).rglob("*") if path.is_file())
+    if config.memory_gb is None and _COPIES * size < available_bytes():
+        fresh_process.begin(model_dir, os.path.join(model.uri, PARITY_DIRECTORY))
+    else:
+        fresh_process.prepare()
 
 
 def _early(config: PipelineConfig) -> dict[str, tuple[str, ...]]:
