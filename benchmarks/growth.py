@@ -46,7 +46,7 @@ data:
   split: {{by: random, eval_fraction: 0.1, test_fraction: 0.1}}
 model: {{type: dlrm, bottom: [16], top: [64]}}
 embeddings: {{dim: 16}}
-training: {{epochs: 1}}
+training: {{epochs: 1, embedding_optimizer: {{name: lazy_adam, learning_rate: 0.002}}}}
 evaluation: {{beat_baseline: false}}
 memory_gb: {memory_gb}
 """,

@@ -3,7 +3,7 @@
 EXAMPLE_GEN, TRAINER, EVALUATOR = "ExampleGen", "Trainer", "Evaluator"
 PUSHER, RUN_REPORT, DRIFT_GATE = "Pusher", "RunReport", "DriftGate"
 STATISTICS_GEN, EXAMPLE_VALIDATOR = "StatisticsGen", "ExampleValidator"
-CURATED_SCHEMA, TRANSFORM = "CuratedSchema", "Transform"
+TRANSFORM = "Transform"
 DATA_COMPONENTS = (EXAMPLE_GEN, STATISTICS_GEN, EXAMPLE_VALIDATOR, DRIFT_GATE)
 """Components that look at the data before anything is trained."""
 EVALUATION = "evaluation"

@@ -31,10 +31,8 @@ from pipeline.run_page.write import write_component_page
 from pipeline.synthetic_data import generate_if_missing
 from pipeline.wiring import create_pipeline
 from pipeline.wiring_names import (
-    CURATED_SCHEMA,
     DRIFT_GATE,
     EVALUATOR,
-    EXAMPLE_GEN,
     PUSHER,
     RUN_REPORT,
     STATISTICS_GEN,
@@ -116,14 +114,14 @@ def _verify_ahead(config: PipelineConfig, made: Mapping[str, Artifact]) -> None:
         fresh_process.prepare()
 
 
-def _early(config: PipelineConfig) -> dict[str, tuple[str, ...]]:
+def _early(config: PipelineConfig) -> tuple[str, ...]:
     """What the local runner begins early: Transform, while statistics are made and judged.
 
     Most data pass, and nothing reads Transform's output before they have. A budget of memory is for one component at a
     time, and two jobs on a cluster may wait for each other's slots.
     """
     on_this_machine = all(config.beam.of(each).runner == "local" for each in (STATISTICS_GEN, TRANSFORM))
-    return {TRANSFORM: (EXAMPLE_GEN, CURATED_SCHEMA)} if on_this_machine and config.memory_gb is None else {}
+    return (TRANSFORM,) if on_this_machine and config.memory_gb is None else ()
 
 
 def _leave_page(

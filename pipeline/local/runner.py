@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
@@ -37,7 +38,7 @@ class ObservedLocalRunner(LocalDagRunner):
         observer: Observer,
         ahead: Mapping[str, Callable[[], None]] = MappingProxyType({}),
         only: Collection[str] | None = None,
-        early: Mapping[str, Collection[str]] = MappingProxyType({}),
+        early: Collection[str] = (),
     ):
         """Sets the run's name and its observer.
 
@@ -47,8 +48,8 @@ class ObservedLocalRunner(LocalDagRunner):
             ahead: What is to be started beside a component, by its id, because a later one will wait for it. It is
                 left out while all components are answered from the cache.
             only: Ids of the components that are run, with all that they need; None runs all.
-            early: The components that make what a component reads, by its id. It begins when these have ended, in a
-                thread beside those that come before it in the pipeline, one such component at a time. If one of those
+            early: Ids of components that begin when those have ended whose outputs they read, in a thread beside the
+                others that come before them in the pipeline, one such component at a time. If one of those others
                 fails, the run ends there, and what the early component made is an answer for a later run.
         """
         super().__init__()
@@ -81,24 +82,23 @@ class ObservedLocalRunner(LocalDagRunner):
         names = [name for name in launches.names if self._only is None or name in self._only]
         # Leaving the pool waits for a component that still runs when another one has failed.
         with ThreadPoolExecutor(1, thread_name_prefix="early-component") as pool:
-            begun: dict[str, Future[ComponentRun]] = {}
+            begun: dict[str, Future[ComponentRun | _Failure]] = {}
             for number, name in enumerate(names):
                 ended = set(names[:number])
                 for other in names[number + 1 :]:
-                    if other in self._early and other not in begun and ended.issuperset(self._early[other]):
+                    if other in self._early and other not in begun and ended >= launches.read_by(other):
                         begun[other] = pool.submit(self._run, launches, other)
                 if name in self._ahead and not all(run.cached for run in self.finished):
                     self._ahead[name]()
-                try:
-                    run = begun[name].result() if name in begun else self._run(launches, name)
-                except _ComponentFailed as failure:
-                    self.failed = failure.component
+                run = begun[name].result() if name in begun else self._run(launches, name)
+                if isinstance(run, _Failure):
+                    self.failed = run.component
                     self._observer.failed(name)
-                    raise failure.error from None
+                    raise run.error
                 self.finished.append(run)
         return self.finished
 
-    def _run(self, launches: "_Launches", name: str) -> ComponentRun:
+    def _run(self, launches: "_Launches", name: str) -> "ComponentRun | _Failure":
         self._observer.started(name)
         started = time.monotonic()
         if self._first_began is None:
@@ -108,8 +108,7 @@ class ObservedLocalRunner(LocalDagRunner):
             try:
                 execution, cached = launches.launch(name)
             except Exception as error:
-                failed = FailedComponent(name, time.monotonic() - started, peak.bytes(), begun)
-                raise _ComponentFailed(failed, error) from error
+                return _Failure(FailedComponent(name, time.monotonic() - started, peak.bytes(), begun), error)
             run = ComponentRun(name, time.monotonic() - started, cached, execution, peak.bytes(), begun)
         if not cached:
             release_memory()
@@ -117,12 +116,12 @@ class ObservedLocalRunner(LocalDagRunner):
         return run
 
 
-class _ComponentFailed(Exception):
-    """Carries what a component raised to the thread that runs the others."""
+@dataclass(frozen=True)
+class _Failure:
+    """What a component raised, for the thread that runs the others."""
 
-    def __init__(self, component: FailedComponent, error: Exception):
-        super().__init__(component, error)
-        self.component, self.error = component, error
+    component: FailedComponent
+    error: Exception
 
 
 class _Launches:
@@ -140,6 +139,11 @@ class _Launches:
     def names(self) -> list[str]:
         """Ids of all components, each after those that it needs."""
         return list(self._nodes)
+
+    def read_by(self, name: str) -> set[str]:
+        """Ids of the components whose outputs a component reads."""
+        inputs = self._nodes[name].inputs.inputs.values()
+        return {channel.producer_node_query.id for each in inputs for channel in each.channels}
 
     def launch(self, name: str) -> tuple[int, bool]:
         """Runs a component; the id of its execution, and whether an earlier one has answered it.

@@ -49,7 +49,7 @@ def Graph(  # noqa: N802
     """May begin early."""
     Path(marks, "graph").touch()
     if fails:
-        raise ValueError("bad graph")
+        raise ValueError("bad graph") from KeyError("a vocabulary")
 
 
 @component
@@ -83,7 +83,7 @@ class Project:
         self.directory = directory
         self._runs = 0
 
-    def runner(self, early: dict) -> tuple[ObservedLocalRunner, Recorder]:
+    def runner(self, early: tuple[str, ...]) -> tuple[ObservedLocalRunner, Recorder]:
         self._runs += 1
         recorder = Recorder()
         return ObservedLocalRunner(f"run-{self._runs}", recorder, early=early), recorder
@@ -115,7 +115,7 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
-EARLY = {"Graph": ("Rows",)}
+EARLY = ("Graph",)
 
 
 def test_an_early_component_runs_beside_one_that_comes_before_it(project):
@@ -130,7 +130,7 @@ def test_an_early_component_runs_beside_one_that_comes_before_it(project):
 
 
 def test_without_it_components_run_one_after_another(project):
-    runner, recorder = project.runner({})
+    runner, recorder = project.runner(())
     runs = runner.run(project.pipeline())
     names = [run.component for run in runs]
     assert recorder.events == [(event, name) for name in names for event in ("started", "finished")]
@@ -176,6 +176,14 @@ def test_if_both_fail_the_error_is_that_of_the_first_in_the_pipeline(project):
 
 
 def test_it_begins_only_when_what_it_reads_is_there(project):
-    runner, recorder = project.runner({"Graph": ("Rows", "Statistics")})
-    runner.run(project.pipeline())
-    assert recorder.events.index(("finished", "Statistics")) < recorder.events.index(("started", "Graph"))
+    runner, recorder = project.runner(("Graph", "Train"))
+    runner.run(project.pipeline(waits_for="graph"))
+    assert recorder.events.index(("finished", "Graph")) < recorder.events.index(("started", "Train"))
+
+
+@pytest.mark.parametrize("early", [(), EARLY])
+def test_an_error_keeps_what_led_to_it(project, early):
+    runner, _ = project.runner(early)
+    with pytest.raises(ValueError, match="bad graph") as caught:
+        runner.run(project.pipeline(bad_graph=True))
+    assert isinstance(caught.value.__cause__, KeyError)
