@@ -18,6 +18,7 @@ from trainer_module.blueprint import Blueprint
 from trainer_module.data.features import HashBuckets
 from trainer_module.data.inputs import ExampleReader, ModelInputs, limits_of_process
 from trainer_module.data.paths import is_remote
+from trainer_module.data.row_store import freeing_stores
 from trainer_module.data.spec import CANDIDATES
 from trainer_module.data.vocabularies import Vocabularies, check_ids
 from trainer_module.experiment import Experiment
@@ -181,7 +182,8 @@ def train(
                 # The earlier training corrected the biases of other ratings.
                 model.correct(*_start(assembly))
 
-    result = loop.fit(assembly.examples, assembly.selection, start, observe)
+    with freeing_stores():
+        result = loop.fit(assembly.examples, assembly.selection, start, observe)
     return Training(result, Trained(result.checkpoint, model, strategy), loop.predict, tuple(moved))
 
 

@@ -1,7 +1,9 @@
 """The transformed training split in memory and in files: the same batches."""
 
+import gc
 import logging
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table, Weights
 from trainer_module.data.inputs import ExampleReader, ModelInputs
-from trainer_module.data.row_store import Limits, RowsInFiles, RowsInMemory, store
+from trainer_module.data.row_store import Limits, RowsInFiles, RowsInMemory, freeing_stores, store
 from trainer_module.errors import DataError
 from trainer_module.training.config import TrainingConfig
 
@@ -181,3 +183,45 @@ def test_an_eval_split_that_memory_may_not_hold_is_read_again(file, limit, caplo
     assert len(first) == 4
     for one, other in zip(first, second, strict=True):
         assert_equal(one, other)
+
+
+def batches_of(rows) -> tf.data.Dataset:
+    """Two batches, gathered in a graph of `tf.data`."""
+    return tf.data.Dataset.range(0, 4, 2).map(lambda first: rows.gather(first + tf.range(2, dtype=tf.int64)))
+
+
+def test_rows_in_memory_are_freed_although_a_graph_has_gathered_them():
+    with freeing_stores():
+        rows = store(parts(), Limits(MUCH, 0))
+        assert isinstance(rows, RowsInMemory)
+        matrices = [weakref.ref(matrix) for matrix in rows._matrices]
+        assert len(list(batches_of(rows))) == 2
+        assert all(matrix() is not None for matrix in matrices)
+    gc.collect()
+    assert all(matrix() is None for matrix in matrices)
+
+
+def test_files_of_rows_are_closed(tmp_path):
+    def open_files() -> int:
+        return sum("(deleted)" in os.readlink(link) for link in _descriptors() if str(tmp_path) in os.readlink(link))
+
+    with freeing_stores():
+        rows = store(parts(), Limits(NOTHING, 0, str(tmp_path)))
+        assert len(list(batches_of(rows))) == 2
+        assert open_files()
+    gc.collect()
+    assert not open_files()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_stores_that_are_made_outside_stay():
+    rows = store(parts(), Limits(MUCH, 0))
+    with freeing_stores():
+        pass
+    assert len(list(batches_of(rows))) == 2
+
+
+def _descriptors() -> list[str]:
+    """Paths of the links of open files."""
+    found = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return [path for path in found if os.path.islink(path)]

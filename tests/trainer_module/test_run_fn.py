@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer_module.data import row_store
 from trainer_module.data.datasets.movielens import SYNTHETIC
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
@@ -112,6 +113,16 @@ def test_an_experiment_that_contradicts_itself_is_not_assembled(ended):
     config = args.custom_config | {"experiment": wrong.model_dump_json()}
     with pytest.raises(ConfigError, match="two_tower is for the task retrieval"):
         assemble(SimpleNamespace(**vars(args) | {"custom_config": config}))
+
+
+def test_a_training_lets_its_rows_go(ended, tmp_path, monkeypatch):
+    args, assembly, _ = ended
+    made, make = [], row_store._store
+    monkeypatch.setattr(row_store, "_store", lambda *given: made.append(make(*given)) or made[-1])
+    train(assembly, None, str(tmp_path), args)
+    (rows,) = made
+    assert rows.num_rows == 600
+    assert not rows._matrices
 
 
 def test_training_ends_with_the_best_weights_in_the_model(ended):

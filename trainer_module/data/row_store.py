@@ -8,6 +8,8 @@ import logging
 import mmap
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
@@ -52,6 +54,30 @@ class RowStore(Protocol):
         """Some rows, by their numbers, int64 `[batch]`; also inside a graph."""
         ...
 
+    def free(self) -> None:
+        """Lets the rows go; nothing can be gathered any more."""
+        ...
+
+
+_made_inside: ContextVar[list[RowStore] | None] = ContextVar("made_inside", default=None)
+
+
+@contextmanager
+def freeing_stores() -> Iterator[None]:
+    """Frees the stores that were made inside, at the end.
+
+    They would not be freed with their last user: TensorFlow keeps the functions of `tf.numpy_function` as long as the
+    outermost graph, which for those of `tf.data` is that of the process.
+    """
+    made: list[RowStore] = []
+    token = _made_inside.set(made)
+    try:
+        yield
+    finally:
+        _made_inside.reset(token)
+        for each in made:
+            each.free()
+
 
 def store(parts: Iterable[Columns], limits: Limits) -> RowStore:
     """Keeps rows in memory, or in files if they take more than `limits.training_bytes`.
@@ -63,6 +89,13 @@ def store(parts: Iterable[Columns], limits: Limits) -> RowStore:
     Raises:
         DataError: The files do not fit on the disk.
     """
+    made = _store(parts, limits)
+    if (made_inside := _made_inside.get()) is not None:
+        made_inside.append(made)
+    return made
+
+
+def _store(parts: Iterable[Columns], limits: Limits) -> RowStore:
     remaining, held, num_bytes = iter(parts), [], 0
     for part in remaining:
         held.append(dict(part))
@@ -113,6 +146,9 @@ class RowsInMemory:
         for layout, taken in zip(self._layouts.values(), arrays, strict=True):
             columns |= layout.apart(taken, rows.shape[0])
         return columns
+
+    def free(self) -> None:
+        self._matrices, self._ragged = [], {}
 
     def _take(self, rows: np.ndarray) -> list[np.ndarray]:
         return [matrix.take(rows, axis=0) for matrix in self._matrices]
@@ -166,6 +202,10 @@ class RowsInFiles:
             columns[name] = tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
         return columns
 
+    def free(self) -> None:
+        for file in self._files:
+            file.free()
+
     def _append(self, part: Columns, directory: str | None) -> None:
         for name, column in part.items():
             if isinstance(column, tf.RaggedTensor):
@@ -216,6 +256,11 @@ class _File:
         """Unmaps all pages until they are read again; the kernel may keep them as long as memory is free."""
         if self._mapping is not None:
             self._mapping.madvise(mmap.MADV_DONTNEED)
+
+    def free(self) -> None:
+        """Gives the file up. A thread that still takes rows keeps the mapping until it has them."""
+        self.array, self._mapping = np.empty(0, self._dtype), None
+        self._file.close()
 
 
 @dataclass(frozen=True)
