@@ -1,10 +1,10 @@
-"""TFMA's extractors up to the predictions, those of references, then slicing that keeps batches whole.
+"""Predictions of models and of references, then slicing that keeps batches whole.
 
 The Evaluator finds `custom_extractors` by name in the module that its `module_path` parameter gives.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +15,6 @@ from tensorflow_model_analysis.extractors import (
     extractor,
     features_extractor,
     labels_extractor,
-    predictions_extractor,
     slice_key_extractor,
 )
 from tensorflow_model_analysis.proto import config_pb2
@@ -25,6 +24,7 @@ from components.evaluation.extras import extras_to_write
 from components.evaluation.float32 import FLOAT32_FEATURE, PredictInFloat32, float32_directory
 from components.evaluation.importance_stage import MeasureImportance
 from components.evaluation.policies import WEIGHT_FEATURES, WeighPolicies, candidates_directory
+from components.evaluation.predictions import Predict
 from components.evaluation.retrieval_metrics import with_places
 from components.evaluation.row_writer import KEY_FEATURE, KeepRows
 from components.evaluation.slicing import group_by_slice
@@ -78,13 +78,20 @@ def custom_extractors(
         measure = MeasureImportance(extras.plan, loader, KEY_FEATURE, extras.directory, size)
         first.append(extractor.Extractor(stage_name="MeasureImportance", ptransform=measure))
         last.append(extractor.Extractor(stage_name="KeepRows", ptransform=KeepRows(extras.rows)))
+    (signature,) = {spec.signature_name for spec in eval_config.model_specs}
+    predict = beam.ParDo(
+        Predict({each.model_name: each.model_loader for each in _models(eval_shared_model)}, signature)
+    )
+    first.append(extractor.Extractor(stage_name="Predict", ptransform=predict))
+    # TFMA turns all columns that it gets into tensors.
+    wanted = {spec.label_key for spec in eval_config.model_specs}.union(*columns)
+    first.append(extractor.Extractor(stage_name="SelectColumns", ptransform=beam.Map(with_columns, wanted)))
     return [
         *first,
         features_extractor.FeaturesExtractor(
             eval_config, tensor_adapter_config.tensor_representations if tensor_adapter_config else None
         ),
         labels_extractor.LabelsExtractor(eval_config),
-        predictions_extractor.PredictionsExtractor(eval_config, eval_shared_model),
         *last,
         extractor.Extractor(
             stage_name=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
@@ -107,9 +114,12 @@ def _candidate_directory(eval_shared_model: Any) -> str:
 
 
 def _candidate(eval_shared_model: Any) -> tfma.types.EvalSharedModel:
-    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
-    (candidate,) = [model for model in models if not model.is_baseline]
+    (candidate,) = [model for model in _models(eval_shared_model) if not model.is_baseline]
     return candidate
+
+
+def _models(eval_shared_model: Any) -> list[tfma.types.EvalSharedModel]:
+    return eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
 
 
 def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
@@ -132,6 +142,18 @@ def as_requests(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
             )
         features = {name: values[start : start + size] for name, values in added.items()}
         yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.FEATURES_KEY: features}
+
+
+def with_columns(extracts: tfma.Extracts, names: Collection[str]) -> tfma.Extracts:
+    """A batch with some of its columns.
+
+    Args:
+        extracts: With an Arrow batch.
+        names: Of the columns; those that the batch lacks are ignored.
+    """
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    selected = batch.select([name for name in batch.schema.names if name in names])
+    return {**extracts, tfma.ARROW_RECORD_BATCH_KEY: selected}
 
 
 class PredictNaively(beam.DoFn):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from components.evaluation.predictions import requests
 from components.retrieval_index.exact import EVALUATE, IDS
 from trainer_module.export.config import FLOAT32_DIRECTORY
 from trainer_module.models.signatures import BY_EXAMPLE
@@ -50,9 +51,8 @@ class PredictInFloat32(beam.DoFn):
 
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         """Predicts from the serialized examples, which the evaluated model takes as well."""
-        requests = extracts[tfma.ARROW_RECORD_BATCH_KEY].column(tfma.ARROW_INPUT_COLUMN).flatten()
         signature = self._model.signatures[EVALUATE if self._is_retrieval else BY_EXAMPLE]
-        answers = signature(examples=tf.constant(requests.to_numpy(zero_copy_only=False), tf.string))
+        answers = signature(examples=requests(extracts))
         if self._is_retrieval:
             predictions = {FLOAT32_FEATURE: answers[IDS].numpy()}
         elif self._heads:
