@@ -8,6 +8,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import os
 import pkgutil
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def source_hash(*modules: str) -> str:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"no source for module {name}")
-        source = Path(spec.origin).read_bytes()
+        state = os.stat(spec.origin)
+        source = _read(spec.origin, state.st_mtime_ns, state.st_size)
         seen[name] = source
         waiting += _parents(name) + _imports(source)
         if spec.submodule_search_locations and _finds_its_modules(source):
@@ -38,6 +40,12 @@ def source_hash(*modules: str) -> str:
     for name, source in sorted(seen.items()):
         digest.update(name.encode() + hashlib.sha256(source).digest())
     return digest.hexdigest()
+
+
+@functools.cache
+def _read(file: str, modified: int, size: int) -> bytes:
+    """A source, read again if it has changed."""
+    return Path(file).read_bytes()
 
 
 def _parents(name: str) -> list[str]:

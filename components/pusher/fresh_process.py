@@ -1,7 +1,7 @@
 """A new process that holds nothing but TensorFlow, in which a model is verified before it is pushed.
 
-TensorFlow's import takes longer than the verification. The process can therefore be started while an earlier component
-works, and told what to verify once the model is there, while another component judges it. It ends with the process that
+TensorFlow's import takes longer than the verification. The process can therefore be started while the run imports it,
+too, and told what to verify once the model is there, while another component judges it. It ends with the process that
 started it.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.pusher import verify
+# Not imported, because it imports TensorFlow, which this process may not have done yet.
+_SCRIPT = Path(__file__).with_name("verify.py")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Verification:
         self._report = Path(self._scratch.name, "report.json")
         self.process = subprocess.Popen(
             # -I hides the product's packages and the user's site directory from the process.
-            [sys.executable, "-I", verify.__file__],
+            [sys.executable, "-I", str(_SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

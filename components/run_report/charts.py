@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import vl_convert
 
 from components.run_report.page import Chart
+from components.run_report.vega import to_svg
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SERIES = ("#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04", "#0a0a05", "#0a0a06")
@@ -75,7 +75,7 @@ def draw(title: str, specification: Mapping[str, Any], description: str, note: s
         wide: Whether it takes the whole width.
     """
     whole = {"width": _WIDTH * 2 if wide else _WIDTH, "height": _HEIGHT, "config": _CONFIG, **specification}
-    svg = vl_convert.vegalite_to_svg(whole)
+    svg = to_svg(whole)
     svg = _NOT_OF_VALUES.sub("", svg)
     svg = _COLOR.sub(lambda match: _VARIABLES.get(match[0], match[0]), _ROLES.sub("", svg))
     # Marks keep their values, for the page to show under the pointer.

@@ -73,7 +73,7 @@ def execute(
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
 
-    # The process that verifies imports TensorFlow while the Trainer works, and verifies while the Evaluator judges.
+    # Under a budget, the process that verifies is there from the Trainer on. It verifies while the Evaluator judges.
     ahead = {
         TRAINER: fresh_process.prepare,
         EVALUATOR: lambda: _verify_ahead(config, artifacts_made(locations.metadata, runner.finished)),

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
+from components.pusher import fresh_process
+from components.run_report import vega
 from components.run_report.layout import REPORT_FILE
 from pipeline.config import Locations, PipelineConfig
 from pipeline.console import ComponentProgress, output_to
@@ -101,6 +103,10 @@ def _executed(
 ) -> RunOutcome | None:
     """The outcome of all components, which TFX runs or answers from its cache."""
     progress.begins("importing TensorFlow and TFX")
+    if config.memory_gb is None:
+        # Imports take one core. With a budget for memory, both processes are started when they are needed.
+        fresh_process.prepare()
+        vega.prepare()
     # Of the million objects that imports make, none is garbage, but looking for it takes a sixth of their time.
     gc.disable()
     try:

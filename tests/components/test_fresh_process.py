@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.pusher import fresh_process, verify
+from components.pusher import fresh_process
 
 STAND_IN = """
 import json, os, sys, time
@@ -25,7 +25,7 @@ def script(tmp_path, monkeypatch):
     """Takes the place of the verification, which imports TensorFlow."""
     path = tmp_path / "stand_in.py"
     path.write_text(STAND_IN)
-    monkeypatch.setattr(verify, "__file__", str(path))
+    monkeypatch.setattr(fresh_process, "_SCRIPT", path)
     monkeypatch.setattr(fresh_process, "_waiting", [])
     monkeypatch.setattr(fresh_process, "_begun", {})
 
@@ -82,7 +82,7 @@ def test_one_that_was_killed_after_it_was_begun_is_repeated(tmp_path):
 
 def test_it_ends_with_the_process_that_started_it(tmp_path):
     starts = (
-        "from components.pusher import fresh_process, verify; "
+        "from components.pusher import fresh_process; "
         f"verify.__file__ = {str(tmp_path / 'stand_in.py')!r}; fresh_process.prepare(); "
         "print(fresh_process._waiting[0].process.pid)"
     )
