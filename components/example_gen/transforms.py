@@ -15,6 +15,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
 from components.example_gen import entities as entity_tables
@@ -37,6 +38,7 @@ from components.example_gen.rows import LABEL, POSITION, SPLITS, USER, Entities,
 from components.example_gen.spilling import IN_MEMORY, Aside, got, of_value
 from components.example_gen.splits.evidence import concatenate
 from components.example_gen.splits.protocol import SplitProtocol
+from components.example_gen.threads import Ahead, Behind
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import CANDIDATES, QUERIES
 
@@ -255,7 +257,20 @@ class _Read(beam.DoFn):
     def __init__(self, reading: Reading, shared: SharedEntities):
         self._reading, self._shared = reading, shared
 
+    def start_bundle(self):
+        self._ahead = Ahead(self._read)
+
     def process(self, element: Piece) -> Iterator[Any]:
+        yield from self._ahead.add(element)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for result in self._ahead.end():
+            if isinstance(result, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(result.tag, GlobalWindows.windowed_value(result.value))
+            else:
+                yield GlobalWindows.windowed_value(result)
+
+    def _read(self, element: Piece) -> Iterator[Any]:
         reading, dataset, config = self._reading, self._reading.dataset, self._reading.config
         known = entity_tables.known_tokens(dataset, self._shared.tables())
         wanted = interaction_columns(dataset, config.split_column)
@@ -324,6 +339,10 @@ class _Write(beam.DoFn):
         self._queries = QueryExamples(dataset) if dataset.task == "retrieval" else None
         self._history = dataset.history
         self._writer = ExampleWriter(self._run.config.payload)
+        self._behind = Behind()
+
+    def finish_bundle(self):
+        self._behind.end()
 
     def process(self, element: Any, *sides: Any) -> Iterator[Any]:
         element = got(element)
@@ -334,7 +353,9 @@ class _Write(beam.DoFn):
             parts = [part for join in self._joins for part in join.parts(element, known.get(join.name), entities)]
             examples = Examples(tuple(parts), self._schema)
             assert element.split is not None
-            self._writer.write(self._run.row_uris, element.split, element.index, examples, self._newest(element))
+            self._behind.call(
+                self._writer.write, self._run.row_uris, element.split, element.index, examples, self._newest(element)
+            )
             if self._queries:
                 queries = find_queries(Interactions.of(element), self._history)
                 examples = self._queries.build(queries, element, known.get("user"), entities)
