@@ -12,12 +12,12 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from components.evaluation.off_policy import greedy, softmax
 from trainer_module.data.example_files import serialized, single_values
+from trainer_module.data.token_index import TokenIndex
 from trainer_module.models.signatures import BY_EXAMPLE
 from trainer_module.training.policy_candidates import POLICY_CANDIDATES, PolicyCandidates
 
@@ -55,13 +55,12 @@ class WeighPolicies(beam.DoFn):
         """Loads both."""
         self._model: Any = tf.saved_model.load(self._model_dir)
         self._candidates = PolicyCandidates.load(self._candidates_dir)
+        self._items = TokenIndex(self._candidates.items.column(self._candidates.item_key).flatten())
 
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         """Predicts each candidate for each row of the Arrow batch."""
         batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-        keys = self._candidates.items.column(self._candidates.item_key).flatten()
-        shown = pc.index_in(batch.column(self._candidates.item_key).flatten().cast(keys.type), value_set=keys)
-        places = shown.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        places = self._items.places(batch.column(self._candidates.item_key).flatten())
         propensities = single_values(batch, self._candidates.propensity)
         predictions = np.clip(self._predictions(batch), _EPSILON, 1 - _EPSILON)
         weights = {

@@ -125,11 +125,11 @@ def complete(dataset: Dataset, tables: EntityTables, seen: SeenTokens, files: Se
 def look_up(batch: pa.RecordBatch, entities: Entities) -> pa.RecordBatch:
     """Replaces the tokens of users and items by their rows in `entities`."""
     columns = {name: batch.column(name) for name in batch.schema.names}
-    for role, table in (("user", entities.users), ("item", entities.items)):
-        if table is not None:
+    for role, index in (("user", entities.user_index), ("item", entities.item_index)):
+        if index is not None:
             encoded = columns.pop(_TOKENS[role]).dictionary_encode()
-            rows = pc.index_in(encoded.dictionary, table[TOKEN].combine_chunks()).cast(pa.int64())
-            columns[_INDICES[role]] = rows.take(encoded.indices)
+            rows = index.places(encoded.dictionary)
+            columns[_INDICES[role]] = pa.array(rows, mask=rows < 0).take(encoded.indices)
     return pa.RecordBatch.from_pydict(columns)
 
 

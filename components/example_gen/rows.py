@@ -6,9 +6,12 @@ block, and everything after that is arithmetic on integers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+
+from trainer_module.data.token_index import TokenIndex
 
 SPLITS = ("train", "eval", "test")
 TRAIN, EVAL, TEST = range(len(SPLITS))
@@ -104,3 +107,13 @@ class Entities:
     items: pa.Table | None
     files: tuple[str, ...]
     num_candidates: int = 0
+
+    @cached_property
+    def user_index(self) -> TokenIndex | None:
+        """Finds users by their tokens."""
+        return None if self.users is None else TokenIndex(self.users[TOKEN].combine_chunks())
+
+    @cached_property
+    def item_index(self) -> TokenIndex | None:
+        """Finds items by their tokens."""
+        return None if self.items is None else TokenIndex(self.items[TOKEN].combine_chunks())

@@ -3,6 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer_module.data.token_counts import added_up
+
 # Fields of the structs that Arrow's `value_counts` returns.
 _VALUE, _COUNT = "values", "counts"
 # Fewer waiting counts than these are not worth merging.
@@ -37,9 +39,9 @@ class ValueCounts:
         if self.num_held == self._num_merged:
             return
         together = pa.Table.from_batches(self._counts)
-        sums = together.group_by(_VALUE).aggregate([(_COUNT, "sum")]).rename_columns([_VALUE, _COUNT])
-        self._counts = sums.combine_chunks().to_batches()
-        self.num_held = self._num_merged = sums.num_rows
+        values, sums = added_up(together[_VALUE], together[_COUNT])
+        self._counts = [pa.RecordBatch.from_arrays([values, pa.array(sums)], [_VALUE, _COUNT])]
+        self.num_held = self._num_merged = len(values)
 
     def num_distinct(self) -> int:
         """Returns the number of distinct values."""

@@ -161,13 +161,31 @@ class _Counter:
     def total(self) -> pa.Table:
         """Each token once, columns `token` and `count`."""
         if len(self._parts) != 1:
-            counts = pa.concat_tables([_SCHEMA.empty_table(), *self._parts]).combine_chunks()
-            # Arrow's own grouping takes four times as long for texts.
-            numbers = counts["token"].combine_chunks().dictionary_encode()
-            sums = np.bincount(numbers.indices, weights=counts["count"]).astype(np.int64)
-            self._parts = [pa.table([numbers.dictionary, sums], schema=_SCHEMA)]
+            counts = pa.concat_tables([_SCHEMA.empty_table(), *self._parts])
+            distinct, sums = added_up(counts["token"], counts["count"])
+            self._parts = [pa.table([distinct, sums], schema=_SCHEMA)]
             self._pending = len(sums)
         return self._parts[0]
+
+
+def added_up(values: pa.ChunkedArray, counts: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """Counts of values that may stand several times, as counts of distinct values.
+
+    Arrow's own grouping takes four times as long for texts.
+
+    Args:
+        values: Without nulls, `[rows]`.
+        counts: Below 2^53 in all, `[rows]`.
+
+    Returns:
+        Distinct values, and the sum of the counts of each, int64.
+    """
+    if not len(values):
+        return pa.array([], values.type), np.zeros(0, np.int64)
+    encoded = values.dictionary_encode()
+    # All chunks share one dictionary.
+    numbers = np.concatenate([chunk.indices for chunk in encoded.chunks])
+    return encoded.chunk(0).dictionary, np.bincount(numbers, weights=counts).astype(np.int64)
 
 
 class _Write(beam.DoFn):

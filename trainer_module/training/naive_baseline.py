@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ import tensorflow as tf
 from trainer_module.data.example_files import concatenated, write_parquet
 from trainer_module.data.features import Column, FeatureSpec, Label
 from trainer_module.data.spec import DatasetSpec
+from trainer_module.data.token_index import TokenIndex
 from trainer_module.errors import DataError
 from trainer_module.training import biases, logistic
 
@@ -74,7 +76,11 @@ class EntityBiases:
 
     def of_tokens(self, tokens: pa.Array) -> np.ndarray:
         """The bias of each token, float64 `[tokens]`; 0 for an unknown one."""
-        return biases.row_biases(_rows_of(tokens, self.tokens), self.biases)
+        return biases.row_biases(self._index.places(tokens), self.biases)
+
+    @cached_property
+    def _index(self) -> TokenIndex:
+        return TokenIndex(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -310,8 +316,9 @@ def _fit_biases(dataset: DatasetSpec, train: Split, selection: Split) -> NaiveBa
     names = (*keys, dataset.features.label.name, _weight_name(dataset))
     columns = [column for column in dataset.features.columns if column.name in names]
     (users, user), (items, item), labels, weights = _encoded(train, columns, keys, dataset)
+    known = (TokenIndex(users), TokenIndex(items))
     rows = [
-        [_rows_of(_single_values(batch, key), tokens) for key, tokens in zip(keys, (users, items), strict=True)]
+        [tokens.places(_single_values(batch, key)) for key, tokens in zip(keys, known, strict=True)]
         + [_labels(batch, dataset.features.label.name), _weights(batch, dataset)]
         for batch in selection.batches(columns)
     ]
@@ -407,11 +414,6 @@ def _single_values(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def _labels(batch: pa.RecordBatch, name: str) -> np.ndarray:
     return _single_values(batch, name).to_numpy(zero_copy_only=False)
-
-
-def _rows_of(tokens: pa.Array, known: pa.Array) -> np.ndarray:
-    """Places of tokens among known ones, `[tokens]`; -1 for an unknown token."""
-    return pc.index_in(tokens.cast(known.type), value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def _one_array(chunked: pa.ChunkedArray) -> pa.Array:

@@ -80,8 +80,16 @@ def publish(artifact: types.Artifact, outcome: Outcome, payload: Payload) -> Non
         _log.info("split %s: %d rows", split, count)
 
 
+# Values, or merged values of equally many.
+_MERGED_TOGETHER = 4
+
+
 class MergeAll(beam.CombineFn):
-    """Makes one value of many; there must be one at least."""
+    """Makes one value of many; there must be one at least.
+
+    Values wait until some that hold equally many can be merged, so that none is merged more often than the logarithm
+    of their number. A set of all tokens would else be gone through for each block of rows.
+    """
 
     def __init__(self, merge: Callable[[list[Any]], Any]):
         """Says how.
@@ -91,19 +99,28 @@ class MergeAll(beam.CombineFn):
         """
         self._merge = merge
 
-    def create_accumulator(self) -> list[Any]:
+    def create_accumulator(self) -> list[tuple[int, Any]]:
         return []
 
-    def add_input(self, mutable_accumulator: list[Any], element: Any) -> list[Any]:
-        return [self._merge([*mutable_accumulator, element])]
+    def add_input(self, mutable_accumulator: list[tuple[int, Any]], element: Any) -> list[tuple[int, Any]]:
+        parts = mutable_accumulator
+        parts.append((1, element))
+        while len(parts) >= _MERGED_TOGETHER and parts[-_MERGED_TOGETHER][0] <= parts[-1][0]:
+            parts[-_MERGED_TOGETHER:] = [self._merged(parts[-_MERGED_TOGETHER:])]
+        return parts
 
-    def merge_accumulators(self, accumulators: Iterable[list[Any]]) -> list[Any]:
+    def merge_accumulators(self, accumulators: Iterable[list[tuple[int, Any]]]) -> list[tuple[int, Any]]:
         parts = [part for accumulator in accumulators for part in accumulator]
-        return [self._merge(parts)] if parts else []
+        return [self._merged(parts)] if parts else []
 
-    def extract_output(self, accumulator: list[Any]) -> Any:
-        (whole,) = accumulator
+    def extract_output(self, accumulator: list[tuple[int, Any]]) -> Any:
+        _, whole = self._merged(accumulator)
         return whole
+
+    def _merged(self, parts: list[tuple[int, Any]]) -> tuple[int, Any]:
+        if len(parts) == 1:
+            return parts[0]
+        return sum(count for count, _ in parts), self._merge([value for _, value in parts])
 
 
 class _CombineOutcomes(beam.CombineFn):
