@@ -83,7 +83,7 @@ def test_one_that_was_killed_after_it_was_begun_is_repeated(tmp_path):
 def test_it_ends_with_the_process_that_started_it(tmp_path):
     starts = (
         "from components.pusher import fresh_process; "
-        f"verify.__file__ = {str(tmp_path / 'stand_in.py')!r}; fresh_process.prepare(); "
+        f"fresh_process._SCRIPT = {str(tmp_path / 'stand_in.py')!r}; fresh_process.prepare(); "
         "print(fresh_process._waiting[0].process.pid)"
     )
     pid = int(subprocess.run([sys.executable, "-c", starts], capture_output=True, text=True, check=True).stdout)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer_module import source_hash as sources
 from trainer_module.source_hash import source_hash
 
 PREPROCESSING, RUN_FN = "trainer_module.data.preprocessing", "trainer_module.run_fn"
@@ -10,12 +11,13 @@ PREPROCESSING, RUN_FN = "trainer_module.data.preprocessing", "trainer_module.run
 @pytest.fixture
 def edit(monkeypatch):
     """Makes a source file look edited."""
-    read = Path.read_bytes
+    read = sources._read
 
     def edit_file(name: str) -> None:
-        monkeypatch.setattr(
-            Path, "read_bytes", lambda path: read(path) + b"\n# edited" if path.name == name else read(path)
-        )
+        def edited(file: str, modified: int, size: int) -> bytes:
+            return read(file, modified, size) + (b"\n# edited" if Path(file).name == name else b"")
+
+        monkeypatch.setattr(sources, "_read", edited)
 
     return edit_file
 
@@ -45,3 +47,11 @@ def test_a_module_that_its_package_finds_counts(edit):
 def test_a_module_that_is_not_there_is_an_error():
     with pytest.raises(ModuleNotFoundError):
         source_hash("trainer_module.nowhere")
+
+
+def test_a_file_that_is_edited_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited.py").write_text("first = 1\n")
+    before = source_hash("edited")
+    (tmp_path / "edited.py").write_text("second = 2\n")
+    assert source_hash("edited") != before
