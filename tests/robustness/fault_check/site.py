@@ -30,8 +30,8 @@ evaluation: {beat_baseline: false}
 """
 # What a summary says of the machine and the moment, not of the data and the model.
 _VOLATILE = {
-    *("push", "components", "log", "checkpoint", "transform_graph", "resumed_at", "seconds"),
-    *("examples_per_second", "input_bound_percent", "resident_bytes", "forecast_bytes", "peak_bytes"),
+    *("push", "components", "log", "checkpoint", "examples", "transform_graph", "resumed_at", "seconds"),
+    *("examples_per_second", "input_bound_percent", "resident_bytes", "forecast_bytes", "peak_bytes", "saved_bytes"),
 }
 _TIMEOUT = 900
 
