@@ -6,8 +6,8 @@ All read the same file, split it 8:1:1, learn vocabularies, train the same small
 of 1,024, and measure RMSE on the test split. Stock TFX and the product also compute statistics, validate and export;
 the product in addition compares with a naive baseline, verifies the exported model in a new process and pushes it.
 Contenders run one after another, each in a new process. The product's Transform works beside its StatisticsGen, so all
-components take less than the sum of their seconds. Memory is that of one process; the product's second one, which
-verifies the model, holds TensorFlow and the model.
+components take less than the sum of their seconds. Memory is that of one process; of the product's others, one verifies
+the model and holds TensorFlow, and one draws charts.
 """
 
 import json

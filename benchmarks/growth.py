@@ -212,7 +212,8 @@ def _verdict(kind: str, runs: list[Measured]) -> list[str]:
     ]
     return [
         f"From {first.number:,} to {last.number:,} {kind}, {factor:g} times as many, the whole takes "
-        f"{last.total_seconds / first.total_seconds:.1f} times as long; components that take more than {factor:g} "
+        f"{last.total_seconds / first.total_seconds:.1f} times as long; components of more than "
+        f"{_SECONDS_WORTH_COMPARING:g} seconds that take more than {factor:g} "
         f"times as long: {', '.join(slow) or 'none'}. The largest peak grows by "
         f"{100 * (last.largest_peak / first.largest_peak - 1):.0f}%; components whose peak grows by more than "
         f"{100 * _FLAT:.0f}%: {', '.join(grown) or 'none'}."

@@ -61,18 +61,18 @@ class Behind:
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Begins a call once the one before it has ended, whose error it raises."""
-        self._wait()
+        self.wait()
         self._last = self._thread.submit(function, *arguments)
 
-    def end(self) -> None:
+    def wait(self) -> None:
         """Waits for the last call, whose error it raises."""
-        self._wait()
-        self._thread.shutdown()
-
-    def _wait(self) -> None:
         last, self._last = self._last, None
         if last:
             last.result()
+
+    def end(self) -> None:
+        """Waits for the last call, however it ends, so that none goes on beside a repetition of the step."""
+        self._thread.shutdown()
 
 
 _END = object()

@@ -332,6 +332,12 @@ class _Write(beam.DoFn):
     def __init__(self, run: Ingestion, shared: SharedEntities):
         self._run, self._shared = run, shared
 
+    def setup(self):
+        self._behind = Behind()
+
+    def teardown(self):
+        self._behind.end()
+
     def start_bundle(self):
         dataset = self._run.dataset
         self._joins, self._protocol = joins_of(dataset), self._run.protocol()
@@ -339,10 +345,9 @@ class _Write(beam.DoFn):
         self._queries = QueryExamples(dataset) if dataset.task == "retrieval" else None
         self._history = dataset.history
         self._writer = ExampleWriter(self._run.config.payload)
-        self._behind = Behind()
 
     def finish_bundle(self):
-        self._behind.end()
+        self._behind.wait()
 
     def process(self, element: Any, *sides: Any) -> Iterator[Any]:
         element = got(element)

@@ -5,6 +5,8 @@ too, and told what to verify once the model is there, while another component ju
 started it.
 """
 
+import atexit
+import contextlib
 import json
 import os
 import subprocess
@@ -79,6 +81,8 @@ class _Verification:
             text=True,
             env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         )
+        # A run that pushes nothing asks for no outcome. After the directory, so that this comes before its own removal.
+        atexit.register(self.end)
 
     def tell(self, model_dir: str, parity_dir: str) -> None:
         """Says what is to be verified; the process begins.
@@ -92,6 +96,7 @@ class _Verification:
 
     def outcome(self) -> Outcome:
         """Waits for the end."""
+        atexit.unregister(self.end)
         assert self.process.stderr
         with self.process.stderr as stderr:
             errors = stderr.read()
@@ -102,8 +107,13 @@ class _Verification:
 
     def end(self) -> None:
         """Gives the process up."""
+        atexit.unregister(self.end)
+        assert self.process.stdin
         assert self.process.stderr
         self.process.kill()
+        # What it was told and has not read is lost with it.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.stderr.close()
         self.process.wait()
         self._scratch.cleanup()

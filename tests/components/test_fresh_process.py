@@ -93,6 +93,18 @@ def test_it_ends_with_the_process_that_started_it(tmp_path):
     assert not _is_alive(pid)
 
 
+@pytest.mark.parametrize("call", ["prepare()", "begin('slow', 'parity')"])
+def test_one_that_nobody_asks_ends_without_a_word(tmp_path, call):
+    code = (
+        "from components.pusher import fresh_process; "
+        f"fresh_process._SCRIPT = {str(tmp_path / 'stand_in.py')!r}; fresh_process.{call}"
+    )
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "verification" not in ended.stderr
+    assert "still running" not in ended.stderr
+
+
 def _kill(verification: Any) -> None:
     verification.process.kill()
     verification.process.wait()

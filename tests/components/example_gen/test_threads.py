@@ -1,6 +1,7 @@
 """Work beside the caller's: results and errors are those of calls one after another."""
 
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -59,11 +60,11 @@ def test_calls_are_made_one_after_another_while_the_caller_goes_on():
     assert made == []
     go_on.set()
     behind.call(made.append, 2)
-    behind.end()
+    behind.wait()
     assert made == [(1, True), 2]
 
 
-@pytest.mark.parametrize("then", ["call", "end"])
+@pytest.mark.parametrize("then", ["call", "wait"])
 def test_the_error_of_a_call_is_raised_by_the_next(then):
     def fail():
         raise DataError("the disk is full")
@@ -71,4 +72,11 @@ def test_the_error_of_a_call_is_raised_by_the_next(then):
     behind = Behind()
     behind.call(fail)
     with pytest.raises(DataError, match="the disk is full"):
-        behind.end() if then == "end" else behind.call(print)
+        behind.wait() if then == "wait" else behind.call(print)
+
+
+def test_no_call_outlives_its_end():
+    behind, made = Behind(), []
+    behind.call(lambda: time.sleep(0.2) or made.append(1))
+    behind.end()
+    assert made == [1]
