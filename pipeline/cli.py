@@ -89,6 +89,9 @@ def main() -> None:
         sys.exit(FAILED)
     except Exception as error:
         sys.exit(_fail(error))
+    finally:
+        # Nothing outlives the process, but Python would look for garbage in all that TensorFlow and TFX have made.
+        gc.freeze()
 
 
 def _fail(error: Exception) -> int:

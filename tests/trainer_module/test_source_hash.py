@@ -55,3 +55,29 @@ def test_a_file_that_is_edited_is_read_again(tmp_path, monkeypatch):
     before = source_hash("edited")
     (tmp_path / "edited.py").write_text("second = 2\n")
     assert source_hash("edited") != before
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from trainer_module.data import features\n",
+        "import trainer_module.data.features as other\n",
+        "def later():\n    class Inner:\n        from trainer_module.data.features import Features as F, FeatureKind\n",
+        # An argument of more than a byte.
+        "".join(f"name_{number}\n" for number in range(300)) + "from trainer_module.data import features\n",
+    ],
+)
+def test_an_import_is_found_wherever_and_however_it_is_written(tmp_path, monkeypatch, edit, source):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "imports.py").write_text(source)
+    before = source_hash("imports")
+    edit("features.py")
+    assert source_hash("imports") != before
+
+
+def test_a_name_that_only_looks_like_an_import_does_not_count(tmp_path, monkeypatch, edit):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mentions.py").write_text("'from trainer_module.data import features'\ntrainer_module = features = 1\n")
+    before = source_hash("mentions")
+    edit("features.py")
+    assert source_hash("mentions") == before
