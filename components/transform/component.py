@@ -1,8 +1,8 @@
 """TFX's Transform for pipelines that need nothing but the transform graph.
 
 TFX's executor prepares for statistics, analyzer caches and transformed examples, whether they are wanted or not: it
-traces the preprocessing function four times before the analysis, and builds further Beam steps. This one traces it once
-before the analysis, to read no more columns than that needs.
+traces the preprocessing function four times before the analysis, and builds further Beam steps. This one leaves that
+out.
 
 This is a class, because the decorator `@component` cannot make a component of Beam.
 """
@@ -24,7 +24,7 @@ from tfx.utils import io_utils
 
 from components.example_source import ReadExamples
 from trainer_module.data.features import FeatureSpec
-from trainer_module.data.preprocessing import preprocessing_fn
+from trainer_module.data.preprocessing import analyzed_columns, preprocessing_fn
 from trainer_module.source_hash import source_hash
 
 _TELEMETRY = ["Transform"]
@@ -52,10 +52,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         features = exec_properties["features"]
         preprocess = functools.partial(preprocessing_fn, custom_config={"features": features})
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        whole = tfxio_utils.get_split_tfxio([examples], _SPLIT, _TELEMETRY, schema)
-        analyzed = tft.get_analyze_input_columns(preprocess, whole.TensorAdapter().OriginalTypeSpecs())
+        spec = FeatureSpec.model_validate_json(features)
         # Where nothing is analyzed, the label is read all the same: batches without columns have no rows.
-        source = whole.Project(analyzed or [FeatureSpec.model_validate_json(features).label.name])
+        read = analyzed_columns(spec) or [spec.label.name]
+        source = tfxio_utils.get_split_tfxio([examples], _SPLIT, _TELEMETRY, schema).Project(read)
         raw_metadata = os.path.join(output, tft.TFTransformOutput.RAW_METADATA_DIR)
         metadata_io.write_metadata(tft.DatasetMetadata(schema), raw_metadata)
         scratch = os.path.join(output, _SCRATCH)

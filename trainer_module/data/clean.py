@@ -85,7 +85,7 @@ def _numbers(value: tf.Tensor | tf.SparseTensor) -> tf.SparseTensor:
 def _only(value: tf.SparseTensor, kept: tf.Tensor) -> tf.SparseTensor:
     """The values that are kept, moved together at the start of each row."""
     # Not by a RaggedTensor, whose conversions are four times as many operations: a graph has this once per column, and
-    # Transform traces it six times.
+    # Transform traces it four times.
     numbers = tf.where(kept)[:, 0]
     rows = tf.gather(value.indices[:, 0], numbers)
     lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, value.dense_shape[0])

@@ -51,6 +51,28 @@ def preprocessing_fn(inputs: RawFeatures, custom_config: dict[str, Any]) -> dict
     return outputs | {column.name: _z_score(column, inputs[column.name]) for column in spec.numeric}
 
 
+def analyzed_columns(spec: FeatureSpec) -> list[str]:
+    """Names of the raw columns from which `preprocessing_fn` learns, as `tft.get_analyze_input_columns` finds them.
+
+    That traces the function, which takes as long as a small data set's analysis.
+
+    Args:
+        spec: Columns of the dataset.
+    """
+    tables = {table.name: table for table in spec.tables}
+    # What is looked up in a vocabulary is checked there, and these checks belong to the function's graph.
+    tokens = [
+        column
+        for column in spec.categorical
+        if not isinstance(tables[column.table].vocabulary, HashBuckets)
+        or (tables[column.table].frequencies and column.counted)
+    ]
+    # A token whose weight is missing does not count.
+    weights = [column.weights for column in tokens if column.weights]
+    weight = [spec.example_weight] if spec.example_weight else []
+    return [*(column.name for column in (*tokens, *spec.numeric, *weight)), *weights]
+
+
 def _tokens(column: Categorical, value: tf.Tensor | tf.SparseTensor) -> tf.Tensor | tf.SparseTensor:
     """A column with its missing values named, if it has a name for them."""
     if column.missing_token is None:

@@ -1,5 +1,6 @@
 """The transform graph is that of TFX's own executor."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from tfx.proto import transform_pb2
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 from tfx.utils import json_utils, proto_utils
+from tfx_bsl.tfxio import tensor_representation_util
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
 from components.example_gen.output.writer import describe
 from components.transform.component import Executor
@@ -28,8 +31,10 @@ from trainer_module.data.features import (
     Label,
     Numeric,
     Table,
+    Vocabulary,
     Weights,
 )
+from trainer_module.data.preprocessing import analyzed_columns, preprocessing_fn
 from trainer_module.data.schema import derive_schema
 from trainer_module.data.spec import DatasetSpec
 
@@ -55,6 +60,26 @@ LEARNED = FeatureSpec(
 NOTHING_LEARNED = FeatureSpec(
     columns=(Categorical(name="user", table="user"), Label(name="rating")),
     tables=(Table(name="user", vocabulary=HashBuckets(buckets=7)),),
+)
+# Tokens that are only hashed, or only counted; weights that nothing is learned from; whole numbers.
+MIXED = FeatureSpec(
+    columns=(
+        Categorical(name="user", table="user", dtype="int64"),
+        Categorical(name="item", table="item", required=False),
+        Categorical(name="tags", table="tags", multivalent=True, weights="strengths"),
+        Weights(name="strengths"),
+        Categorical(name="seen", table="user", dtype="int64", multivalent=True, counted=False),
+        Categorical(name="kind", table="kind"),
+        Numeric(name="year", dtype="int64", transform="log1p_z_score"),
+        Label(name="rating"),
+        Label(name="liked", required=False),
+    ),
+    tables=(
+        Table(name="user", vocabulary=HashBuckets(buckets=7), frequencies=True),
+        Table(name="item", vocabulary=HashBuckets(buckets=7)),
+        Table(name="tags", vocabulary=HashBuckets(buckets=7)),
+        Table(name="kind", vocabulary=Vocabulary(min_frequency=2)),
+    ),
 )
 SPECS = {"learned": LEARNED, "nothing learned": NOTHING_LEARNED}
 
@@ -119,6 +144,16 @@ def graphs(inputs, tmp_path_factory) -> tuple[Path, Path]:
         graph_of(Executor, artifacts, {"features": features}, directory),
         graph_of(stock.Executor, artifacts, of_stock, directory),
     )
+
+
+@pytest.mark.parametrize("spec", [LEARNED, NOTHING_LEARNED, MIXED], ids=["learned", "nothing learned", "mixed"])
+def test_the_columns_that_are_read_are_those_that_the_analysis_needs(spec):
+    schema = derive_schema(DatasetSpec(name="small", features=spec, task="rating"))
+    representations = tensor_representation_util.InferTensorRepresentationsFromMixedSchema(schema)
+    adapter = TensorAdapter(TensorAdapterConfig(spec.arrow_schema(), representations))
+    preprocess = functools.partial(preprocessing_fn, custom_config={"features": spec.model_dump_json()})
+    needed = tft.get_analyze_input_columns(preprocess, adapter.OriginalTypeSpecs())
+    assert sorted(analyzed_columns(spec)) == sorted(needed)
 
 
 def test_the_files_are_those_of_tfx(graphs):
