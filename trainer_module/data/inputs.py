@@ -25,7 +25,6 @@ from trainer_module.data.example_files import (
     values_and_row_splits,
 )
 from trainer_module.data.features import Categorical, Column, Context, FeatureSpec, arrow_schema_of
-from trainer_module.data.permutation import shuffled_rows
 from trainer_module.data.row_store import Columns, Limits, RowStore, store
 from trainer_module.errors import DataError
 from trainer_module.memory import budget
@@ -41,8 +40,6 @@ Arrays = Mapping[str, Any]
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
 _PARALLEL_CALLS = os.cpu_count() or 1
-# From so many on, a row takes no more time in a larger call.
-_ROWS_PER_SHUFFLE = 65_536
 # Name of the labels among the transformed columns of a split; no column has such a name.
 _LABELS = ":labels"
 # A transformed value, and one of a sparse column with its two indices.
@@ -310,10 +307,12 @@ class ExampleReader:
         """Gathers batches from the transformed split, by a permutation of its own in every epoch."""
         rows_of_host = self.stored(context)
 
-        def batch(rows: tf.Tensor) -> tuple[Features, tf.Tensor]:
-            return self.as_batch(rows_of_host.gather(rows), size)
+        def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
+            positions = first + tf.range(size, dtype=tf.int64)
+            shuffled = shuffled_rows(positions, rows_of_host.num_rows, config.seed)
+            return self.as_batch(rows_of_host.gather(shuffled), size)
 
-        return mapped(shuffled_batches(first_example, size, rows_of_host.num_rows, config.seed), batch)
+        return mapped(tf.data.Dataset.counter(first_example, size), batch)
 
     def stored(self, context: tf.distribute.InputContext) -> RowStore:
         """This host's transformed examples, with labels, for `as_batch`."""
@@ -483,22 +482,16 @@ def mapped(batches: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Da
     return batches.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=_PARALLEL_CALLS)
 
 
-def shuffled_batches(first_position: int, size: int, num_examples: int, seed: int) -> tf.data.Dataset:
-    """Which rows each batch of a training holds, int64 `[size]`, without end.
+def shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
+    """Which rows the training sees at these positions, int64 `[batch]`, counted over all epochs.
 
-    Args:
-        first_position: Of the first batch, counted over all epochs.
-        size: Rows of a batch.
-        num_examples: Rows of an epoch.
-        seed: Of the order.
+    Every epoch visits every row once, in an order that follows from seed and epoch without any state.
     """
-    batches = max(1, min(_ROWS_PER_SHUFFLE, num_examples) // size)
-
-    def several(first: tf.Tensor) -> tf.Tensor:
-        positions = first + tf.range(batches * size, dtype=tf.int64)
-        return tf.reshape(shuffled_rows(positions, num_examples, seed), [batches, size])
-
-    return mapped(tf.data.Dataset.counter(first_position, batches * size), several).unbatch()
+    epochs = tf.math.floordiv(positions, num_examples)
+    seeds = tf.stack([tf.fill(tf.shape(epochs), tf.constant(seed, tf.int64)), epochs, tf.zeros_like(epochs)], axis=1)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=tf.math.floormod(positions, num_examples), seed=seeds, max_index=tf.constant(num_examples - 1, tf.int64)
+    )
 
 
 def without_sparse(value: tf.Tensor | tf.SparseTensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
