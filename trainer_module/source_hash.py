@@ -37,9 +37,9 @@ def source_hash(*modules: str) -> str:
             raise ModuleNotFoundError(f"no source for module {name}")
         state = os.stat(spec.origin)
         seen[name] = _read(spec.origin, state.st_mtime_ns, state.st_size)
-        module = _look_into(name, spec.origin, state.st_mtime_ns, state.st_size)
-        waiting += _parents(name) + module.imports
-        if spec.submodule_search_locations and module.finds_its_modules:
+        loads = _loads(name, spec.origin, state.st_mtime_ns, state.st_size)
+        waiting += _parents(name) + loads.imports
+        if spec.submodule_search_locations and loads.all_its_modules:
             waiting += [f"{name}.{module.name}" for module in pkgutil.iter_modules(spec.submodule_search_locations)]
     digest = hashlib.sha256()
     for name, source in sorted(seen.items()):
@@ -59,29 +59,30 @@ def _parents(name: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Module:
-    """What a module may load.
+class _Loads:
+    """What a module loads.
 
     Attributes:
         imports: Dotted names of the product's modules that it imports, also inside functions.
-        finds_its_modules: Whether it is a package that imports all its modules, as `trainer_module.registration` does.
+        all_its_modules: Whether it is a package that finds its modules, as `trainer_module.registration` does for it.
     """
 
     imports: list[str]
-    finds_its_modules: bool
+    all_its_modules: bool
 
 
 @functools.cache
-def _look_into(name: str, file: str, modified: int, size: int) -> _Module:
-    """Looks at a module's bytecode, which lies beside it in a file: parsing the source takes ten times as long."""
-    code = SourceFileLoader(name, file).get_code(name)
-    assert code
-    imports, finds_its_modules = [], False
-    for each in _with_functions(code):
-        finds_its_modules |= "__path__" in each.co_names
-        if any(_is_ours(name) for name in each.co_names):
-            imports += [name for name in _imports(each) if _is_ours(name) and _is_module(name)]
-    return _Module(imports, finds_its_modules)
+def _loads(name: str, file: str, modified: int, size: int) -> _Loads:
+    """Looks at a module's bytecode, which mostly lies in a file already: parsing the source takes ten times as long."""
+    whole = SourceFileLoader(name, file).get_code(name)
+    assert whole
+    codes = list(_with_functions(whole))
+    # Most functions import nothing.
+    imports = [each for code in codes if any(map(_is_ours, code.co_names)) for each in _imports(code)]
+    return _Loads(
+        [each for each in imports if _is_ours(each) and _is_module(each)],
+        any("__path__" in code.co_names for code in codes),
+    )
 
 
 def _with_functions(code: CodeType) -> Iterator[CodeType]:
