@@ -14,6 +14,7 @@ from trainer_module.data.dataset import HISTORY
 from trainer_module.data.example_files import write_parquet
 from trainer_module.data.features import Categorical, ExampleWeight, FeatureSpec, Label, Numeric, Table
 from trainer_module.data.inputs import ExampleReader, ModelInputs, to_arrays, to_tensors
+from trainer_module.data.permutation import shuffled_rows
 from trainer_module.data.row_store import Limits
 from trainer_module.embeddings.config import EmbeddingsConfig
 from trainer_module.errors import ConfigError
@@ -135,7 +136,7 @@ def test_every_epoch_visits_every_row_once_with_rows_of_its_user_alone(keys, pos
     assert num_examples == sum(-(-keys.count(key) // most[key]) for key in set(keys))
     for epoch in range(2):
         positions = tf.range(epoch * num_examples, (epoch + 1) * num_examples, dtype=tf.int64)
-        numbers, counts = grouped.batch(positions, seed)
+        numbers, counts = grouped.batch(shuffled_rows(positions[0], num_examples, num_examples, seed), positions)
         assert numbers.shape == [num_examples, positives]
         visited = []
         for of_example, count in zip(numbers.numpy(), counts.numpy(), strict=True):
@@ -148,7 +149,8 @@ def test_every_epoch_visits_every_row_once_with_rows_of_its_user_alone(keys, pos
 
 def test_other_rows_of_a_user_come_together_in_every_epoch():
     grouped = RowsByUser.of([pa.array(["a"] * 30)], 7)
-    numbers, _ = grouped.batch(tf.range(20, dtype=tf.int64), 5)
+    positions = tf.range(20, dtype=tf.int64)
+    numbers, _ = grouped.batch(shuffled_rows(positions[0], 20, len(grouped.users), 5), positions)
     epochs = [{frozenset(of_example) for of_example in numbers.numpy()[5 * epoch :][:5]} for epoch in range(4)]
     assert all(not first & second for first, second in itertools.pairwise(epochs))
 

@@ -25,6 +25,7 @@ from trainer_module.data.example_files import (
     values_and_row_splits,
 )
 from trainer_module.data.features import Categorical, Column, Context, FeatureSpec, arrow_schema_of
+from trainer_module.data.permutation import shuffled_batches
 from trainer_module.data.row_store import Columns, Limits, RowStore, store
 from trainer_module.errors import DataError
 from trainer_module.memory import budget
@@ -39,6 +40,8 @@ Arrays = Mapping[str, Any]
 
 # Enough to keep a step from waiting.
 _PREFETCHED_BATCHES = 8
+# Of several batches, so that they share what calls of NumPy and their threads cost.
+_ROWS_PER_GATHERING = 8192
 _PARALLEL_CALLS = os.cpu_count() or 1
 # Name of the labels among the transformed columns of a split; no column has such a name.
 _LABELS = ":labels"
@@ -194,11 +197,7 @@ class ExampleReader:
         size = context.get_per_replica_batch_size(config.batch_size)
         first_example = first_step * size * (context.num_replicas_in_sync // context.num_input_pipelines)
         batches = self._from_features if config.cache == "features" else self._from_files
-        return (
-            batches(config, context, first_example, size)
-            .prefetch(_PREFETCHED_BATCHES)
-            .with_options(without_autotuning())
-        )
+        return batches(config, context, first_example, size).with_options(without_autotuning())
 
     def evaluation_batches(
         self, batch_size: int, config: TrainingConfig, context: tf.distribute.InputContext
@@ -306,13 +305,19 @@ class ExampleReader:
     ) -> tf.data.Dataset:
         """Gathers batches from the transformed split, by a permutation of its own in every epoch."""
         rows_of_host = self.stored(context)
+        number = max(1, _ROWS_PER_GATHERING // size)
 
-        def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
-            positions = first + tf.range(size, dtype=tf.int64)
-            shuffled = shuffled_rows(positions, rows_of_host.num_rows, config.seed)
-            return self.as_batch(rows_of_host.gather(shuffled), size)
+        def several(rows: tf.Tensor) -> tuple[Columns, tf.Tensor | tf.RaggedTensor]:
+            gathered = rows_of_host.gather(rows).items()
+            columns = {name: _in_batches(column, number, size) for name, column in gathered}
+            return columns, columns.pop(_LABELS)
 
-        return mapped(tf.data.Dataset.counter(first_example, size), batch)
+        rows = shuffled_batches(first_example, number * size, rows_of_host.num_rows, config.seed)
+        # A thread that hands over each batch would take longer than what it hands over; the next ones are gathered
+        # meanwhile all the same.
+        batches = mapped(rows, several).unbatch()
+        ragged = any(isinstance(spec, tf.RaggedTensorSpec) for spec in batches.element_spec[0].values())
+        return mapped(batches, lambda columns, labels: (self._as_features(columns), labels)) if ragged else batches
 
     def stored(self, context: tf.distribute.InputContext) -> RowStore:
         """This host's transformed examples, with labels, for `as_batch`."""
@@ -320,14 +325,16 @@ class ExampleReader:
 
     def as_batch(self, gathered: Columns, size: int) -> tuple[Features, tf.Tensor]:
         """Features and labels of a training batch from `size` rows of `stored`."""
-        layouts = _layouts(self._spec)
         columns = dict(gathered)
         labels = columns.pop(_LABELS)
-        features: Features = {
+        return self._as_features(columns), tf.ensure_shape(labels, [size, *labels.shape[1:]])
+
+    def _as_features(self, columns: Columns) -> Features:
+        layouts = _layouts(self._spec)
+        return {
             name: value.to_sparse() if isinstance(value, tf.RaggedTensor) and layouts.get(name) != "ragged" else value
             for name, value in columns.items()
         }
-        return features, tf.ensure_shape(labels, [size, *labels.shape[1:]])
 
     def _transformed_parts(self, context: tf.distribute.InputContext) -> Iterator[Columns]:
         """This host's transformed examples, dense or ragged columns, with labels `[rows, ...]` among them."""
@@ -380,7 +387,8 @@ class ExampleReader:
             return (to_arrays(batch, columns) for batch in rebatched(windows(), size))
 
         batches = tf.data.Dataset.from_generator(raw, output_signature=array_signature(columns))
-        return mapped(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
+        batches = mapped(batches, lambda arrays: self._features_and_labels(arrays, columns, size))
+        return batches.prefetch(_PREFETCHED_BATCHES)
 
     def _share_of(
         self, context: tf.distribute.InputContext, columns: Sequence[Column], size: int = BATCH_ROWS
@@ -482,16 +490,11 @@ def mapped(batches: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Da
     return batches.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=_PARALLEL_CALLS)
 
 
-def shuffled_rows(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
-    """Which rows the training sees at these positions, int64 `[batch]`, counted over all epochs.
-
-    Every epoch visits every row once, in an order that follows from seed and epoch without any state.
-    """
-    epochs = tf.math.floordiv(positions, num_examples)
-    seeds = tf.stack([tf.fill(tf.shape(epochs), tf.constant(seed, tf.int64)), epochs, tf.zeros_like(epochs)], axis=1)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=tf.math.floormod(positions, num_examples), seed=seeds, max_index=tf.constant(num_examples - 1, tf.int64)
-    )
+def _in_batches(column: tf.Tensor | tf.RaggedTensor, number: int, size: int) -> tf.Tensor | tf.RaggedTensor:
+    """From `[number * size, ...]` to `[number, size, ...]`."""
+    if isinstance(column, tf.RaggedTensor):
+        return tf.RaggedTensor.from_uniform_row_length(column, size, nrows=number)
+    return tf.reshape(column, [number, size, *column.shape[1:]])
 
 
 def without_sparse(value: tf.Tensor | tf.SparseTensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:

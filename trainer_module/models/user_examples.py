@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from trainer_module.data.dataset import HISTORY
 from trainer_module.data.features import Categorical, FeatureSpec
-from trainer_module.data.inputs import ExampleReader, Features, mapped, shuffled_rows, without_autotuning
+from trainer_module.data.inputs import ExampleReader, Features, mapped, without_autotuning
+from trainer_module.data.permutation import shuffled_batches
 from trainer_module.data.row_store import Columns
 from trainer_module.models.negatives import with_copies
 from trainer_module.models.sequences import NO_ID, ids_name
@@ -101,30 +102,28 @@ class RowsByUser:
             number * most[users],
         )
 
-    def batch(self, positions: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows of the examples at some positions of the training.
+    def batch(self, chosen: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows of some examples of the training.
 
-        Every epoch visits every row once. The order of the examples follows from seed and epoch, and which rows of a
-        user come together from the epoch.
+        If every epoch visits every example once, it visits every row once. Which rows of a user come together follows
+        from the epoch.
 
         Args:
-            positions: Counted over all epochs, int64 `[batch]`.
-            seed: Of the order of examples.
+            chosen: Numbers of the examples, int64 `[batch]`.
+            positions: Where they stand in the training, counted over all epochs, int64 `[batch]`.
 
         Returns:
             Numbers of the rows, int64 `[batch, positives]`, and how many an example has, int64 `[batch]`; behind its
             last row stands its first one.
         """
-        num_examples = len(self.users)
-        chosen = shuffled_rows(positions, num_examples, seed)
         user, first = tf.gather(self.users, chosen), tf.gather(self.first, chosen)
         count = tf.gather(self.counts, user)[:, tf.newaxis]
         number = tf.minimum(tf.squeeze(count, axis=1) - first, tf.gather(self.most, user))
         of_example = tf.range(self.positives, dtype=tf.int64)
         place = first[:, tf.newaxis] + tf.where(of_example < number[:, tf.newaxis], of_example, 0)
         # A user's rows stand in a circle, from which examples take arcs; every epoch begins elsewhere. A permutation
-        # per user by RandomIndexShuffle would be slow: its cipher's blocks are far larger than a user's rows are many.
-        epoch = tf.math.floordiv(positions, num_examples)
+        # per user would be slow: the cipher's blocks are far larger than a user's rows are many.
+        epoch = tf.math.floordiv(positions, len(self.users))
         place = tf.math.floormod(place + (epoch * _EPOCH_STEP)[:, tf.newaxis], count)
         in_order = tf.gather(self.starts, user)[:, tf.newaxis] + place
         return tf.gather(self.rows, in_order), number
@@ -184,8 +183,8 @@ class ExamplesByUser:
         first_example = first_step * size * (context.num_replicas_in_sync // context.num_input_pipelines)
         by_user, rows_of_host = self._rows_by_user(context), self._examples.stored(context)
 
-        def batch(first: tf.Tensor) -> tuple[Features, tf.Tensor]:
-            rows, number = by_user.batch(first + tf.range(size, dtype=tf.int64), config.seed)
+        def batch(first: tf.Tensor, chosen: tf.Tensor) -> tuple[Features, tf.Tensor]:
+            rows, number = by_user.batch(chosen, first + tf.range(size, dtype=tf.int64))
             # Item by item, so that each is a slice.
             gathered = rows_of_host.gather(tf.reshape(tf.transpose(rows), [size * self._positives]))
             of_items: Features = {NUM_POSITIVES: tf.ensure_shape(number[:, tf.newaxis], [size, 1])}
@@ -199,7 +198,8 @@ class ExamplesByUser:
             features, labels = self._examples.as_batch(columns, size)
             return features | of_items, labels
 
-        batches = mapped(tf.data.Dataset.counter(first_example, size), batch)
+        chosen = shuffled_batches(first_example, size, len(by_user.users), config.seed)
+        batches = mapped(tf.data.Dataset.zip((tf.data.Dataset.counter(first_example, size), chosen)), batch)
         return batches.prefetch(_PREFETCHED_BATCHES).with_options(without_autotuning())
 
     def _by_item(self, gathered: Columns, size: int) -> Columns:
