@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.example_gen.splits.hashing import hash_tokens, mix
+from components.example_gen.splits.hashing import as_bytes, hash_tokens, mix
 
 # Keys the hashes, so that they are none of those that draw splits.
 _KEY = "row"
@@ -43,7 +43,7 @@ def _hash_values(values: pa.Array) -> np.ndarray:
     if pa.types.is_large_binary(values.type) or pa.types.is_binary(values.type):
         distinct = values.dictionary_encode()
         indices = distinct.indices.to_numpy(zero_copy_only=False)
-        return hash_tokens(distinct.dictionary.to_pylist(), _KEY)[indices] if len(indices) else np.zeros(0, np.uint64)
+        return hash_tokens(as_bytes(distinct.dictionary), _KEY)[indices] if len(indices) else np.zeros(0, np.uint64)
     # Integers as such: a float64 does not tell large ones apart.
     wide = np.int64 if pa.types.is_integer(values.type) else np.float64
     return mix(values.to_numpy(zero_copy_only=False).astype(wide).view(np.uint64))

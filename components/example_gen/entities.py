@@ -47,7 +47,7 @@ class EntityTables:
 
 @dataclass(frozen=True)
 class SeenTokens:
-    """Distinct tokens of users and items in some interactions, sorted, large_binary, by role."""
+    """Distinct tokens of users and items in some interactions, large_binary, by role."""
 
     by_role: dict[str, pa.Array]
 
@@ -91,19 +91,22 @@ def open_roles(dataset: Dataset) -> list[str]:
 
 def seen_tokens(batch: pa.RecordBatch, of_roles: Sequence[str]) -> SeenTokens:
     """The distinct tokens of a batch of converted interactions."""
-    return SeenTokens({role: _distinct(batch.column(_TOKENS[role])) for role in of_roles})
+    return SeenTokens({role: batch.column(_TOKENS[role]).unique() for role in of_roles})
 
 
 def merge_seen(parts: Sequence[SeenTokens]) -> SeenTokens:
     """The distinct tokens of several batches; one part at least."""
     return SeenTokens(
         {
-            role: _distinct(
-                pa.chunked_array([part.by_role[role] for part in parts], pa.large_binary()).combine_chunks()
-            )
+            role: pa.chunked_array([part.by_role[role] for part in parts], pa.large_binary()).unique()
             for role in parts[0].by_role
         }
     )
+
+
+def in_order(seen: SeenTokens) -> SeenTokens:
+    """The same tokens, sorted. Once for all interactions, since to sort millions takes longer than to merge them."""
+    return SeenTokens({role: tokens.take(pc.sort_indices(tokens)) for role, tokens in seen.by_role.items()})
 
 
 def complete(dataset: Dataset, tables: EntityTables, seen: SeenTokens, files: Sequence[str]) -> Entities:
@@ -112,7 +115,7 @@ def complete(dataset: Dataset, tables: EntityTables, seen: SeenTokens, files: Se
     Args:
         dataset: Gives roles and features.
         tables: Of `read_entity_tables`.
-        seen: Of all interactions, for `open_roles`.
+        seen: Of all interactions, for `open_roles`, sorted.
         files: Names of the interactions' files, by number.
     """
     spec = dataset.spec()
@@ -206,8 +209,3 @@ def _without_repeated(
             bad_rows.append(bad_row(file, line, problem, token))
         table = table.take(pa.array(np.sort(first)))
     return table.combine_chunks(), bad_rows
-
-
-def _distinct(tokens: pa.Array) -> pa.Array:
-    distinct = tokens.unique()
-    return distinct.take(pc.sort_indices(distinct))

@@ -13,6 +13,7 @@ from components.example_gen.entities import (
     EntityTables,
     SeenTokens,
     complete,
+    in_order,
     known_tokens,
     look_up,
     merge_seen,
@@ -67,7 +68,7 @@ def load(directory: str, config: DataConfig, asked: Mapping[str, Iterable[str]],
     known = {role: [part for part in (named.get(role), _listed(tables, role)) if part is not None] for role in extra}
     unknown = {role: _difference(tokens, known[role]) for role, tokens in extra.items()}
     every = {role: _union([tokens, *([named[role]] if role in named else [])]) for role, tokens in extra.items()}
-    entities = complete(dataset, tables, SeenTokens(every), [relative(file, directory) for file in files])
+    entities = complete(dataset, tables, in_order(SeenTokens(every)), [relative(file, directory) for file in files])
     if not with_interactions:
         return Loaded(entities, None, unknown)
     (batch,) = pa.Table.from_batches([look_up(batch, entities) for batch in batches]).combine_chunks().to_batches()

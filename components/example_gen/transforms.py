@@ -404,6 +404,7 @@ def _seen_tokens(converted: beam.PCollection, roles: Sequence[str]) -> list[beam
         converted
         | "Seen" >> beam.Map(of_value(lambda rows: entity_tables.seen_tokens(rows.batch, roles)))
         | "MergeSeen" >> beam.CombineGlobally(MergeAll(entity_tables.merge_seen)).without_defaults()
+        | "SortSeen" >> beam.Map(entity_tables.in_order)
     )
     return [beam.pvalue.AsSingleton(seen)]
 

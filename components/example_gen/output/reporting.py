@@ -81,7 +81,7 @@ def publish(artifact: types.Artifact, outcome: Outcome, payload: Payload) -> Non
 
 
 # Values, or merged values of equally many.
-_MERGED_TOGETHER = 4
+_MERGED_TOGETHER = 16
 
 
 class MergeAll(beam.CombineFn):
