@@ -1,5 +1,6 @@
 """`recspan bench train`: how fast the training steps of an experiment are, and what share of it is their input."""
 
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from trainer_module.training.loop import TrainingLoop
 # Calls before the clock starts: the first one traces the step.
 _WARM_UP_STEPS = 3
 _LEAST_STEPS = 4
+# Medians of so many are reported.
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,21 @@ def _speed(
     next(inputs)
     first_batch = time.perf_counter() - started
     again = distribute(strategy, lambda context: examples.training_batches(training, context).take(1).cache().repeat())
-    step = _examples_per_second(loop, iter(again), training.batch_size, seconds)
-    whole = _examples_per_second(loop, inputs, training.batch_size, seconds)
+    rounds = _in_turns(loop, [iter(again), inputs], seconds / _ROUNDS)
+    step, whole = (training.batch_size * statistics.median(rates) for rates in rounds)
     return Speed(training.batch_size, first_batch, whole, step)
 
 
-def _examples_per_second(loop: TrainingLoop, batches: Any, batch_size: int, seconds: float) -> float:
-    def take(steps: int) -> float:
+def _in_turns(loop: TrainingLoop, contenders: Sequence[Any], seconds: float) -> list[list[float]]:
+    """Steps per second with the batches of each contender, once per round, so that load changes affect all equally."""
+
+    def take(batches: Any, steps: int) -> float:
         started = time.perf_counter()
         loop.train_steps(batches, tf.constant(steps)).numpy()
-        return time.perf_counter() - started
+        return steps / (time.perf_counter() - started)
 
-    take(_WARM_UP_STEPS)
-    per_step = take(_LEAST_STEPS) / _LEAST_STEPS
-    steps = max(_LEAST_STEPS, round(seconds / per_step))
-    return steps * batch_size / take(steps)
+    for batches in contenders:
+        take(batches, _WARM_UP_STEPS)
+    steps = max(_LEAST_STEPS, round(seconds * min(take(batches, _LEAST_STEPS) for batches in contenders)))
+    rounds = [[take(batches, steps) for batches in contenders] for _ in range(_ROUNDS)]
+    return [list(rates) for rates in zip(*rounds, strict=True)]
