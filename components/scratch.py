@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_ATTEMPTS = 3
+_open: set[Path] = set()
+
 
 @contextmanager
 def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
@@ -21,14 +24,30 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
         with _locked(left) as is_free:
             if is_free:
                 shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as name, _locked(Path(name)):
-        yield Path(name)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as name, _locked(directory := Path(name)):
+        _open.add(directory)
+        try:
+            yield directory
+        finally:
+            _open.remove(directory)
+
+
+def remove_open() -> None:
+    """Removes all such directories of this process, which is about to end while other threads still work."""
+    for directory in list(_open):
+        # Again, as a thread may have added a file while the others went.
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[bool]:
-    """Locks a directory as long as this process lives, and yields whether no other process has locked it."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    """Locks a directory as long as this process lives, and yields whether no other process or user holds it."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):
+        yield False
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ import threading
 
 import psutil
 
+from components.scratch import remove_open
 from pipeline.exit_codes import FAILED, INTERRUPTED, PREEMPTED
 from trainer_module.errors import Interrupted, Preempted
 
@@ -99,5 +100,6 @@ def _end(number: signal.Signals, terminal: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     psutil.wait_procs(children, timeout=5)
+    remove_open()
     # Threads of Beam and gRPC would keep the interpreter from ending.
     os._exit(_EXIT_CODES[number])

@@ -135,12 +135,13 @@ def _settings(config: Path | None, assignments: list[str] | None, memory_gb: flo
 @contextmanager
 def _scratch(parent: Path | None) -> Iterator[Path]:
     """A directory that is removed in the end."""
+    from components.scratch import scratch_directory
     from pipeline.roots import require_writable
 
     if parent is not None:
         require_writable(parent, "--scratch")
-    with tempfile.TemporaryDirectory(dir=parent, prefix="recspan-bench-") as name:
-        yield Path(name)
+    with scratch_directory(parent or Path(tempfile.gettempdir()), "recspan-bench-") as directory:
+        yield directory
 
 
 @contextmanager

@@ -53,6 +53,24 @@ def test_one_line_a_code_and_no_orphan(waits, number, code, name):
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_unfinished_files_go_although_a_thread_still_writes_them(number, tmp_path):
+    before = (
+        "import itertools, threading; from pathlib import Path; from components.scratch import scratch_directory\n"
+        f"directory = scratch_directory(Path({str(tmp_path)!r}), '.part-'); scratch = directory.__enter__()\n"
+        "def write():\n"
+        "    for file in itertools.count():\n"
+        "        (scratch / str(file)).write_bytes(bytes(1000))\n"
+        "threading.Thread(target=write, daemon=True).start()\n"
+        "while len(list(scratch.iterdir())) < 1000: time.sleep(.01)"
+    )
+    process, _ = start("time.sleep(600)", before)
+    assert list(tmp_path.iterdir())
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert not list(tmp_path.iterdir())
+
+
 def test_ctrl_c_stays_ignored_where_the_shell_ignores_it():
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
     process, child = start("time.sleep(1); sys.exit(7)", **ignoring)
