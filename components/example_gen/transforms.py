@@ -16,7 +16,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.shared import Shared
 
 from components.example_gen import entities as entity_tables
 from components.example_gen.config import DataConfig
@@ -39,6 +38,7 @@ from components.example_gen.spilling import IN_MEMORY, Aside, got, of_value
 from components.example_gen.splits.evidence import concatenate
 from components.example_gen.splits.protocol import SplitProtocol
 from components.example_gen.threads import Ahead, Behind
+from components.once_per_worker import OncePerWorker
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.spec import CANDIDATES, QUERIES
 
@@ -234,11 +234,12 @@ class SharedEntities:
     def __init__(self, reading: Reading):
         """Reads nothing yet."""
         self._directory, self._dataset, self._files = reading.directory, reading.dataset, reading.files
-        self._tables, self._complete = Shared(), Shared()
+        self._tables = OncePerWorker[entity_tables.EntityTables]()
+        self._complete = OncePerWorker[Entities]()
 
     def tables(self) -> entity_tables.EntityTables:
         """What the tables of users and items hold."""
-        return self._tables.acquire(lambda: entity_tables.read_entity_tables(self._directory, self._dataset))
+        return self._tables.get(lambda: entity_tables.read_entity_tables(self._directory, self._dataset))
 
     def get(self, seen: Sequence[SeenTokens]) -> Entities:
         """All users and items.
@@ -248,7 +249,7 @@ class SharedEntities:
         """
         (tokens,) = seen or [SeenTokens({})]
         complete = entity_tables.complete
-        return self._complete.acquire(lambda: complete(self._dataset, self.tables(), tokens, self._files))
+        return self._complete.get(lambda: complete(self._dataset, self.tables(), tokens, self._files))
 
 
 class _Read(beam.DoFn):

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.utils.shared import Shared
 
 from components.example_gen.joins.histories import Interactions, current_queries
 from components.example_gen.joins.retrieval import QueryExamples
@@ -25,6 +24,7 @@ from components.example_gen.readers.blocks import find_files, find_pieces
 from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, TIME, TOKEN, TRAIN, USER, Rows
 from components.example_gen.spilling import IN_MEMORY, Aside, of_value
 from components.example_gen.transforms import GatherUsers, Reading, SharedEntities, read_interactions
+from components.once_per_worker import OncePerWorker
 from components.retrieval_index.exact import IDS, SCORES, TITLES
 from components.scratch import scratch_directory
 from pipeline import beam_introspection
@@ -145,10 +145,10 @@ class _Recommend(beam.DoFn):
     def __init__(self, model_dir: Path, reading: Reading, shared: SharedEntities, k: int, exclude_seen: bool):
         self._model_dir, self._options = model_dir, (k, exclude_seen)
         self._dataset, self._num_partitions = reading.dataset, reading.num_partitions
-        self._entities, self._model = shared, Shared()
+        self._entities, self._model = shared, OncePerWorker[IndexModel]()
 
     def process(self, element: Rows, *seen) -> Iterator[pa.Table]:
-        model = self._model.acquire(lambda: IndexModel(self._model_dir))
+        model = self._model.get(lambda: IndexModel(self._model_dir))
         entities = self._entities.get(seen)
         assert entities.users is not None
         users = np.arange(element.index, entities.users.num_rows, self._num_partitions)
