@@ -45,8 +45,13 @@ class ComponentProgress:
 
     @property
     def current(self) -> str | None:
-        """The component that has failed, or the one that began last and still runs."""
-        return self._failed or next(reversed(self._running), None)
+        """The component that has failed, or the one that began last and still runs; None during a phase."""
+        return self._failed or (None if self._phase else self._latest)
+
+    @property
+    def _latest(self) -> str | None:
+        """The component or phase that began last and still runs."""
+        return next(reversed(self._running), None)
 
     def begins(self, phase: str) -> None:
         """Shows what is done between components, until the next one or another phase begins."""
@@ -71,8 +76,8 @@ class ComponentProgress:
 
     def progressed(self, message: str) -> None:
         """Shows the progress of the current component instead of its last message."""
-        if current := self.current:
-            self._progress.update(self._running[current], description=f"{current}: {message}")
+        if latest := self._latest:
+            self._progress.update(self._running[latest], description=f"{latest}: {message}")
 
     def _remove(self, name: str) -> None:
         # A run that is answered as a whole finishes components that it never started.

@@ -50,6 +50,11 @@ def test_the_pages_first_experiment_runs_as_it_stands(tmp_path):
     )
     even, odd = asked["probability"].numpy()
     assert even > odd
+    # Another task under the same name ends before the first component.
+    process, summary = workspace.run("--set", "data.task=rating", "--set", "model.type=rating")
+    assert process.returncode == 1 and "✓" not in process.stdout
+    assert process.stderr.startswith("error: the last blessed model of this pipeline predicts clicks and cannot be")
+    assert workspace.pushed() == ["1"]
 
 
 def write_impressions(file: Path, num_rows: int) -> None:

@@ -33,6 +33,12 @@ class Experiment(Frozen):
     export: ExportConfig = ExportConfig()
     modules: tuple[str, ...] = ()
 
+    @property
+    def goals(self) -> dict[str, str]:
+        """What is predicted: the task by label for a model of several goals; for others the dataset's task, by `""`."""
+        tasks = {label.name: label.task for label in self.dataset.labels}
+        return {label: tasks[label] for label in self.model.predicted} or {"": self.dataset.task}
+
     def features(self, declared: FeatureSpec) -> FeatureSpec:
         """The columns and tables of the model, from those of the dataset.
 

@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 
 # Facts about the training for the run's summary; a file beside the SavedModel.
 TRAINING_REPORT = "training.json"
+GOALS = "goals"
+"""Key of the report: `Experiment.goals`."""
 
 _CHECKED_EXAMPLES = 4096
 
@@ -241,6 +243,7 @@ def export_model(assembly: Assembly, training: Training, fn_args: FnArgs) -> Non
         exported = export(experiment.export, blueprint, trained, model_inputs, features, directory)
     parity.save_expected(parity_dir, answers, dense_type, [row.kind for row in rows])
     report = dataclasses.asdict(training.result) | {
+        GOALS: assembly.experiment.goals,
         "transform_graph": fn_args.transform_output,
         # The directory of all splits: <examples>/Split-train/*.
         "examples": os.path.dirname(os.path.dirname(fn_args.train_files[0])),

@@ -17,6 +17,7 @@ from tfx.types.channel import BaseChannel, Channel
 from tfx.types.component_spec import ExecutionParameter
 
 from components.evaluation import extractors
+from components.evaluation.comparable import check_comparable
 from components.evaluation.extras import Extras, writing
 from components.evaluation.permutation import Plan
 from components.evaluation.row_files import ROWS_DIRECTORY
@@ -36,6 +37,8 @@ class Executor(stock.Executor):
         evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         dataset = DatasetSpec.model_validate_json(exec_properties[_DATASET])
         heads = json.loads(exec_properties[_HEADS])
+        for blessed in input_dict.get(standard_component_specs.BASELINE_MODEL_KEY, ()):
+            check_comparable(heads or {"": dataset.task}, blessed.uri)
         is_retrieval = dataset.task == "retrieval"
         kept = KeptRows(
             directory=os.path.join(evaluation, ROWS_DIRECTORY),

@@ -3,6 +3,7 @@
 The Evaluator finds `custom_extractors` by name in the module that its `module_path` parameter gives.
 """
 
+import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import (
     extractor,
@@ -28,12 +30,13 @@ from components.evaluation.predictions import Predict
 from components.evaluation.retrieval_metrics import with_places
 from components.evaluation.row_writer import KEY_FEATURE, KeepRows
 from components.evaluation.slicing import group_by_slice
-from components.retrieval_index.exact import EVALUATE
+from components.retrieval_index.exact import EVALUATE, queries_at_once
+from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.data.example_files import serialized, single_or_missing
 from trainer_module.data.spec import RELEVANT
 from trainer_module.training.naive_baseline import NAIVE_BASELINE, NaiveBaseline
 
-# Examples in one call of the model's signature. A retrieval index makes a score for each of its items and each query.
+# Examples in one call of the model's signature, at most.
 _ROWS_AT_ONCE, _QUERIES_AT_ONCE = 8192, 512
 
 _ADDED = (NAIVE_PREFIX, LABEL_PREFIX, ROW_WEIGHT, FLOAT32_FEATURE, *WEIGHT_FEATURES)
@@ -54,7 +57,7 @@ def custom_extractors(
         raise ValueError("slicing_specs with feature_values are not supported; slice by feature_keys")
     columns = [list(spec.feature_keys) for spec in eval_config.slicing_specs] or [[]]
     is_retrieval = any(spec.signature_name == EVALUATE for spec in eval_config.model_specs)
-    size = _QUERIES_AT_ONCE if is_retrieval else _ROWS_AT_ONCE
+    size = _queries_at_once(eval_shared_model) if is_retrieval else _ROWS_AT_ONCE
     first, last = [], []
     heads = list(dict.fromkeys(name for spec in eval_config.metrics_specs for name in spec.output_names))
     # What looks tokens up does so before batches are cut: its cost follows the number of distinct tokens per batch.
@@ -107,6 +110,15 @@ def naive_baseline_directory(eval_shared_model: Any) -> str:
         eval_shared_model: One of TFMA's shared models, or a list of the candidate and the last blessed one.
     """
     return os.path.join(os.path.dirname(_candidate_directory(eval_shared_model)), NAIVE_BASELINE)
+
+
+def _queries_at_once(eval_shared_model: Any) -> int:
+    """Queries in one call of each index: each makes a score for each of its items and each query."""
+    most = 1
+    for model in _models(eval_shared_model):
+        with tf.io.gfile.GFile(os.path.join(os.path.dirname(model.model_path.rstrip("/")), REPORT_FILE)) as file:
+            most = max(most, json.load(file)["candidates"])
+    return min(_QUERIES_AT_ONCE, queries_at_once(most))
 
 
 def _candidate_directory(eval_shared_model: Any) -> str:

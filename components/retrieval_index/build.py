@@ -16,7 +16,7 @@ import tensorflow as tf
 from components.retrieval_index import approximate
 from components.retrieval_index.catalog import CandidateColumns, Catalog, batches, embed_catalog
 from components.retrieval_index.config import SECTION, RetrievalIndexConfig
-from components.retrieval_index.exact import BY_EXAMPLE, IDS, SCORES, save_exact_search
+from components.retrieval_index.exact import BY_EXAMPLE, IDS, SCORES, queries_at_once, save_exact_search
 from components.retrieval_index.layout import FAISS_DIRECTORY, VERTEX_FILE
 from components.retrieval_index.recall import recall
 from components.retrieval_index.towers import Towers, load_towers
@@ -26,9 +26,6 @@ from trainer_module.errors import DataError, ModelError
 from trainer_module.export.serving import saved_bytes
 
 _log = logging.getLogger(__name__)
-
-# Largest array of scores or found vectors during the recall measurement: 128 MB of float32.
-_NUMBERS_AT_ONCE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -232,7 +229,7 @@ def _recall(
     exact = tf.saved_model.load(exact_dir)
     index, _ = approximate.load(faiss_dir)
     places = {item: place for place, item in enumerate(catalog.ids)} if is_int8 else {}
-    size = max(1, _NUMBERS_AT_ONCE // max(len(catalog.ids), k * catalog.vectors.shape[1]))
+    size = queries_at_once(max(len(catalog.ids), k * catalog.vectors.shape[1]))
     of_faiss, of_int8 = [], []
     for start in range(0, len(queries), size):
         batch = queries[start : start + size]

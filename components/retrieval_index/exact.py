@@ -27,8 +27,21 @@ POPULAR_IDS, RELEVANT_COUNTS, CANDIDATES = "popular_ids", "relevant_train_counts
 IDS_WITH_SEEN = "ids_with_seen"
 THIRD_BOUNDS = "third_bounds"
 
+# Numbers that one call makes, 28 MB. The C library maps arrays of more than 32 MB anew each time, which takes a third
+# of the time.
+_NUMBERS_AT_ONCE = 7 << 20
+
 UNKNOWN = -1
 """Position of an identifier that a `table_of_positions` does not know."""
+
+
+def queries_at_once(numbers: int) -> int:
+    """How many queries to ask in one call, so that memory does not grow with the candidates.
+
+    Args:
+        numbers: That a call makes for each query, such as one score per candidate.
+    """
+    return max(1, _NUMBERS_AT_ONCE // numbers)
 
 
 def table_of_positions(ids_file: str) -> tf.lookup.StaticHashTable:

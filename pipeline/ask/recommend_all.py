@@ -25,7 +25,7 @@ from components.example_gen.rows import ITEM, POSITION, ROW_TYPES, TIME, TOKEN, 
 from components.example_gen.spilling import IN_MEMORY, Aside, of_value
 from components.example_gen.transforms import GatherUsers, Reading, SharedEntities, read_interactions
 from components.once_per_worker import OncePerWorker
-from components.retrieval_index.exact import IDS, SCORES, TITLES
+from components.retrieval_index.exact import IDS, SCORES, TITLES, queries_at_once
 from components.scratch import scratch_directory
 from pipeline import beam_introspection
 from pipeline.ask.recommend import IndexModel, retrieval_data
@@ -39,8 +39,6 @@ SCHEMA = pa.schema(
      ("score", pa.float32())]
 )  # fmt: skip
 
-# Scores that exist at once in a worker: 64 MB.
-_SCORES_AT_ONCE = 16 << 20
 _SECONDS_BETWEEN_REPORTS = 10.0
 _PART, _SUFFIX = "part", ".parquet"
 
@@ -147,6 +145,9 @@ class _Recommend(beam.DoFn):
         self._dataset, self._num_partitions = reading.dataset, reading.num_partitions
         self._entities, self._model = shared, OncePerWorker[IndexModel]()
 
+    def setup(self):
+        self._num_done, self._reported_at = 0, time.monotonic()
+
     def process(self, element: Rows, *seen) -> Iterator[pa.Table]:
         model = self._model.get(lambda: IndexModel(self._model_dir))
         entities = self._entities.get(seen)
@@ -155,15 +156,17 @@ class _Recommend(beam.DoFn):
         queries = current_queries(Interactions.of(element), users, self._dataset.history)
         batch = QueryExamples(self._dataset).build(queries, None, None, entities).to_batch()
         names = entities.users[TOKEN].take(users).combine_chunks().cast(pa.string())
-        size, reported_at = max(1, _SCORES_AT_ONCE // entities.num_candidates), time.monotonic()
+        size = queries_at_once(entities.num_candidates)
         for start in range(0, len(users), size):
+            self._report(start / len(users))
             yield _table(names.slice(start, size), model.find(batch.slice(start, size), *self._options))
-            if time.monotonic() - reported_at > _SECONDS_BETWEEN_REPORTS:
-                reported_at = time.monotonic()
-                _log.info(
-                    "partition %d of %d: %d of %d users",
-                    *(element.index + 1, self._num_partitions, min(start + size, len(users)), len(users)),
-                )
+        self._num_done += 1
+
+    def _report(self, share: float) -> None:
+        """Says how far this worker is, if it has not said so lately; the share is that of the partition under way."""
+        if time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
+            self._reported_at = time.monotonic()
+            _log.info("%.1f of %d partitions of users", self._num_done + share, self._num_partitions)
 
 
 def _table(users: pa.Array, answer: Mapping[str, np.ndarray]) -> pa.Table:

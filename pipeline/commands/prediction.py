@@ -78,7 +78,7 @@ def recommend(
         raise ConfigError("recommend: --rank, --json, --value and --history go with --user")
     runner = _runner(assignments or ())
     from pipeline.ask.versions import last_pushed
-    from pipeline.console import output_to
+    from pipeline.console import ComponentProgress, output_to
 
     version = model or last_pushed(root, retrieval=True)
     ranker = last_pushed(root) if rank else None
@@ -88,7 +88,9 @@ def recommend(
         from pipeline.ask.recommend_all import recommend_all
 
         if output is not None:
-            count = recommend_all(version, output, k, exclude_seen, runner, data_dir, shards)
+            with ComponentProgress(console) as progress:
+                progress.begins("recommending to all users")
+                count = recommend_all(version, output, k, exclude_seen, runner, data_dir, shards)
             console.print(f"{count} recommendations in {output}", soft_wrap=True, highlight=False)
             return
         recommend_each(console, version, ranker, data_dir, users or [], k, exclude_seen, values or (), history, as_json)

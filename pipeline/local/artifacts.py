@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
+from tfx.components.evaluator import constants
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.types import Artifact, artifact_utils
 
@@ -47,6 +48,24 @@ def artifacts_made(metadata: Path, finished: Iterable[ComponentRun]) -> dict[str
                 (kind,) = store.get_artifact_types_by_id([artifact.type_id])
                 made[name] = artifact_utils.deserialize_artifact(kind, artifact)
     return made
+
+
+def last_blessed_model(metadata: Path, pipeline_name: str) -> str | None:
+    """The URI of the model of a pipeline that was blessed last; None if there is none."""
+    if not metadata.exists():
+        return None
+    store = mlmd.MetadataStore(sqlite_metadata_connection_config(str(metadata)))
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    if pipeline is None:
+        return None
+    known = {artifact.id: artifact for artifact in store.get_artifacts_by_context(pipeline.id)}
+    facts = [artifact.custom_properties for artifact in known.values()]
+    blessed = [
+        each[constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY].int_value
+        for each in facts
+        if each[constants.ARTIFACT_PROPERTY_BLESSED_KEY].int_value == constants.BLESSED_VALUE
+    ]
+    return known[max(blessed)].uri if blessed else None
 
 
 def judged_model(made: Mapping[str, Artifact]) -> Artifact | None:

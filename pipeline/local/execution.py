@@ -14,13 +14,14 @@ from tfx.utils import path_utils
 
 from components.drift.layout import REPORT_FILE as DRIFT_FILE
 from components.drift.report import DriftReport
+from components.evaluation.comparable import check_comparable
 from components.pusher import fresh_process
 from components.pusher.layout import SUMMARY_FILE_NAME
 from components.run_report.layout import PAGE_FILE
 from pipeline import beam_introspection
 from pipeline.config import Locations, PipelineConfig
 from pipeline.failures import chain, describe
-from pipeline.local.artifacts import artifacts_made, judged_model
+from pipeline.local.artifacts import artifacts_made, judged_model, last_blessed_model
 from pipeline.local.killed import fail_killed_executions
 from pipeline.local.outcome import ComponentRun, RunOutcome, component_rows, write_summary
 from pipeline.local.runner import ObservedLocalRunner
@@ -67,9 +68,13 @@ def execute(
 
     Raises:
         DataError: The metadata store is damaged.
+        ModelError: The pipeline's last blessed model predicts something else, or is gone.
     """
     generate_if_missing(config, locations.data)
     fail_killed_executions(locations.metadata, locations.root / "artifacts")
+    # The Evaluator would say the same, hours later.
+    if blessed := last_blessed_model(locations.metadata, config.pipeline_name):
+        check_comparable(config.experiment.goals, blessed)
     beam_introspection.remember()
     platform = local_platform(locations, config.pipeline_name, config.beam)
 

@@ -65,7 +65,7 @@ def test_progress_on_a_plain_log_is_a_line_at_the_start_and_one_at_the_end(tmp_p
 def test_several_components_may_run_at_once_and_a_phase_ends_with_the_next_one(tmp_path):
     with (tmp_path / "out.txt").open("w") as file, ComponentProgress(Console(file=file)) as progress:
         progress.begins("importing")
-        assert progress.current == "importing"
+        assert progress.current is None
         progress.started("StatisticsGen")
         progress.started("Transform")
         progress.finished("StatisticsGen", 1.0, cached=False)

@@ -142,6 +142,7 @@ def test_the_export_answers_as_the_training_model_and_a_report_lies_beside_it(en
     report = json.loads((model / TRAINING_REPORT).read_text())
     assert report["table_rows"] == assembly.vocabularies.rows
     assert report["metrics"] == training.result.metrics
+    assert report["goals"] == {"": "rating"}
     expected, tolerance = parity.load_expected(str(model / parity.PARITY_DIRECTORY))
     assert set(expected) == {"serving_default", "predict"}
     served = tf.saved_model.load(args.serving_model_dir).signatures["serving_default"]

@@ -22,7 +22,7 @@ _FEWEST_ROWS = 2**16
 # Bits of half a block that fit twice into 32-bit integers, which NumPy computes with twice as fast.
 _BITS_OF_HALF_A_WORD = 16
 _KEY_BITS = 0xFFFFFFFF
-# Simon's, of which the sequence's first bit is subtracted in the fourth key.
+# Simon's; the fourth key has the first bit of its sequence as well.
 _CONSTANT = 0xFFFFFFFC
 
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +12,7 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, r
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluation import extractors
 from components.evaluation.added_features import ROW_WEIGHT, label_feature, naive_feature
 from components.evaluation.click_metrics import auc_sums, click_metrics, click_sums
 from components.evaluation.extractors import (
@@ -21,6 +25,7 @@ from components.evaluation.extractors import (
 from components.evaluation.rating_metrics import error_sums, regression_metrics
 from components.evaluation.row_metrics import ClickMetric, RegressionMetric
 from components.evaluation.slicing import group_by_slice
+from components.retrieval_index.layout import REPORT_FILE
 from trainer_module.errors import ModelError
 from trainer_module.training.naive_baseline import NaiveBaseline
 
@@ -354,6 +359,24 @@ def test_what_was_added_to_a_batch_is_cut_with_it():
         {"__row__": [7, 8], naive_feature("baseline"): [1.0, 2.0]},
         {"__row__": [9], naive_feature("baseline"): [3.0]},
     ]
+
+
+def index_of(candidates: int, directory: Path, is_baseline: bool = False) -> tfma.types.EvalSharedModel:
+    directory.mkdir()
+    (directory / REPORT_FILE).write_text(json.dumps({"candidates": candidates}))
+    return tfma.types.EvalSharedModel(model_path=f"{directory}/Format-Serving/", is_baseline=is_baseline)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected"), [(1_000, 512), (100_000, 73), (1_000_000, 7), (7_340_032, 1), (100_000_000, 1)]
+)
+def test_the_scores_of_a_call_take_28_mb_however_many_items_an_index_holds(candidates, expected, tmp_path):
+    candidate = index_of(candidates, tmp_path / "candidate")
+    assert extractors._queries_at_once(candidate) == expected
+    blessed = index_of(10, tmp_path / "blessed", is_baseline=True)
+    assert extractors._queries_at_once([candidate, blessed]) == expected
+    larger = index_of(2 * candidates, tmp_path / "larger", is_baseline=True)
+    assert extractors._queries_at_once([candidate, larger]) in (512, max(1, expected // 2))
 
 
 def test_slicing_by_fixed_values_is_refused_rather_than_ignored():

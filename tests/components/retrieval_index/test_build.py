@@ -217,7 +217,7 @@ def test_blocks_and_batches_change_nothing(build, tmp_path, monkeypatch):
     whole = build(tmp_path / "whole", circle(), directions(20), recall_k=10, batch_size=1000)
     monkeypatch.setattr("components.retrieval_index.item_vectors._BLOCK_ROWS", 7)
     monkeypatch.setattr("components.retrieval_index.approximate._BLOCK_ROWS", 7)
-    monkeypatch.setattr("components.retrieval_index.build._NUMBERS_AT_ONCE", 3 * NUM_ITEMS)
+    monkeypatch.setattr("components.retrieval_index.exact._NUMBERS_AT_ONCE", 3 * NUM_ITEMS)
     parts = build(tmp_path / "parts", circle(), directions(20), recall_k=10, batch_size=7)
     assert parts.recall == whole.recall == 1
     for name in (VERTEX_FILE, f"{FAISS_DIRECTORY}/index.faiss"):
