@@ -13,8 +13,6 @@ from pipeline.skew.logs import UNNAMED, Call
 Signature = Callable[..., Mapping[str, tf.Tensor]]
 Specs = Mapping[str, tf.TensorSpec]
 
-# Rows that the model is asked for at once.
-_BATCH_ROWS = 1024
 # Rows that wait, over all kinds of calls.
 _WAITING_ROWS = 8192
 
@@ -59,19 +57,21 @@ class Replay:
         refusal: Place and reason of the first of these.
     """
 
-    def __init__(self, signatures: Mapping[str, Signature], tolerance: float):
+    def __init__(self, signatures: Mapping[str, Signature], tolerance: float, rows_at_once: int):
         """Starts with nothing.
 
         Args:
             signatures: Of the pushed version.
             tolerance: Largest difference of a number that counts as none, relative to the model's own number where
                 that is above 1.
+            rows_at_once: Rows that the model is asked for at once, as far as calls have no more.
         """
         self.answers: dict[tuple[str, str], AnswerCounts] = {}
         self.refused = 0
         self.refusal = ""
         self._signatures = signatures
         self._tolerance = tolerance
+        self._rows_at_once = rows_at_once
         self._waiting: dict[tuple[Any, ...], _Waiting] = {}
         self._rows_waiting = 0
 
@@ -90,7 +90,7 @@ class Replay:
         waiting.calls.append((replace(call, inputs=inputs), rows))
         waiting.rows += rows
         self._rows_waiting += rows
-        if waiting.rows >= _BATCH_ROWS:
+        if waiting.rows >= self._rows_at_once:
             self._compare(key)
         elif self._rows_waiting >= _WAITING_ROWS:
             self.flush()

@@ -9,12 +9,14 @@ from google.protobuf.message import DecodeError
 
 from components.pusher.requests import is_for_clients
 from components.retrieval_index.config import EXCLUDE, K
+from components.retrieval_index.exact import queries_at_once
 from pipeline.ask.versions import data_config, load_model, read_summary
 from pipeline.skew.columns import ColumnCounts
 from pipeline.skew.logs import UNNAMED, Call, read_calls
 from pipeline.skew.replay import Replay, specs_of
 from pipeline.skew.report import Measured, SkewReport, Thresholds, measures_of_answers, measures_of_column
 from pipeline.skew.training import read_statistics
+from pipeline.two_stage.config import ITEMS, TWO_STAGE
 from trainer_module.data.features import Categorical
 from trainer_module.data.spec import SEEN
 from trainer_module.errors import ConfigError, DataError
@@ -23,6 +25,7 @@ from trainer_module.suggestions import did_you_mean
 _EXAMPLES = "examples"
 # Inputs of `recommend` that are no columns.
 _SETTINGS = (EXCLUDE, K)
+_ROWS_AT_ONCE = 1024
 _KIND_OF_DTYPE = {"string": "bytes_list", "int64": "int64_list", "float32": "float_list"}
 
 
@@ -46,7 +49,8 @@ class LogReader:
             DataError: The statistics cannot be read.
             ConfigError: An ignored column is no input of the model.
         """
-        dataset = data_config(read_summary(version)).described().spec()
+        summary = read_summary(version)
+        dataset = data_config(summary).described().spec()
         model = load_model(version, "serving_default")
         self._signatures = {name: each for name, each in model.signatures.items() if is_for_clients(name)}
         self._model = model  # Signatures do not keep it alive.
@@ -72,7 +76,7 @@ class LogReader:
         self.unknown: dict[str, tuple[int, str]] = {}
         self._columns_only = columns_only
         self.rows = self.not_asked = 0
-        self.replay = Replay(self._signatures, tolerance)
+        self.replay = Replay(self._signatures, tolerance, _rows_at_once(summary))
 
     def read(self, call: Call) -> None:
         """Counts the columns of a call, and compares its answer if it has one.
@@ -204,6 +208,12 @@ def _measured(reader: LogReader, report: SkewReport, thresholds: Thresholds) -> 
         yield from measures_of_column(counts, thresholds)
     for name, (rows, place) in reader.unknown.items():
         yield Measured(name, "unknown column", rows / reader.rows, 0.0, f"from {place}")
+
+
+def _rows_at_once(summary: Mapping[str, Any]) -> int:
+    """Rows that a version is asked for at once. One that retrieves makes a score for each of its items and each row."""
+    items = summary.get("retrieval_index", {}).get("candidates") or summary.get(TWO_STAGE, {}).get(ITEMS)
+    return min(_ROWS_AT_ONCE, queries_at_once(items)) if items else _ROWS_AT_ONCE
 
 
 def _takes_examples(signature: Any) -> bool:

@@ -21,14 +21,14 @@ from components.pusher.publish import publish
 from components.pusher.verify import request_columns
 from components.pusher.warmup import WARMUP_FILE, warmup_requests
 from components.retrieval_index.exact import BY_COLUMN as RECOMMEND
-from components.retrieval_index.exact import IDS, TITLES
+from components.retrieval_index.exact import IDS, TITLES, queries_at_once
 from components.scratch import scratch_directory
 from components.two_stage.candidates import ApproximateCandidates, CandidateSearch, ExactCandidates, read_cells
 from components.two_stage.model import save_two_stage
 from pipeline.ask.recommend import IndexModel
 from pipeline.ask.versions import data_config, load_model, raw_directory, read_summary
 from pipeline.lineage import examples_of
-from pipeline.two_stage.config import TWO_STAGE, TwoStageOptions, check_same_history
+from pipeline.two_stage.config import ITEMS, TWO_STAGE, TwoStageOptions, check_same_history
 from trainer_module.data.dataset import Dataset
 from trainer_module.data.example_files import ExampleFiles, serialized
 from trainer_module.data.spec import QUERIES, RELEVANT
@@ -122,6 +122,9 @@ def combine(stages: Stages, serving: Path, data_dir: Path | None = None) -> Comb
     queries, rows = examples_of(stages.retrieval), examples_of(stages.ranking)
     _check_leak(dataset, ranked, queries, rows)
     batches = list(ExampleFiles([f"{queries}/Split-{QUERIES}/*"]).batches(_query_schema(dataset), _QUERIES_AT_ONCE))
+    num_items = summaries[0]["retrieval_index"]["candidates"]
+    size = queries_at_once(num_items)
+    parts = [batch.slice(start, size) for batch in batches for start in range(0, batch.num_rows, size)]
     serving.mkdir(parents=True, exist_ok=True)
     with scratch_directory(serving, ".combining-") as scratch:
         model_dir = str(scratch / "model")
@@ -130,10 +133,11 @@ def combine(stages: Stages, serving: Path, data_dir: Path | None = None) -> Comb
         ranking = load_model(stages.ranking, PREDICT)
         items, ids = item_columns(directory, summaries[1], ranking)
         save_two_stage(candidates, ranking, items, ids, options.candidates, model_dir, options.retrieval_weight)
-        judgement = judge(alone, IndexModel(Path(model_dir)), batches, options.k)
+        judgement = judge(alone, IndexModel(Path(model_dir)), parts, options.k)
         summary = {key: summaries[0][key] for key in ("data_dir", "packages", "examples", "training")}
         summary["config"] = summaries[0]["config"] | {"model": {"type": TWO_STAGE}}
-        summary |= {TWO_STAGE: stages.described() | asdict(judgement), "evaluation": _evaluation(judgement)}
+        facts = stages.described() | asdict(judgement) | {ITEMS: num_items}
+        summary |= {TWO_STAGE: facts, "evaluation": _evaluation(judgement)}
         if not judgement.is_no_worse:
             return Combined(judgement, summary, None)
         files = {

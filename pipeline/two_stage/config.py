@@ -17,6 +17,8 @@ from trainer_module.errors import ConfigError
 from trainer_module.frozen import Frozen
 
 TWO_STAGE = "two_stage"
+ITEMS = "items"
+"""Key of a version's facts under `TWO_STAGE`: how many items its first stage chooses from."""
 RETRIEVAL, RANKING = "retrieval", "ranking"
 
 # What a stage may say about the data. All else is shared, so that no model is trained on the rows that judge the other.

@@ -63,9 +63,7 @@ def test_others_are_refused_with_both_named_and_what_to_do(goals, known, message
 
 
 def test_one_that_is_gone_is_named(tmp_path):
-    with pytest.raises(
-        ModelError, match=r"gone/training.json: no such file; .* Bring it back, or give the pipeline"
-    ):
+    with pytest.raises(ModelError, match=r"gone/training.json: no such file; .* Bring it back, or give the pipeline"):
         check_comparable(RATING, str(tmp_path / "gone"))
 
 

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from pipeline.exit_codes import FAILED, SKEWED, UNCHECKED
 from pipeline.skew.logs import read_calls
 from pipeline.skew.report import Thresholds
-from pipeline.skew.skew import find_skew
+from pipeline.skew.skew import _rows_at_once, find_skew
 from tests.pipeline.skew.conftest import padded, rows
 from trainer_module.errors import ConfigError, DataError
 
@@ -351,3 +351,16 @@ def test_the_command_exits_with_5_where_nothing_was_compared(pushed, tmp_path, c
 def tensors(columns):
     dtypes = {"price": tf.float32}
     return {name: tf.constant(values, dtypes.get(name, tf.string)) for name, values in columns.items()}
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"),
+    [
+        ({}, 1024),
+        ({"retrieval_index": {"candidates": 1_000}}, 1024),
+        ({"retrieval_index": {"candidates": 1_000_000}}, 7),
+        ({"two_stage": {"candidates": 200, "items": 1_000_000}}, 7),
+    ],
+)
+def test_rows_that_are_scored_with_every_item_are_asked_few_at_a_time(summary, expected):
+    assert _rows_at_once(summary) == expected
