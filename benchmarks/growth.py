@@ -6,17 +6,23 @@ Ratings are those of `benchmarks.data_path`, of 50,000 users and 20,000 items wh
 generated in Criteo's format, with 13 numbers and 26 categories of 33,000 tokens in all. A small DLRM is trained for one
 epoch. Every run is a new process under the same memory budget. Vocabularies have the same size or nearly so at any
 number of rows: what grows, grows with the rows. Users (`--users`) are the opposite: two ratings of each, so that the
-vocabulary grows as fast as the rows.
+vocabulary grows as fast as the rows. Interactions (`--interactions`) are of 20,000 users with a million items. A
+two-tower model is trained on them for 300 steps, and then recommends to every user, ten items of the million.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
@@ -28,8 +34,12 @@ from benchmarks.torch_environment import ROOT, ContenderFailed
 _RESULT = Path(__file__).parent / "results" / "growth.md"
 _PLOT = ROOT / "docs" / "growth.svg"
 _PACKAGES = ("tfx", "tensorflow", "apache-beam", "pyarrow")
-_RATINGS, _CLICKS, _USERS = "ratings", "clicks", "users"
+_RATINGS, _CLICKS, _USERS, _INTERACTIONS = "ratings", "clicks", "users", "interactions"
 _RATINGS_OF_A_USER = 2
+_USERS_WHO_INTERACT, _ITEMS = 20_000, 1_000_000
+# Of the interactions, in seconds since 1970: one each second.
+_BEGIN = 1_700_000_000
+_RECOMMEND = "recommend --all-users"
 # What the claim allows a peak to grow by, from the fewest to the most rows.
 _FLAT = 0.2
 # Below this a component's time is that of its fixed part.
@@ -59,6 +69,18 @@ training: {{epochs: 1, batch_size: 2048}}
 evaluation: {{beat_baseline: false}}
 memory_gb: {memory_gb}
 """,
+    _INTERACTIONS: """\
+name: growth-interactions
+data:
+  interactions: {{files: {directory}/interactions.parquet, user: user, item: item, time: time}}
+  task: retrieval
+  split: {{by: random, eval_fraction: 0.0001, test_fraction: 0.0001}}
+model: {{type: two_tower}}
+embeddings: {{dim: 16}}
+training: {{steps: 300, embedding_optimizer: {{name: lazy_adam, learning_rate: 0.002}}}}
+evaluation: {{beat_baseline: false, cutoffs: [10]}}
+memory_gb: {memory_gb}
+""",
 }
 
 
@@ -68,8 +90,8 @@ class Measured:
 
     Attributes:
         number: Of rows, or of users.
-        seconds: By component.
-        peak: Resident memory in GB, by component.
+        seconds: By component, and of the bulk recommendation where there is one.
+        peak: Resident memory in GB, likewise.
         features: Where the Trainer kept the transformed split, and its size.
         tokens_gb: Size of the vocabularies' files.
     """
@@ -93,12 +115,16 @@ def main(
     rows: Annotated[list[int] | None, typer.Option(help="Number of ratings; may be given several times.")] = None,
     clicks: Annotated[list[int] | None, typer.Option(help="Number of clicks; may be given several times.")] = None,
     users: Annotated[list[int] | None, typer.Option(help="Number of users with two ratings each; likewise.")] = None,
+    interactions: Annotated[
+        list[int] | None, typer.Option(help="Number of interactions with a million items; likewise.")
+    ] = None,
     memory_gb: Annotated[float, typer.Option(help="Budget of every run.")] = 2.5,
     output: Annotated[Path, typer.Option(help="File for the result tables.")] = _RESULT,
     plot: Annotated[Path, typer.Option(help="File for the plot.")] = _PLOT,
 ) -> None:
     """Measure all sizes; print tables, and write them and a plot to files."""
-    sizes = {_RATINGS: sorted(rows or []), _CLICKS: sorted(clicks or []), _USERS: sorted(users or [])}
+    asked = {_RATINGS: rows, _CLICKS: clicks, _USERS: users, _INTERACTIONS: interactions}
+    sizes = {kind: sorted(numbers or []) for kind, numbers in asked.items()}
     if not any(sizes.values()):
         sizes = {_RATINGS: [250_000, 1_000_000, 4_000_000], _CLICKS: [250_000, 1_000_000]}
     console = Console(stderr=True)
@@ -131,37 +157,63 @@ def _measured(kind: str, number: int, memory_gb: float, scratch: Path) -> Measur
         _run([recspan, "data", "generate-clicks", "--rows", str(number), "--data-dir", str(data / "clicks")])
     elif kind == _USERS:
         write_ratings(data / "ratings.csv", _RATINGS_OF_A_USER * number, num_users=number)
+    elif kind == _INTERACTIONS:
+        _write_interactions(data / "interactions.parquet", number)
     else:
         write_ratings(data / "ratings.csv", number)
     experiment = scratch / "experiment.yaml"
     experiment.write_text(
-        _EXPERIMENTS[_CLICKS if kind == _CLICKS else _RATINGS].format(directory=data, rows=number, memory_gb=memory_gb)
+        _EXPERIMENTS.get(kind, _EXPERIMENTS[_RATINGS]).format(directory=data, rows=number, memory_gb=memory_gb)
     )
-    command = [recspan, "pipeline", "run", "--config", str(experiment), "--root", str(scratch / "runs")]
+    root = ("--root", str(scratch / "runs"))
+    command = [recspan, "pipeline", "run", "--config", str(experiment), *root]
     _run([*command, *(("--data-dir", str(data / "clicks")) if kind == _CLICKS else ())])
     (summary_file,) = (scratch / "runs" / "runs").glob("*/summary.json")
     components = json.loads(summary_file.read_text())["components"]
     log = (summary_file.parent / "log.txt").read_text()
     (features,) = {line.partition(" rows: ")[2] for line in log.splitlines() if ": features of " in line}
     vocabularies = (scratch / "runs").glob("**/transform_fn/assets/*")
+    seconds = {each["component"]: each["seconds"] for each in components}
+    peaks = {each["component"]: each["peak_memory_gb"] for each in components}
+    if kind == _INTERACTIONS:
+        begun = time.monotonic()
+        peaks[_RECOMMEND] = _run(
+            [recspan, "recommend", "--all-users", *root, "--output", str(scratch / "recs.parquet")]
+        )
+        seconds[_RECOMMEND] = time.monotonic() - begun
     return Measured(
         number,
-        {each["component"]: each["seconds"] for each in components},
-        {each["component"]: each["peak_memory_gb"] for each in components},
+        seconds,
+        peaks,
         features.partition(" (")[0].partition(" below")[0],
         sum(file.stat().st_size for file in vocabularies) / 1e9,
     )
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise ContenderFailed(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+def _write_interactions(path: Path, number: int) -> None:
+    """Every user takes items by chance, in turn with the others."""
+    random = np.random.default_rng(0)
+    rows = np.arange(number)
+    columns = {"user": rows % _USERS_WHO_INTERACT, "item": random.integers(_ITEMS, size=number), "time": _BEGIN + rows}
+    pq.write_table(pa.table(columns), path)
+
+
+def _run(command: list[str]) -> float:
+    """Runs a command and gives the peak of its resident memory in GB."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise ContenderFailed(f"{' '.join(command)} failed:\n{output.read()[-5000:]}")
+    return usage.ru_maxrss * 1024 / 1e9
 
 
 def _report(results: dict[str, list[Measured]], memory_gb: float, plot: Path) -> str:
-    names = {_RATINGS: "rows", _CLICKS: "clicks", _USERS: "users"}
-    options = [f"--{names[kind]} {each.number}" for kind, runs in results.items() for each in runs]
+    options = [
+        f"--{'rows' if kind == _RATINGS else kind} {each.number}" for kind, runs in results.items() for each in runs
+    ]
     lines = [
         "# Time and memory by the number of rows",
         "",
@@ -227,7 +279,7 @@ def render_plot(results: dict[str, list[Measured]]) -> str:
     across = "rows, or users"
     return as_svg(
         [
-            LineChart("seconds, sum of components", across, seconds, logarithmic=True),
+            LineChart("seconds, all steps together", across, seconds, logarithmic=True),
             LineChart("largest peak, GB", across, peaks),
         ]
     )

@@ -35,9 +35,15 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
 def remove_open() -> None:
     """Removes all such directories of this process, which is about to end while other threads still work."""
     for directory in list(_open):
-        # Again, as a thread may have added a file while the others went.
+        # Under another name, threads find no place for further files, however fast they write.
+        gone = directory.with_name(f"{directory.name}.gone")
+        try:
+            directory.rename(gone)
+        except FileNotFoundError:
+            continue
+        # Again, as a thread may just have been making one.
         for _ in range(_ATTEMPTS):
-            shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 @contextmanager
