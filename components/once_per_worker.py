@@ -30,3 +30,15 @@ class OncePerWorker(Generic[Value]):
     def __getstate__(self):
         """Leaves the value behind: other processes make their own."""
         return {"_shared": self._shared, "_value": None}
+
+
+def let_go() -> None:
+    """Frees what steps of a finished job have made in this process.
+
+    Beam keeps the value that a step asked for last, of whatever job, until a step asks for another one.
+    """
+    Shared().acquire(_Nothing)
+
+
+class _Nothing:
+    """Takes the place of the last value."""

@@ -22,6 +22,7 @@ from components.evaluation.extras import Extras, writing
 from components.evaluation.permutation import Plan
 from components.evaluation.row_files import ROWS_DIRECTORY
 from components.evaluation.row_writer import KeptRows
+from components.once_per_worker import let_go
 from trainer_module.data.spec import DatasetSpec, LabelSpec
 from trainer_module.source_hash import source_hash
 
@@ -50,7 +51,9 @@ class Executor(stock.Executor):
             heads=heads,
         )
         with writing(Extras(evaluation, kept, Plan(dataset, heads, exec_properties[_CUTOFF]))):
-            return super().Do(input_dict, output_dict, exec_properties)
+            super().Do(input_dict, output_dict, exec_properties)
+        # Models, which the next components would hold beside their own.
+        let_go()
 
 
 class RowKeepingEvaluatorSpec(standard_component_specs.EvaluatorSpec):

@@ -28,6 +28,7 @@ from components.example_gen.span_facts import NEWEST_SPAN_NAME, NUM_SPANS, SPANS
 from components.example_gen.spans import Chosen, as_ranges, choose, read_spans
 from components.example_gen.spilling import IN_MEMORY, Aside
 from components.example_gen.transforms import Ingestion, Reading, ingest
+from components.once_per_worker import let_go
 from components.scratch import scratch_directory
 from trainer_module.data.paths import is_remote, literal
 from trainer_module.data.spec import CANDIDATES, QUERIES
@@ -91,6 +92,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             run = Ingestion(replace(reading, aside=aside), split_uris=uris, examples_uri=artifact.uri)
             with pipeline:
                 ingest(pipeline, pieces, run)
+        let_go()
         outcome = combine([attributes, take_outcome(artifact.uri).relative_to(directory)], config.max_bad_rows)
         check_bad_rows(outcome, config.max_bad_rows, directory)
         check_splits(outcome, config.split.by, dataset.task)

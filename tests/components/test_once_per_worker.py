@@ -1,13 +1,15 @@
 """How often workers make what they keep, also in steps that use several values and that Beam runs as one."""
 
+import gc
 import pickle
+import weakref
 from collections import Counter
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.testing.util import assert_that, equal_to
 
-from components.once_per_worker import OncePerWorker
+from components.once_per_worker import OncePerWorker, let_go
 
 
 class Number:
@@ -45,3 +47,13 @@ def test_other_processes_do_not_get_the_value_but_make_it():
     assert here.get(lambda: Number(1)) is here.get(lambda: Number(2))
     sent = pickle.dumps(here)
     assert len(sent) < 300 and pickle.loads(sent)._value is None
+
+
+def test_after_a_job_its_values_can_be_let_go():
+    here = OncePerWorker[Number]()
+    number = weakref.ref(here.get(lambda: Number(1)))
+    del here
+    gc.collect()
+    assert number() is not None
+    let_go()
+    assert number() is None
