@@ -7,6 +7,7 @@ block, and everything after that is arithmetic on integers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,10 @@ class Rows:
     batch: pa.RecordBatch
     split: np.ndarray | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How rows are pickled: of a slice its own rows alone, where Arrow pickles all that it was cut from."""
+        return _unpickled, (self.index, self.batch.schema, self.batch.serialize(), self.split)
+
     def column(self, name: str) -> np.ndarray:
         """A column of `ROW_TYPES` other than `SPLIT_VALUE`, `[rows]`."""
         return self.batch.column(name).to_numpy(zero_copy_only=False)
@@ -60,6 +65,10 @@ class Rows:
     def has(self, name: str) -> bool:
         """Whether the dataset has a column."""
         return name in self.batch.schema.names
+
+
+def _unpickled(index: int, schema: pa.Schema, batch: pa.Buffer, split: np.ndarray | None) -> Rows:
+    return Rows(index, pa.ipc.read_record_batch(batch, schema), split)
 
 
 def positions(file: int, lines: np.ndarray) -> np.ndarray:

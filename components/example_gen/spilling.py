@@ -8,16 +8,17 @@ and read once. An element that was put aside is the name of a file.
 import os
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class PutAside:
-    """A value in a file."""
+    """A value in a file, which begins at a byte of it."""
 
     path: str
+    begin: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,21 @@ class Aside:
 
     def put(self, value: Any) -> Any:
         """The value, or what `got` makes it from again; the file stays, because a value may be read several times."""
+        (element,) = self.put_all([value])
+        return element
+
+    def put_all(self, values: Iterable[Any]) -> Iterator[Any]:
+        """As `put`, for values that go to one file: many small files take long to make, and longer to remove."""
         if self.directory is None:
-            return value
+            yield from values
+            return
         path = os.path.join(self.directory, uuid.uuid4().hex)
+        begins = []
         with open(path, "wb") as file:
-            pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
-        return PutAside(path)
+            for value in values:
+                begins.append(file.tell())
+                pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+        yield from (PutAside(path, begin) for begin in begins)
 
 
 # Values stay where they are.
@@ -49,6 +59,7 @@ def got(element: Any) -> Any:
     if not isinstance(element, PutAside):
         return element
     with open(element.path, "rb") as file:
+        file.seek(element.begin)
         return pickle.load(file)
 
 

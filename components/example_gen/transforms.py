@@ -48,6 +48,8 @@ _EVIDENCE = "evidence"
 _ROWS_PER_CHECK = 8_000_000
 # A worker holds one partition of whole users at a time, with a few hundred bytes a row.
 ROWS_PER_PARTITION = 100_000
+# Rows of so many bytes are parted by user together: few enough for any worker, and enough for few small parts.
+_BYTES_PARTED_TOGETHER = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -218,14 +220,12 @@ class GatherUsers(beam.PTransform):
         self._schema, self._aside = schema, aside
 
     def expand(self, input_or_inputs: beam.PCollection) -> beam.pvalue.PValue:
-        parts = input_or_inputs | "Partition" >> beam.FlatMap(
-            of_value(_by_partition), self._num_partitions, self._aside
-        )
+        parts = input_or_inputs | "Partition" >> beam.ParDo(_Partition(self._num_partitions, self._aside))
         if self._schema is not None:
             empty = Rows(-1, pa.RecordBatch.from_pylist([], self._schema), np.empty(0, np.int8))
             of_all = [(number, empty) for number in range(self._num_partitions)]
             parts = (parts, input_or_inputs.pipeline | "Empty" >> beam.Create(of_all)) | beam.Flatten()
-        return parts | "Group" >> beam.GroupByKey() | "Concatenate" >> beam.MapTuple(_concatenate)
+        return parts | "Group" >> beam.GroupByKey() | "Concatenate" >> beam.MapTuple(_whole_partition)
 
 
 class SharedEntities:
@@ -325,6 +325,40 @@ class _Assign(beam.DoFn):
             is_kept = is_interaction(rows.batch, self._run.dataset)
             assigned = Rows(rows.index, rows.batch.filter(pa.array(is_kept)), split[is_kept])
         yield self._aside.put(assigned) if self._all_are_summarized else assigned
+
+
+class _Partition(beam.DoFn):
+    """From blocks to the rows of each partition: those of several blocks together, as there are many partitions."""
+
+    def __init__(self, num_partitions: int, aside: Aside):
+        self._num_partitions, self._aside = num_partitions, aside
+
+    def start_bundle(self):
+        self._blocks: list[Rows] = []
+
+    def process(self, element: Any) -> Iterator[tuple[int, Any]]:
+        self._blocks.append(got(element))
+        if sum(rows.batch.nbytes for rows in self._blocks) >= _BYTES_PARTED_TOGETHER:
+            yield from self._parts()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(GlobalWindows.windowed_value, self._parts())
+
+    def _parts(self) -> Iterator[tuple[int, Any]]:
+        if not self._blocks:
+            return
+        together, self._blocks = _together(0, self._blocks), []
+        assert together.split is not None
+        partition = together.column(USER) % self._num_partitions
+        # One stable sort; to go through all rows for each partition would take longer the more rows there are.
+        order = np.argsort(partition, kind="stable")
+        numbers, begins = np.unique(partition[order], return_index=True)
+        batch, split = together.batch.take(pa.array(order)), together.split[order]
+        parts = (
+            Rows(number, batch.slice(begin, end - begin), split[begin:end])
+            for number, begin, end in zip(numbers.tolist(), begins, [*begins[1:], len(order)], strict=True)
+        )
+        yield from zip(numbers.tolist(), self._aside.put_all(parts), strict=True)
 
 
 class _Write(beam.DoFn):
@@ -450,26 +484,29 @@ def _add_arrays(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.sum(parts, axis=0)
 
 
-def _by_partition(rows: Rows, num_partitions: int, aside: Aside) -> Iterator[tuple[int, Any]]:
+def _whole_partition(number: int, elements: Iterable[Any]) -> Rows:
+    """All rows of a partition, in the order of the files."""
+    rows = _together(number, list(map(got, elements)))
     assert rows.split is not None
-    partition = rows.column(USER) % num_partitions
-    for number in np.unique(partition).tolist():
-        mine = partition == number
-        yield number, aside.put(Rows(rows.index, rows.batch.filter(pa.array(mine)), rows.split[mine]))
+    position = rows.column(POSITION)
+    if np.all(position[1:] >= position[:-1]):
+        return rows
+    order = np.argsort(position, kind="stable")
+    return Rows(number, rows.batch.take(pa.array(order)), rows.split[order])
 
 
-def _concatenate(number: int, elements: Iterable[Any]) -> Rows:
-    parts: list[Rows] = sorted(map(got, elements), key=lambda rows: rows.index)
+def _together(index: int, parts: Sequence[Rows]) -> Rows:
+    """Rows of several blocks, which have splits, one block after the other."""
     table = pa.Table.from_batches([rows.batch for rows in parts])
     batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
-    splits = [rows.split for rows in parts if rows.split is not None]
-    return Rows(number, batch, np.concatenate(splits))
+    return Rows(index, batch, np.concatenate([rows.split for rows in parts if rows.split is not None]))
 
 
 def _evidence(rows: Rows, run: Ingestion, protocol: SplitProtocol) -> Iterator[Any]:
     num_parts = 1 + run.reading.approximate_rows // _ROWS_PER_CHECK
-    for number, part in protocol.parts(protocol.evidence(rows), num_parts).items():
-        yield beam.pvalue.TaggedOutput(_EVIDENCE, (number, run.reading.aside.put(part)))
+    parts = protocol.parts(protocol.evidence(rows), num_parts)
+    for number, part in zip(parts, run.reading.aside.put_all(parts.values()), strict=True):
+        yield beam.pvalue.TaggedOutput(_EVIDENCE, (number, part))
 
 
 # Beam checks type hints at run time, and no instance is known to be of a Protocol; hence `Any`.
