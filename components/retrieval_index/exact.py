@@ -1,6 +1,6 @@
 """Exact search as a SavedModel of plain TensorFlow operations that includes the query tower.
 
-The model scores every candidate against every query and returns the best. A batch needs `4 * batch * candidates` bytes
+The model scores every candidate against every query and returns the best. A batch needs `8 * batch * candidates` bytes
 for scores. The model holds one copy of the candidates' vectors, in float32 or int8.
 """
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 from components.retrieval_index.catalog import Catalog
 from components.retrieval_index.config import EXCLUDE, LONGEST_CUTOFF, K
 from components.retrieval_index.item_vectors import Float32Vectors, Int8Vectors
+from components.retrieval_index.largest import largest
 from components.retrieval_index.popularity import third_bounds
 from components.retrieval_index.towers import Towers
 from trainer_module.data.clean import trimmed
@@ -120,7 +121,7 @@ class ExactSearch(tf.Module):
         known = tf.where(positions != UNKNOWN)
         cells = tf.stack([known[:, 0], tf.gather_nd(positions, known)], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(known)[:1], -np.inf))
-        best = tf.math.top_k(scores, tf.minimum(k, self._ids.shape[0]))
+        best = largest(scores, tf.minimum(k, self._ids.shape[0]))
         remains = best.values > -np.inf
         return {
             IDS: tf.where(remains, tf.gather(self._ids, best.indices), ""),
