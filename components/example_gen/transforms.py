@@ -335,10 +335,13 @@ class _Partition(beam.DoFn):
 
     def start_bundle(self):
         self._blocks: list[Rows] = []
+        self._num_bytes = 0
 
     def process(self, element: Any) -> Iterator[tuple[int, Any]]:
-        self._blocks.append(got(element))
-        if sum(rows.batch.nbytes for rows in self._blocks) >= _BYTES_PARTED_TOGETHER:
+        rows = got(element)
+        self._blocks.append(rows)
+        self._num_bytes += rows.batch.nbytes
+        if self._num_bytes >= _BYTES_PARTED_TOGETHER:
             yield from self._parts()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -347,13 +350,13 @@ class _Partition(beam.DoFn):
     def _parts(self) -> Iterator[tuple[int, Any]]:
         if not self._blocks:
             return
-        together, self._blocks = _together(0, self._blocks), []
-        assert together.split is not None
-        partition = together.column(USER) % self._num_partitions
-        # One stable sort; to go through all rows for each partition would take longer the more rows there are.
+        batch, split = _joined(self._blocks)
+        self._blocks, self._num_bytes = [], 0
+        partition = batch.column(USER).to_numpy() % self._num_partitions
+        # One sort; to go through all rows for each partition would take longer the more rows there are.
         order = np.argsort(partition, kind="stable")
         numbers, begins = np.unique(partition[order], return_index=True)
-        batch, split = together.batch.take(pa.array(order)), together.split[order]
+        batch, split = batch.take(pa.array(order)), split[order]
         parts = (
             Rows(number, batch.slice(begin, end - begin), split[begin:end])
             for number, begin, end in zip(numbers.tolist(), begins, [*begins[1:], len(order)], strict=True)
@@ -486,20 +489,16 @@ def _add_arrays(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 def _whole_partition(number: int, elements: Iterable[Any]) -> Rows:
     """All rows of a partition, in the order of the files."""
-    rows = _together(number, list(map(got, elements)))
-    assert rows.split is not None
-    position = rows.column(POSITION)
-    if np.all(position[1:] >= position[:-1]):
-        return rows
-    order = np.argsort(position, kind="stable")
-    return Rows(number, rows.batch.take(pa.array(order)), rows.split[order])
+    batch, split = _joined(list(map(got, elements)))
+    order = np.argsort(batch.column(POSITION).to_numpy())
+    return Rows(number, batch.take(pa.array(order)), split[order])
 
 
-def _together(index: int, parts: Sequence[Rows]) -> Rows:
-    """Rows of several blocks, which have splits, one block after the other."""
+def _joined(parts: Sequence[Rows]) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Rows and splits of several parts, all of which have splits, one part after the other."""
     table = pa.Table.from_batches([rows.batch for rows in parts])
     batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
-    return Rows(index, batch, np.concatenate([rows.split for rows in parts if rows.split is not None]))
+    return batch, np.concatenate([rows.split for rows in parts if rows.split is not None])
 
 
 def _evidence(rows: Rows, run: Ingestion, protocol: SplitProtocol) -> Iterator[Any]:

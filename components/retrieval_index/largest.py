@@ -34,7 +34,7 @@ def largest(scores: tf.Tensor, k: int | tf.Tensor) -> Largest:
         scores: float32 `[batch, n]` with a static `n`; no NaN.
         k: At most `n`.
     """
-    if _number(scores) >= _MANY:
+    if _num_scores(scores) >= _MANY:
         return largest_by_blocks(scores, k)
     best = tf.math.top_k(scores, k)
     return Largest(best.values, best.indices)
@@ -51,7 +51,7 @@ def largest_by_blocks(scores: tf.Tensor, k: int | tf.Tensor, size: int = _BLOCK)
         k: Likewise.
         size: Of a block.
     """
-    num_scores = _number(scores)
+    num_scores = _num_scores(scores)
     num_blocks = -(-num_scores // size)
     padded = tf.pad(scores, [[0, 0], [0, num_blocks * size - num_scores]], constant_values=-np.inf)
     blocks = tf.reshape(padded, [-1, num_blocks, size])
@@ -64,7 +64,7 @@ def largest_by_blocks(scores: tf.Tensor, k: int | tf.Tensor, size: int = _BLOCK)
     return Largest(best.values, block * size + best.indices % size)
 
 
-def _number(scores: tf.Tensor) -> int:
+def _num_scores(scores: tf.Tensor) -> int:
     number = scores.shape[1]
     assert number is not None
     return number
